@@ -1,0 +1,699 @@
+//! For every operation: what it accepts, and the element types and shapes of its results.
+//!
+//! The rules read only types and shapes, never data, so they hold for any weights. A rule that is not met is a [`ShapeError`] that
+//! says what was expected and found; the builder and the validator add the node's name.
+
+use crate::graph::{Graph, Parameter, Value};
+use crate::op::{Binary, ConvAttrs, MapInput, NmsAttrs, Op, Padding, Reduce, ResizeMethod};
+use crate::tensor::{DType, Dim, Shape, Tensor};
+
+/// An operation applied to values that it does not accept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{op}: expected {expected}, found {found}")]
+pub struct ShapeError {
+    /// The operation, by its mnemonic.
+    pub op: &'static str,
+    /// What the operation accepts.
+    pub expected: String,
+    /// What it was given.
+    pub found: String,
+}
+
+/// The element type and shape of one result.
+pub type Typed = (DType, Shape);
+
+struct Rule<'a> {
+    op: &'a Op,
+    inputs: &'a [&'a Value],
+}
+
+/// The element types and shapes of the results of `op` on `inputs`. For a parameter, `parameter` is its description; an input has no rule, its
+/// type is declared.
+///
+/// # Errors
+/// When the operation does not accept the inputs.
+pub fn infer(
+    op: &Op,
+    inputs: &[&Value],
+    parameter: Option<&Parameter>,
+) -> Result<Vec<Typed>, ShapeError> {
+    let rule = Rule { op, inputs };
+    match op {
+        Op::Input => Err(rule.error("a declared input", "an undeclared one")),
+        Op::Constant(tensor) => rule.arity(0).map(|()| vec![constant(tensor)]),
+        Op::Parameter(_) => {
+            rule.arity(0)?;
+            let parameter = parameter.ok_or_else(|| rule.error("a described parameter", "none"))?;
+            Ok(vec![(parameter.dtype, Shape::known(&parameter.shape))])
+        }
+        Op::Conv2d(attrs) => rule.conv2d(*attrs),
+        Op::DepthwiseConv2d(attrs) => rule.depthwise_conv2d(*attrs),
+        Op::BiasAdd => rule.bias_add(),
+        Op::BatchNorm { .. } => rule.batch_norm(),
+        Op::Unary(_) | Op::Softmax => rule.float_map(),
+        Op::Binary(binary) => rule.binary(*binary),
+        Op::Compare(_) => rule.compare(),
+        Op::And => rule.and(),
+        Op::Select => rule.select(),
+        Op::Cast(to) => {
+            rule.arity(1)?;
+            Ok(vec![(*to, rule.shape(0).clone())])
+        }
+        Op::Pad(paddings) => rule.pad(paddings),
+        Op::Resize { method, size, .. } => rule.resize(*method, *size),
+        Op::Reshape(dims) => rule.reshape(dims),
+        Op::Concat { axis } => rule.concat(*axis),
+        Op::Slice(ranges) => rule.slice(ranges),
+        Op::Unstack { axis } => rule.unstack(*axis),
+        Op::Stack { axis } => rule.stack(*axis),
+        Op::Gather => rule.gather(),
+        Op::Reduce { kind, axes } => rule.reduce(*kind, axes),
+        Op::TopK { k } => rule.top_k(*k),
+        Op::NonMaxSuppression(attrs) => rule.non_max_suppression(*attrs),
+        Op::Map { body, inputs } => rule.map(body, inputs),
+    }
+}
+
+fn constant(tensor: &Tensor) -> Typed {
+    (tensor.dtype(), Shape::known(tensor.shape()))
+}
+
+/// Two dimensions under NumPy broadcasting; `None` when they do not go together.
+fn broadcast_dim(a: &Dim, b: &Dim) -> Option<Dim> {
+    match (a, b) {
+        (a, b) if a == b => Some(a.clone()),
+        (a, b) if a.is(1) => Some(b.clone()),
+        (a, b) if b.is(1) => Some(a.clone()),
+        _ => None,
+    }
+}
+
+fn broadcast(a: &Shape, b: &Shape) -> Option<Shape> {
+    let rank = a.rank().max(b.rank());
+    let one = Dim::Known(1);
+    let dim = |shape: &Shape, i: usize| {
+        (i + shape.rank())
+            .checked_sub(rank)
+            .and_then(|i| shape.0.get(i).cloned())
+            .unwrap_or_else(|| one.clone())
+    };
+    (0..rank)
+        .map(|i| broadcast_dim(&dim(a, i), &dim(b, i)))
+        .collect::<Option<Vec<_>>>()
+        .map(Shape)
+}
+
+impl Rule<'_> {
+    fn error(&self, expected: impl Into<String>, found: impl Into<String>) -> ShapeError {
+        ShapeError {
+            op: self.op.mnemonic(),
+            expected: expected.into(),
+            found: found.into(),
+        }
+    }
+
+    /// An error about the inputs as a whole.
+    fn inputs_error(&self, expected: impl Into<String>) -> ShapeError {
+        let found: Vec<String> = self
+            .inputs
+            .iter()
+            .map(|v| format!("{}{}", v.dtype, v.shape))
+            .collect();
+        self.error(expected, found.join(", "))
+    }
+
+    fn arity(&self, n: usize) -> Result<(), ShapeError> {
+        if self.inputs.len() == n {
+            Ok(())
+        } else {
+            Err(self.error(
+                format!("{n} inputs"),
+                format!("{} inputs", self.inputs.len()),
+            ))
+        }
+    }
+
+    fn require(&self, holds: bool, expected: &str) -> Result<(), ShapeError> {
+        if holds {
+            Ok(())
+        } else {
+            Err(self.inputs_error(expected))
+        }
+    }
+
+    // Called only after `arity` has checked the number of inputs.
+    fn shape(&self, i: usize) -> &Shape {
+        &self.inputs[i].shape
+    }
+
+    fn dtype(&self, i: usize) -> DType {
+        self.inputs[i].dtype
+    }
+
+    fn all_dtype(&self, dtype: DType) -> bool {
+        self.inputs.iter().all(|v| v.dtype == dtype)
+    }
+
+    fn axis(&self, axis: usize, rank: usize) -> Result<(), ShapeError> {
+        if axis < rank {
+            Ok(())
+        } else {
+            Err(self.error(format!("an axis below {rank}"), axis.to_string()))
+        }
+    }
+
+    /// The output size of a window that moves over a dimension.
+    fn window(
+        &self,
+        size: &Dim,
+        kernel: u64,
+        stride: u64,
+        dilation: u64,
+        padding: Padding,
+    ) -> Result<Dim, ShapeError> {
+        let effective = kernel
+            .checked_sub(1)
+            .and_then(|k| k.checked_mul(dilation))
+            .and_then(|k| k.checked_add(1))
+            .filter(|_| stride > 0 && dilation > 0)
+            .ok_or_else(|| self.error("a kernel, stride and dilation of at least 1", "0"))?;
+        match (size, padding) {
+            (Dim::Known(n), Padding::Same) => Ok(Dim::Known(n.div_ceil(stride))),
+            (Dim::Known(n), Padding::Valid) if *n >= effective => {
+                Ok(Dim::Known((n - effective) / stride + 1))
+            }
+            (Dim::Known(n), Padding::Valid) => Err(self.error(
+                format!("at least {effective} rows and columns without padding"),
+                n.to_string(),
+            )),
+            (Dim::Symbol(_), _) if stride == 1 && padding == Padding::Same => Ok(size.clone()),
+            (Dim::Symbol(name), _) => {
+                Err(self.error("a size known when the graph is written", name.to_string()))
+            }
+        }
+    }
+
+    fn spatial(
+        &self,
+        x: &Shape,
+        kernel: [u64; 2],
+        attrs: ConvAttrs,
+        channels: u64,
+    ) -> Result<Shape, ShapeError> {
+        let size = |i: usize| {
+            self.window(
+                &x.0[i + 1],
+                kernel[i],
+                attrs.strides[i],
+                attrs.dilations[i],
+                attrs.padding,
+            )
+        };
+        Ok(Shape(vec![
+            x.0[0].clone(),
+            size(0)?,
+            size(1)?,
+            Dim::Known(channels),
+        ]))
+    }
+
+    /// The kernel's sizes, when the inputs are a feature map and a kernel that fits its channels.
+    fn kernel(&self) -> Result<[u64; 4], ShapeError> {
+        self.arity(2)?;
+        let expected = "f32[n, h, w, c] and a kernel f32[kh, kw, c, d]";
+        let kernel = self
+            .shape(1)
+            .sizes()
+            .and_then(|sizes| <[u64; 4]>::try_from(sizes).ok())
+            .ok_or_else(|| self.inputs_error(expected))?;
+        let fits = self.all_dtype(DType::F32)
+            && self.shape(0).rank() == 4
+            && self.shape(0).0[3].is(kernel[2]);
+        self.require(fits, expected)?;
+        Ok(kernel)
+    }
+
+    fn conv2d(&self, attrs: ConvAttrs) -> Result<Vec<Typed>, ShapeError> {
+        let [kh, kw, _, d] = self.kernel()?;
+        let shape = self.spatial(self.shape(0), [kh, kw], attrs, d)?;
+        Ok(vec![(DType::F32, shape)])
+    }
+
+    fn depthwise_conv2d(&self, attrs: ConvAttrs) -> Result<Vec<Typed>, ShapeError> {
+        let [kh, kw, c, m] = self.kernel()?;
+        if attrs.strides[0] != attrs.strides[1] {
+            return Err(self.error("equal strides", format!("{:?}", attrs.strides)));
+        }
+        let channels = c
+            .checked_mul(m)
+            .ok_or_else(|| self.inputs_error("fewer channels"))?;
+        let shape = self.spatial(self.shape(0), [kh, kw], attrs, channels)?;
+        Ok(vec![(DType::F32, shape)])
+    }
+
+    /// Whether inputs `from..` are vectors over the last dimension of input 0.
+    fn channel_vectors(&self, from: usize) -> bool {
+        let channels = self.shape(0).0.last();
+        self.inputs
+            .iter()
+            .skip(from)
+            .all(|v| v.shape.rank() == 1 && v.shape.0.first() == channels)
+    }
+
+    fn bias_add(&self) -> Result<Vec<Typed>, ShapeError> {
+        self.arity(2)?;
+        self.require(
+            self.all_dtype(DType::F32) && self.channel_vectors(1),
+            "f32[..., c] and f32[c]",
+        )?;
+        Ok(vec![(DType::F32, self.shape(0).clone())])
+    }
+
+    fn batch_norm(&self) -> Result<Vec<Typed>, ShapeError> {
+        self.arity(5)?;
+        self.require(
+            self.all_dtype(DType::F32) && self.shape(0).rank() == 4 && self.channel_vectors(1),
+            "f32[n, h, w, c] and four of f32[c]",
+        )?;
+        Ok(vec![(DType::F32, self.shape(0).clone())])
+    }
+
+    fn float_map(&self) -> Result<Vec<Typed>, ShapeError> {
+        self.arity(1)?;
+        self.require(self.dtype(0).is_float(), "floats")?;
+        Ok(vec![(self.dtype(0), self.shape(0).clone())])
+    }
+
+    fn broadcast_two(&self, accepts: bool, what: &str) -> Result<Shape, ShapeError> {
+        self.arity(2)?;
+        let expected = format!("two of one type ({what}) whose shapes broadcast");
+        self.require(accepts && self.dtype(0) == self.dtype(1), &expected)?;
+        broadcast(self.shape(0), self.shape(1)).ok_or_else(|| self.inputs_error(expected))
+    }
+
+    fn binary(&self, binary: Binary) -> Result<Vec<Typed>, ShapeError> {
+        self.arity(2)?;
+        let dtype = self.dtype(0);
+        let shape = if binary == Binary::Div {
+            self.broadcast_two(dtype.is_float(), "floats")?
+        } else {
+            self.broadcast_two(dtype.is_number(), "numbers")?
+        };
+        Ok(vec![(dtype, shape)])
+    }
+
+    fn compare(&self) -> Result<Vec<Typed>, ShapeError> {
+        self.arity(2)?;
+        let shape = self.broadcast_two(self.dtype(0).is_number(), "numbers")?;
+        Ok(vec![(DType::Bool, shape)])
+    }
+
+    fn and(&self) -> Result<Vec<Typed>, ShapeError> {
+        self.arity(2)?;
+        let shape = self.broadcast_two(self.dtype(0) == DType::Bool, "bool")?;
+        Ok(vec![(DType::Bool, shape)])
+    }
+
+    fn select(&self) -> Result<Vec<Typed>, ShapeError> {
+        self.arity(3)?;
+        let expected = "bool and two of one type, whose shapes broadcast";
+        self.require(
+            self.dtype(0) == DType::Bool && self.dtype(1) == self.dtype(2),
+            expected,
+        )?;
+        let shape = broadcast(self.shape(0), self.shape(1))
+            .and_then(|shape| broadcast(&shape, self.shape(2)))
+            .ok_or_else(|| self.inputs_error(expected))?;
+        Ok(vec![(self.dtype(1), shape)])
+    }
+
+    fn pad(&self, paddings: &[(u64, u64)]) -> Result<Vec<Typed>, ShapeError> {
+        self.arity(1)?;
+        let expected = format!(
+            "{} dimensions, known where padding is added",
+            paddings.len()
+        );
+        self.require(self.shape(0).rank() == paddings.len(), &expected)?;
+        let dims = self.shape(0).0.iter().zip(paddings);
+        let dims = dims
+            .map(|(dim, &(before, after))| match dim {
+                dim if before == 0 && after == 0 => Some(dim.clone()),
+                Dim::Known(n) => n.checked_add(before)?.checked_add(after).map(Dim::Known),
+                Dim::Symbol(_) => None,
+            })
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| self.inputs_error(expected))?;
+        Ok(vec![(self.dtype(0), Shape(dims))])
+    }
+
+    fn resize(&self, method: ResizeMethod, size: [u64; 2]) -> Result<Vec<Typed>, ShapeError> {
+        self.arity(1)?;
+        self.require(
+            self.shape(0).rank() == 4 && self.dtype(0).is_number(),
+            "numbers [n, h, w, c]",
+        )?;
+        let x = &self.shape(0).0;
+        let shape = Shape(vec![
+            x[0].clone(),
+            size[0].into(),
+            size[1].into(),
+            x[3].clone(),
+        ]);
+        let dtype = match method {
+            ResizeMethod::Nearest => self.dtype(0),
+            ResizeMethod::Bilinear | ResizeMethod::Bicubic | ResizeMethod::Area => DType::F32,
+        };
+        Ok(vec![(dtype, shape)])
+    }
+
+    fn reshape(&self, dims: &[Dim]) -> Result<Vec<Typed>, ShapeError> {
+        self.arity(1)?;
+        let target = Shape(dims.to_vec());
+        // Symbols on both sides cancel; what remains must be equal numbers, or one unknown on one of the sides.
+        let mut left: Vec<&Dim> = self.shape(0).0.iter().collect();
+        let mut right: Vec<&Dim> = Vec::new();
+        for dim in dims {
+            match left.iter().position(|d| d.known().is_none() && *d == dim) {
+                Some(i) => {
+                    left.remove(i);
+                }
+                None => right.push(dim),
+            }
+        }
+        let product = |dims: &[&Dim]| {
+            dims.iter()
+                .filter_map(|d| d.known())
+                .try_fold(1u64, u64::checked_mul)
+        };
+        let unknown = |dims: &[&Dim]| dims.iter().filter(|d| d.known().is_none()).count();
+        let fits = match (unknown(&left), unknown(&right)) {
+            (0, 0) => product(&left).is_some() && product(&left) == product(&right),
+            // The unknown target dimension is what is left over of the source's unknown ones.
+            (from, 1) => {
+                from > 0
+                    || product(&left)
+                        .zip(product(&right))
+                        .is_some_and(|(l, r)| r > 0 && l % r == 0)
+            }
+            _ => false,
+        };
+        self.require(fits, &format!("a shape of as many elements as {target}"))?;
+        Ok(vec![(self.dtype(0), target)])
+    }
+
+    fn concat(&self, axis: usize) -> Result<Vec<Typed>, ShapeError> {
+        let expected = "one or more of one type, of equal shapes but for the axis";
+        let first = self
+            .inputs
+            .first()
+            .ok_or_else(|| self.inputs_error(expected))?;
+        self.axis(axis, first.shape.rank())?;
+        let mut total = Some(0u64);
+        for input in self.inputs {
+            let same = input.dtype == first.dtype
+                && input.shape.rank() == first.shape.rank()
+                && (0..first.shape.rank())
+                    .all(|i| i == axis || input.shape.0[i] == first.shape.0[i]);
+            self.require(same, expected)?;
+            total = total
+                .zip(input.shape.0[axis].known())
+                .and_then(|(sum, n)| sum.checked_add(n));
+        }
+        let mut shape = first.shape.clone();
+        shape.0[axis] = match (total, self.inputs) {
+            (Some(total), _) => Dim::Known(total),
+            (None, [only]) => only.shape.0[axis].clone(),
+            (None, _) => return Err(self.inputs_error("known sizes along the axis")),
+        };
+        Ok(vec![(first.dtype, shape)])
+    }
+
+    fn slice(&self, ranges: &[Option<(u64, u64)>]) -> Result<Vec<Typed>, ShapeError> {
+        self.arity(1)?;
+        let expected = format!("{} dimensions that hold {ranges:?}", ranges.len());
+        self.require(self.shape(0).rank() == ranges.len(), &expected)?;
+        let dims = self.shape(0).0.iter().zip(ranges);
+        let dims = dims
+            .map(|(dim, range)| match (dim, range) {
+                (dim, None) => Some(dim.clone()),
+                (Dim::Known(n), Some((begin, size))) => {
+                    (begin.checked_add(*size)? <= *n).then_some(Dim::Known(*size))
+                }
+                (Dim::Symbol(_), Some(_)) => None,
+            })
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| self.inputs_error(expected))?;
+        Ok(vec![(self.dtype(0), Shape(dims))])
+    }
+
+    fn unstack(&self, axis: usize) -> Result<Vec<Typed>, ShapeError> {
+        self.arity(1)?;
+        self.axis(axis, self.shape(0).rank())?;
+        let mut shape = self.shape(0).clone();
+        let count = shape
+            .0
+            .remove(axis)
+            .known()
+            .and_then(|n| usize::try_from(n).ok())
+            .filter(|n| *n <= 1 << 20)
+            .ok_or_else(|| self.inputs_error("a known, sensible size along the axis"))?;
+        Ok(vec![(self.dtype(0), shape); count])
+    }
+
+    fn stack(&self, axis: usize) -> Result<Vec<Typed>, ShapeError> {
+        let expected = "one or more of one type and shape";
+        let first = self
+            .inputs
+            .first()
+            .ok_or_else(|| self.inputs_error(expected))?;
+        let same = |v: &&&Value| v.dtype == first.dtype && v.shape == first.shape;
+        self.require(self.inputs.iter().all(|v| same(&v)), expected)?;
+        self.axis(axis, first.shape.rank() + 1)?;
+        let mut shape = first.shape.clone();
+        shape.0.insert(axis, Dim::Known(self.inputs.len() as u64));
+        Ok(vec![(first.dtype, shape)])
+    }
+
+    fn gather(&self) -> Result<Vec<Typed>, ShapeError> {
+        self.arity(2)?;
+        self.require(
+            self.shape(0).rank() > 0 && self.dtype(1) == DType::I32,
+            "data of at least one dimension and i32 indices",
+        )?;
+        let rest = self.shape(0).0.iter().skip(1);
+        let dims = self.shape(1).0.iter().chain(rest).cloned().collect();
+        Ok(vec![(self.dtype(0), Shape(dims))])
+    }
+
+    fn reduce(&self, _kind: Reduce, axes: &[usize]) -> Result<Vec<Typed>, ShapeError> {
+        self.arity(1)?;
+        self.require(self.dtype(0).is_number(), "numbers")?;
+        for &axis in axes {
+            self.axis(axis, self.shape(0).rank())?;
+        }
+        let kept = self.shape(0).0.iter().enumerate();
+        let kept = kept.filter(|(i, _)| !axes.contains(i));
+        let dims = kept.map(|(_, dim)| dim.clone()).collect();
+        Ok(vec![(self.dtype(0), Shape(dims))])
+    }
+
+    fn top_k(&self, k: u64) -> Result<Vec<Typed>, ShapeError> {
+        self.arity(1)?;
+        let last = self.shape(0).0.last().and_then(Dim::known);
+        self.require(
+            self.dtype(0).is_number() && last.is_some_and(|n| k <= n),
+            &format!("numbers [..., n] with n at least {k}"),
+        )?;
+        let mut shape = self.shape(0).clone();
+        if let Some(last) = shape.0.last_mut() {
+            *last = Dim::Known(k);
+        }
+        Ok(vec![(self.dtype(0), shape.clone()), (DType::I32, shape)])
+    }
+
+    fn non_max_suppression(&self, attrs: NmsAttrs) -> Result<Vec<Typed>, ShapeError> {
+        self.arity(2)?;
+        let boxes = self.shape(0);
+        self.require(
+            self.all_dtype(DType::F32)
+                && boxes.rank() == 2
+                && boxes.0[1].is(4)
+                && self.shape(1).0.as_slice() == boxes.0.get(..1).unwrap_or_default(),
+            "f32[n, 4] and f32[n]",
+        )?;
+        let selected = Shape::known(&[attrs.max_output_size]);
+        Ok(vec![
+            (DType::I32, selected.clone()),
+            (DType::F32, selected),
+            (DType::I32, Shape::scalar()),
+        ])
+    }
+
+    fn map(&self, body: &Graph, kinds: &[MapInput]) -> Result<Vec<Typed>, ShapeError> {
+        self.arity(kinds.len())?;
+        let mut leading: Option<&Dim> = None;
+        if body.inputs().len() != kinds.len() {
+            return Err(self.error(
+                format!("a body with {} inputs", kinds.len()),
+                body.inputs().len().to_string(),
+            ));
+        }
+        for ((input, kind), inner) in self.inputs.iter().zip(kinds).zip(body.inputs()) {
+            let inner = body.value(*inner);
+            let seen = match kind {
+                MapInput::Whole => input.shape.clone(),
+                MapInput::Sliced => {
+                    let dim = input.shape.0.first();
+                    self.require(
+                        dim.is_some() && leading.is_none_or(|l| Some(l) == dim),
+                        "sliced inputs of one leading dimension",
+                    )?;
+                    leading = dim;
+                    input.shape.without_leading()
+                }
+            };
+            if (input.dtype, &seen) != (inner.dtype, &inner.shape) {
+                return Err(self.error(
+                    format!("{}{} for the body", inner.dtype, inner.shape),
+                    format!("{}{seen}", input.dtype),
+                ));
+            }
+        }
+        let leading = leading.ok_or_else(|| self.inputs_error("at least one sliced input"))?;
+        body.outputs()
+            .iter()
+            .map(|output| {
+                let value = body.value(output.value);
+                if value.shape.sizes().is_none() {
+                    return Err(self.error(
+                        "a body with results of known shapes",
+                        value.shape.to_string(),
+                    ));
+                }
+                Ok((value.dtype, value.shape.with_leading(leading.clone())))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::NodeId;
+    use proptest::prelude::*;
+
+    fn value(dtype: DType, shape: Shape) -> Value {
+        Value {
+            dtype,
+            shape,
+            node: NodeId::at(0),
+            output: 0,
+        }
+    }
+
+    fn shapes(op: &Op, inputs: &[Value]) -> Result<Vec<String>, ShapeError> {
+        let inputs: Vec<&Value> = inputs.iter().collect();
+        let typed = infer(op, &inputs, None)?;
+        Ok(typed.iter().map(|(d, s)| format!("{d}{s}")).collect())
+    }
+
+    fn f32s(dims: &[u64]) -> Value {
+        value(DType::F32, Shape::known(dims))
+    }
+
+    fn batched(rest: &[u64]) -> Value {
+        value(
+            DType::F32,
+            Shape::known(rest).with_leading(Dim::symbol("batch")),
+        )
+    }
+
+    #[test]
+    fn convolutions_follow_their_padding() {
+        let same = Op::Conv2d(ConvAttrs::new(2, Padding::Same));
+        let x = batched(&[5, 6, 3]);
+        assert_eq!(
+            shapes(&same, &[x.clone(), f32s(&[3, 3, 3, 8])]),
+            Ok(vec!["f32[batch, 3, 3, 8]".into()])
+        );
+        let valid = Op::Conv2d(ConvAttrs::new(2, Padding::Valid));
+        assert_eq!(
+            shapes(&valid, &[x.clone(), f32s(&[3, 3, 3, 8])]),
+            Ok(vec!["f32[batch, 2, 2, 8]".into()])
+        );
+        assert!(shapes(&valid, &[x.clone(), f32s(&[7, 7, 3, 8])]).is_err());
+        let error = shapes(&same, &[x.clone(), f32s(&[3, 3, 4, 8])]).unwrap_err();
+        assert!(error.to_string().contains("f32[3, 3, 4, 8]"), "{error}");
+        let depthwise = Op::DepthwiseConv2d(ConvAttrs::new(1, Padding::Same));
+        assert_eq!(
+            shapes(&depthwise, &[x, f32s(&[3, 3, 3, 2])]),
+            Ok(vec!["f32[batch, 5, 6, 6]".into()])
+        );
+    }
+
+    #[test]
+    fn broadcasting_needs_equal_or_one() {
+        let add = Op::Binary(Binary::Add);
+        let a = batched(&[1, 4]);
+        assert_eq!(
+            shapes(&add, &[a.clone(), f32s(&[3, 1])]),
+            Ok(vec!["f32[batch, 3, 4]".into()])
+        );
+        assert!(shapes(&add, &[f32s(&[3]), f32s(&[4])]).is_err());
+        let other = value(
+            DType::F32,
+            Shape(vec![Dim::symbol("height"), 1.into(), 4.into()]),
+        );
+        assert!(shapes(&add, &[a, other]).is_err());
+    }
+
+    #[test]
+    fn reshape_keeps_the_elements() {
+        let x = batched(&[4, 6]);
+        let to = |dims: Vec<Dim>| shapes(&Op::Reshape(dims), std::slice::from_ref(&x));
+        assert!(to(vec![Dim::symbol("batch"), 24.into()]).is_ok());
+        assert!(to(vec![Dim::symbol("rows"), 6.into()]).is_ok());
+        assert!(to(vec![Dim::symbol("batch"), 25.into()]).is_err());
+        assert!(to(vec![24.into()]).is_err());
+    }
+
+    #[test]
+    fn selection_results_have_the_declared_length() {
+        let attrs = NmsAttrs {
+            max_output_size: 7,
+            iou_threshold: 0.5,
+            score_threshold: 0.0,
+            soft_nms_sigma: 0.0,
+        };
+        let nms = Op::NonMaxSuppression(attrs);
+        assert_eq!(
+            shapes(&nms, &[f32s(&[9, 4]), f32s(&[9])]),
+            Ok(vec!["i32[7]".into(), "f32[7]".into(), "i32[]".into()])
+        );
+        assert!(shapes(&nms, &[f32s(&[9, 4]), f32s(&[8])]).is_err());
+        assert!(shapes(&Op::TopK { k: 10 }, &[f32s(&[9])]).is_err());
+    }
+
+    proptest! {
+        /// A window with SAME padding has one position for each stride begun; checked against counting them.
+        #[test]
+        fn same_windows_are_counted(size in 1u64..200, kernel in 1u64..8, stride in 1u64..6) {
+            let op = Op::Conv2d(ConvAttrs::new(stride, Padding::Same));
+            let found = shapes(&op, &[f32s(&[1, size, size, 1]), f32s(&[kernel, kernel, 1, 1])]);
+            let count = (0..size).step_by(usize::try_from(stride).unwrap()).count();
+            prop_assert_eq!(found, Ok(vec![format!("f32[1, {count}, {count}, 1]")]));
+        }
+
+        #[test]
+        fn valid_windows_are_counted(size in 1u64..100, kernel in 1u64..8, stride in 1u64..6, dilation in 1u64..4) {
+            let attrs = ConvAttrs { dilations: [dilation; 2], ..ConvAttrs::new(stride, Padding::Valid) };
+            let found = shapes(&Op::Conv2d(attrs), &[f32s(&[1, size, size, 1]), f32s(&[kernel, kernel, 1, 1])]);
+            let reach = (kernel - 1) * dilation;
+            let count = (0..size).step_by(usize::try_from(stride).unwrap()).filter(|at| at + reach < size).count();
+            prop_assert_eq!(found.is_ok(), count > 0);
+            if let Ok(found) = found {
+                prop_assert_eq!(found, vec![format!("f32[1, {count}, {count}, 1]")]);
+            }
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! The operations. Each variant says what it computes; `infer.rs` says what it accepts and what comes out.
+
+use crate::graph::{Graph, ParamId};
+use crate::tensor::{DType, Dim, Tensor};
+
+/// How a convolution or pooling treats the borders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Padding {
+    /// The output has `ceil(size / stride)` positions. When an odd number of rows or columns has to be added, the extra one
+    /// goes to the bottom or right.
+    Same,
+    /// No padding: `ceil((size - dilated_kernel + 1) / stride)` positions.
+    Valid,
+}
+
+/// The attributes of a two-dimensional convolution, `[height, width]` each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConvAttrs {
+    /// Step of the window.
+    pub strides: [u64; 2],
+    /// Border treatment.
+    pub padding: Padding,
+    /// Distance between neighbouring taps of the kernel.
+    pub dilations: [u64; 2],
+}
+
+impl ConvAttrs {
+    /// Stride as given in both directions, no dilation.
+    pub fn new(stride: u64, padding: Padding) -> Self {
+        Self {
+            strides: [stride; 2],
+            padding,
+            dilations: [1; 2],
+        }
+    }
+}
+
+/// Element-wise functions of one value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unary {
+    /// `max(x, 0)`
+    Relu,
+    /// `min(max(x, 0), 6)`
+    Relu6,
+    /// `1 / (1 + exp(-x))`
+    Sigmoid,
+    /// `exp(x)`
+    Exp,
+}
+
+/// Element-wise functions of two values of one number type, with NumPy broadcasting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Binary {
+    /// `a + b`
+    Add,
+    /// `a - b`
+    Sub,
+    /// `a * b`
+    Mul,
+    /// `a / b`; for floats only.
+    Div,
+    /// The quotient rounded towards minus infinity.
+    FloorDiv,
+    /// The larger.
+    Maximum,
+    /// The smaller.
+    Minimum,
+}
+
+/// Comparisons, with NumPy broadcasting; the result is [`DType::Bool`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Compare {
+    /// `a < b`
+    Less,
+    /// `a > b`
+    Greater,
+    /// `a >= b`
+    GreaterEqual,
+}
+
+/// Reductions over axes, which disappear from the shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reduce {
+    /// The sum.
+    Sum,
+    /// The largest.
+    Max,
+}
+
+/// Interpolation of [`Op::Resize`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ResizeMethod {
+    /// Bilinear over the 2x2 neighbours; samples beyond the border repeat it.
+    Bilinear,
+    /// The nearest lower neighbour: `floor(position * in / out)`, or with half-pixel centres `floor((position + 0.5) * in / out)`.
+    Nearest,
+    /// Bicubic: Keys' kernel with a = -0.75, or a = -0.5 and renormalised border weights when centres are half-pixel.
+    Bicubic,
+    /// The average over the source area; half-pixel centres do not apply.
+    Area,
+}
+
+/// The attributes of [`Op::NonMaxSuppression`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NmsAttrs {
+    /// How many boxes may be selected, and the length of the results.
+    pub max_output_size: u64,
+    /// A box is suppressed when its intersection over union with a selected one is greater.
+    pub iou_threshold: f32,
+    /// Only boxes with a greater score are looked at.
+    pub score_threshold: f32,
+    /// 0 for hard suppression; otherwise scores decay by `exp(-iou² / (2 sigma))` instead (Bodla et al. 2017).
+    pub soft_nms_sigma: f32,
+}
+
+/// How one input reaches the body of [`Op::Map`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MapInput {
+    /// The body sees one slice along the leading dimension at a time.
+    Sliced,
+    /// The body sees the whole value each time.
+    Whole,
+}
+
+/// What a node computes.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// A value supplied at run time.
+    Input,
+    /// A tensor held by the graph.
+    Constant(Tensor),
+    /// A trained tensor, described by [`Graph::parameter`].
+    Parameter(ParamId),
+    /// Convolution of `[n, h, w, c]` with a kernel `[kh, kw, c, d]`.
+    Conv2d(ConvAttrs),
+    /// Convolution of each channel by itself: `[n, h, w, c]` with a kernel `[kh, kw, c, m]`. Output channel `i * m + j`
+    /// comes from input channel `i`. Both strides must be equal.
+    DepthwiseConv2d(ConvAttrs),
+    /// Adds a vector over the last dimension.
+    BiasAdd,
+    /// `gamma * (x - mean) / sqrt(variance + epsilon) + beta` over the last dimension of `[n, h, w, c]`.
+    /// Inputs: x, gamma, beta, mean, variance.
+    BatchNorm {
+        /// Added to the variance.
+        epsilon: f32,
+    },
+    /// An element-wise function.
+    Unary(Unary),
+    /// An element-wise function of two values.
+    Binary(Binary),
+    /// A comparison of two values.
+    Compare(Compare),
+    /// `a and b` of two booleans, with NumPy broadcasting.
+    And,
+    /// Inputs: condition, a, b. `a` where the condition holds, `b` elsewhere, with NumPy broadcasting of all three.
+    Select,
+    /// `exp(x) / sum(exp(x))` over the last dimension.
+    Softmax,
+    /// Conversion of the element type. Float to integer rounds towards zero; to [`DType::Bool`], everything but 0 is true.
+    Cast(DType),
+    /// Zeros added before and after each dimension.
+    Pad(Vec<(u64, u64)>),
+    /// Resizes `[n, h, w, c]` to `[n, size[0], size[1], c]`; results of bilinear, bicubic and area are [`DType::F32`].
+    Resize {
+        /// Interpolation.
+        method: ResizeMethod,
+        /// Output height and width.
+        size: [u64; 2],
+        /// Whether the pixel grid is taken to have its samples at the centres of pixels.
+        half_pixel_centers: bool,
+    },
+    /// The same elements in another shape. At most one dimension may differ in being unknown: an unknown output dimension stands
+    /// for what is left.
+    Reshape(Vec<Dim>),
+    /// Joins along an axis.
+    Concat {
+        /// The axis.
+        axis: usize,
+    },
+    /// The part from `begin` on with `size` elements; `None` takes all of a dimension.
+    Slice(Vec<Option<(u64, u64)>>),
+    /// One output for each position along an axis, which disappears.
+    Unstack {
+        /// The axis, of known size.
+        axis: usize,
+    },
+    /// Joins values of one shape along a new axis.
+    Stack {
+        /// Where the new axis is in the result.
+        axis: usize,
+    },
+    /// Inputs: data, indices (any shape, [`DType::I32`]). Takes slices of `data` along its first dimension: the result has
+    /// the shape of the indices followed by the rest of data's.
+    Gather,
+    /// A reduction over axes.
+    Reduce {
+        /// What is computed.
+        kind: Reduce,
+        /// The axes, ascending.
+        axes: Vec<usize>,
+    },
+    /// The `k` largest along the last dimension, in descending order; of equals, the one with the lower index comes first.
+    /// Outputs: values, indices ([`DType::I32`]).
+    TopK {
+        /// How many; at most the size of the dimension.
+        k: u64,
+    },
+    /// Greedy selection of boxes. Inputs: boxes `[n, 4]`, scores `[n]`. Boxes are taken in the order of descending score (of equals, the
+    /// lower index first). Outputs: selected indices `[m]` ([`DType::I32`]), their scores `[m]`, and how many there are, a scalar
+    /// ([`DType::I32`]); `m` is `max_output_size`, and both vectors are filled up with zeros.
+    NonMaxSuppression(NmsAttrs),
+    /// Runs the body for each position along the leading dimension of the sliced inputs, and stacks the results along a new leading
+    /// dimension. The body's inputs correspond to the node's; its outputs have known shapes.
+    Map {
+        /// The sub-graph.
+        body: Box<Graph>,
+        /// For each input, how the body sees it. At least one is sliced.
+        inputs: Vec<MapInput>,
+    },
+}
+
+impl Op {
+    /// The name in the text form.
+    pub fn mnemonic(&self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Constant(_) => "constant",
+            Self::Parameter(_) => "parameter",
+            Self::Conv2d(_) => "conv2d",
+            Self::DepthwiseConv2d(_) => "depthwise_conv2d",
+            Self::BiasAdd => "bias_add",
+            Self::BatchNorm { .. } => "batch_norm",
+            Self::Unary(Unary::Relu) => "relu",
+            Self::Unary(Unary::Relu6) => "relu6",
+            Self::Unary(Unary::Sigmoid) => "sigmoid",
+            Self::Unary(Unary::Exp) => "exp",
+            Self::Binary(Binary::Add) => "add",
+            Self::Binary(Binary::Sub) => "sub",
+            Self::Binary(Binary::Mul) => "mul",
+            Self::Binary(Binary::Div) => "div",
+            Self::Binary(Binary::FloorDiv) => "floor_div",
+            Self::Binary(Binary::Maximum) => "maximum",
+            Self::Binary(Binary::Minimum) => "minimum",
+            Self::Compare(Compare::Less) => "less",
+            Self::Compare(Compare::Greater) => "greater",
+            Self::Compare(Compare::GreaterEqual) => "greater_equal",
+            Self::And => "and",
+            Self::Select => "select",
+            Self::Softmax => "softmax",
+            Self::Cast(_) => "cast",
+            Self::Pad(_) => "pad",
+            Self::Resize { .. } => "resize",
+            Self::Reshape(_) => "reshape",
+            Self::Concat { .. } => "concat",
+            Self::Slice(_) => "slice",
+            Self::Unstack { .. } => "unstack",
+            Self::Stack { .. } => "stack",
+            Self::Gather => "gather",
+            Self::Reduce {
+                kind: Reduce::Sum, ..
+            } => "reduce_sum",
+            Self::Reduce {
+                kind: Reduce::Max, ..
+            } => "reduce_max",
+            Self::TopK { .. } => "top_k",
+            Self::NonMaxSuppression(_) => "non_max_suppression",
+            Self::Map { .. } => "map",
+        }
+    }
+}

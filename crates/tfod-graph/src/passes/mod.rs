@@ -1,0 +1,35 @@
+//! Graph to graph.
+//!
+//! A pass keeps what the graph computes and the invariants of the crate. All are written over one helper,
+//! `Rewriter`: it walks the old graph in order, and writes the new one.
+//!
+//! | pass | does |
+//! | --- | --- |
+//! | [`prune`] | drops what no output needs |
+//! | [`share`] | makes equal computations one |
+//! | [`unroll`] | replaces a map over a small, known leading dimension by its body |
+
+mod prune;
+mod rewriter;
+mod share;
+mod unroll;
+
+pub use prune::prune;
+pub use share::share;
+pub use unroll::unroll;
+
+use crate::graph::Graph;
+use crate::validate::ValidateError;
+
+/// Maps over at most this many slices are unrolled by [`standard`].
+const UNROLL_LIMIT: u64 = 1;
+
+/// What every export runs: unroll, share, prune.
+///
+/// # Errors
+/// When the graph breaks an invariant of the crate.
+pub fn standard(graph: &Graph) -> Result<Graph, ValidateError> {
+    let graph = unroll(graph, UNROLL_LIMIT)?;
+    let graph = share(&graph)?;
+    prune(&graph)
+}

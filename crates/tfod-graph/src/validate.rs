@@ -1,0 +1,184 @@
+//! The invariants of a graph, checked. Front ends and passes may be wrong; back ends need not look again.
+
+use std::collections::HashSet;
+
+use crate::graph::{Graph, Node, Value, Weights};
+use crate::infer::{ShapeError, infer};
+use crate::op::Op;
+
+/// An invariant that does not hold, with the node where that shows.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ValidateError {
+    /// An operation on values it does not accept.
+    #[error("node `{node}`: {source}")]
+    Shape {
+        /// The node's name.
+        node: String,
+        /// What is wrong.
+        source: ShapeError,
+    },
+    /// A value's recorded type or shape is not what its node computes.
+    #[error("node `{node}`: its values are recorded as {recorded}, but are {inferred}")]
+    Recorded {
+        /// The node's name.
+        node: String,
+        /// What the graph says.
+        recorded: String,
+        /// What the rules say.
+        inferred: String,
+    },
+    /// Two nodes, parameters or outputs of one name.
+    #[error("two {what} are called `{name}`")]
+    Duplicate {
+        /// What they are.
+        what: &'static str,
+        /// Their name.
+        name: String,
+    },
+    /// A name that not every format can hold.
+    #[error(
+        "`{0}` is not a name: letters, digits and `_ . - /` only, beginning with a letter, digit or `.`"
+    )]
+    Name(String),
+    /// A node uses a value that is defined later, or nowhere.
+    #[error("node `{node}` uses a value that no earlier node defines")]
+    Order {
+        /// The node's name.
+        node: String,
+    },
+    /// The weights given for a graph are not its own.
+    #[error("parameter `{name}`: expected {expected}, found {found}")]
+    Weights {
+        /// The parameter's name.
+        name: String,
+        /// What the graph needs.
+        expected: String,
+        /// What the weights have.
+        found: String,
+    },
+}
+
+pub(crate) fn is_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-/".contains(c);
+    name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '.') && name.chars().all(allowed)
+}
+
+fn unique<'a>(
+    what: &'static str,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<(), ValidateError> {
+    let mut seen = HashSet::new();
+    for name in names {
+        if !is_name(name) {
+            return Err(ValidateError::Name(name.to_owned()));
+        }
+        if !seen.insert(name) {
+            let name = name.to_owned();
+            return Err(ValidateError::Duplicate { what, name });
+        }
+    }
+    Ok(())
+}
+
+/// Checks every invariant that the [crate documentation](crate) states.
+///
+/// # Errors
+/// The first one that does not hold.
+pub fn validate(graph: &Graph) -> Result<(), ValidateError> {
+    unique("nodes", graph.nodes.iter().map(|n| n.name.as_str()))?;
+    unique(
+        "parameters",
+        graph.parameters.iter().map(|p| p.name.as_str()),
+    )?;
+    unique("outputs", graph.outputs.iter().map(|o| o.key.as_str()))?;
+    let mut defined = vec![false; graph.values.len()];
+    let is_defined = |defined: &[bool], i: usize| defined.get(i).copied().unwrap_or(false);
+    for (id, node) in graph.nodes() {
+        let order = || ValidateError::Order {
+            node: node.name.clone(),
+        };
+        if !node.inputs.iter().all(|v| is_defined(&defined, v.index())) {
+            return Err(order());
+        }
+        for (position, output) in node.outputs.iter().enumerate() {
+            let value = graph.values.get(output.index()).ok_or_else(order)?;
+            if value.node != id || value.output != position || is_defined(&defined, output.index())
+            {
+                return Err(order());
+            }
+            defined[output.index()] = true;
+        }
+        check_types(graph, node)?;
+        if let Op::Map { body, .. } = &node.op {
+            validate(body)?;
+        }
+    }
+    let results = graph
+        .outputs
+        .iter()
+        .map(|o| o.value)
+        .chain(graph.inputs.iter().copied());
+    for value in results {
+        if !is_defined(&defined, value.index()) {
+            let node = String::from("(outputs)");
+            return Err(ValidateError::Order { node });
+        }
+    }
+    Ok(())
+}
+
+fn check_types(graph: &Graph, node: &Node) -> Result<(), ValidateError> {
+    if matches!(node.op, Op::Input) {
+        return Ok(());
+    }
+    let inputs: Vec<&Value> = node.inputs.iter().map(|v| graph.value(*v)).collect();
+    let parameter = match node.op {
+        Op::Parameter(id) => graph.parameters.get(id.index()),
+        _ => None,
+    };
+    let inferred = infer(&node.op, &inputs, parameter).map_err(|source| ValidateError::Shape {
+        node: node.name.clone(),
+        source,
+    })?;
+    let recorded: Vec<_> = node
+        .outputs
+        .iter()
+        .map(|v| graph.value(*v))
+        .map(|v| (v.dtype, v.shape.clone()))
+        .collect();
+    if inferred == recorded {
+        return Ok(());
+    }
+    Err(ValidateError::Recorded {
+        node: node.name.clone(),
+        recorded: format!("{recorded:?}"),
+        inferred: format!("{inferred:?}"),
+    })
+}
+
+/// Checks that `weights` are those of `graph`: one for each parameter, of its type, shape and size.
+///
+/// # Errors
+/// The first parameter whose weights differ.
+pub fn validate_weights(graph: &Graph, weights: &Weights<'_>) -> Result<(), ValidateError> {
+    for (id, parameter) in graph.parameters() {
+        let elements: u64 = parameter.shape.iter().product();
+        let found = weights.get(id);
+        let fits = found.is_some_and(|found| {
+            found.dtype == parameter.dtype
+                && found.shape == parameter.shape
+                && found.data.len() as u64 == elements * parameter.dtype.size() as u64
+        });
+        if !fits {
+            return Err(ValidateError::Weights {
+                name: parameter.name.clone(),
+                expected: format!("{}{:?}", parameter.dtype, parameter.shape),
+                found: found.map_or_else(
+                    || "nothing".into(),
+                    |f| format!("{}{:?} in {} bytes", f.dtype, f.shape, f.data.len()),
+                ),
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! TensorFlow's messages, as far as tfod needs them.
+//!
+//! The schema under `proto/` restates field names, numbers and types; fields that neither a reader nor a writer of
+//! this project uses are left out, and are skipped when a file has them. Maps are ordered ([`std::collections::BTreeMap`]),
+//! so that writing the same message twice gives the same bytes.
+//!
+//! | file | messages |
+//! | --- | --- |
+//! | `types.proto` | [`DataType`], [`TensorShapeProto`], [`TensorProto`], [`VersionDef`] |
+//! | `bundle.proto` | [`BundleHeaderProto`], [`BundleEntryProto`], [`TrackableObjectGraph`] |
+//! | `graph.proto` | [`GraphDef`], [`NodeDef`], [`AttrValue`], [`FunctionDef`] |
+//! | `saved_model.proto` | [`SavedModel`], [`MetaGraphDef`], [`SavedObjectGraph`], [`StructuredValue`] |
+
+#![allow(missing_docs, clippy::all, clippy::pedantic)]
+
+pub use prost;
+
+include!(concat!(env!("OUT_DIR"), "/tensorflow.rs"));
