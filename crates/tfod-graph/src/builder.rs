@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use crate::graph::{DimRule, Graph, Node, NodeId, Output, ParamId, Parameter, Value, ValueId};
+use crate::graph::{Graph, Node, NodeId, Output, ParamId, Parameter, Value, ValueId};
 use crate::infer::{Typed, infer};
 use crate::op::{Binary, Compare, ConvAttrs, MapInput, NmsAttrs, Op, Reduce, ResizeMethod, Unary};
 use crate::tensor::{DType, Dim, Shape, Tensor};
@@ -214,7 +214,6 @@ impl Builder {
             dtype: DType::F32,
             shape: spec.shape.to_vec(),
             trainable: spec.trainable,
-            rules: spec.rules.to_vec(),
         });
         let typed = vec![(DType::F32, Shape::known(spec.shape))];
         let node = self.push(name, Op::Parameter(id), &[], typed);
@@ -235,8 +234,6 @@ pub struct ParameterSpec<'a> {
     pub shape: &'a [u64],
     /// Whether gradients change it.
     pub trainable: bool,
-    /// Which fields decide its sizes.
-    pub rules: &'a [DimRule],
 }
 
 /// One method an operation; each names its node and fails when the operation does not accept the inputs.
@@ -482,7 +479,6 @@ mod tests {
                 path: vec!["layer".into(), "kernel".into()],
                 shape: &[3],
                 trainable: true,
-                rules: &[],
             })
         };
         assert_eq!(ask(&mut b), ask(&mut b));

@@ -62,22 +62,6 @@ pub struct Node {
     pub outputs: Vec<ValueId>,
 }
 
-/// Says which number of the configuration decides a dimension of a parameter: the dimension is `factor * (value + offset)`.
-/// With it, a mismatch can be explained in the user's terms.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DimRule {
-    /// Which dimension of the parameter.
-    pub axis: usize,
-    /// The field, as a path in the configuration: `model.ssd.num_classes`.
-    pub field: String,
-    /// The field's value in this configuration.
-    pub value: u64,
-    /// See above.
-    pub factor: u64,
-    /// See above.
-    pub offset: u64,
-}
-
 /// A trained tensor: what it is called, where the trained model keeps it, and the shape that the graph needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter {
@@ -91,8 +75,6 @@ pub struct Parameter {
     pub shape: Vec<u64>,
     /// Whether training changes it by gradients (batch-norm statistics are not).
     pub trainable: bool,
-    /// Which fields of the configuration decide its dimensions.
-    pub rules: Vec<DimRule>,
 }
 
 /// A result of the graph.

@@ -57,9 +57,7 @@ pub mod tensor;
 pub mod validate;
 
 pub use builder::{Builder, Built, ParameterSpec};
-pub use graph::{
-    DimRule, Graph, Node, NodeId, Output, ParamId, Parameter, Value, ValueId, Weights,
-};
+pub use graph::{Graph, Node, NodeId, Output, ParamId, Parameter, Value, ValueId, Weights};
 pub use infer::ShapeError;
 pub use op::{
     Binary, Compare, ConvAttrs, MapInput, NmsAttrs, Op, Padding, Reduce, ResizeMethod, Unary,

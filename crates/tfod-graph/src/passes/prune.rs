@@ -65,7 +65,6 @@ mod tests {
                 path: vec![name.into()],
                 shape: &[3],
                 trainable: true,
-                rules: &[],
             })
             .unwrap()
         };

@@ -1,0 +1,99 @@
+//! Files mapped into memory: the one place of this crate with `unsafe` in it.
+//!
+//! A map spares every copy of a weight between the file and its consumer. The price: the file must not change while it
+//! is mapped. Bytes changed under a map are caught by checksums where they had not been verified yet; a file *cut short*
+//! under a map ends the process with a bus error when the lost pages are touched. [`MappedFile::check_length`] narrows
+//! that window to the time between the check and the read; it cannot close it.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+
+use crate::Error;
+
+/// How every Git LFS pointer file starts.
+const LFS_POINTER: &[u8] = b"version https://git-lfs";
+
+/// Whether `bytes` are those of a Git LFS pointer: the text left in a clone in place of a large file.
+pub(crate) fn is_lfs_pointer(bytes: &[u8]) -> bool {
+    bytes.starts_with(LFS_POINTER)
+}
+
+#[derive(Debug)]
+pub(crate) struct MappedFile {
+    path: PathBuf,
+    file: File,
+    map: Mmap,
+}
+
+impl MappedFile {
+    /// Maps the file at `path`, which must be a regular file and no Git LFS pointer. `missing` makes the error for a
+    /// file that does not exist.
+    pub(crate) fn open(path: &Path, missing: impl FnOnce() -> Error) -> Result<Self, Error> {
+        let failed = |action| {
+            move |problem| Error::Io {
+                path: path.to_owned(),
+                action,
+                problem,
+            }
+        };
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(problem) if problem.kind() == ErrorKind::NotFound => return Err(missing()),
+            Err(problem) => return Err(failed("open")(problem)),
+        };
+        if !file.metadata().map_err(failed("inspect"))?.is_file() {
+            return Err(failed("read")(ErrorKind::IsADirectory.into()));
+        }
+        let map = map(&file).map_err(failed("map"))?;
+        if is_lfs_pointer(&map) {
+            return Err(Error::LfsPointer {
+                path: path.to_owned(),
+            });
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            map,
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
+    /// Asks the system whether the file still has the length it was mapped with.
+    pub(crate) fn check_length(&self) -> Result<(), Error> {
+        let metadata = self.file.metadata().map_err(|problem| Error::Io {
+            path: self.path.clone(),
+            action: "inspect",
+            problem,
+        })?;
+        let (mapped, now) = (self.map.len() as u64, metadata.len());
+        if now < mapped {
+            return Err(Error::Shrunk {
+                path: self.path.clone(),
+                mapped,
+                now,
+            });
+        }
+        Ok(())
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "mapping a file is unsafe because others may change it meanwhile"
+)]
+fn map(file: &File) -> std::io::Result<Mmap> {
+    // SAFETY: the map is read-only and private to this module, which hands out plain bytes: no byte pattern is invalid
+    // for them, so changed contents give wrong values (caught by checksums), not undefined types. Truncation of the file
+    // by another process raises SIGBUS, as the head of this file says; no bound is ever taken from re-read bytes.
+    unsafe { Mmap::map(file) }
+}

@@ -1,0 +1,279 @@
+//! MobileNetV2 (Sandler et al. 2018, <https://arxiv.org/abs/1801.04381>), with the widths of the Keras application and the changes that the
+//! reference makes to it: a minimal depth, a multiplier that also thins the last convolution, convolutions configured by the detector.
+
+use tfod_graph::{Binary, Builder, ValueId};
+
+use crate::error::ModelError;
+use crate::fields::scaled;
+use crate::hyperparams::Hyperparams;
+use crate::layers::{Path, Window, batch_norm, conv2d, depthwise_conv2d};
+
+/// One group of inverted residual blocks: a row of table 2 of the paper.
+struct Group {
+    /// Factor by which a block widens its input inside (t).
+    expansion: u64,
+    /// Output channels before the multiplier (c).
+    channels: u64,
+    /// Blocks (n).
+    blocks: u64,
+    /// Stride of the first block (s).
+    stride: u64,
+}
+
+const fn group(expansion: u64, channels: u64, blocks: u64, stride: u64) -> Group {
+    Group {
+        expansion,
+        channels,
+        blocks,
+        stride,
+    }
+}
+
+/// Table 2 of the paper.
+const GROUPS: [Group; 7] = [
+    group(1, 16, 1, 1),
+    group(6, 24, 2, 2),
+    group(6, 32, 3, 2),
+    group(6, 64, 4, 2),
+    group(6, 96, 3, 1),
+    group(6, 160, 3, 2),
+    group(6, 320, 1, 1),
+];
+/// Channels of the first convolution.
+const STEM: u64 = 32;
+/// Channels of the last convolution.
+const LAST: u64 = 1280;
+/// Blocks (counted from 0) after which strides 4, 8 and 16 are complete; the last convolution completes stride 32.
+const FEATURE_BLOCKS: [u64; 3] = [2, 5, 12];
+
+/// How wide the network is and how its layers are configured.
+#[derive(Clone, Copy, Debug)]
+pub struct MobilenetV2 {
+    /// Multiplier of all widths (alpha).
+    pub depth_multiplier: f32,
+    /// No convolution but the widening ones has fewer channels.
+    pub min_depth: u64,
+    /// Padding written out; see [`Window`].
+    pub explicit_padding: bool,
+    /// Activation and normalisation.
+    pub hyperparams: Hyperparams,
+}
+
+/// The nearest multiple of 8, but not less than 90 % of the value (the paper's rule for channel counts).
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "widths are small and positive; the truncation is the rule's"
+)]
+fn make_divisible(value: f64) -> u64 {
+    let rounded = ((value + 4.0) as u64 / 8 * 8).max(8);
+    if (rounded as f64) < 0.9 * value {
+        rounded + 8
+    } else {
+        rounded
+    }
+}
+
+impl MobilenetV2 {
+    #[expect(clippy::cast_precision_loss, reason = "widths are small")]
+    fn divisible(&self, channels: u64) -> u64 {
+        make_divisible(channels as f64 * f64::from(self.depth_multiplier))
+    }
+
+    /// Channels of a block's output, before the minimal depth. The Keras application truncates before it rounds.
+    #[expect(clippy::cast_precision_loss, reason = "widths are small")]
+    fn block_channels(&self, channels: u64) -> u64 {
+        make_divisible(scaled(channels, self.depth_multiplier) as f64)
+    }
+
+    fn last_channels(&self) -> u64 {
+        if self.depth_multiplier < 1.0 {
+            self.divisible(LAST)
+        } else {
+            LAST
+        }
+    }
+
+    /// Writes the network over images `[n, h, w, 3]`. `path` is the Keras model's place in the object tree. Gives the feature maps of strides 4, 8,
+    /// 16 and 32.
+    ///
+    /// # Errors
+    /// When the graph refuses a node.
+    pub fn build(
+        &self,
+        b: &mut Builder,
+        path: &Path,
+        images: ValueId,
+    ) -> Result<[ValueId; 4], ModelError> {
+        let mut net = Net {
+            config: self,
+            path,
+            weighted_layers: 0,
+        };
+        let stem = self.divisible(STEM).max(self.min_depth);
+        let mut x = net.conv(b, "Conv1", images, stem, 3, 2)?;
+        x = net.norm(b, "bn_Conv1", x)?;
+        x = self.hyperparams.activation.apply(b, "Conv1_relu", x)?;
+        let mut features = Vec::with_capacity(4);
+        let mut block = 0;
+        for group in &GROUPS {
+            for repeat in 0..group.blocks {
+                let stride = if repeat == 0 { group.stride } else { 1 };
+                x = net.block(b, block, x, group, stride)?;
+                if FEATURE_BLOCKS.contains(&block) {
+                    features.push(x);
+                }
+                block += 1;
+            }
+        }
+        x = net.conv(
+            b,
+            "Conv_1",
+            x,
+            self.last_channels().max(self.min_depth),
+            1,
+            1,
+        )?;
+        x = net.norm(b, "Conv_1_bn", x)?;
+        features.push(self.hyperparams.activation.apply(b, "out_relu", x)?);
+        <[ValueId; 4]>::try_from(features).map_err(|found| {
+            ModelError::Inconsistent(format!(
+                "{} feature maps of MobileNetV2, not 4",
+                found.len()
+            ))
+        })
+    }
+}
+
+/// A Keras functional model numbers its layers that have variables, in order.
+struct Net<'a> {
+    config: &'a MobilenetV2,
+    path: &'a Path,
+    weighted_layers: usize,
+}
+
+impl Net<'_> {
+    fn next_layer(&mut self) -> Path {
+        let layer = format!("layer_with_weights-{}", self.weighted_layers);
+        self.weighted_layers += 1;
+        self.path.child(layer)
+    }
+
+    fn window(&self, kernel: u64, stride: u64) -> Window {
+        Window {
+            kernel,
+            stride,
+            explicit_padding: self.config.explicit_padding && kernel > 1,
+        }
+    }
+
+    fn conv(
+        &mut self,
+        b: &mut Builder,
+        name: &str,
+        x: ValueId,
+        filters: u64,
+        kernel: u64,
+        stride: u64,
+    ) -> Result<ValueId, ModelError> {
+        let path = self.next_layer();
+        let window = self.window(kernel, stride);
+        Ok(conv2d(b, name, &path, x, filters, window, false)?)
+    }
+
+    fn norm(&mut self, b: &mut Builder, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
+        let Some(norm) = self.config.hyperparams.batch_norm else {
+            return Ok(x);
+        };
+        let path = self.next_layer();
+        Ok(batch_norm(b, name, &path, x, norm)?)
+    }
+
+    /// An inverted residual block: widen, filter each channel, project; added to its input where shapes allow.
+    fn block(
+        &mut self,
+        b: &mut Builder,
+        index: u64,
+        input: ValueId,
+        group: &Group,
+        stride: u64,
+    ) -> Result<ValueId, ModelError> {
+        let activation = self.config.hyperparams.activation;
+        let prefix = match index {
+            0 => String::from("expanded_conv"),
+            index => format!("block_{index}"),
+        };
+        let inside = b
+            .shape(input)
+            .dims()
+            .last()
+            .and_then(tfod_graph::Dim::known)
+            .unwrap_or_default();
+        let mut x = input;
+        if index > 0 {
+            x = self.conv(
+                b,
+                &format!("{prefix}_expand"),
+                x,
+                group.expansion * inside,
+                1,
+                1,
+            )?;
+            x = self.norm(b, &format!("{prefix}_expand_BN"), x)?;
+            x = activation.apply(b, &format!("{prefix}_expand_relu"), x)?;
+        }
+        let path = self.next_layer();
+        let window = self.window(3, stride);
+        x = depthwise_conv2d(b, &format!("{prefix}_depthwise"), &path, x, window)?;
+        x = self.norm(b, &format!("{prefix}_depthwise_BN"), x)?;
+        x = activation.apply(b, &format!("{prefix}_depthwise_relu"), x)?;
+        let nominal = self.config.block_channels(group.channels);
+        let filters = nominal.max(self.config.min_depth);
+        x = self.conv(b, &format!("{prefix}_project"), x, filters, 1, 1)?;
+        x = self.norm(b, &format!("{prefix}_project_BN"), x)?;
+        // The application compares with the width before the minimal depth is applied, so a block widened by it is not residual.
+        if stride == 1 && inside == nominal {
+            x = b.binary(&format!("{prefix}_add"), Binary::Add, input, x)?;
+        }
+        Ok(x)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn channels_are_those_of_the_published_widths() {
+        // Output channels of the seven groups for multipliers of the published checkpoints.
+        let widths = |alpha: f32| {
+            let net = MobilenetV2 {
+                depth_multiplier: alpha,
+                min_depth: 0,
+                explicit_padding: false,
+                hyperparams: Hyperparams::MOBILENET,
+            };
+            (
+                net.divisible(STEM),
+                GROUPS.each_ref().map(|g| net.block_channels(g.channels)),
+                net.last_channels(),
+            )
+        };
+        assert_eq!(widths(1.0), (32, [16, 24, 32, 64, 96, 160, 320], 1280));
+        assert_eq!(widths(0.35), (16, [8, 8, 16, 24, 32, 56, 112], 448));
+        assert_eq!(widths(1.4), (48, [24, 32, 48, 88, 136, 224, 448], 1280));
+    }
+
+    proptest! {
+        #[test]
+        fn divisible_means_by_eight_and_not_much_less(value in 1.0f64..5000.0) {
+            let rounded = make_divisible(value);
+            prop_assert_eq!(rounded % 8, 0);
+            #[expect(clippy::cast_precision_loss, reason = "small")]
+            let rounded = rounded as f64;
+            prop_assert!(rounded >= 0.9 * value && rounded <= (1.1 * value + 8.0).max(8.0));
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Image classifiers without their last layers. Each gives the feature maps that a detector builds on.
+
+pub mod mobilenet_v2;

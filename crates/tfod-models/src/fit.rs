@@ -1,0 +1,397 @@
+//! Does a checkpoint fit a configuration, and if not, why?
+//!
+//! [`Fit`] compares the variables that a graph needs with those that a checkpoint has. [`explain`] finds the cause in the user's terms by trying:
+//! it changes one field of the configuration after another (to what the checkpoint's shapes suggest, or to the usual values), builds the
+//! network again, and keeps the changes that make more of the checkpoint fit.
+
+use std::collections::HashSet;
+
+use tfod_config::protos;
+use tfod_config::protos::box_predictor::BoxPredictorOneof;
+use tfod_config::protos::detection_model::Model as MetaArchitecture;
+use tfod_config::protos::ssd_feature_extractor::FeaturePyramidOneof;
+use tfod_graph::{Graph, ParamId};
+
+use crate::{InputType, build};
+
+/// A variable of a checkpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    /// Tells variables apart: several paths may lead to one.
+    pub id: usize,
+    /// Its sizes.
+    pub shape: &'a [u64],
+}
+
+/// The variables of a trained model, by their path from the model object.
+pub trait Variables {
+    /// The variable at a path.
+    fn find(&self, path: &[String]) -> Option<Found<'_>>;
+    /// How many there are.
+    fn count(&self) -> usize;
+}
+
+/// How a graph's parameters and a checkpoint's variables go together.
+#[derive(Clone, Debug, Default)]
+pub struct Fit {
+    /// Parameters whose variable is there in the right shape.
+    pub matched: usize,
+    /// Parameters whose variable is not there.
+    pub missing: Vec<ParamId>,
+    /// Parameters whose variable has another shape, with that shape.
+    pub mismatched: Vec<(ParamId, Vec<u64>)>,
+    /// Variables that the graph uses, by [`Found::id`].
+    pub used: HashSet<usize>,
+    /// How many variables of the checkpoint's model the graph does not use.
+    pub unused: usize,
+}
+
+impl Fit {
+    /// Compares.
+    pub fn new(graph: &Graph, variables: &dyn Variables) -> Self {
+        let mut fit = Self::default();
+        for (id, parameter) in graph.parameters() {
+            match variables.find(&parameter.path) {
+                None => fit.missing.push(id),
+                Some(found) => {
+                    fit.used.insert(found.id);
+                    if found.shape == parameter.shape {
+                        fit.matched += 1;
+                    } else {
+                        fit.mismatched.push((id, found.shape.to_vec()));
+                    }
+                }
+            }
+        }
+        fit.unused = variables.count().saturating_sub(fit.used.len());
+        fit
+    }
+
+    /// Whether every parameter has its variable.
+    pub fn is_complete(&self) -> bool {
+        self.missing.is_empty() && self.mismatched.is_empty()
+    }
+
+    /// How many parameters the graph has.
+    pub fn total(&self) -> usize {
+        self.matched + self.missing.len() + self.mismatched.len()
+    }
+
+    /// How far this is from a perfect fit.
+    fn distance(&self) -> usize {
+        self.missing.len() + self.mismatched.len() + self.unused
+    }
+}
+
+/// A change of the configuration after which more of the checkpoint fits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// The field, by its path in the configuration.
+    pub field: &'static str,
+    /// What the configuration says.
+    pub configured: String,
+    /// What the checkpoint was trained with.
+    pub trained: String,
+}
+
+/// What trying found out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Explanation {
+    /// The changes, most effective first.
+    pub causes: Vec<Cause>,
+    /// Whether everything fits after them.
+    pub complete: bool,
+}
+
+const CLASSES: &str = "model.ssd.num_classes";
+const BACKGROUND: &str = "model.ssd.add_background_class";
+const DROPOUT: &str =
+    "model.ssd.box_predictor.weight_shared_convolutional_box_predictor.use_dropout";
+const LAYERS: &str =
+    "model.ssd.box_predictor.weight_shared_convolutional_box_predictor.num_layers_before_predictor";
+const SHARE: &str =
+    "model.ssd.box_predictor.weight_shared_convolutional_box_predictor.share_prediction_tower";
+const DEPTH: &str = "model.ssd.box_predictor.weight_shared_convolutional_box_predictor.depth";
+const HEAD_DEPTHWISE: &str =
+    "model.ssd.box_predictor.weight_shared_convolutional_box_predictor.use_depthwise";
+const DEPTHWISE: &str = "model.ssd.feature_extractor.use_depthwise";
+const MULTIPLIER: &str = "model.ssd.feature_extractor.depth_multiplier";
+const MIN_DEPTH: &str = "model.ssd.feature_extractor.min_depth";
+const PYRAMID_DEPTH: &str = "model.ssd.feature_extractor.fpn.additional_layer_depth";
+const PYRAMID_LEVELS: &str =
+    "model.ssd.feature_extractor.fpn.max_level (and the anchor generator's)";
+const SCALES: &str = "model.ssd.anchor_generator.multiscale_anchor_generator.scales_per_octave";
+
+/// Depth multipliers of published checkpoints.
+const MULTIPLIERS: [f32; 9] = [0.25, 0.35, 0.5, 0.75, 1.0, 1.25, 1.3, 1.4, 2.0];
+/// More tower layers than anybody uses.
+const MOST_LAYERS: i32 = 8;
+/// A misfit of more than this many fields is another model.
+const MOST_CAUSES: usize = 4;
+
+/// One change to try.
+struct Candidate {
+    cause: Cause,
+    config: protos::Ssd,
+}
+
+/// Collects candidates that differ from the configuration in one field.
+struct Candidates<'a> {
+    base: &'a protos::Ssd,
+    list: Vec<Candidate>,
+}
+
+impl Candidates<'_> {
+    fn push<T: ToString>(
+        &mut self,
+        field: &'static str,
+        configured: T,
+        trained: T,
+        change: impl FnOnce(&mut protos::Ssd),
+    ) {
+        let (configured, trained) = (configured.to_string(), trained.to_string());
+        if configured == trained {
+            return;
+        }
+        let mut config = self.base.clone();
+        change(&mut config);
+        self.list.push(Candidate {
+            cause: Cause {
+                field,
+                configured,
+                trained,
+            },
+            config,
+        });
+    }
+
+    fn predictor<T: ToString>(
+        &mut self,
+        field: &'static str,
+        configured: T,
+        trained: T,
+        change: impl FnOnce(&mut protos::WeightSharedConvolutionalBoxPredictor),
+    ) {
+        self.push(field, configured, trained, |config| {
+            if let Some(BoxPredictorOneof::WeightSharedConvolutionalBoxPredictor(predictor)) =
+                config
+                    .box_predictor
+                    .as_mut()
+                    .and_then(|p| p.box_predictor_oneof.as_mut())
+            {
+                change(predictor);
+            }
+        });
+    }
+
+    fn extractor<T: ToString>(
+        &mut self,
+        field: &'static str,
+        configured: T,
+        trained: T,
+        change: impl FnOnce(&mut protos::SsdFeatureExtractor),
+    ) {
+        self.push(field, configured, trained, |config| {
+            if let Some(extractor) = config.feature_extractor.as_mut() {
+                change(extractor);
+            }
+        });
+    }
+}
+
+/// The last dimension of a variable that may be at one of several paths.
+fn last_size(variables: &dyn Variables, paths: &[String]) -> Option<i32> {
+    paths
+        .iter()
+        .map(|path| path.split('/').map(str::to_owned).collect::<Vec<_>>())
+        .find_map(|path| variables.find(&path)?.shape.last().copied())
+        .and_then(|size| i32::try_from(size).ok())
+}
+
+fn candidates(config: &protos::Ssd, variables: &dyn Variables) -> Vec<Candidate> {
+    let mut all = Candidates {
+        base: config,
+        list: Vec::new(),
+    };
+    predictor_candidates(&mut all, variables);
+    extractor_candidates(&mut all);
+    all.list
+}
+
+fn predictor_candidates(all: &mut Candidates<'_>, variables: &dyn Variables) {
+    let config = all.base;
+    let predictor = config.box_predictor.as_ref();
+    let predictor = predictor.and_then(|p| p.box_predictor_oneof.as_ref());
+    let Some(BoxPredictorOneof::WeightSharedConvolutionalBoxPredictor(predictor)) = predictor
+    else {
+        return;
+    };
+    let class_bias = [0, 1].map(|i| {
+        format!("_box_predictor/_prediction_heads/class_predictions_with_background/_class_predictor_layers/{i}/bias")
+    });
+    let box_bias = ["_box_predictor/_box_prediction_head/_box_encoder_layers/0/bias".to_owned()];
+    let classes = last_size(variables, &class_bias);
+    let boxes = last_size(variables, &box_bias);
+    if let (Some(classes), Some(boxes)) = (classes, boxes) {
+        // Box encodings have four values an anchor, so the checkpoint itself says how many anchors it was trained with.
+        let per_anchor = classes.checked_div(boxes / 4).unwrap_or_default();
+        let background = i32::from(config.add_background_class());
+        all.push(
+            CLASSES,
+            config.num_classes(),
+            per_anchor - background,
+            |c| {
+                c.num_classes = Some(per_anchor - background);
+            },
+        );
+        if per_anchor == config.num_classes() + 1 - background {
+            let flipped = !config.add_background_class();
+            all.push(BACKGROUND, !flipped, flipped, |c| {
+                c.add_background_class = Some(flipped)
+            });
+        }
+        scales_candidate(all, boxes / 4);
+    }
+    let flag = predictor.use_dropout();
+    all.predictor(DROPOUT, flag, !flag, |p| p.use_dropout = Some(!flag));
+    let flag = predictor.share_prediction_tower();
+    all.predictor(SHARE, flag, !flag, |p| {
+        p.share_prediction_tower = Some(!flag)
+    });
+    let flag = predictor.use_depthwise();
+    all.predictor(HEAD_DEPTHWISE, flag, !flag, |p| {
+        p.use_depthwise = Some(!flag)
+    });
+    for layers in 0..=MOST_LAYERS {
+        all.predictor(
+            LAYERS,
+            predictor.num_layers_before_predictor(),
+            layers,
+            |p| {
+                p.num_layers_before_predictor = Some(layers);
+            },
+        );
+    }
+    let kernels: Vec<String> = ["PredictionTower", "BoxPredictionTower"]
+        .iter()
+        .flat_map(|scope| ["kernel", "pointwise_kernel"].map(|kernel| (scope, kernel)))
+        .map(|(scope, kernel)| format!("_box_predictor/_head_scope_conv_layers/{scope}/0/{kernel}"))
+        .collect();
+    if let Some(depth) = last_size(variables, &kernels) {
+        all.predictor(DEPTH, predictor.depth(), depth, |p| p.depth = Some(depth));
+    }
+}
+
+fn scales_candidate(all: &mut Candidates<'_>, anchors: i32) {
+    use protos::anchor_generator::AnchorGeneratorOneof::MultiscaleAnchorGenerator;
+    let generator = all.base.anchor_generator.as_ref();
+    let generator = generator.and_then(|g| g.anchor_generator_oneof.as_ref());
+    let Some(MultiscaleAnchorGenerator(generator)) = generator else {
+        return;
+    };
+    let ratios = i32::try_from(generator.aspect_ratios.len()).unwrap_or(i32::MAX);
+    let Some(scales) = anchors
+        .checked_div(ratios)
+        .filter(|s| *s > 0 && s * ratios == anchors)
+    else {
+        return;
+    };
+    all.push(SCALES, generator.scales_per_octave(), scales, |config| {
+        let generator = config.anchor_generator.as_mut();
+        if let Some(MultiscaleAnchorGenerator(generator)) =
+            generator.and_then(|g| g.anchor_generator_oneof.as_mut())
+        {
+            generator.scales_per_octave = Some(scales);
+        }
+    });
+}
+
+fn extractor_candidates(all: &mut Candidates<'_>) {
+    use protos::anchor_generator::AnchorGeneratorOneof::MultiscaleAnchorGenerator;
+    let Some(extractor) = all.base.feature_extractor.as_ref() else {
+        return;
+    };
+    let flag = extractor.use_depthwise();
+    all.extractor(DEPTHWISE, flag, !flag, |e| e.use_depthwise = Some(!flag));
+    for multiplier in MULTIPLIERS {
+        all.extractor(MULTIPLIER, extractor.depth_multiplier(), multiplier, |e| {
+            e.depth_multiplier = Some(multiplier);
+        });
+    }
+    for depth in [0, 8, 16, 32] {
+        all.extractor(MIN_DEPTH, extractor.min_depth(), depth, |e| {
+            e.min_depth = Some(depth)
+        });
+    }
+    let defaults = protos::FeaturePyramidNetworks::default();
+    let fpn = match &extractor.feature_pyramid_oneof {
+        Some(FeaturePyramidOneof::Fpn(fpn)) => fpn,
+        Some(FeaturePyramidOneof::Bifpn(_)) => return,
+        None => &defaults,
+    };
+    let with_fpn = |extractor: &mut protos::SsdFeatureExtractor,
+                    change: &dyn Fn(&mut protos::FeaturePyramidNetworks)| {
+        let mut fpn = fpn.clone();
+        change(&mut fpn);
+        extractor.feature_pyramid_oneof = Some(FeaturePyramidOneof::Fpn(fpn));
+    };
+    for depth in [32, 48, 64, 96, 128, 256] {
+        all.extractor(PYRAMID_DEPTH, fpn.additional_layer_depth(), depth, |e| {
+            with_fpn(e, &|fpn| fpn.additional_layer_depth = Some(depth));
+        });
+    }
+    for level in 5..=8 {
+        all.push(PYRAMID_LEVELS, fpn.max_level(), level, |config| {
+            if let Some(extractor) = config.feature_extractor.as_mut() {
+                with_fpn(extractor, &|fpn| fpn.max_level = Some(level));
+            }
+            let generator = config.anchor_generator.as_mut();
+            if let Some(MultiscaleAnchorGenerator(generator)) =
+                generator.and_then(|g| g.anchor_generator_oneof.as_mut())
+            {
+                generator.max_level = Some(level);
+            }
+        });
+    }
+}
+
+/// Finds the fields in which the configuration differs from the one that the checkpoint was trained with.
+pub fn explain(config: &protos::DetectionModel, variables: &dyn Variables) -> Explanation {
+    let mut explanation = Explanation::default();
+    let Some(MetaArchitecture::Ssd(ssd)) = &config.model else {
+        return explanation;
+    };
+    let fit = |ssd: &protos::Ssd| {
+        let config = protos::DetectionModel {
+            model: Some(MetaArchitecture::Ssd(ssd.clone())),
+        };
+        let model = build(&config, InputType::ImageTensor).ok()?;
+        Some(Fit::new(&model.graph, variables))
+    };
+    let mut current = ssd.clone();
+    let Some(mut best) = fit(&current) else {
+        return explanation;
+    };
+    while explanation.causes.len() < MOST_CAUSES && best.distance() > 0 {
+        let tried = candidates(&current, variables)
+            .into_iter()
+            .filter(|c| {
+                explanation
+                    .causes
+                    .iter()
+                    .all(|cause| cause.field != c.cause.field)
+            })
+            .filter_map(|c| fit(&c.config).map(|fit| (fit, c)))
+            .min_by_key(|(fit, _)| fit.distance());
+        match tried {
+            Some((fit, candidate)) if fit.distance() < best.distance() => {
+                best = fit;
+                current = candidate.config;
+                explanation.causes.push(candidate.cause);
+            }
+            _ => break,
+        }
+    }
+    explanation.complete = best.distance() == 0;
+    explanation
+}

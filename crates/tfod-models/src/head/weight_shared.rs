@@ -1,0 +1,222 @@
+//! The weight-shared convolutional predictor (RetinaNet, Lin et al. 2017, <https://arxiv.org/abs/1708.02002>): towers of convolutions and a last
+//! one, with the same kernels on every level of the pyramid, but batch normalisation of each level's own.
+
+use tfod_config::protos;
+use tfod_config::protos::weight_shared_convolutional_box_predictor::ScoreConverter;
+use tfod_graph::{Binary, Builder, Dim, Unary, ValueId};
+
+use crate::error::ModelError;
+use crate::fields::{invalid, size};
+use crate::head::Predictions;
+use crate::hyperparams::Hyperparams;
+use crate::layers::{Path, Window, conv2d_or_separable, norm_and_activation};
+
+/// The predictor's configuration.
+#[derive(Clone, Debug)]
+pub struct WeightShared {
+    hyperparams: Hyperparams,
+    depth: u64,
+    tower_layers: u64,
+    kernel: u64,
+    code_size: u64,
+    dropout: bool,
+    share_tower: bool,
+    use_depthwise: bool,
+    sigmoid: bool,
+    clip: Option<[f32; 2]>,
+    class_slots: u64,
+    anchors_per_location: u64,
+}
+
+impl WeightShared {
+    /// Reads the message. `class_slots` counts the background where it has a slot.
+    ///
+    /// # Errors
+    /// For sizes that make no layer, and for combinations that the reference refuses too.
+    pub fn from_config(
+        config: &protos::WeightSharedConvolutionalBoxPredictor,
+        class_slots: u64,
+        anchors_per_location: u64,
+    ) -> Result<Self, ModelError> {
+        const HYPERPARAMS: &str =
+            "model.ssd.box_predictor.weight_shared_convolutional_box_predictor.conv_hyperparams";
+        const DEPTH: &str =
+            "model.ssd.box_predictor.weight_shared_convolutional_box_predictor.depth";
+        const LAYERS: &str = "model.ssd.box_predictor.weight_shared_convolutional_box_predictor.num_layers_before_predictor";
+        const KERNEL: &str =
+            "model.ssd.box_predictor.weight_shared_convolutional_box_predictor.kernel_size";
+        const CODE: &str =
+            "model.ssd.box_predictor.weight_shared_convolutional_box_predictor.box_code_size";
+        let mut hyperparams =
+            Hyperparams::from_config(HYPERPARAMS, config.conv_hyperparams.as_ref())?;
+        // The reference's predictor normalises only where `batch_norm` itself is set.
+        hyperparams.batch_norm = hyperparams.batch_norm.filter(|norm| !norm.synchronised);
+        let tower_layers = size(LAYERS, config.num_layers_before_predictor(), 0)?;
+        let depth = size(DEPTH, config.depth(), u64::from(tower_layers > 0))?;
+        let kernel = size(KERNEL, config.kernel_size(), 1)?;
+        if config.use_depthwise() && kernel == 1 {
+            return Err(invalid(
+                KERNEL,
+                kernel,
+                "more than 1 where use_depthwise is true",
+            ));
+        }
+        let code_size = size(CODE, config.box_code_size(), 1)?;
+        if code_size != 4 {
+            return Err(invalid(CODE, code_size, "4, for boxes without keypoints"));
+        }
+        let clip = config.box_encodings_clip_range.as_ref();
+        Ok(Self {
+            hyperparams,
+            depth,
+            tower_layers,
+            kernel,
+            code_size,
+            dropout: config.use_dropout(),
+            share_tower: config.share_prediction_tower(),
+            use_depthwise: config.use_depthwise(),
+            sigmoid: config.score_converter() == ScoreConverter::Sigmoid,
+            clip: clip.map(|range| [range.min(), range.max()]),
+            class_slots,
+            anchors_per_location,
+        })
+    }
+
+    /// One tower over one level. Its convolutions are kept under `_head_scope_conv_layers/<scope>`, shared by all levels; its
+    /// normalisations under `_base_tower_layers_for_heads/<head>/<level>`, among the convolutions and activations.
+    fn tower(
+        &self,
+        b: &mut Builder,
+        path: &Path,
+        (scope, head): (&str, &str),
+        level: usize,
+        feature: ValueId,
+    ) -> Result<ValueId, ModelError> {
+        let convolutions = path.child("_head_scope_conv_layers").child(scope);
+        let layers = path
+            .child("_base_tower_layers_for_heads")
+            .child(head)
+            .child(level);
+        let per_layer = if self.hyperparams.batch_norm.is_some() {
+            3
+        } else {
+            2
+        };
+        let use_bias = self.hyperparams.batch_norm.is_none() || self.hyperparams.force_use_bias;
+        let mut x = feature;
+        for layer in 0..self.tower_layers {
+            let name = format!("conv2d_{layer}");
+            x = conv2d_or_separable(
+                b,
+                self.use_depthwise,
+                &name,
+                &convolutions.child(layer),
+                x,
+                self.depth,
+                Window::same(self.kernel),
+                use_bias,
+            )?;
+            let norm = layers.child(layer * per_layer + 1);
+            let name = format!("{name}_activation");
+            x = norm_and_activation(b, &name, &norm, x, &self.hyperparams)?;
+        }
+        Ok(x)
+    }
+
+    /// A last convolution over one level, as `[batch, positions * anchors_per_location, values]`.
+    fn predict(
+        &self,
+        b: &mut Builder,
+        name: &str,
+        path: &Path,
+        feature: ValueId,
+        values: u64,
+    ) -> Result<ValueId, ModelError> {
+        let y = conv2d_or_separable(
+            b,
+            self.use_depthwise,
+            name,
+            path,
+            feature,
+            self.anchors_per_location * values,
+            Window::same(self.kernel),
+            true,
+        )?;
+        let dims = b.shape(y).dims().to_vec();
+        let positions = match dims.as_slice() {
+            [_, Dim::Known(h), Dim::Known(w), _] => h * w,
+            _ => {
+                let text = "a predictor over feature maps of unknown size".to_owned();
+                return Err(ModelError::Inconsistent(text));
+            }
+        };
+        let anchors = positions * self.anchors_per_location;
+        Ok(b.reshape("flat", y, &[dims[0].clone(), anchors.into(), values.into()])?)
+    }
+
+    /// Predictions over the levels of a pyramid. `path` is the place of the reference's box predictor.
+    ///
+    /// # Errors
+    /// When the graph refuses a node.
+    pub fn build(
+        &self,
+        b: &mut Builder,
+        path: &Path,
+        features: &[ValueId],
+    ) -> Result<Predictions, ModelError> {
+        let box_path = path
+            .child("_box_prediction_head")
+            .child("_box_encoder_layers")
+            .child(0);
+        // Dropout does nothing at inference, but it is a layer, before the convolution.
+        let class_path = path
+            .child("_prediction_heads")
+            .child("class_predictions_with_background")
+            .child("_class_predictor_layers")
+            .child(usize::from(self.dropout));
+        let box_scope = if self.share_tower {
+            "PredictionTower"
+        } else {
+            "BoxPredictionTower"
+        };
+        let box_tower = (box_scope, "box_encodings");
+        let class_tower = ("ClassPredictionTower", "class_predictions_with_background");
+        let (mut boxes, mut classes) = (Vec::new(), Vec::new());
+        for (level, feature) in features.iter().enumerate() {
+            b.scope::<_, ModelError>(&format!("level_{level}"), |b| {
+                let x = b.scope(box_scope, |b| {
+                    self.tower(b, path, box_tower, level, *feature)
+                })?;
+                let encodings = b.scope("BoxPredictor", |b| {
+                    self.predict(b, "conv", &box_path, x, self.code_size)
+                })?;
+                boxes.push(encodings);
+                let x = if self.share_tower {
+                    x
+                } else {
+                    b.scope(class_tower.0, |b| {
+                        self.tower(b, path, class_tower, level, *feature)
+                    })?
+                };
+                let scores = b.scope("ClassPredictor", |b| {
+                    self.predict(b, "conv", &class_path, x, self.class_slots)
+                })?;
+                classes.push(scores);
+                Ok(())
+            })?;
+        }
+        let mut box_encodings = b.concat("box_encodings", 1, &boxes)?;
+        if let Some([min, max]) = self.clip {
+            box_encodings = b.binary_scalar("clip_max", Binary::Minimum, box_encodings, max)?;
+            box_encodings = b.binary_scalar("clip_min", Binary::Maximum, box_encodings, min)?;
+        }
+        let mut class_scores = b.concat("class_predictions", 1, &classes)?;
+        if self.sigmoid {
+            class_scores = b.unary("class_predictions_sigmoid", Unary::Sigmoid, class_scores)?;
+        }
+        Ok(Predictions {
+            box_encodings,
+            class_scores,
+        })
+    }
+}

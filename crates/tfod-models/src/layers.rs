@@ -1,0 +1,221 @@
+//! The Keras layers that the reference's detectors are made of, for inference.
+//!
+//! A layer's variables are found by the layer's path in the reference's object tree, and have Keras' names below it: `kernel`,
+//! `depthwise_kernel`, `pointwise_kernel`, `bias`, `gamma`, `beta`, `moving_mean`, `moving_variance`.
+
+use tfod_graph::{Builder, Built, ConvAttrs, Padding, ParameterSpec, Tensor, ValueId};
+
+use crate::hyperparams::{BatchNorm, Hyperparams};
+
+/// Where a layer is in the reference's object tree: attribute names and list positions, from the detection model down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Path(Vec<String>);
+
+impl Path {
+    /// From a slash-separated text.
+    pub fn new(path: &str) -> Self {
+        Self(path.split('/').map(str::to_owned).collect())
+    }
+
+    /// A named or numbered child.
+    #[must_use]
+    pub fn child(&self, name: impl ToString) -> Self {
+        let mut path = self.0.clone();
+        path.push(name.to_string());
+        Self(path)
+    }
+}
+
+/// The channels of a feature map.
+fn channels(b: &Builder, x: ValueId) -> u64 {
+    let last = b.shape(x).dims().last();
+    last.and_then(tfod_graph::Dim::known).unwrap_or_default()
+}
+
+fn variable(b: &mut Builder, path: &Path, name: &str, shape: &[u64], trainable: bool) -> Built {
+    b.parameter(ParameterSpec {
+        name,
+        path: path.child(name).0,
+        shape,
+        trainable,
+    })
+}
+
+/// The geometry of a convolution: square kernel, one stride.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// Height and width of the kernel.
+    pub kernel: u64,
+    /// Step in both directions.
+    pub stride: u64,
+    /// Whether padding is written out, by `(kernel - 1) / 2` on each side whatever the size of the image, and the convolution itself adds none.
+    pub explicit_padding: bool,
+}
+
+impl Window {
+    /// A kernel moved by one, with Keras' `SAME` padding.
+    pub fn same(kernel: u64) -> Self {
+        Self {
+            kernel,
+            stride: 1,
+            explicit_padding: false,
+        }
+    }
+
+    /// Pads where that is explicit, and says how the convolution is to be done.
+    fn apply(self, b: &mut Builder, x: ValueId) -> Built<(ValueId, ConvAttrs)> {
+        if !self.explicit_padding {
+            return Ok((x, ConvAttrs::new(self.stride, Padding::Same)));
+        }
+        let total = self.kernel.saturating_sub(1);
+        let sides = (total / 2, total - total / 2);
+        let x = if total > 0 {
+            b.pad("fixed_padding", x, &[(0, 0), sides, sides, (0, 0)])?
+        } else {
+            x
+        };
+        Ok((x, ConvAttrs::new(self.stride, Padding::Valid)))
+    }
+}
+
+fn bias(b: &mut Builder, path: &Path, x: ValueId, use_bias: bool) -> Built {
+    if !use_bias {
+        return Ok(x);
+    }
+    let shape = [channels(b, x)];
+    let vector = variable(b, path, "bias", &shape, true)?;
+    b.bias_add("bias_add", x, vector)
+}
+
+/// `Conv2D`: `[n, h, w, c]` to `[n, h', w', filters]`.
+///
+/// # Errors
+/// When the graph refuses a node.
+pub fn conv2d(
+    b: &mut Builder,
+    name: &str,
+    path: &Path,
+    x: ValueId,
+    filters: u64,
+    window: Window,
+    use_bias: bool,
+) -> Built {
+    b.scope(name, |b| {
+        let shape = [window.kernel, window.kernel, channels(b, x), filters];
+        let kernel = variable(b, path, "kernel", &shape, true)?;
+        let (x, attrs) = window.apply(b, x)?;
+        let y = b.conv2d("conv2d", x, kernel, attrs)?;
+        bias(b, path, y, use_bias)
+    })
+}
+
+/// `DepthwiseConv2D` without bias, one output for each channel.
+///
+/// # Errors
+/// When the graph refuses a node.
+pub fn depthwise_conv2d(
+    b: &mut Builder,
+    name: &str,
+    path: &Path,
+    x: ValueId,
+    window: Window,
+) -> Built {
+    b.scope(name, |b| {
+        let shape = [window.kernel, window.kernel, channels(b, x), 1];
+        let kernel = variable(b, path, "depthwise_kernel", &shape, true)?;
+        let (x, attrs) = window.apply(b, x)?;
+        b.depthwise_conv2d("depthwise", x, kernel, attrs)
+    })
+}
+
+/// `SeparableConv2D`: a depthwise convolution, then one across channels, then the bias.
+///
+/// # Errors
+/// When the graph refuses a node.
+pub fn separable_conv2d(
+    b: &mut Builder,
+    name: &str,
+    path: &Path,
+    x: ValueId,
+    filters: u64,
+    window: Window,
+    use_bias: bool,
+) -> Built {
+    let y = depthwise_conv2d(b, name, path, x, window)?;
+    b.scope(name, |b| {
+        let shape = [1, 1, channels(b, y), filters];
+        let kernel = variable(b, path, "pointwise_kernel", &shape, true)?;
+        let y = b.conv2d("pointwise", y, kernel, ConvAttrs::new(1, Padding::Same))?;
+        bias(b, path, y, use_bias)
+    })
+}
+
+/// A convolution that is separable where `use_depthwise` says so.
+///
+/// # Errors
+/// When the graph refuses a node.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one more than its two halves, which take what Keras' layers take"
+)]
+pub fn conv2d_or_separable(
+    b: &mut Builder,
+    use_depthwise: bool,
+    name: &str,
+    path: &Path,
+    x: ValueId,
+    filters: u64,
+    window: Window,
+    use_bias: bool,
+) -> Built {
+    if use_depthwise {
+        separable_conv2d(b, name, path, x, filters, window, use_bias)
+    } else {
+        conv2d(b, name, path, x, filters, window, use_bias)
+    }
+}
+
+/// `BatchNormalization` with its moving statistics.
+///
+/// # Errors
+/// When the graph refuses a node.
+pub fn batch_norm(b: &mut Builder, name: &str, path: &Path, x: ValueId, norm: BatchNorm) -> Built {
+    b.scope(name, |b| {
+        let shape = [channels(b, x)];
+        let filled = |value: f32| {
+            let count = usize::try_from(shape[0]).unwrap_or_default();
+            Tensor::f32(&shape, &vec![value; count]).unwrap_or_else(|| Tensor::scalar_f32(value))
+        };
+        let gamma = if norm.scale {
+            variable(b, path, "gamma", &shape, true)?
+        } else {
+            b.constant("ones", filled(1.0))?
+        };
+        let beta = if norm.center {
+            variable(b, path, "beta", &shape, true)?
+        } else {
+            b.constant("zeros", filled(0.0))?
+        };
+        let mean = variable(b, path, "moving_mean", &shape, false)?;
+        let variance = variable(b, path, "moving_variance", &shape, false)?;
+        b.batch_norm("batch_norm", x, [gamma, beta, mean, variance], norm.epsilon)
+    })
+}
+
+/// Batch normalisation, where the configuration has one, then the activation.
+///
+/// # Errors
+/// When the graph refuses a node.
+pub fn norm_and_activation(
+    b: &mut Builder,
+    name: &str,
+    norm_path: &Path,
+    x: ValueId,
+    hyperparams: &Hyperparams,
+) -> Built {
+    let y = match hyperparams.batch_norm {
+        Some(norm) => batch_norm(b, &format!("{name}_batchnorm"), norm_path, x, norm)?,
+        None => x,
+    };
+    hyperparams.activation.apply(b, name, y)
+}

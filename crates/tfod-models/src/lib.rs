@@ -1,0 +1,79 @@
+//! The architectures: from a configuration to a graph.
+//!
+//! [`build`] writes the inference network of a `pipeline.config` as a [`tfod_graph::Graph`]: image in, detections out, just as the TensorFlow 2 Object
+//! Detection API computes them. It reads no weights and no file; parameters are named by their path in the reference's object tree,
+//! under which a checkpoint keeps them.
+//!
+//! A detector is put together from parts, each a folder here:
+//!
+//! | folder | holds | paper |
+//! | --- | --- | --- |
+//! | [`backbone`] | image classifiers that give feature maps | each file names its own |
+//! | [`neck`] | feature pyramids over a backbone | |
+//! | [`head`] | predictors of box encodings and class scores | |
+//! | [`anchors`] | the boxes that encodings are relative to | |
+//! | [`postprocess`] | box decoding, score conversion, non-max suppression | |
+//! | [`meta`] | how the parts make a detector (SSD) | |
+//!
+//! Shared by all: [`layers`] (the Keras layers that the reference uses), [`hyperparams`] (how they are configured), [`input`] (what
+//! the model is given, and how it is resized), [`fit`] (why a checkpoint does not fit).
+//!
+//! Nothing here knows a file format, and no back end knows anything of this crate.
+
+pub mod anchors;
+pub mod backbone;
+mod error;
+mod fields;
+pub mod fit;
+pub mod head;
+pub mod hyperparams;
+pub mod input;
+pub mod layers;
+pub mod meta;
+pub mod neck;
+pub mod postprocess;
+
+pub use error::ModelError;
+pub use input::InputType;
+
+use tfod_config::protos;
+use tfod_config::protos::detection_model::Model as MetaArchitecture;
+use tfod_graph::{Graph, passes, validate};
+
+/// A network, and what a user wants to know of it.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The network; already shared, pruned and validated.
+    pub graph: Graph,
+    /// The architecture, as the configuration calls it: `ssd_mobilenet_v2_fpn_keras`.
+    pub architecture: String,
+    /// How many classes it tells apart, the background left out.
+    pub num_classes: u64,
+    /// Height and width of the image that the network itself sees.
+    pub image_size: [u64; 2],
+}
+
+/// Writes the network that a configuration describes.
+///
+/// # Errors
+/// When the configuration lacks something, contradicts itself, or asks for what is not supported; the error names the field.
+pub fn build(config: &protos::DetectionModel, input: InputType) -> Result<Model, ModelError> {
+    let model = match &config.model {
+        Some(MetaArchitecture::Ssd(ssd)) => meta::ssd::build(ssd, input)?,
+        Some(MetaArchitecture::FasterRcnn(_)) => return Err(unsupported_meta("faster_rcnn")),
+        Some(MetaArchitecture::CenterNet(_)) => return Err(unsupported_meta("center_net")),
+        Some(_) => return Err(unsupported_meta("another kind of model")),
+        None => return Err(ModelError::Missing { field: "model" }),
+    };
+    let graph = passes::standard(&model.graph)?;
+    validate(&graph)?;
+    Ok(Model { graph, ..model })
+}
+
+fn unsupported_meta(given: &str) -> ModelError {
+    ModelError::Unsupported {
+        field: "model",
+        given: given.to_owned(),
+        supported: "ssd".to_owned(),
+    }
+}

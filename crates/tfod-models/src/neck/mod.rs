@@ -1,0 +1,3 @@
+//! Feature pyramids: they give feature maps of many scales one width and one kind of content.
+
+pub mod fpn;

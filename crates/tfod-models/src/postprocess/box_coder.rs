@@ -1,0 +1,100 @@
+//! Box coders: how a box is written relative to an anchor.
+
+use tfod_config::protos;
+use tfod_config::protos::box_coder::BoxCoderOneof;
+use tfod_graph::{Binary, Builder, Tensor, Unary, ValueId};
+
+use crate::anchors::Corners;
+use crate::error::ModelError;
+use crate::fields::{invalid, message, unsupported};
+
+/// The coder of Faster R-CNN (Ren et al. 2015, <https://arxiv.org/abs/1506.01497>): an encoding is `[ty, tx, th, tw]`, and
+/// `ty = y_scale * (y - y_anchor) / h_anchor`, `th = height_scale * ln(h / h_anchor)`, likewise for x and w; y and x are centres.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FasterRcnnBoxCoder {
+    /// y_scale, x_scale, height_scale, width_scale
+    scales: [f32; 4],
+}
+
+impl FasterRcnnBoxCoder {
+    /// Reads the message.
+    ///
+    /// # Errors
+    /// For another coder, or a scale that is not above 0.
+    pub fn from_config(config: Option<&protos::BoxCoder>) -> Result<Self, ModelError> {
+        const FIELD: &str = "model.ssd.box_coder";
+        let other = |given: &str| unsupported(FIELD, given, "faster_rcnn_box_coder");
+        let coder = match &message(FIELD, config)?.box_coder_oneof {
+            Some(BoxCoderOneof::FasterRcnnBoxCoder(coder)) => coder,
+            Some(BoxCoderOneof::MeanStddevBoxCoder(_)) => {
+                return Err(other("mean_stddev_box_coder"));
+            }
+            Some(BoxCoderOneof::SquareBoxCoder(_)) => return Err(other("square_box_coder")),
+            Some(BoxCoderOneof::KeypointBoxCoder(_)) => return Err(other("keypoint_box_coder")),
+            None => return Err(ModelError::Missing { field: FIELD }),
+        };
+        let scales = [
+            coder.y_scale(),
+            coder.x_scale(),
+            coder.height_scale(),
+            coder.width_scale(),
+        ];
+        match scales.iter().find(|s| !(s.is_finite() && **s > 0.0)) {
+            Some(scale) => Err(invalid(
+                FIELD,
+                format!("a scale of {scale}"),
+                "numbers above 0",
+            )),
+            None => Ok(Self { scales }),
+        }
+    }
+
+    /// Decodes `[batch, num_anchors, 4]` encodings to `[batch, num_anchors, 4]` corners.
+    ///
+    /// # Errors
+    /// When the graph refuses a node.
+    pub fn decode(
+        self,
+        b: &mut Builder,
+        encodings: ValueId,
+        anchors: &[Corners],
+    ) -> Result<ValueId, ModelError> {
+        let half = |[y0, x0, y1, x1]: Corners| [(y1 - y0) / 2.0, (x1 - x0) / 2.0];
+        let sizes: Vec<f32> = anchors
+            .iter()
+            .flat_map(|[y0, x0, y1, x1]| [y1 - y0, x1 - x0])
+            .collect();
+        let centers: Vec<f32> = anchors
+            .iter()
+            .flat_map(|a| [a[0] + half(*a)[0], a[1] + half(*a)[1]])
+            .collect();
+        let table = |b: &mut Builder, name: &str, values: &[f32]| {
+            let shape = [anchors.len() as u64, 2];
+            let tensor = Tensor::f32(&shape, values)
+                .ok_or_else(|| ModelError::Inconsistent("anchors without corners".into()))?;
+            Ok::<_, ModelError>(b.constant(name, tensor)?)
+        };
+        let pair = |b: &mut Builder, name: &str, values: [f32; 2]| {
+            let tensor =
+                Tensor::f32(&[2], &values).unwrap_or_else(|| Tensor::scalar_f32(values[0]));
+            b.constant(name, tensor)
+        };
+        let [y, x, h, w] = self.scales;
+        let sizes = table(b, "anchors/sizes", &sizes)?;
+        let centers = table(b, "anchors/centers", &centers)?;
+        let center_scale = pair(b, "center_scale", [y, x])?;
+        let size_scale = pair(b, "size_scale", [h, w])?;
+        let offset = b.slice_last("center_codes", encodings, 0, 2)?;
+        let offset = b.binary("center_codes/unscaled", Binary::Div, offset, center_scale)?;
+        let offset = b.binary("center_offsets", Binary::Mul, offset, sizes)?;
+        let center = b.binary("centers", Binary::Add, offset, centers)?;
+        let growth = b.slice_last("size_codes", encodings, 2, 2)?;
+        let growth = b.binary("size_codes/unscaled", Binary::Div, growth, size_scale)?;
+        let growth = b.unary("growth", Unary::Exp, growth)?;
+        let size = b.binary("sizes", Binary::Mul, growth, sizes)?;
+        let half = b.binary_scalar("half_sizes", Binary::Mul, size, 0.5)?;
+        let low = b.binary("low_corners", Binary::Sub, center, half)?;
+        let high = b.binary("high_corners", Binary::Add, center, half)?;
+        Ok(b.concat("boxes", 2, &[low, high])?)
+    }
+}

@@ -1,0 +1,5 @@
+//! From raw predictions to detections.
+
+pub mod box_coder;
+pub mod nms;
+pub mod score;

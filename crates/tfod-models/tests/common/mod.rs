@@ -1,0 +1,56 @@
+//! Configurations for the tests, with the parts that they vary.
+
+use tfod_config::{PipelineConfig, protos};
+
+/// What a test may change of [`detector`]; each is text put into the message it is named after.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Vary<'a> {
+    pub(crate) ssd: &'a str,
+    pub(crate) extractor: &'a str,
+    pub(crate) predictor: &'a str,
+    pub(crate) nms: &'a str,
+    pub(crate) post: &'a str,
+}
+
+/// A small MobileNetV2 FPN detector of 2 classes over images of 64x96. Later values of a field replace earlier ones, as in the format.
+pub(crate) fn detector(vary: Vary<'_>) -> protos::DetectionModel {
+    let Vary {
+        ssd,
+        extractor,
+        predictor,
+        nms,
+        post,
+    } = vary;
+    let norm = "batch_norm { scale: true epsilon: 0.001 }";
+    let text = format!(
+        "model {{ ssd {{
+          num_classes: 2
+          image_resizer {{ fixed_shape_resizer {{ height: 64 width: 96 }} }}
+          feature_extractor {{
+            type: 'ssd_mobilenet_v2_fpn_keras' depth_multiplier: 0.25 min_depth: 8 use_depthwise: true
+            fpn {{ min_level: 3 max_level: 6 additional_layer_depth: 64 }}
+            conv_hyperparams {{ activation: RELU_6 {norm} }}
+            {extractor}
+          }}
+          box_coder {{ faster_rcnn_box_coder {{ y_scale: 10 x_scale: 10 height_scale: 5 width_scale: 5 }} }}
+          anchor_generator {{ multiscale_anchor_generator {{
+            min_level: 3 max_level: 6 anchor_scale: 4 aspect_ratios: [1.0, 2.0, 0.5] scales_per_octave: 2 }} }}
+          box_predictor {{ weight_shared_convolutional_box_predictor {{
+            depth: 16 num_layers_before_predictor: 1 share_prediction_tower: true use_depthwise: true
+            conv_hyperparams {{ activation: RELU_6 {norm} }}
+            {predictor}
+          }} }}
+          post_processing {{
+            batch_non_max_suppression {{
+              score_threshold: 1e-8 iou_threshold: 0.6 max_detections_per_class: 10 max_total_detections: 12 {nms} }}
+            score_converter: SIGMOID
+            {post}
+          }}
+          {ssd}
+        }} }}"
+    );
+    let config = PipelineConfig::parse("test", text.as_bytes())
+        .unwrap()
+        .config;
+    config.message().model.clone().unwrap()
+}

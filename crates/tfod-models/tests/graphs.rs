@@ -1,0 +1,52 @@
+//! Snapshots of the printed graphs: a change of what an architecture writes shows as a change of text.
+
+mod common;
+
+use common::{Vary, detector};
+use tfod_graph::validate;
+use tfod_models::{InputType, build};
+
+#[test]
+fn one_image() {
+    let model = build(&detector(Vary::default()), InputType::ImageTensor).unwrap();
+    validate(&model.graph).unwrap();
+    insta::assert_snapshot!(model.graph);
+}
+
+#[test]
+fn a_batch_keeps_a_map_over_images() {
+    let model = build(&detector(Vary::default()), InputType::FloatImageTensor).unwrap();
+    validate(&model.graph).unwrap();
+    insta::assert_snapshot!(model.graph);
+}
+
+#[test]
+fn towers_of_their_own_plain_convolutions_and_explicit_padding() {
+    let vary = Vary {
+        extractor: "use_depthwise: false use_explicit_padding: true",
+        predictor: "share_prediction_tower: false use_depthwise: false use_dropout: true",
+        nms: "soft_nms_sigma: 0.5 max_detections_per_class: 5",
+        post: "score_converter: SOFTMAX logit_scale: 2",
+        ..Vary::default()
+    };
+    let model = build(&detector(vary), InputType::ImageTensor).unwrap();
+    insta::assert_snapshot!(model.graph);
+}
+
+#[test]
+fn ninety_classes_stay_below_1500_nodes() {
+    let vary = Vary {
+        ssd: "num_classes: 90
+              image_resizer { fixed_shape_resizer { height: 320 width: 320 } }
+              anchor_generator { multiscale_anchor_generator { max_level: 7 } }",
+        extractor: "depth_multiplier: 1 min_depth: 16 fpn { max_level: 7 additional_layer_depth: 128 }",
+        predictor: "depth: 128 num_layers_before_predictor: 4",
+        nms: "max_detections_per_class: 100 max_total_detections: 100",
+        ..Vary::default()
+    };
+    for input in InputType::ALL {
+        let model = build(&detector(vary), input).unwrap();
+        let operations = model.graph.total_nodes();
+        assert!(operations < 1500, "{operations} nodes for {input}");
+    }
+}
