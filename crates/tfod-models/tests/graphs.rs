@@ -34,6 +34,19 @@ fn towers_of_their_own_plain_convolutions_and_explicit_padding() {
 }
 
 #[test]
+fn one_suppression_for_all_classes() {
+    let nms = "use_class_agnostic_nms: true max_classes_per_detection: 1";
+    let vary = Vary {
+        nms,
+        ..Vary::default()
+    };
+    let model = build(&detector(vary), InputType::ImageTensor).unwrap();
+    let text = model.graph.to_string();
+    let post = text.find("Postprocessor/nms").unwrap();
+    insta::assert_snapshot!(&text[post..]);
+}
+
+#[test]
 fn ninety_classes_stay_below_1500_nodes() {
     let vary = Vary {
         ssd: "num_classes: 90

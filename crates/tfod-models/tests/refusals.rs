@@ -55,7 +55,8 @@ fn refusals_name_the_field_the_value_and_what_would_do() {
         predictor("depth: -3"),
         nms("iou_threshold: 1.5"),
         nms("max_detections_per_class: 100"),
-        nms("use_class_agnostic_nms: true"),
+        nms("use_class_agnostic_nms: true max_classes_per_detection: 2"),
+        nms("use_combined_nms: true"),
         post("calibration_config {}"),
     ];
     let report: Vec<String> = cases.into_iter().map(refusal).collect();

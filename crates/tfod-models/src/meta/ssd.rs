@@ -31,7 +31,7 @@ use crate::input::{FixedShape, InputType};
 use crate::layers::Path;
 use crate::neck::fpn::Fpn;
 use crate::postprocess::box_coder::FasterRcnnBoxCoder;
-use crate::postprocess::nms::PerClassNms;
+use crate::postprocess::nms::NonMaxSuppression;
 use crate::postprocess::score::ScoreConverter;
 
 const TYPE: &str = "model.ssd.feature_extractor.type";
@@ -58,7 +58,7 @@ pub fn build(config: &protos::Ssd, input: InputType) -> Result<Model, ModelError
     let box_coder = FasterRcnnBoxCoder::from_config(config.box_coder.as_ref())?;
     let post = message("model.ssd.post_processing", config.post_processing.as_ref())?;
     let score_converter = ScoreConverter::from_config(post)?;
-    let nms = PerClassNms::from_config(post.batch_non_max_suppression.as_ref())?;
+    let nms = NonMaxSuppression::from_config(post.batch_non_max_suppression.as_ref())?;
 
     let mut builder = Builder::new(extractor.r#type());
     let b = &mut builder;

@@ -1,9 +1,11 @@
-//! Non-max suppression, for each class by itself, exactly as the reference's `batch_multiclass_non_max_suppression` computes it.
+//! Non-max suppression, for each class by itself or for all together, exactly as the reference's `batch_multiclass_non_max_suppression`
+//! computes it.
 //!
 //! The reference handles each class by a dozen operations, then joins, sorts, clips, prunes and sorts again. The same result needs one suppression
 //! a class and one sort: all classes' selections are laid side by side in one table `[classes, per_class]`; empty places,
 //! boxes that clipping leaves without area and scores below 0 are given the score -1; the best of the table are the detections. Ties keep
-//! the order of the table (class, then selection), as in the reference, whose sorts are stable.
+//! the order of the table (class, then selection), as in the reference, whose sorts are stable. Class-agnostic suppression is the same with one row: each
+//! box counts with its best class.
 
 use tfod_config::protos;
 use tfod_graph::{
@@ -16,11 +18,12 @@ use crate::fields::{invalid, message, refuse_flag, size};
 
 /// The configuration of the suppression.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PerClassNms {
+pub struct NonMaxSuppression {
     iou_threshold: f32,
     score_threshold: f32,
     soft_nms_sigma: f32,
-    max_per_class: u64,
+    /// At most this many of one class; `None` where boxes of different classes suppress each other.
+    max_per_class: Option<u64>,
     max_total: u64,
 }
 
@@ -41,7 +44,7 @@ pub struct Detections {
     pub num_detections: ValueId,
 }
 
-impl PerClassNms {
+impl NonMaxSuppression {
     /// Reads the message.
     ///
     /// # Errors
@@ -58,13 +61,12 @@ impl PerClassNms {
             "model.ssd.post_processing.batch_non_max_suppression.max_total_detections";
         const STATIC: &str =
             "model.ssd.post_processing.batch_non_max_suppression.use_static_shapes";
-        const AGNOSTIC: &str =
-            "model.ssd.post_processing.batch_non_max_suppression.use_class_agnostic_nms";
+        const CLASSES: &str =
+            "model.ssd.post_processing.batch_non_max_suppression.max_classes_per_detection";
         const COMBINED: &str =
             "model.ssd.post_processing.batch_non_max_suppression.use_combined_nms";
         let config = message(FIELD, config)?;
         refuse_flag(STATIC, config.use_static_shapes())?;
-        refuse_flag(AGNOSTIC, config.use_class_agnostic_nms())?;
         refuse_flag(COMBINED, config.use_combined_nms())?;
         let iou_threshold = config.iou_threshold();
         if !(0.0..=1.0).contains(&iou_threshold) {
@@ -87,11 +89,20 @@ impl PerClassNms {
             let expected = format!("at most max_total_detections ({max_total})");
             return Err(invalid(PER_CLASS, max_per_class, expected));
         }
+        let is_agnostic = config.use_class_agnostic_nms();
+        if is_agnostic && config.max_classes_per_detection() > 1 {
+            let given = config.max_classes_per_detection();
+            return Err(invalid(
+                CLASSES,
+                given,
+                "1 where use_class_agnostic_nms is true",
+            ));
+        }
         Ok(Self {
             iou_threshold,
             score_threshold: config.score_threshold(),
             soft_nms_sigma,
-            max_per_class,
+            max_per_class: (!is_agnostic).then_some(max_per_class),
             max_total,
         })
     }
@@ -149,20 +160,42 @@ impl PerClassNms {
                 "non-max suppression over an unknown number of anchors or classes".to_owned();
             return Err(ModelError::Inconsistent(text));
         };
-        let table = Table {
-            per_class: self.max_per_class.min(anchors),
-            classes,
+        let (table, rows, best_class) = match self.max_per_class {
+            Some(limit) => {
+                let per_row = limit.min(anchors);
+                let rows = b.unstack("scores_by_class", scores, 1)?;
+                (
+                    Table {
+                        rows: classes,
+                        per_row,
+                    },
+                    rows,
+                    None,
+                )
+            }
+            None => {
+                let per_row = self.max_total.min(anchors);
+                let [best, class] = b.top_k("best_class", scores, 1)?;
+                let flat = [Dim::Known(anchors)];
+                let best = b.reshape("best_class_scores", best, &flat)?;
+                let class = b.reshape("best_classes", class, &flat)?;
+                (Table { rows: 1, per_row }, vec![best], Some(class))
+            }
         };
-        let selected = self.select(b, boxes, scores, table)?;
-        let rows = self.max_total.min(table.places());
-        let [best, places] = b.top_k("best", selected.scores, rows)?;
+        let selected = self.select(b, boxes, &rows, table)?;
+        let kept = self.max_total.min(table.places());
+        let [best, places] = b.top_k("best", selected.scores, kept)?;
         let zero = b.constant("zero", Tensor::scalar_f32(0.0))?;
         let valid = b.compare("valid", Compare::GreaterEqual, best, zero)?;
         let anchor = b.gather("anchors", selected.anchors, places)?;
         let box_rows = b.gather("boxes", selected.boxes, places)?;
         let multiclass = b.gather("multiclass_scores", multiclass_scores, anchor)?;
-        let per_class = b.constant("per_class", Tensor::scalar_i32(as_i32(table.per_class)))?;
-        let class = b.binary("classes", Binary::FloorDiv, places, per_class)?;
+        let class = if let Some(best_class) = best_class {
+            b.gather("classes", best_class, anchor)?
+        } else {
+            let per_row = b.constant("per_class", Tensor::scalar_i32(as_i32(table.per_row)))?;
+            b.binary("classes", Binary::FloorDiv, places, per_row)?
+        };
         let class = b.cast("classes_float", class, DType::F32)?;
         let anchor = b.cast("anchors_float", anchor, DType::F32)?;
 
@@ -175,15 +208,15 @@ impl PerClassNms {
         ] {
             let padded = b.scope::<_, ValidateError>(&format!("padded_{key}"), |b| {
                 let mut dims = vec![Dim::Known(1); b.shape(value).rank()];
-                dims[0] = rows.into();
+                dims[0] = kept.into();
                 let mask = b.reshape("mask", valid, &dims)?;
-                let kept = b.select("kept", mask, value, zero)?;
+                let masked = b.select("masked", mask, value, zero)?;
                 let mut paddings = vec![(0, 0); dims.len()];
-                paddings[0].1 = self.max_total - rows;
+                paddings[0].1 = self.max_total - kept;
                 if paddings[0].1 == 0 {
-                    return Ok(kept);
+                    return Ok(masked);
                 }
-                b.pad("pad", kept, &paddings)
+                b.pad("pad", masked, &paddings)
             })?;
             b.output(key, padded);
         }
@@ -193,25 +226,24 @@ impl PerClassNms {
         Ok(())
     }
 
-    /// Suppression in every class; the results in one table, flat.
+    /// Suppression by each of the scores; the results in one table, flat.
     fn select(
         self,
         b: &mut Builder,
         boxes: ValueId,
-        scores: ValueId,
+        rows: &[ValueId],
         table: Table,
     ) -> Result<Selected, ModelError> {
         let attrs = NmsAttrs {
-            max_output_size: table.per_class,
+            max_output_size: table.per_row,
             iou_threshold: self.iou_threshold,
             score_threshold: self.score_threshold,
             soft_nms_sigma: self.soft_nms_sigma,
         };
-        let by_class = b.unstack("scores_by_class", scores, 1)?;
         let mut columns = [const { Vec::new() }; 3];
-        for (class, scores) in by_class.into_iter().enumerate() {
-            let name = format!("class_{class}");
-            let results = b.non_max_suppression(&name, boxes, scores, attrs)?;
+        for (row, scores) in rows.iter().enumerate() {
+            let name = format!("class_{row}");
+            let results = b.non_max_suppression(&name, boxes, *scores, attrs)?;
             for (column, result) in columns.iter_mut().zip(results) {
                 column.push(result);
             }
@@ -221,10 +253,9 @@ impl PerClassNms {
         let scores = b.stack("selected_scores", 0, &scores)?;
         let counts = b.stack("selected_counts", 0, &counts)?;
 
-        let counts = b.reshape("counts_column", counts, &[table.classes.into(), 1.into()])?;
-        let slots: Vec<i32> = (0..as_i32(table.per_class)).collect();
-        let slots =
-            Tensor::i32(&[table.per_class], &slots).unwrap_or_else(|| Tensor::scalar_i32(0));
+        let counts = b.reshape("counts_column", counts, &[table.rows.into(), 1.into()])?;
+        let slots: Vec<i32> = (0..as_i32(table.per_row)).collect();
+        let slots = Tensor::i32(&[table.per_row], &slots).unwrap_or_else(|| Tensor::scalar_i32(0));
         let slots = b.constant("slots", slots)?;
         let filled = b.compare("filled", Compare::Less, slots, counts)?;
 
@@ -251,16 +282,16 @@ impl PerClassNms {
     }
 }
 
-/// The table of selections: one row a class.
+/// The table of selections: one row a class, or a single one for all.
 #[derive(Clone, Copy)]
 struct Table {
-    classes: u64,
-    per_class: u64,
+    rows: u64,
+    per_row: u64,
 }
 
 impl Table {
     fn places(self) -> u64 {
-        self.classes * self.per_class
+        self.rows * self.per_row
     }
 }
 

@@ -1,0 +1,73 @@
+//! Flags as people spell them: the official scripts take `--flag` and `-flag`, with underscores; other tools have hyphens. All are understood.
+
+use std::ffi::OsString;
+
+/// Rewrites the names of flags to the one spelling that the parser knows: two hyphens, then underscores.
+pub(super) fn normalise(
+    arguments: impl Iterator<Item = OsString>,
+) -> impl Iterator<Item = OsString> {
+    arguments.map(|argument| match argument.to_str().and_then(respell) {
+        Some(flag) => flag.into(),
+        None => argument,
+    })
+}
+
+/// The one spelling of a flag; `None` for what is not a long flag.
+fn respell(argument: &str) -> Option<String> {
+    let (name, value) = match argument.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (argument, None),
+    };
+    let name = name.strip_prefix("--").or_else(|| {
+        // One hyphen and one letter is a short flag.
+        name.strip_prefix('-').filter(|rest| rest.len() > 1)
+    })?;
+    let is_flag = name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if !is_flag {
+        return None;
+    }
+    let name = name.replace('-', "_");
+    Some(match value {
+        Some(value) => format!("--{name}={value}"),
+        None => format!("--{name}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_spellings_are_one() {
+        let flags = [
+            "--input_type=a-b",
+            "--input-type=a-b",
+            "-input_type=a-b",
+            "-input-type=a-b",
+        ];
+        for flag in flags {
+            assert_eq!(respell(flag).as_deref(), Some("--input_type=a-b"));
+        }
+        assert_eq!(
+            respell("--output-directory").as_deref(),
+            Some("--output_directory")
+        );
+    }
+
+    #[test]
+    fn what_is_no_flag_stays() {
+        for text in [
+            "out-dir",
+            "-h",
+            "-1,5",
+            "--",
+            "model { ssd { } }",
+            "--x y-z",
+        ] {
+            assert_eq!(respell(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What can prevent an export. Every message names the file, the place and the remedy.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tfod_graph::Graph;
+use tfod_models::ModelError;
+use tfod_models::fit::{Explanation, Fit};
+
+use crate::trained::TrainedModel;
+
+/// How many missing or mismatched variables are shown.
+const SHOWN: usize = 4;
+
+/// Any failure of an export.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The configuration cannot be read.
+    #[error(transparent)]
+    Config(#[from] tfod_config::ConfigError),
+    /// The configuration describes no model that can be built.
+    #[error("{}: {source}", config.display())]
+    Model {
+        /// The configuration's file.
+        config: PathBuf,
+        /// What is wrong.
+        source: ModelError,
+    },
+    /// The checkpoint cannot be found or read.
+    #[error(transparent)]
+    Checkpoint(#[from] tfod_checkpoint::Error),
+    /// The checkpoint is of something else.
+    #[error("{}: holds no detector under `model`, but {holds}; {hint}", prefix.display())]
+    NotADetector {
+        /// The checkpoint.
+        prefix: PathBuf,
+        /// The names at its root.
+        holds: String,
+        /// What it probably is, and what to do.
+        hint: &'static str,
+    },
+    /// The checkpoint is of a detector of another configuration.
+    #[error(transparent)]
+    Misfit(Box<Misfit>),
+    /// The SavedModel cannot be made.
+    #[error(transparent)]
+    SavedModel(#[from] tfod_tensorflow::Error),
+    /// The output folder cannot be written.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Output {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was being done, as a verb.
+        action: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Something stands where the output should go.
+    #[error("{}: expected {expected}, found {found}; choose another --output_directory, or move it away", path.display())]
+    InTheWay {
+        /// The path.
+        path: PathBuf,
+        /// What should be there.
+        expected: &'static str,
+        /// What is there.
+        found: &'static str,
+    },
+}
+
+/// A checkpoint that does not fit the configuration.
+#[derive(Clone, Debug)]
+pub struct Misfit {
+    /// The configuration's file.
+    pub config: PathBuf,
+    /// The checkpoint's prefix.
+    pub checkpoint: PathBuf,
+    /// How many variables the configured model has.
+    pub total: usize,
+    /// How many of them are in the checkpoint in the right shape.
+    pub matched: usize,
+    /// Variables that the checkpoint does not have.
+    pub missing: Vec<MisfitVariable>,
+    /// Variables that the checkpoint has in another shape.
+    pub mismatched: Vec<MisfitVariable>,
+    /// Which fields of the configuration differ from what the checkpoint was trained with.
+    pub explanation: Explanation,
+}
+
+/// A variable that does not fit.
+#[derive(Clone, Debug)]
+pub struct MisfitVariable {
+    /// The layer in the exported graph.
+    pub layer: String,
+    /// The key in the checkpoint.
+    pub key: String,
+    /// The shape that the configuration needs.
+    pub needed: Vec<u64>,
+    /// The shape in the checkpoint, if it is there.
+    pub found: Option<Vec<u64>>,
+}
+
+impl Misfit {
+    pub(super) fn new(
+        config: &Path,
+        trained: &TrainedModel,
+        graph: &Graph,
+        fit: &Fit,
+        explanation: Explanation,
+    ) -> Self {
+        let variable = |id, found: Option<&Vec<u64>>| {
+            let parameter = graph.parameter(id);
+            MisfitVariable {
+                layer: parameter.name.clone(),
+                key: trained.key(&parameter.path),
+                needed: parameter.shape.clone(),
+                found: found.cloned(),
+            }
+        };
+        Self {
+            config: config.to_owned(),
+            checkpoint: trained.prefix().to_owned(),
+            total: fit.total(),
+            matched: fit.matched,
+            missing: fit.missing.iter().map(|id| variable(*id, None)).collect(),
+            mismatched: fit
+                .mismatched
+                .iter()
+                .map(|(id, found)| variable(*id, Some(found)))
+                .collect(),
+            explanation,
+        }
+    }
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (checkpoint, config) = (self.checkpoint.display(), self.config.display());
+        writeln!(
+            f,
+            "{checkpoint}: does not fit {config}: {} of {} variables match",
+            self.matched, self.total
+        )?;
+        write_list(f, "of another shape", &self.mismatched)?;
+        write_list(f, "missing", &self.missing)?;
+        match describe(&self.explanation) {
+            Some(causes) => write!(f, "  likely cause: {causes}"),
+            None => write!(
+                f,
+                "  likely cause: the checkpoint is of another architecture; use the pipeline.config that it was trained with"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Misfit {}
+
+fn write_list(f: &mut fmt::Formatter<'_>, what: &str, variables: &[MisfitVariable]) -> fmt::Result {
+    if variables.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "  {} {what}:", variables.len())?;
+    for variable in variables.iter().take(SHOWN) {
+        writeln!(f, "    {}", variable.layer)?;
+        writeln!(f, "      key {}", variable.key)?;
+        write!(f, "      the config needs {:?}", variable.needed)?;
+        match &variable.found {
+            Some(found) => writeln!(f, ", the checkpoint has {found:?}")?,
+            None => writeln!(f)?,
+        }
+    }
+    if variables.len() > SHOWN {
+        writeln!(f, "    and {} more", variables.len() - SHOWN)?;
+    }
+    Ok(())
+}
+
+/// The causes in words; `None` when none was found.
+pub(super) fn describe(explanation: &Explanation) -> Option<String> {
+    let causes: Vec<String> = explanation
+        .causes
+        .iter()
+        .map(|cause| {
+            format!(
+                "the config has `{}: {}`, the checkpoint was trained with {}",
+                cause.field, cause.configured, cause.trained
+            )
+        })
+        .collect();
+    if causes.is_empty() {
+        return None;
+    }
+    let rest = if explanation.complete {
+        "; with that, everything fits"
+    } else {
+        "; even with that, not everything fits"
+    };
+    Some(causes.join("; and ") + rest)
+}

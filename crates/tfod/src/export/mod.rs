@@ -1,0 +1,276 @@
+//! From a training checkpoint to an export folder, as the official exporter lays it out:
+//!
+//! ```text
+//! output/
+//!   checkpoint/      the model alone: checkpoint, ckpt-0.index, ckpt-0.data-00000-of-00001
+//!   saved_model/     saved_model.pb, variables/, assets/
+//!   pipeline.config  the merged configuration
+//! ```
+//!
+//! Nothing is written before the configuration is understood and every variable has been found; then all is written beside, and put in place by
+//! renaming.
+
+mod error;
+mod staging;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tfod_checkpoint::{
+    BundleWriter, CheckpointState, DType as StoredType, OBJECT_GRAPH_KEY, SAVE_COUNTER, STATE_FILE,
+};
+use tfod_config::PipelineConfig;
+use tfod_graph::{DType, Graph, Shape, ValueId};
+use tfod_models::fit::{Explanation, Fit, explain};
+use tfod_models::{InputType, Model, ModelError, build};
+use tfod_tensorflow::{Options, SavedModelWriter, Summary};
+
+use crate::trained::{MODEL, TrainedModel};
+pub use error::{ExportError, Misfit, MisfitVariable};
+use staging::Staging;
+
+/// The files and folders of an export, in the order in which they are put in place.
+const ITEMS: [&str; 3] = ["checkpoint", "saved_model", "pipeline.config"];
+/// The prefix of the checkpoint in an export.
+const CHECKPOINT: &str = "ckpt-0";
+
+/// An export to be made.
+#[derive(Clone, Debug)]
+pub struct Export {
+    /// What the exported model is given.
+    pub input_type: InputType,
+    /// The `pipeline.config` that the model was trained with.
+    pub pipeline_config: PathBuf,
+    /// The folder that training wrote to, or the prefix of a checkpoint.
+    pub checkpoint_dir: PathBuf,
+    /// Which of the folder's checkpoints: a number, a name or a prefix. Without it, the one that the folder's state file names.
+    pub checkpoint: Option<String>,
+    /// Text merged into the configuration.
+    pub config_override: String,
+    /// Where the export goes. Files there that are not of an export stay.
+    pub output: PathBuf,
+}
+
+/// What an export did.
+#[derive(Clone, Debug)]
+pub struct ExportReport {
+    /// The architecture, as the configuration calls it.
+    pub architecture: String,
+    /// Classes without background.
+    pub num_classes: u64,
+    /// Height and width of the image that the network sees.
+    pub image_size: [u64; 2],
+    /// The checkpoint's files without their endings.
+    pub checkpoint: PathBuf,
+    /// How that checkpoint was chosen.
+    pub checkpoint_found: String,
+    /// How many variables the model has; all were found.
+    pub variables: usize,
+    /// What the checkpoint has beyond them.
+    pub unused: Unused,
+    /// What the user should know, though the export was made.
+    pub warnings: Vec<String>,
+    /// The signature of the exported model.
+    pub interface: Interface,
+    /// The SavedModel's size.
+    pub saved_model: Summary,
+    /// Where it is.
+    pub output: PathBuf,
+    /// Time from the start to the last rename.
+    pub elapsed: Duration,
+}
+
+/// What a checkpoint holds that the exported model does not use, by key.
+#[derive(Clone, Debug, Default)]
+pub struct Unused {
+    /// Of the model itself: a sign that the configuration is not the one it was trained with.
+    pub model: Vec<String>,
+    /// Of the optimizer: momenta and the like.
+    pub optimizer: Vec<String>,
+    /// The rest: step, counters.
+    pub other: Vec<String>,
+}
+
+impl Unused {
+    /// How many there are.
+    pub fn total(&self) -> usize {
+        self.model.len() + self.optimizer.len() + self.other.len()
+    }
+}
+
+/// The signature `serving_default`.
+#[derive(Clone, Debug)]
+pub struct Interface {
+    /// What the model is given.
+    pub inputs: Vec<TensorInfo>,
+    /// What it returns, by key in ascending order.
+    pub outputs: Vec<TensorInfo>,
+}
+
+/// One input or output.
+#[derive(Clone, Debug)]
+pub struct TensorInfo {
+    /// Its key.
+    pub key: String,
+    /// Its element type.
+    pub dtype: DType,
+    /// Its shape; names stand for sizes known only at run time.
+    pub shape: Shape,
+}
+
+impl Interface {
+    fn of(graph: &Graph) -> Self {
+        let info = |key: &str, value: ValueId| {
+            let value = graph.value(value);
+            TensorInfo {
+                key: key.to_owned(),
+                dtype: value.dtype,
+                shape: value.shape.clone(),
+            }
+        };
+        let inputs = graph.inputs().iter();
+        let outputs = graph.outputs().iter();
+        let mut outputs: Vec<TensorInfo> = outputs.map(|o| info(&o.key, o.value)).collect();
+        outputs.sort_by(|a, b| a.key.cmp(&b.key));
+        Self {
+            inputs: inputs.map(|v| info(graph.name_of(*v), *v)).collect(),
+            outputs,
+        }
+    }
+}
+
+impl Export {
+    /// Makes the export.
+    ///
+    /// # Errors
+    /// For anything that prevents it; then an earlier export in the output folder is as it was.
+    pub fn run(&self) -> Result<ExportReport, ExportError> {
+        let start = Instant::now();
+        let parsed = PipelineConfig::read(&self.pipeline_config)?;
+        let mut warnings: Vec<String> = parsed.warnings.iter().map(ToString::to_string).collect();
+        let mut config = parsed.config;
+        if !self.config_override.is_empty() {
+            config.merge_override(&self.config_override)?;
+        }
+        let model = self.build(&config)?;
+        let trained = TrainedModel::open(&self.checkpoint_dir, self.checkpoint.as_deref())?;
+        let fit = Fit::new(&model.graph, &trained);
+        if !fit.is_complete() {
+            let explanation = explain_fit(&config, &trained);
+            let misfit = Misfit::new(
+                &self.pipeline_config,
+                &trained,
+                &model.graph,
+                &fit,
+                explanation,
+            );
+            return Err(ExportError::Misfit(Box::new(misfit)));
+        }
+        let unused = unused(&trained, &model.graph);
+        if !unused.model.is_empty() {
+            warnings.push(unused_warning(
+                &unused.model,
+                &explain_fit(&config, &trained),
+            ));
+        }
+        let weights = trained.weights(&model.graph)?;
+        let options = Options::default();
+        let writer = SavedModelWriter::new(&model.graph, &weights, &options)?;
+
+        let staging = Staging::new(&self.output)?;
+        write_checkpoint(&staging, &trained)?;
+        let saved_model = staging.folder("saved_model")?;
+        let summary = writer.write(&saved_model)?;
+        staging.file("pipeline.config", config.to_text().as_bytes())?;
+        staging.commit(&ITEMS)?;
+
+        Ok(ExportReport {
+            interface: Interface::of(&model.graph),
+            architecture: model.architecture,
+            num_classes: model.num_classes,
+            image_size: model.image_size,
+            checkpoint: trained.prefix().to_owned(),
+            checkpoint_found: trained.found().to_string(),
+            variables: fit.total(),
+            unused,
+            warnings,
+            saved_model: summary,
+            output: self.output.clone(),
+            elapsed: start.elapsed(),
+        })
+    }
+
+    fn build(&self, config: &PipelineConfig) -> Result<Model, ExportError> {
+        let in_config = |source: ModelError| ExportError::Model {
+            config: self.pipeline_config.clone(),
+            source,
+        };
+        let message = config.message().model.as_ref();
+        let missing = || in_config(ModelError::Missing { field: "model" });
+        build(message.ok_or_else(missing)?, self.input_type).map_err(in_config)
+    }
+}
+
+fn explain_fit(config: &PipelineConfig, trained: &TrainedModel) -> Explanation {
+    let model = config.message().model.as_ref();
+    model.map_or_else(Explanation::default, |model| explain(model, trained))
+}
+
+fn unused(trained: &TrainedModel, graph: &Graph) -> Unused {
+    let mut unused = Unused::default();
+    for key in trained.keys_beyond(graph) {
+        let list = if key.contains("/.OPTIMIZER_SLOT/") || key.starts_with("optimizer/") {
+            &mut unused.optimizer
+        } else if key.starts_with("model/") {
+            &mut unused.model
+        } else {
+            &mut unused.other
+        };
+        list.push(key.to_owned());
+    }
+    unused
+}
+
+/// The reference exports such a checkpoint without a word, and the result detects badly.
+fn unused_warning(keys: &[String], explanation: &Explanation) -> String {
+    let mut text = format!(
+        "{} variables of the trained model are not used by the configured one, first `{}`; \
+         the config may not be the one that the checkpoint was trained with",
+        keys.len(),
+        keys.first().map_or("", String::as_str)
+    );
+    if let Some(causes) = error::describe(explanation) {
+        text.push_str(": ");
+        text.push_str(&causes);
+    }
+    text
+}
+
+/// The checkpoint of the model alone, which training can start from.
+fn write_checkpoint(staging: &Staging, trained: &TrainedModel) -> Result<(), ExportError> {
+    let folder = staging.folder("checkpoint")?;
+    let mut objects = trained.objects().subset(&[MODEL, SAVE_COUNTER]);
+    let save_counter = objects.add_save_counter();
+    let mut keys = objects.checkpoint_keys();
+    keys.insert(OBJECT_GRAPH_KEY);
+    let bundle = trained.bundle();
+    let mut writer = BundleWriter::create(&folder.join(CHECKPOINT))?;
+    for key in keys {
+        if key == OBJECT_GRAPH_KEY {
+            writer.add_object_graph(&objects)?;
+        } else if key == save_counter && bundle.get(key).is_none() {
+            writer.add(key, StoredType::Int64, &[], &1i64.to_le_bytes())?;
+        } else {
+            writer.copy(bundle, key)?;
+        }
+    }
+    writer.finish_files()?;
+    let state = CheckpointState::single(CHECKPOINT).to_string();
+    let path = folder.join(STATE_FILE);
+    fs::write(&path, state).map_err(|source| ExportError::Output {
+        path,
+        action: "write",
+        source,
+    })
+}
