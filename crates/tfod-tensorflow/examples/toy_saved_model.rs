@@ -1,0 +1,307 @@
+//! Writes a small SavedModel in which every operation of the graph occurs, each with an output named after it.
+//!
+//! `toy_saved_model FOLDER`; the folder must exist and be empty. The backend tests run the result in TensorFlow and compare each output with
+//! what TensorFlow's own functions give. Weights follow the formula of [`ramp`], which the tests repeat.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use tfod_graph::{
+    Binary, Builder, Built, Compare, ConvAttrs, DType, Dim, MapInput, NmsAttrs, Op, Padding,
+    ParameterSpec, Reduce, ResizeMethod, Shape, Tensor, TensorView, Unary, ValidateError, ValueId,
+    Weights, passes,
+};
+use tfod_tensorflow::{Options, SavedModelWriter};
+
+/// Rows of the large constant: enough that it is kept outside of the graph.
+const ANCHORS: u64 = 4100;
+
+/// The values of a tensor: between -1 and 1, different for different seeds.
+fn ramp(shape: &[u64], seed: u64) -> Vec<f32> {
+    let value = |i: u64| {
+        f32::from(u8::try_from((i * 37 + seed * 11) % 101).unwrap_or_default()) / 50.0 - 1.0
+    };
+    (0..shape.iter().product()).map(value).collect()
+}
+
+fn ramp_tensor(shape: &[u64], seed: u64) -> Result<Tensor, &'static str> {
+    Tensor::f32(shape, &ramp(shape, seed)).ok_or("a shape of other size than its values")
+}
+
+/// A trained tensor of this name and shape; the weights are made afterwards, seeded with the position.
+fn parameter(b: &mut Builder, name: &str, shape: &[u64], trainable: bool) -> Built {
+    let path = vec!["model".to_owned(), name.to_owned()];
+    b.parameter(ParameterSpec {
+        name,
+        path,
+        shape,
+        trainable,
+    })
+}
+
+fn convolutions(b: &mut Builder, image: ValueId) -> Built<()> {
+    let kernel = parameter(b, "conv/kernel", &[3, 3, 3, 8], true)?;
+    let strided = b.conv2d("conv2d", image, kernel, ConvAttrs::new(2, Padding::Same))?;
+    let dilated = ConvAttrs {
+        dilations: [2, 1],
+        ..ConvAttrs::new(1, Padding::Valid)
+    };
+    let dilated = b.conv2d("conv2d_dilated", image, kernel, dilated)?;
+    let kernel = parameter(b, "depthwise/kernel", &[3, 3, 3, 2], true)?;
+    let depthwise = b.depthwise_conv2d(
+        "depthwise_conv2d",
+        image,
+        kernel,
+        ConvAttrs::new(1, Padding::Same),
+    )?;
+    let bias = parameter(b, "conv/bias", &[8], true)?;
+    let bias_add = b.bias_add("bias_add", strided, bias)?;
+    let gamma = parameter(b, "bn/gamma", &[8], true)?;
+    let beta = parameter(b, "bn/beta", &[8], true)?;
+    let mean = parameter(b, "bn/moving_mean", &[8], false)?;
+    let variance = parameter(b, "bn/moving_variance", &[8], false)?;
+    let batch_norm = b.batch_norm("batch_norm", strided, [gamma, beta, mean, variance], 0.001)?;
+    for (key, value) in [
+        ("conv2d", strided),
+        ("conv2d_dilated", dilated),
+        ("depthwise_conv2d", depthwise),
+        ("bias_add", bias_add),
+        ("batch_norm", batch_norm),
+    ] {
+        b.output(key, value);
+    }
+    Ok(())
+}
+
+fn elementwise(b: &mut Builder, image: ValueId, pixels: ValueId) -> Built<()> {
+    for (key, unary) in [
+        ("relu", Unary::Relu),
+        ("relu6", Unary::Relu6),
+        ("sigmoid", Unary::Sigmoid),
+        ("exp", Unary::Exp),
+    ] {
+        let value = b.unary(key, unary, image)?;
+        b.output(key, value);
+    }
+    let divisor = b.constant("divisor", Tensor::scalar_f32(0.3))?;
+    for (key, binary) in [
+        ("add", Binary::Add),
+        ("sub", Binary::Sub),
+        ("mul", Binary::Mul),
+        ("div", Binary::Div),
+        ("floor_div", Binary::FloorDiv),
+        ("maximum", Binary::Maximum),
+        ("minimum", Binary::Minimum),
+    ] {
+        let value = b.binary(key, binary, image, divisor)?;
+        b.output(key, value);
+    }
+    for (key, compare) in [
+        ("less", Compare::Less),
+        ("greater", Compare::Greater),
+        ("greater_equal", Compare::GreaterEqual),
+    ] {
+        let value = b.compare(key, compare, image, divisor)?;
+        b.output(key, value);
+    }
+    let low = b.constant("low", Tensor::scalar_f32(-0.2))?;
+    let above = b.compare("above", Compare::Greater, image, low)?;
+    let below = b.compare("below", Compare::Less, image, divisor)?;
+    let and = b.and("and", above, below)?;
+    b.output("and", and);
+    let select = b.select("select", and, image, divisor)?;
+    b.output("select", select);
+    let softmax = b.softmax("softmax", image)?;
+    b.output("softmax", softmax);
+    let scaled = b.binary_scalar("scaled", Binary::Mul, image, 9.7)?;
+    let integers = b.cast("cast_to_i32", scaled, DType::I32)?;
+    b.output("cast_to_i32", integers);
+    let four = b.constant("four", Tensor::scalar_i32(4))?;
+    let floor_div = b.binary("floor_div_i32", Binary::FloorDiv, integers, four)?;
+    b.output("floor_div_i32", floor_div);
+    let truths = b.cast("cast_to_bool", integers, DType::Bool)?;
+    b.output("cast_to_bool", truths);
+    let floats = b.cast("cast_to_f32", pixels, DType::F32)?;
+    b.output("cast_to_f32", floats);
+    Ok(())
+}
+
+fn shapes(b: &mut Builder, image: ValueId, pixels: ValueId) -> Built<()> {
+    let pad = b.pad("pad", image, &[(0, 0), (1, 2), (0, 3), (0, 0)])?;
+    b.output("pad", pad);
+    for (key, method, centers) in [
+        ("resize_bilinear", ResizeMethod::Bilinear, false),
+        ("resize_bilinear_centers", ResizeMethod::Bilinear, true),
+        ("resize_nearest", ResizeMethod::Nearest, false),
+        ("resize_nearest_centers", ResizeMethod::Nearest, true),
+        ("resize_bicubic", ResizeMethod::Bicubic, false),
+        ("resize_bicubic_centers", ResizeMethod::Bicubic, true),
+        ("resize_area", ResizeMethod::Area, false),
+    ] {
+        let value = b.resize(key, pixels, method, [4, 5], centers)?;
+        b.output(key, value);
+    }
+    let batch = Dim::symbol("batch");
+    let reshape = b.reshape("reshape", image, &[batch.clone(), 36.into(), 3.into()])?;
+    b.output("reshape", reshape);
+    // All sizes but one are taken from the input at run time, and the last is worked out.
+    let height = Dim::symbol("height");
+    let dynamic = b.reshape(
+        "reshape_dynamic",
+        pixels,
+        &[height, batch, Dim::symbol("rest")],
+    )?;
+    b.output("reshape_dynamic", dynamic);
+    let concat = b.concat("concat", 3, &[image, image])?;
+    b.output("concat", concat);
+    let single = b.concat("concat_single", 3, &[image])?;
+    b.output("concat_single", single);
+    let slice = b.add(
+        "slice",
+        Op::Slice(vec![None, Some((1, 3)), Some((2, 4)), None]),
+        &[image],
+    )?[0];
+    b.output("slice", slice);
+    let channels = b.unstack("unstack", image, 3)?;
+    b.output("unstack", channels[1]);
+    let stack = b.stack("stack", 1, &channels)?;
+    b.output("stack", stack);
+    let sum = b.reduce("reduce_sum", Reduce::Sum, image, &[1, 2])?;
+    b.output("reduce_sum", sum);
+    let max = b.reduce("reduce_max", Reduce::Max, image, &[3])?;
+    b.output("reduce_max", max);
+    Ok(())
+}
+
+fn selection(b: &mut Builder, boxes: ValueId, scores: ValueId) -> Built<()> {
+    let [values, indices] = b.top_k("top_k", scores, 5)?;
+    b.output("top_k_values", values);
+    b.output("top_k_indices", indices);
+    let gather = b.gather("gather", boxes, indices)?;
+    b.output("gather", gather);
+    let best = b.reduce("best", Reduce::Max, scores, &[0])?;
+    // More is asked for than there are boxes.
+    let hard = NmsAttrs {
+        max_output_size: 15,
+        iou_threshold: 0.3,
+        score_threshold: 0.2,
+        soft_nms_sigma: 0.0,
+    };
+    for (key, attrs) in [
+        ("nms", hard),
+        (
+            "soft_nms",
+            NmsAttrs {
+                soft_nms_sigma: 0.5,
+                ..hard
+            },
+        ),
+    ] {
+        let [indices, selected, count] = b.non_max_suppression(key, boxes, best, attrs)?;
+        b.output(&format!("{key}_indices"), indices);
+        b.output(&format!("{key}_scores"), selected);
+        b.output(&format!("{key}_count"), count);
+    }
+    Ok(())
+}
+
+/// For each image: selection among the same boxes, rows of a large constant, and a map over the boxes inside.
+fn maps(b: &mut Builder, boxes: ValueId, scores: ValueId) -> Result<(), Box<dyn Error>> {
+    let anchors = b.constant("anchors", ramp_tensor(&[ANCHORS, 4], 100)?)?;
+    let small = b.constant("small", ramp_tensor(&[4], 101)?)?;
+    let inputs = [
+        (scores, MapInput::Sliced),
+        (boxes, MapInput::Whole),
+        (anchors, MapInput::Whole),
+        (small, MapInput::Whole),
+    ];
+    let results = b.map::<ValidateError>("per_image", &inputs, |b, args| {
+        let [scores, boxes, anchors, small] = [args[0], args[1], args[2], args[3]];
+        let attrs = NmsAttrs {
+            max_output_size: 4,
+            iou_threshold: 0.5,
+            score_threshold: 0.0,
+            soft_nms_sigma: 0.0,
+        };
+        let [indices, _, count] = b.non_max_suppression("nms", boxes, scores, attrs)?;
+        let selected = b.gather("selected", boxes, indices)?;
+        let picked = b.gather("picked", anchors, indices)?;
+        let total = b.reduce("total", Reduce::Sum, picked, &[0])?;
+        let shifted = b.bias_add("shifted", total, small)?;
+        let best = b.reduce("best", Reduce::Max, scores, &[0])?;
+        let inner = [
+            (boxes, MapInput::Sliced),
+            (scores, MapInput::Sliced),
+            (best, MapInput::Whole),
+        ];
+        let inner = b.map::<ValidateError>("per_box", &inner, |b, args| {
+            let sum = b.reduce("sum", Reduce::Sum, args[0], &[0])?;
+            let weighted = b.binary("weighted", Binary::Mul, sum, args[1])?;
+            let relative = b.binary("relative", Binary::Add, weighted, args[2])?;
+            b.output("relative", relative);
+            Ok(())
+        })?;
+        for (key, value) in [
+            ("selected", selected),
+            ("count", count),
+            ("shifted", shifted),
+            ("inner", inner[0]),
+        ] {
+            b.output(key, value);
+        }
+        Ok(())
+    })?;
+    for (key, value) in ["map_selected", "map_count", "map_shifted", "map_inner"]
+        .into_iter()
+        .zip(results)
+    {
+        b.output(key, value);
+    }
+    Ok(())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let folder: PathBuf = std::env::args_os()
+        .nth(1)
+        .ok_or("usage: toy_saved_model FOLDER")?
+        .into();
+    let mut b = Builder::new("toy");
+    let batch = Dim::symbol("batch");
+    // The inputs are not in the order of their names, which matters to signatures.
+    let image_shape = Shape(vec![batch.clone(), 6.into(), 6.into(), 3.into()]);
+    let image = b.input("image", DType::F32, image_shape);
+    let boxes = b.input("boxes", DType::F32, Shape::known(&[12, 4]));
+    let scores = b.input("scores", DType::F32, Shape(vec![batch.clone(), 12.into()]));
+    let pixels_shape = Shape(vec![
+        batch,
+        Dim::symbol("height"),
+        Dim::symbol("width"),
+        3.into(),
+    ]);
+    let pixels = b.input("pixels", DType::U8, pixels_shape);
+    convolutions(&mut b, image)?;
+    elementwise(&mut b, image, pixels)?;
+    shapes(&mut b, image, pixels)?;
+    selection(&mut b, boxes, scores)?;
+    maps(&mut b, boxes, scores)?;
+    let graph = passes::standard(&b.finish())?;
+
+    let views = graph.parameters().zip(0..).map(|((_, parameter), seed)| {
+        let mut values = ramp(&parameter.shape, seed);
+        if parameter.name.ends_with("variance") {
+            for value in &mut values {
+                *value = value.abs() + 0.5;
+            }
+        }
+        let data: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        TensorView {
+            dtype: parameter.dtype,
+            shape: parameter.shape.clone(),
+            data: data.into(),
+        }
+    });
+    let weights = Weights(views.collect());
+    let summary = SavedModelWriter::new(&graph, &weights, &Options::default())?.write(&folder)?;
+    println!("{summary:?}");
+    Ok(())
+}

@@ -1,0 +1,379 @@
+//! The TensorFlow counterpart of each operation: its name, its attributes, and which of the graph's attributes are inputs there.
+//!
+//! The names of outputs (`y`, `activations`, `output`…) are those of TensorFlow's operation definitions, by which a function body refers to
+//! them. Specified by TensorFlow's operation registry.
+
+use tfod_graph::{
+    Binary, Compare, ConvAttrs, DType, Dim, NmsAttrs, Node, Op, Padding, Reduce, ResizeMethod,
+    Unary,
+};
+
+use super::attrs::{Attrs, data_type};
+use super::nodes::Port;
+use super::{Lowering, size};
+use crate::Error;
+
+/// The most that two boxes can overlap: with it as threshold, nothing is suppressed.
+const FULL_OVERLAP: f32 = 1.0;
+
+impl Lowering<'_, '_> {
+    /// Writes a node of the graph; gives its outputs.
+    #[allow(clippy::too_many_lines, reason = "a table: one arm for each operation")]
+    pub(super) fn operation(&mut self, node: &Node) -> Result<Vec<Port>, Error> {
+        let inputs = node
+            .inputs
+            .iter()
+            .map(|v| self.port(*v))
+            .collect::<Result<Vec<_>, _>>()?;
+        let inputs = inputs.as_slice();
+        let graph = self.graph;
+        let value = |input: usize| graph.value(node.inputs[input]);
+        let typed = || Attrs::typed(value(0).dtype);
+        let one = match &node.op {
+            Op::Input => self.port(node.outputs[0])?,
+            Op::Constant(_) | Op::Parameter(_) => self.tensor(node)?,
+            Op::Conv2d(attrs) => self.one(node, "Conv2D", "output", inputs, conv(node, *attrs)?),
+            Op::DepthwiseConv2d(attrs) => {
+                let attrs = depthwise(node, *attrs)?;
+                self.one(node, "DepthwiseConv2dNative", "output", inputs, attrs)
+            }
+            // BiasAdd wants two dimensions or more.
+            Op::BiasAdd if value(0).shape.rank() < 2 => {
+                self.one(node, "AddV2", "z", inputs, typed())
+            }
+            Op::BiasAdd => self.one(node, "BiasAdd", "output", inputs, typed()),
+            Op::BatchNorm { epsilon } => {
+                let attrs = typed()
+                    .dtype("U", data_type(DType::F32))
+                    .float_unless(0.0001, "epsilon", *epsilon)
+                    .bool_unless(true, "is_training", false);
+                self.one(node, "FusedBatchNormV3", "y", inputs, attrs)
+            }
+            Op::Unary(unary) => {
+                let (op, output) = unary_op(*unary);
+                self.one(node, op, output, inputs, typed())
+            }
+            Op::Binary(binary) => self.one(node, binary_op(*binary), "z", inputs, typed()),
+            Op::Compare(compare) => self.one(node, compare_op(*compare), "z", inputs, typed()),
+            Op::And => self.one(node, "LogicalAnd", "z", inputs, Attrs::new()),
+            Op::Select => self.one(
+                node,
+                "SelectV2",
+                "output",
+                inputs,
+                Attrs::typed(value(1).dtype),
+            ),
+            Op::Softmax => self.one(node, "Softmax", "softmax", inputs, typed()),
+            Op::Cast(to) => {
+                let attrs = Attrs::new()
+                    .dtype("SrcT", data_type(value(0).dtype))
+                    .dtype("DstT", data_type(*to));
+                self.one(node, "Cast", "y", inputs, attrs)
+            }
+            Op::Pad(paddings) => {
+                let sizes = paddings.iter().flat_map(|(before, after)| [before, after]);
+                let sizes = sizes
+                    .map(|n| size(node, *n))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let paddings =
+                    self.integers(node, "paddings", &[paddings.len() as u64, 2], &sizes)?;
+                self.one(
+                    node,
+                    "Pad",
+                    "output",
+                    &[inputs[0].clone(), paddings],
+                    typed(),
+                )
+            }
+            Op::Resize {
+                method,
+                size: [height, width],
+                half_pixel_centers,
+            } => {
+                let to = self.vector(node, "size", &[size(node, *height)?, size(node, *width)?])?;
+                let (op, has_centers) = resize_op(*method);
+                let centers = has_centers && *half_pixel_centers;
+                let attrs = typed().bool_unless(false, "half_pixel_centers", centers);
+                self.one(node, op, "resized_images", &[inputs[0].clone(), to], attrs)
+            }
+            Op::Reshape(dims) => {
+                let shape = self.target_shape(node, &inputs[0], dims)?;
+                self.one(
+                    node,
+                    "Reshape",
+                    "output",
+                    &[inputs[0].clone(), shape],
+                    typed(),
+                )
+            }
+            // ConcatV2 wants two inputs or more.
+            Op::Concat { .. } if inputs.len() == 1 => inputs[0].clone(),
+            Op::Concat { axis } => {
+                let axis = self.axis(node, *axis)?;
+                let attrs = typed().int("N", count(inputs));
+                self.one(
+                    node,
+                    "ConcatV2",
+                    "output",
+                    &[inputs, &[axis]].concat(),
+                    attrs,
+                )
+            }
+            Op::Slice(ranges) => self.slice(node, &inputs[0], ranges, typed())?,
+            Op::Unstack { axis } => {
+                let attrs = typed().int("num", count(&node.outputs)).int_unless(
+                    0,
+                    "axis",
+                    size(node, *axis as u64)?.into(),
+                );
+                let unpack = self.list.add(&node.name, "Unpack", inputs, attrs);
+                return Ok((0..node.outputs.len())
+                    .map(|i| unpack.element("output", i))
+                    .collect());
+            }
+            Op::Stack { axis } => {
+                let attrs = typed().int("N", count(inputs)).int_unless(
+                    0,
+                    "axis",
+                    size(node, *axis as u64)?.into(),
+                );
+                self.one(node, "Pack", "output", inputs, attrs)
+            }
+            Op::Gather => {
+                let axis = self.axis(node, 0)?;
+                self.one(
+                    node,
+                    "GatherV2",
+                    "output",
+                    &[inputs, &[axis]].concat(),
+                    gather(value(0).dtype),
+                )
+            }
+            Op::Reduce { kind, axes } => {
+                let axes = axes
+                    .iter()
+                    .map(|a| size(node, *a as u64))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let axes = self.vector(node, "axes", &axes)?;
+                self.one(
+                    node,
+                    reduce_op(*kind),
+                    "output",
+                    &[inputs[0].clone(), axes],
+                    typed(),
+                )
+            }
+            Op::TopK { k } => {
+                let k = self.scalar(node, "k", size(node, *k)?);
+                let top = self
+                    .list
+                    .add(&node.name, "TopKV2", &[inputs[0].clone(), k], typed());
+                return Ok(vec![top.output("values", 0), top.output("indices", 1)]);
+            }
+            Op::NonMaxSuppression(attrs) => return self.non_max_suppression(node, inputs, *attrs),
+            Op::Map {
+                body,
+                inputs: kinds,
+            } => return self.map(node, body, kinds, inputs),
+        };
+        Ok(vec![one])
+    }
+
+    fn one(
+        &mut self,
+        node: &Node,
+        op: &str,
+        output: &'static str,
+        inputs: &[Port],
+        attrs: Attrs,
+    ) -> Port {
+        self.list
+            .add(&node.name, op, inputs, attrs)
+            .output(output, 0)
+    }
+
+    fn axis(&mut self, node: &Node, axis: usize) -> Result<Port, Error> {
+        Ok(self.scalar(node, "axis", size(node, axis as u64)?))
+    }
+
+    fn slice(
+        &mut self,
+        node: &Node,
+        x: &Port,
+        ranges: &[Option<(u64, u64)>],
+        attrs: Attrs,
+    ) -> Result<Port, Error> {
+        let mut begins = Vec::with_capacity(ranges.len());
+        let mut sizes = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            let (begin, length) = match range {
+                Some((begin, length)) => (size(node, *begin)?, size(node, *length)?),
+                // -1: all that there is.
+                None => (0, -1),
+            };
+            begins.push(begin);
+            sizes.push(length);
+        }
+        let begins = self.vector(node, "begin", &begins)?;
+        let sizes = self.vector(node, "size", &sizes)?;
+        let attrs = attrs.dtype("Index", data_type(DType::I32));
+        Ok(self.one(node, "Slice", "output", &[x.clone(), begins, sizes], attrs))
+    }
+
+    /// The shape that a Reshape is given. TensorFlow works out one dimension by itself; where more are known only at run time, the
+    /// others are taken from the input, which has them all (the graph's rules allow no more than one that it has not).
+    fn target_shape(&mut self, node: &Node, x: &Port, dims: &[Dim]) -> Result<Port, Error> {
+        let unknown = dims.iter().filter(|dim| dim.known().is_none()).count();
+        // A dimension is not worked out from no elements.
+        let is_empty = dims.iter().any(|dim| dim.is(0));
+        if unknown == 0 || unknown == 1 && !is_empty {
+            let sizes = dims
+                .iter()
+                .map(|dim| dim.known().map_or(Ok(-1), |n| size(node, n)));
+            let sizes = sizes.collect::<Result<Vec<_>, _>>()?;
+            return self.vector(node, "shape", &sizes);
+        }
+        let from = self.graph.value(node.inputs[0]);
+        let shape = self.shape_of(node, x, from.dtype);
+        let mut sizes = Vec::with_capacity(dims.len());
+        for dim in dims {
+            let axis = from.shape.dims().iter().position(|d| d == dim);
+            sizes.push(match (dim.known(), axis) {
+                (Some(n), _) => self.scalar(node, "size", size(node, n)?),
+                (None, Some(axis)) => self.size_along(node, &shape, axis)?,
+                (None, None) => self.scalar(node, "size", -1),
+            });
+        }
+        let name = self.list.fresh(&format!("{}/shape", node.name));
+        let attrs = Attrs::typed(DType::I32).int("N", count(&sizes));
+        Ok(self
+            .list
+            .add(&name, "Pack", &sizes, attrs)
+            .output("output", 0))
+    }
+
+    fn non_max_suppression(
+        &mut self,
+        node: &Node,
+        inputs: &[Port],
+        attrs: NmsAttrs,
+    ) -> Result<Vec<Port>, Error> {
+        // With soft suppression new releases do not look at the overlap threshold, and old ones still do.
+        let is_soft = attrs.soft_nms_sigma > 0.0;
+        let overlap = if is_soft {
+            FULL_OVERLAP
+        } else {
+            attrs.iou_threshold
+        };
+        let settings = [
+            self.scalar(node, "max_output_size", size(node, attrs.max_output_size)?),
+            self.scalar_f32(node, "iou_threshold", overlap),
+            self.scalar_f32(node, "score_threshold", attrs.score_threshold),
+            self.scalar_f32(node, "soft_nms_sigma", attrs.soft_nms_sigma),
+        ];
+        // The element type, f32, is the default.
+        let padded = Attrs::new().bool_unless(false, "pad_to_max_output_size", true);
+        let nms = self.list.add(
+            &node.name,
+            "NonMaxSuppressionV5",
+            &[inputs, &settings].concat(),
+            padded,
+        );
+        Ok(vec![
+            nms.output("selected_indices", 0),
+            nms.output("selected_scores", 1),
+            nms.output("valid_outputs", 2),
+        ])
+    }
+}
+
+/// The attributes of a GatherV2 along the first dimension with 32-bit indices.
+pub(super) fn gather(data: DType) -> Attrs {
+    let index = data_type(DType::I32);
+    Attrs::new()
+        .dtype("Tparams", data_type(data))
+        .dtype("Tindices", index)
+        .dtype("Taxis", index)
+}
+
+fn count<T>(list: &[T]) -> i64 {
+    // The length of a list in memory is within the signed range.
+    i64::try_from(list.len()).unwrap_or(i64::MAX)
+}
+
+/// Steps for `[n, h, w, c]`.
+fn steps(node: &Node, [height, width]: [u64; 2]) -> Result<[i64; 4], Error> {
+    Ok([1, size(node, height)?.into(), size(node, width)?.into(), 1])
+}
+
+fn conv(node: &Node, attrs: ConvAttrs) -> Result<Attrs, Error> {
+    let padding = match attrs.padding {
+        Padding::Same => "SAME",
+        Padding::Valid => "VALID",
+    };
+    Ok(Attrs::typed(DType::F32)
+        .ints("strides", &steps(node, attrs.strides)?)
+        .text("padding", padding)
+        .ints_unless(&[1; 4], "dilations", &steps(node, attrs.dilations)?))
+}
+
+/// The attribute for dilations is there, but kernels ignore it in old releases and refuse it in some new ones.
+fn depthwise(node: &Node, attrs: ConvAttrs) -> Result<Attrs, Error> {
+    if attrs.dilations != [1; 2] {
+        return Err(Error::Unsupported {
+            node: node.name.clone(),
+            what: format!(
+                "a depthwise convolution with dilations {:?}",
+                attrs.dilations
+            ),
+            expected: "dilations of 1",
+        });
+    }
+    conv(node, attrs)
+}
+
+fn unary_op(unary: Unary) -> (&'static str, &'static str) {
+    match unary {
+        Unary::Relu => ("Relu", "activations"),
+        Unary::Relu6 => ("Relu6", "activations"),
+        Unary::Sigmoid => ("Sigmoid", "y"),
+        Unary::Exp => ("Exp", "y"),
+    }
+}
+
+fn binary_op(binary: Binary) -> &'static str {
+    match binary {
+        Binary::Add => "AddV2",
+        Binary::Sub => "Sub",
+        Binary::Mul => "Mul",
+        Binary::Div => "RealDiv",
+        Binary::FloorDiv => "FloorDiv",
+        Binary::Maximum => "Maximum",
+        Binary::Minimum => "Minimum",
+    }
+}
+
+fn compare_op(compare: Compare) -> &'static str {
+    match compare {
+        Compare::Less => "Less",
+        Compare::Greater => "Greater",
+        Compare::GreaterEqual => "GreaterEqual",
+    }
+}
+
+fn reduce_op(kind: Reduce) -> &'static str {
+    match kind {
+        Reduce::Sum => "Sum",
+        Reduce::Max => "Max",
+    }
+}
+
+/// The operation, and whether it knows half-pixel centres.
+fn resize_op(method: ResizeMethod) -> (&'static str, bool) {
+    match method {
+        ResizeMethod::Bilinear => ("ResizeBilinear", true),
+        ResizeMethod::Nearest => ("ResizeNearestNeighbor", true),
+        ResizeMethod::Bicubic => ("ResizeBicubic", true),
+        ResizeMethod::Area => ("ResizeArea", false),
+    }
+}

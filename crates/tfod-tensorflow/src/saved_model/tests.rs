@@ -1,0 +1,276 @@
+//! The whole of a small SavedModel, seen as text; what is refused; and what is promised of every file.
+
+use std::collections::BTreeSet;
+
+use tfod_checkpoint::{Bundle, OBJECT_GRAPH_KEY};
+use tfod_graph::{
+    Binary, Builder, ConvAttrs, DType, Dim, Graph, MapInput, Padding, ParameterSpec, Reduce, Shape,
+    Tensor, TensorView, Unary, ValidateError, ValueId, Weights,
+};
+use tfod_proto::prost::Message;
+use tfod_proto::{MetaGraphDef, SavedModel};
+
+use super::{Options, SavedModelWriter, dump};
+use crate::Error;
+
+fn parameter(b: &mut Builder, name: &str, shape: &[u64], trainable: bool) -> ValueId {
+    let path = name.split('/').map(str::to_owned).collect();
+    b.parameter(ParameterSpec {
+        name,
+        path,
+        shape,
+        trainable,
+    })
+    .unwrap()
+}
+
+/// A convolution with batch normalisation, resizing before it; two results, the second key sorting first.
+fn network() -> Graph {
+    let mut b = Builder::new("network");
+    let shape = Shape(vec![
+        1.into(),
+        Dim::symbol("height"),
+        Dim::symbol("width"),
+        3.into(),
+    ]);
+    let image = b.input("input_tensor", DType::U8, shape);
+    let kernel = parameter(&mut b, "conv/kernel", &[3, 3, 3, 8], true);
+    let vectors = [
+        ("gamma", true),
+        ("beta", true),
+        ("moving_mean", false),
+        ("moving_variance", false),
+    ]
+    .map(|(name, trainable)| parameter(&mut b, &format!("bn/{name}"), &[8], trainable));
+    let resized = b
+        .resize(
+            "resize",
+            image,
+            tfod_graph::ResizeMethod::Bilinear,
+            [32, 32],
+            true,
+        )
+        .unwrap();
+    let conv = b
+        .conv2d("conv", resized, kernel, ConvAttrs::new(2, Padding::Same))
+        .unwrap();
+    let norm = b.batch_norm("bn", conv, vectors, 0.001).unwrap();
+    let relu = b.unary("relu", Unary::Relu6, norm).unwrap();
+    let scores = b.reduce("scores", Reduce::Max, relu, &[1, 2]).unwrap();
+    let boxes = b
+        .reshape("boxes", relu, &[1.into(), 512.into(), 4.into()])
+        .unwrap();
+    b.output("detection_scores", scores);
+    b.output("detection_boxes", boxes);
+    b.finish()
+}
+
+/// A map over an unknown number of rows.
+fn mapped() -> Graph {
+    let mut b = Builder::new("mapped");
+    let rows = b.input(
+        "rows",
+        DType::F32,
+        Shape(vec![Dim::symbol("batch"), 3.into()]),
+    );
+    let scale = b.input("a_scale", DType::F32, Shape::scalar());
+    let inputs = [(rows, MapInput::Sliced), (scale, MapInput::Whole)];
+    let sums = b
+        .map::<ValidateError>("each_row", &inputs, |b, args| {
+            let scaled = b.binary("scaled", Binary::Mul, args[0], args[1])?;
+            let sum = b.reduce("sum", Reduce::Sum, scaled, &[0])?;
+            b.output("sum", sum);
+            Ok(())
+        })
+        .unwrap();
+    b.output("sums", sums[0]);
+    b.finish()
+}
+
+fn weights(graph: &Graph) -> Weights<'static> {
+    let views = graph.parameters().map(|(_, parameter)| {
+        let elements: u64 = parameter.shape.iter().product();
+        let values = (0u8..=255)
+            .cycle()
+            .take(usize::try_from(elements).unwrap())
+            .map(f32::from);
+        let data: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
+        TensorView {
+            dtype: parameter.dtype,
+            shape: parameter.shape.clone(),
+            data: data.into(),
+        }
+    });
+    Weights(views.collect())
+}
+
+fn write(graph: &Graph) -> (tempfile::TempDir, MetaGraphDef) {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = weights(graph);
+    let writer = SavedModelWriter::new(graph, &weights, &Options::default()).unwrap();
+    let summary = writer.write(folder.path()).unwrap();
+    let pb = std::fs::read(folder.path().join("saved_model.pb")).unwrap();
+    assert_eq!(summary.pb_bytes, pb.len() as u64);
+    let model = SavedModel::decode(pb.as_slice()).unwrap();
+    let [meta] = <[MetaGraphDef; 1]>::try_from(model.meta_graphs).unwrap();
+    (folder, meta)
+}
+
+fn refusal(graph: &Graph, weights: &Weights<'_>) -> Error {
+    SavedModelWriter::new(graph, weights, &Options::default()).unwrap_err()
+}
+
+#[test]
+fn a_network() {
+    let (_folder, meta) = write(&network());
+    insta::assert_snapshot!(dump::meta_graph(&meta));
+}
+
+#[test]
+fn a_map_over_an_unknown_number() {
+    let (_folder, meta) = write(&mapped());
+    insta::assert_snapshot!(dump::meta_graph(&meta));
+}
+
+#[test]
+fn the_structured_signatures_are_complete() {
+    let (_folder, meta) = write(&mapped());
+    insta::assert_debug_snapshot!(meta.object_graph_def.unwrap());
+}
+
+#[test]
+fn variables_are_in_the_bundle_and_found_by_name() {
+    let graph = network();
+    let (folder, meta) = write(&graph);
+    let bundle = Bundle::open(folder.path().join("variables/variables")).unwrap();
+    let objects = bundle.object_graph().unwrap();
+    let kernel = objects.resolve(&["conv_kernel"]).unwrap();
+    let attribute = objects.variable(kernel).unwrap();
+    assert_eq!(attribute.full_name, "conv/kernel");
+    let expected = &weights(&graph).0[0];
+    assert_eq!(
+        *bundle.tensor(attribute.checkpoint_key).unwrap().bytes,
+        *expected.data
+    );
+    // Both loaders want the same keys.
+    let nodes = meta.graph_def.unwrap().node;
+    let saved = nodes
+        .iter()
+        .find(|n| n.name == "save/tensor_names")
+        .unwrap();
+    let Some(tfod_proto::attr_value::Value::Tensor(names)) = &saved.attr["value"].value else {
+        panic!("{saved:?}");
+    };
+    let names: BTreeSet<&[u8]> = names.string_val.iter().map(Vec::as_slice).collect();
+    let keys: BTreeSet<&[u8]> = bundle
+        .entries()
+        .map(|entry| entry.key().as_bytes())
+        .collect();
+    assert_eq!(names, keys);
+    assert!(keys.contains(OBJECT_GRAPH_KEY.as_bytes()));
+}
+
+#[test]
+fn large_constants_are_variables_and_small_ones_are_not() {
+    let mut b = Builder::new("g");
+    let x = b.input("x", DType::F32, Shape::scalar());
+    for (name, rows) in [("small", 4096u64), ("large", 4097)] {
+        let data = vec![0; usize::try_from(rows).unwrap() * 16];
+        let tensor = Tensor::from_bytes(DType::F32, &[rows, 4], data).unwrap();
+        let constant = b.constant(name, tensor).unwrap();
+        let sum = b.binary("sum", Binary::Add, constant, x).unwrap();
+        b.output(name, sum);
+    }
+    let graph = b.finish();
+    let weights = Weights::default();
+    let writer = SavedModelWriter::new(&graph, &weights, &Options::default()).unwrap();
+    assert_eq!(writer.summary().num_variables, 1);
+}
+
+#[test]
+fn the_same_graph_gives_the_same_bytes() {
+    let read = || {
+        let (folder, _meta) = write(&network());
+        [
+            "saved_model.pb",
+            "variables/variables.index",
+            "variables/variables.data-00000-of-00001",
+        ]
+        .map(|name| std::fs::read(folder.path().join(name)).unwrap())
+    };
+    assert_eq!(read(), read());
+}
+
+#[test]
+fn weights_of_another_graph_are_refused() {
+    let error = refusal(&network(), &Weights::default()).to_string();
+    assert!(
+        error.contains("conv/kernel") && error.contains("[3, 3, 3, 8]"),
+        "{error}"
+    );
+}
+
+#[test]
+fn names_that_python_cannot_have_are_refused() {
+    let mut b = Builder::new("g");
+    let x = b.input("image/raw", DType::F32, Shape::scalar());
+    b.output("x", x);
+    let error = refusal(&b.finish(), &Weights::default());
+    assert!(
+        matches!(&error, Error::Identifier { name, .. } if name == "image/raw"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_graph_without_outputs_is_refused() {
+    let mut b = Builder::new("g");
+    b.input("x", DType::F32, Shape::scalar());
+    let error = refusal(&b.finish(), &Weights::default());
+    assert!(matches!(error, Error::NoOutputs { .. }), "{error}");
+}
+
+#[test]
+fn what_tensorflow_would_compute_wrongly_is_refused() {
+    let mut b = Builder::new("g");
+    let x = b.input("x", DType::F32, Shape::known(&[1, 8, 8, 3]));
+    let kernel = parameter(&mut b, "kernel", &[3, 3, 3, 1], true);
+    let attrs = ConvAttrs {
+        dilations: [2, 2],
+        ..ConvAttrs::new(1, Padding::Same)
+    };
+    let y = b.depthwise_conv2d("dilated", x, kernel, attrs).unwrap();
+    b.output("y", y);
+    let graph = b.finish();
+    let error = refusal(&graph, &weights(&graph));
+    assert!(
+        matches!(&error, Error::Unsupported { node, .. } if node == "dilated"),
+        "{error}"
+    );
+}
+
+#[test]
+fn sizes_beyond_32_bits_are_refused() {
+    let mut b = Builder::new("g");
+    let x = b.input("x", DType::F32, Shape::known(&[1]));
+    let y = b.pad("huge", x, &[(0, 1 << 31)]).unwrap();
+    b.output("y", y);
+    let error = refusal(&b.finish(), &Weights::default());
+    assert!(
+        matches!(&error, Error::TooLarge { node, value } if node == "huge" && *value == 1 << 31),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_earlier_saved_model_is_not_overwritten() {
+    let graph = network();
+    let (folder, _meta) = write(&graph);
+    let weights = weights(&graph);
+    let writer = SavedModelWriter::new(&graph, &weights, &Options::default()).unwrap();
+    let error = writer.write(folder.path()).unwrap_err();
+    assert!(
+        error.to_string().contains("variables: cannot create"),
+        "{error}"
+    );
+}
