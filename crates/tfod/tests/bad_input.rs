@@ -271,6 +271,56 @@ fn a_failed_export_leaves_an_earlier_one_as_it_was() {
     );
 }
 
+/// A limit on the size of files stands in for a full disk: with the signal ignored a write fails, without it the process is killed in the middle of one.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_or_a_kill_leaves_an_earlier_export_as_it_was() {
+    let mut example = Example::new();
+    assert_eq!(example.run().0, Some(0));
+    let out = example.path("out");
+    let contents = |folder: &Path| -> Vec<(PathBuf, Option<Vec<u8>>)> {
+        let paths = listing(folder).into_iter();
+        let paths = paths.filter(|p| !p.to_str().unwrap().contains("/.tfod-"));
+        paths.map(|p| (p.clone(), fs::read(&p).ok())).collect()
+    };
+    let before = contents(&out);
+    example.set("--input_type", "float_image_tensor");
+    // Blocks of 512 bytes: at each size another file is the first that does not fit.
+    for blocks in [1, 4, 20, 100, 1000, 2000, 2900] {
+        for (trap, killed) in [("trap '' XFSZ", false), (":", true)] {
+            let arguments = example.arguments.iter();
+            let arguments: Vec<String> = arguments.map(|(f, v)| format!("{f} {v}")).collect();
+            let binary = env!("CARGO_BIN_EXE_tfod");
+            let script = format!(
+                "{trap}; ulimit -f {blocks}; exec {binary} export {}",
+                arguments.join(" ")
+            );
+            let output = Command::new("sh")
+                .args(["-c", &script])
+                .current_dir(example.root.path())
+                .output()
+                .unwrap();
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(
+                output.status.code(),
+                (!killed).then_some(1),
+                "{blocks}: {stderr}"
+            );
+            assert_eq!(contents(&out), before, "{blocks}");
+            if !killed {
+                assert!(stderr.contains("File too large"), "{stderr}");
+            }
+        }
+    }
+    assert_eq!(example.run().0, Some(0));
+    assert!(
+        listing(&out)
+            .iter()
+            .all(|p| !p.to_str().unwrap().contains("/.tfod-"))
+    );
+    assert_ne!(contents(&out), before);
+}
+
 #[test]
 fn an_export_can_be_exported_onto_itself() {
     let mut example = Example::new();

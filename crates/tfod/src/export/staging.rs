@@ -3,14 +3,20 @@
 //! A new output folder appears by one rename. In an existing one each item is exchanged with the old one in a single step where the system
 //! can do that, and the exchanges are taken back when one fails. What is not part of an export stays: it is linked into the new folders before
 //! they take the place of the old ones.
+//!
+//! A process that is killed leaves its folder behind; the next export into the same place sees that nobody holds its lock, and removes it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
 use super::ExportError;
+
+/// How folders of this kind are called, and the file in them that their process locks.
+const PREFIX: &str = ".tfod-";
+const LOCK: &str = "lock";
 
 /// A folder beside the output, which is removed when it is dropped.
 #[derive(Debug)]
@@ -19,6 +25,7 @@ pub(super) struct Staging {
     /// Whether the target has to be made.
     is_new: bool,
     dir: TempDir,
+    _lock: File,
 }
 
 fn failed<'a>(path: &'a Path, action: &'static str) -> impl FnOnce(io::Error) -> ExportError + 'a {
@@ -57,10 +64,13 @@ impl Staging {
             Some(parent) if is_new => parent,
             _ => &target,
         };
+        remove_abandoned(beside);
         let dir = tempfile::Builder::new()
-            .prefix(".tfod-")
+            .prefix(PREFIX)
             .tempdir_in(beside)
             .map_err(failed(beside, "write into the folder"))?;
+        let lock = File::create(dir.path().join(LOCK)).map_err(failed(dir.path(), "write into"))?;
+        lock.lock().map_err(failed(dir.path(), "lock"))?;
         if !is_new {
             check_target(&target)?;
         }
@@ -68,6 +78,7 @@ impl Staging {
             target,
             is_new,
             dir,
+            _lock: lock,
         })
     }
 
@@ -92,11 +103,15 @@ impl Staging {
             let permissions = fs::metadata(&open)
                 .map_err(failed(&open, "read"))?
                 .permissions();
+            let lock = self.dir.path().join(LOCK);
+            fs::remove_file(&lock).map_err(failed(&lock, "remove"))?;
             fs::set_permissions(self.dir.path(), permissions)
                 .map_err(failed(self.dir.path(), "set the permissions of"))?;
             return fs::rename(self.dir.path(), &self.target)
                 .map_err(failed(&self.target, "put the export in place as"));
         }
+        // Of two exports into one folder, the one that comes second waits here, so that the result is one of them and no mixture.
+        let _turn = lock_folder(&self.target)?;
         for item in items {
             let (old, new) = (self.target.join(item), self.dir.path().join(item));
             if old.is_dir() {
@@ -125,6 +140,33 @@ impl Staging {
         };
         result.map_err(failed(&old, "put in place"))
     }
+}
+
+/// Removes what killed processes left: folders whose lock nobody holds. One that cannot be removed is no reason to fail.
+fn remove_abandoned(beside: &Path) {
+    let Ok(entries) = fs::read_dir(beside) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let is_ours = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with(PREFIX));
+        // A folder without a lock file may be one whose process is just making it.
+        let lock = is_ours
+            .then(|| File::open(entry.path().join(LOCK)).ok())
+            .flatten();
+        if lock.is_some_and(|lock| lock.try_lock().is_ok()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Holds a folder until the file is dropped. Where folders cannot be locked, nothing is held.
+fn lock_folder(folder: &Path) -> Result<File, ExportError> {
+    let file = File::open(folder).map_err(failed(folder, "open the folder"))?;
+    let _ = file.lock();
+    Ok(file)
 }
 
 /// Refuses a target in which a file stands for a folder of an export, or the reverse.
@@ -311,6 +353,26 @@ mod tests {
         let before = listing(root.path());
         drop(stage(root.path(), "2"));
         assert_eq!(listing(root.path()), before);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_what_is_in_use_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        let abandoned = root.path().join(".tfod-old");
+        fs::create_dir(&abandoned).unwrap();
+        fs::write(abandoned.join(LOCK), "").unwrap();
+        let other = stage(root.path(), "1");
+        assert!(!abandoned.exists());
+        stage(root.path(), "2").commit(&ITEMS).unwrap();
+        other.commit(&ITEMS).unwrap();
+        assert_eq!(
+            listing(root.path()),
+            [
+                "checkpoint/ckpt-0.index=1",
+                "pipeline.config=1",
+                "saved_model/variables/variables.index=1"
+            ]
+        );
     }
 
     #[test]
