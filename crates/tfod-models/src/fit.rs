@@ -247,7 +247,7 @@ fn predictor_candidates(all: &mut Candidates<'_>, variables: &dyn Variables) {
         if per_anchor == config.num_classes() + 1 - background {
             let flipped = !config.add_background_class();
             all.push(BACKGROUND, !flipped, flipped, |c| {
-                c.add_background_class = Some(flipped)
+                c.add_background_class = Some(flipped);
             });
         }
         scales_candidate(all, boxes / 4);
@@ -256,11 +256,11 @@ fn predictor_candidates(all: &mut Candidates<'_>, variables: &dyn Variables) {
     all.predictor(DROPOUT, flag, !flag, |p| p.use_dropout = Some(!flag));
     let flag = predictor.share_prediction_tower();
     all.predictor(SHARE, flag, !flag, |p| {
-        p.share_prediction_tower = Some(!flag)
+        p.share_prediction_tower = Some(!flag);
     });
     let flag = predictor.use_depthwise();
     all.predictor(HEAD_DEPTHWISE, flag, !flag, |p| {
-        p.use_depthwise = Some(!flag)
+        p.use_depthwise = Some(!flag);
     });
     for layers in 0..=MOST_LAYERS {
         all.predictor(
@@ -320,7 +320,7 @@ fn extractor_candidates(all: &mut Candidates<'_>) {
     }
     for depth in [0, 8, 16, 32] {
         all.extractor(MIN_DEPTH, extractor.min_depth(), depth, |e| {
-            e.min_depth = Some(depth)
+            e.min_depth = Some(depth);
         });
     }
     let defaults = protos::FeaturePyramidNetworks::default();
@@ -331,7 +331,7 @@ fn extractor_candidates(all: &mut Candidates<'_>) {
     };
     let with_fpn = |extractor: &mut protos::SsdFeatureExtractor,
                     change: &dyn Fn(&mut protos::FeaturePyramidNetworks)| {
-        let mut fpn = fpn.clone();
+        let mut fpn = *fpn;
         change(&mut fpn);
         extractor.feature_pyramid_oneof = Some(FeaturePyramidOneof::Fpn(fpn));
     };

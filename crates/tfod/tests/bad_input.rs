@@ -1,6 +1,12 @@
 //! Bad input: each case damages a copy of the shipped example, runs the command, and keeps what it says. Whatever the input, there is one error, exit code
 //! 1, and no output.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -117,8 +123,10 @@ fn stranger(example: &Example) {
 const LFS_POINTER: &str =
     "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1521421\n";
 
-/// What is done to the example, by name.
-const CASES: &[(&str, fn(&mut Example))] = &[
+/// What is done to the example, and its name.
+type Case = (&'static str, fn(&mut Example));
+
+const CASES: &[Case] = &[
     ("no config", |e| {
         fs::remove_file(e.path("pipeline.config")).unwrap()
     }),

@@ -1,6 +1,12 @@
 //! Real users' checkpoints, when a folder of them is named by `TFOD_CORPUS`: each subfolder has a `pipeline.config` and the index of a checkpoint (the data may be
 //! missing). Configs of supported architectures are compared with the variables that the index lists.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

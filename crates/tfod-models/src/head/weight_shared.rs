@@ -143,15 +143,13 @@ impl WeightShared {
             true,
         )?;
         let dims = b.shape(y).dims().to_vec();
-        let positions = match dims.as_slice() {
-            [_, Dim::Known(h), Dim::Known(w), _] => h * w,
-            _ => {
-                let text = "a predictor over feature maps of unknown size".to_owned();
-                return Err(ModelError::Inconsistent(text));
-            }
+        let [batch, Dim::Known(height), Dim::Known(width), _] = dims.as_slice() else {
+            let text = "a predictor over feature maps of unknown size".to_owned();
+            return Err(ModelError::Inconsistent(text));
         };
+        let positions = height * width;
         let anchors = positions * self.anchors_per_location;
-        Ok(b.reshape("flat", y, &[dims[0].clone(), anchors.into(), values.into()])?)
+        Ok(b.reshape("flat", y, &[batch.clone(), anchors.into(), values.into()])?)
     }
 
     /// Predictions over the levels of a pyramid. `path` is the place of the reference's box predictor.

@@ -160,27 +160,21 @@ impl NonMaxSuppression {
                 "non-max suppression over an unknown number of anchors or classes".to_owned();
             return Err(ModelError::Inconsistent(text));
         };
-        let (table, rows, best_class) = match self.max_per_class {
-            Some(limit) => {
-                let per_row = limit.min(anchors);
-                let rows = b.unstack("scores_by_class", scores, 1)?;
-                (
-                    Table {
-                        rows: classes,
-                        per_row,
-                    },
-                    rows,
-                    None,
-                )
-            }
-            None => {
-                let per_row = self.max_total.min(anchors);
-                let [best, class] = b.top_k("best_class", scores, 1)?;
-                let flat = [Dim::Known(anchors)];
-                let best = b.reshape("best_class_scores", best, &flat)?;
-                let class = b.reshape("best_classes", class, &flat)?;
-                (Table { rows: 1, per_row }, vec![best], Some(class))
-            }
+        let (table, rows, best_class) = if let Some(limit) = self.max_per_class {
+            let per_row = limit.min(anchors);
+            let rows = b.unstack("scores_by_class", scores, 1)?;
+            let table = Table {
+                rows: classes,
+                per_row,
+            };
+            (table, rows, None)
+        } else {
+            let per_row = self.max_total.min(anchors);
+            let [best, class] = b.top_k("best_class", scores, 1)?;
+            let flat = [Dim::Known(anchors)];
+            let best = b.reshape("best_class_scores", best, &flat)?;
+            let class = b.reshape("best_classes", class, &flat)?;
+            (Table { rows: 1, per_row }, vec![best], Some(class))
         };
         let selected = self.select(b, boxes, &rows, table)?;
         let kept = self.max_total.min(table.places());
