@@ -128,44 +128,44 @@ type Case = (&'static str, fn(&mut Example));
 
 const CASES: &[Case] = &[
     ("no config", |e| {
-        fs::remove_file(e.path("pipeline.config")).unwrap()
+        fs::remove_file(e.path("pipeline.config")).unwrap();
     }),
     ("a folder for a config", |e| {
-        e.set("--pipeline_config_path", "checkpoint")
+        e.set("--pipeline_config_path", "checkpoint");
     }),
     ("syntax error in the config", |e| {
-        e.edit_config("num_classes: 3", "num_classes: = 3")
+        e.edit_config("num_classes: 3", "num_classes: = 3");
     }),
     ("unclosed message", |e| {
-        e.edit_config("iou_similarity {\n      }", "iou_similarity {")
+        e.edit_config("iou_similarity {\n      }", "iou_similarity {");
     }),
     ("unknown field", |e| {
-        e.edit_config("num_classes: 3", "num_clases: 3")
+        e.edit_config("num_classes: 3", "num_clases: 3");
     }),
     ("value of another type", |e| {
-        e.edit_config("num_classes: 3", "num_classes: 'three'")
+        e.edit_config("num_classes: 3", "num_classes: 'three'");
     }),
     ("empty config", |e| {
-        fs::write(e.path("pipeline.config"), "").unwrap()
+        fs::write(e.path("pipeline.config"), "").unwrap();
     }),
     ("bad override", |e| {
-        e.set("--config_override", "model { sd { } }")
+        e.set("--config_override", "model { sd { } }");
     }),
     ("unsupported architecture", |e| {
-        e.edit_config("ssd_mobilenet_v2_fpn_keras", "ssd_inception_v2_keras")
+        e.edit_config("ssd_mobilenet_v2_fpn_keras", "ssd_inception_v2_keras");
     }),
     ("another meta-architecture", |e| {
-        e.set("--config_override", "model { center_net { } }")
+        e.set("--config_override", "model { center_net { } }");
     }),
     ("no checkpoint folder", |e| {
-        e.set("--trained_checkpoint_dir", "trained")
+        e.set("--trained_checkpoint_dir", "trained");
     }),
     ("no checkpoint in the folder", |e| {
         fs::create_dir(e.path("empty")).unwrap();
         e.set("--trained_checkpoint_dir", "empty");
     }),
     ("a checkpoint that is not in the folder", |e| {
-        e.set("--checkpoint", "12")
+        e.set("--checkpoint", "12");
     }),
     ("TensorFlow 1 checkpoint", |e| {
         without_object_graph(e);
@@ -176,17 +176,17 @@ const CASES: &[Case] = &[
         e.set("--checkpoint", "other-1");
     }),
     ("Git LFS pointer for an index", |e| {
-        fs::write(e.index(), LFS_POINTER).unwrap()
+        fs::write(e.index(), LFS_POINTER).unwrap();
     }),
     ("Git LFS pointer for data", |e| {
-        fs::write(e.data(), LFS_POINTER).unwrap()
+        fs::write(e.data(), LFS_POINTER).unwrap();
     }),
     ("truncated index", |e| {
-        e.edit_bytes(&e.index(), |bytes| bytes.truncate(9000))
+        e.edit_bytes(&e.index(), |bytes| bytes.truncate(9000));
     }),
     ("empty index", |e| e.edit_bytes(&e.index(), Vec::clear)),
     ("flipped byte in the index", |e| {
-        e.edit_bytes(&e.index(), |bytes| bytes[5000] ^= 1)
+        e.edit_bytes(&e.index(), |bytes| bytes[5000] ^= 1);
     }),
     ("flipped byte in a tensor", |e| {
         let key = "model/_feature_extractor/classification_backbone/layer_with_weights-0/kernel/.ATTRIBUTES/VARIABLE_VALUE";
@@ -194,17 +194,17 @@ const CASES: &[Case] = &[
         e.edit_bytes(&e.data(), |bytes| bytes[at] ^= 1);
     }),
     ("truncated data", |e| {
-        e.edit_bytes(&e.data(), |bytes| bytes.truncate(1_000_000))
+        e.edit_bytes(&e.data(), |bytes| bytes.truncate(1_000_000));
     }),
     ("missing shard", |e| fs::remove_file(e.data()).unwrap()),
     ("other number of classes", |e| {
-        e.edit_config("num_classes: 3", "num_classes: 1")
+        e.edit_config("num_classes: 3", "num_classes: 1");
     }),
     ("other number of tower layers", |e| {
         e.edit_config(
             "num_layers_before_predictor: 2",
             "num_layers_before_predictor: 4",
-        )
+        );
     }),
     ("other width and dropout", |e| {
         e.edit_config("depth_multiplier: 0.35", "depth_multiplier: 0.5");
@@ -214,7 +214,7 @@ const CASES: &[Case] = &[
         );
     }),
     ("a file in the output's place", |e| {
-        fs::write(e.path("out"), "mine").unwrap()
+        fs::write(e.path("out"), "mine").unwrap();
     }),
     ("a file in the place of saved_model", |e| {
         fs::create_dir(e.path("out")).unwrap();
@@ -225,7 +225,7 @@ const CASES: &[Case] = &[
         e.set("--output_directory", "file/out");
     }),
     ("an output folder that cannot be made", |e| {
-        e.set("--output_directory", "/proc/tfod/out")
+        e.set("--output_directory", "/proc/tfod/out");
     }),
 ];
 
