@@ -38,13 +38,14 @@ def train(work, steps):
     for name in ("pipeline.config", "label_map.pbtxt"):
         shutil.copy(os.path.join(HERE, name), work)
     os.chdir(work)
+    steps = steps or config_util.get_configs_from_pipeline_file("pipeline.config")["train_config"].num_steps
     shutil.rmtree("training", ignore_errors=True)
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.INFO)  # the loop reports its losses at this level
     model_lib_v2.train_loop(
         "pipeline.config",
         "training",
         train_steps=steps,
-        checkpoint_every_n=500,
+        checkpoint_every_n=steps,  # at the end: a run of minutes needs no other
         checkpoint_max_to_keep=1,
         record_summaries=False,
         num_steps_per_iteration=50,

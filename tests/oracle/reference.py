@@ -1,0 +1,90 @@
+"""Runs the reference implementation eagerly on a checkpoint: the results an export must reproduce.
+
+The model is built, restored and called as the official exporter's module does it, only without tracing a graph, which takes a minute.
+"""
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf import text_format
+from object_detection import exporter_lib_v2
+from object_detection.protos import pipeline_pb2
+
+from . import checkpoints, images
+
+# Rounding differs between two right implementations; results that a change this small (relative) can reorder prove nothing.
+NOISE = 1e-5
+CANDIDATES = 40
+
+
+def parse(text):
+    """Returns the config of a text as a `TrainEvalPipelineConfig` message."""
+    return text_format.Parse(text, pipeline_pb2.TrainEvalPipelineConfig())
+
+
+def restore(config, folder):
+    """Returns (model, status): a model restored from the newest checkpoint in the folder, as the official exporter does it.
+
+    Call `status.assert_existing_objects_matched()` after the first use of the model, which creates its variables.
+    """
+    model = checkpoints.build(config)
+    status = tf.train.Checkpoint(model=model).restore(tf.train.latest_checkpoint(folder))
+    return model, status.expect_partial()
+
+
+def run(model, input_type, batch):
+    """Returns the outputs, {key: float32 array}, that the official export has for this input."""
+    module = exporter_lib_v2.DETECTION_MODULE_MAP[input_type](model)
+    # The image module's `__call__` is an attribute of the instance, the others' is a method.
+    outputs = module.__call__(tf.constant(batch))
+    return {key: value.numpy() for key, value in outputs.items()}
+
+
+def is_stable(model, image, seed):
+    """Returns whether an image's raw outputs hardly move, and its detections keep their order, under noise like rounding errors."""
+    image = image.astype(np.float32)
+    detections, noisy, moved = checkpoints.movement(model, image, seed)
+    if moved > checkpoints.MOST_MOVEMENT:
+        return False
+    found = [detections, noisy]
+    preprocessed, true_shapes = model.preprocess(tf.constant(image[np.newaxis]))
+    predictions = model.predict(preprocessed, true_shapes)
+    rng = np.random.Generator(np.random.PCG64([seed, 3]))
+    for _ in range(2):
+        changed = dict(predictions)
+        for key in ("box_encodings", "class_predictions_with_background"):
+            value = predictions[key].numpy()
+            changed[key] = tf.constant(value + (NOISE * rng.normal(size=value.shape) * (1 + np.abs(value))).astype(np.float32))
+        found.append(model.postprocess(changed, true_shapes))
+    return len({order(item) for item in found}) == 1
+
+
+def order(detections):
+    """Returns which anchors and classes were detected, in their order, as something to compare."""
+    count = int(detections["num_detections"][0])
+    keys = ("detection_anchor_indices", "detection_classes")
+    return (count, *(detections[key][0, :count].numpy().tobytes() for key in keys))
+
+
+def stable_images(model, make, seed, height, width, count):
+    """Returns `count` images, float32 or uint8 [count, height, width, 3], whose detections are stable."""
+    chosen = []
+    for candidate in range(CANDIDATES):
+        image = make(seed * 1_000_000 + 10_000 * candidate + 7 * height + width, height, width)
+        if is_stable(model, image, seed):
+            chosen.append(image)
+        if len(chosen) == count:
+            return np.stack(chosen)
+    raise AssertionError(f"only {len(chosen)} of {CANDIDATES} images of {height}x{width} have stable detections, {count} wanted")
+
+
+def inputs(model, case):
+    """Returns {input type: [batch, ...]} for a case: its images, chosen so that the comparison is well-posed."""
+    return {
+        "image_tensor": [
+            stable_images(model, images.textured, case.seed + 1, height, width, 1) for height, width in case.images
+        ],
+        "float_image_tensor": [
+            stable_images(model, images.textured_float, case.seed + 2, height, width, count)
+            for count, height, width in case.float_images
+        ],
+    }

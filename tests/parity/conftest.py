@@ -1,0 +1,92 @@
+"""What the parity tests share: the oracle's results, computed in the background from the start, and exports made once a session.
+
+Environment variables: TFOD_BIN (the binary under test, default target/release/tfod), TFOD_ZOO (a folder of published configs, whose
+FPNLite models are then tested too), TFOD_MISSING_<NAME> (why an optional environment is not there; set by run.py).
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import environments
+from oracle import cache
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+BINARY = pathlib.Path(os.environ.get("TFOD_BIN", ROOT / "target" / "release" / "tfod"))
+
+_pool = None
+
+
+def pytest_collection_finish(session):
+    """Starts the oracle on the cases of the selected tests, in the order in which they will be needed."""
+    global _pool
+    cases = {}
+    for item in session.items:
+        case = getattr(item, "callspec", None) and item.callspec.params.get("case")
+        if case is not None:
+            cases.setdefault(case.name, case)
+    if cases and not session.config.option.collectonly:
+        _pool = cache.Pool(sys.executable, list(cases.values()))
+
+
+def pytest_sessionfinish():
+    if _pool is not None:
+        _pool.stop()
+
+
+@pytest.fixture(scope="session")
+def oracle():
+    """`oracle(case)` returns the folder of the reference's results for a case, waiting for them if necessary."""
+    return _pool.wait
+
+
+def run_export(output, results, input_type, *options):
+    """Runs `tfod export` on a case's checkpoint; returns the output folder."""
+    assert BINARY.exists(), f"{BINARY} does not exist: build it with `cargo build --release`, or set TFOD_BIN"
+    command = [
+        str(BINARY),
+        "export",
+        f"--input_type={input_type}",
+        f"--pipeline_config_path={results / 'pipeline.config'}",
+        f"--trained_checkpoint_dir={results / 'checkpoint'}",
+        f"--output_directory={output}",
+        *options,
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, f"{' '.join(command)}\nexit status {result.returncode}\n{result.stdout}{result.stderr}"
+    return output
+
+
+@pytest.fixture(scope="session")
+def export(oracle, tmp_path_factory):
+    """`export(case, input_type)` returns the output folder of an export of the case, made once a session."""
+    made = {}
+
+    def make(case, input_type="image_tensor"):
+        if (case.name, input_type) not in made:
+            folder = tmp_path_factory.mktemp("export") / "out"
+            made[case.name, input_type] = run_export(folder, oracle(case), input_type)
+        return made[case.name, input_type]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def other_tensorflow():
+    """`other_tensorflow(name)` returns the interpreter of another environment, or skips the test with the reason."""
+
+    def find(name):
+        reason = os.environ.get(f"TFOD_MISSING_{name.upper().replace('-', '_')}")
+        if reason is None and not (environments.ENVIRONMENTS[name].folder / environments.STAMP).exists():
+            reason = f"environment {name} has not been made: run tests/environments.py"
+        if reason is not None:
+            pytest.skip(reason)
+        return environments.ENVIRONMENTS[name].python
+
+    return find

@@ -1,0 +1,76 @@
+"""The one command for all tests: builds, runs the Rust tests, makes the Python environments, runs the parity suite.
+
+Exits with 0 only if every runner did. Standard library only; Python 3.9 to 3.11.
+"""
+
+import argparse
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import environments
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def timed(name, command, results, **options):
+    """Runs a command with its output shown; appends (name, ok, seconds) to the results and returns ok."""
+    print(f"\n=== {name}: {' '.join(map(str, command))}", flush=True)
+    start = time.time()
+    status = subprocess.run([str(part) for part in command], check=False, **options).returncode
+    results.append((name, status == 0, time.time() - start))
+    return status == 0
+
+
+def rust(results):
+    """Builds the workspace and runs its tests; returns whether the build worked, without which nothing else can run."""
+    built = timed("build", ["cargo", "build", "--release", "--workspace"], results, cwd=ROOT)
+    if built:
+        timed("Rust tests", ["cargo", "test", "--release", "--workspace"], results, cwd=ROOT)
+    return built
+
+
+def parity(tier, results, arguments):
+    """Makes the environments and runs pytest in the oracle's."""
+    print("\n=== environments", flush=True)
+    start = time.time()
+    try:
+        missing = environments.make_all()
+    except (environments.Unavailable, RuntimeError) as error:
+        print(f"error: {error}")
+        results.append(("environments", False, time.time() - start))
+        return
+    results.append(("environments", True, time.time() - start))
+    variables = {f"TFOD_MISSING_{name.upper().replace('-', '_')}": reason for name, reason in missing.items()}
+    command = [environments.ENVIRONMENTS["oracle"].python, "-m", "pytest", "-q", *arguments]
+    if tier == "quick":
+        command += ["-m", "not full"]
+    timed(f"parity ({tier})", command, results, cwd=ROOT / "tests", env={**os.environ, **variables})
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    tier = parser.add_mutually_exclusive_group()
+    tier.add_argument("--quick", dest="tier", action="store_const", const="quick", help="Rust tests and small models: daily work")
+    tier.add_argument("--full", dest="tier", action="store_const", const="full", help="everything (the default)")
+    tier.add_argument("--no-parity", dest="tier", action="store_const", const="none", help="Rust tests only; no Python packages")
+    parser.add_argument("pytest", nargs="*", help="more arguments for pytest, after --")
+    arguments = parser.parse_args()
+    if not (3, 9) <= sys.version_info[:2] <= (3, 11):
+        print(f"note: written for Python 3.9 to 3.11, running under {sys.version.split()[0]}")
+
+    results = []
+    tier = arguments.tier or "full"
+    if rust(results) and tier != "none":
+        parity(tier, results, arguments.pytest)
+
+    print("\n=== summary")
+    for name, ok, seconds in results:
+        print(f"{'ok    ' if ok else 'FAILED'} {name} ({seconds:.0f} s)")
+    sys.exit(0 if all(ok for _, ok, _ in results) else 1)
+
+
+if __name__ == "__main__":
+    main()
