@@ -149,7 +149,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", default=os.path.join(HERE, "..", "..", "target", "shapes"), help="data and training files")
     parser.add_argument("--output", default=HERE, help="gets checkpoint/ and quality.json")
-    parser.add_argument("--steps", type=int, help="training steps (default: the config's num_steps)")
+    parser.add_argument("--steps", type=int, help="training steps, a multiple of 50 (default: the config's num_steps)")
     parser.add_argument("--threads", type=int, default=0, help="threads TensorFlow may use (0: all cores)")
     parser.add_argument("--evaluate-only", action="store_true", help="measure the checkpoint that is in --output")
     arguments = parser.parse_args()

@@ -47,8 +47,11 @@
 //! ```
 
 mod error;
+mod freeze;
 mod lower;
+mod op_defs;
 mod saved_model;
 
 pub use error::Error;
+pub use freeze::{Endpoint, FreezeError, FreezeOptions, Frozen, Place, SavedModelReader};
 pub use saved_model::{Options, SavedModelWriter, Summary};

@@ -1,12 +1,13 @@
 //! `tfod export`
 
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser as _};
 use serde_json::json;
-use tfod::{Export, ExportReport, InputType, TensorInfo};
+use tfod::{Export, ExportReport, Format, InputType, TensorInfo};
+
+use super::output;
 
 /// Export a trained checkpoint as a SavedModel
 ///
@@ -54,6 +55,20 @@ pub(super) struct Args {
     /// Where the export goes; made if it is not there
     #[arg(long = "output_directory", value_name = "DIR")]
     output_directory: PathBuf,
+
+    /// What to write, separated by commas
+    ///
+    ///   saved_model  saved_model/
+    ///   frozen       frozen.pb: one GraphDef with the weights inside, as tfod freeze makes it
+    #[arg(
+        long = "format",
+        value_name = "FORMATS",
+        default_value = "saved_model",
+        verbatim_doc_comment,
+        value_delimiter = ',',
+        value_parser = PossibleValuesParser::new(Format::ALL.map(Format::name)).map(|name| format_of(&name)),
+    )]
+    formats: Vec<Format>,
 
     /// Text merged into the configuration: 'model { ssd { post_processing { … } } }'
     #[arg(
@@ -135,6 +150,11 @@ Exit status:
   1  something prevented it; nothing was written
   2  the command line is wrong";
 
+fn format_of(name: &str) -> Format {
+    let named = Format::ALL.into_iter().find(|format| format.name() == name);
+    named.unwrap_or(Format::SavedModel)
+}
+
 impl Args {
     pub(super) fn run(self) -> ExitCode {
         if self.use_side_inputs && !self.no_use_side_inputs {
@@ -149,14 +169,12 @@ impl Args {
             checkpoint_dir: self.trained_checkpoint_dir,
             checkpoint: self.checkpoint,
             config_override: self.config_override,
+            formats: self.formats,
             output: self.output_directory,
         };
         let report = match export.run() {
             Ok(report) => report,
-            Err(error) => {
-                eprintln!("error: {error}");
-                return ExitCode::FAILURE;
-            }
+            Err(error) => return output::failure(&error),
         };
         for warning in &report.warnings {
             eprintln!("warning: {warning}");
@@ -166,24 +184,7 @@ impl Args {
         } else {
             summary(&report, self.verbose)
         };
-        match io::stdout().write_all(text.as_bytes()) {
-            // A reader that has seen enough is no failure of the export.
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                eprintln!("error: the export was made, but its summary cannot be written: {error}");
-                ExitCode::FAILURE
-            }
-            _ => ExitCode::SUCCESS,
-        }
-    }
-}
-
-fn size(bytes: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "rounded for people")]
-    let bytes = bytes as f64;
-    if bytes < 1e6 {
-        format!("{:.1} kB", bytes / 1e3)
-    } else {
-        format!("{:.1} MB", bytes / 1e6)
+        output::print(&text)
     }
 }
 
@@ -221,10 +222,17 @@ fn summary(report: &ExportReport, verbose: bool) -> String {
     lines.push(format!(
         "  saved_model  {} nodes in {}, {} variables in {}",
         saved.num_nodes,
-        size(saved.pb_bytes),
+        output::size(saved.pb_bytes),
         saved.num_variables,
-        size(saved.variables_bytes)
+        output::size(saved.variables_bytes)
     ));
+    if let Some(frozen) = &report.frozen {
+        lines.push(format!(
+            "  frozen       {} nodes in {}",
+            frozen.op_counts.values().sum::<usize>(),
+            output::size(frozen.bytes)
+        ));
+    }
     let width = report
         .interface
         .outputs
@@ -298,6 +306,10 @@ fn summary_json(report: &ExportReport) -> serde_json::Value {
             "pb_bytes": report.saved_model.pb_bytes,
             "variables_bytes": report.saved_model.variables_bytes,
         },
+        "frozen": report.frozen.as_ref().map(|frozen| json!({
+            "nodes": frozen.op_counts.values().sum::<usize>(),
+            "bytes": frozen.bytes,
+        })),
         "output_directory": report.output,
         "seconds": report.elapsed.as_secs_f64(),
     })

@@ -3,6 +3,8 @@
 //! Exit codes: 0 when all was done, 1 when something prevented it, 2 when the command line itself is wrong.
 
 mod export;
+mod freeze;
+mod output;
 mod spelling;
 
 use std::ffi::OsString;
@@ -10,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Export TensorFlow 2 Object Detection API checkpoints, without Python and without TensorFlow
+/// Export TensorFlow 2 Object Detection API checkpoints and freeze SavedModels, without Python and without TensorFlow
 #[derive(Debug, Parser)]
 #[command(name = "tfod", version, max_term_width = 100, after_help = EXAMPLES)]
 struct Cli {
@@ -21,12 +23,14 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Export(export::Args),
+    Freeze(freeze::Args),
 }
 
 const EXAMPLES: &str = "\
-Example:
+Examples:
   tfod export --pipeline_config_path train/pipeline.config --trained_checkpoint_dir train \\
       --output_directory exported
+  tfod freeze --saved_model_dir exported/saved_model --output frozen.pb
 
 Exit status:
   0  done
@@ -46,5 +50,6 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     };
     match cli.command {
         Command::Export(args) => args.run(),
+        Command::Freeze(args) => args.run(),
     }
 }

@@ -47,6 +47,9 @@ pub enum ExportError {
     /// The SavedModel cannot be made.
     #[error(transparent)]
     SavedModel(#[from] tfod_tensorflow::Error),
+    /// The frozen graph cannot be made.
+    #[error(transparent)]
+    Frozen(#[from] crate::FreezeFileError),
     /// The output folder cannot be written.
     #[error("{}: cannot {action}: {source}", path.display())]
     Output {

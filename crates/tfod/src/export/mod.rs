@@ -5,6 +5,7 @@
 //!   checkpoint/      the model alone: checkpoint, ckpt-0.index, ckpt-0.data-00000-of-00001
 //!   saved_model/     saved_model.pb, variables/, assets/
 //!   pipeline.config  the merged configuration
+//!   frozen.pb        one GraphDef with the weights inside, when that format is asked for
 //! ```
 //!
 //! Nothing is written before the configuration is understood and every variable has been found; then all is written beside, and put in place by
@@ -18,22 +19,54 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tfod_checkpoint::{
-    BundleWriter, CheckpointState, DType as StoredType, OBJECT_GRAPH_KEY, SAVE_COUNTER, STATE_FILE,
+    Bundle, BundleWriter, CheckpointState, DType as StoredType, OBJECT_GRAPH_KEY, SAVE_COUNTER,
+    STATE_FILE,
 };
 use tfod_config::PipelineConfig;
 use tfod_graph::{DType, Graph, Shape, ValueId};
 use tfod_models::fit::{Explanation, Fit, explain};
 use tfod_models::{InputType, Model, ModelError, build};
-use tfod_tensorflow::{Options, SavedModelWriter, Summary};
+use tfod_tensorflow::{FreezeOptions, Options, SavedModelWriter, Summary};
 
+use crate::freeze::{Freeze, FreezeReport};
 use crate::trained::{MODEL, TrainedModel};
 pub use error::{ExportError, Misfit, MisfitVariable};
 use staging::Staging;
 
-/// The files and folders of an export, in the order in which they are put in place.
-const ITEMS: [&str; 3] = ["checkpoint", "saved_model", "pipeline.config"];
+const CHECKPOINT_FOLDER: &str = "checkpoint";
+const CONFIG: &str = "pipeline.config";
 /// The prefix of the checkpoint in an export.
 const CHECKPOINT: &str = "ckpt-0";
+
+/// What a model can be exported as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A SavedModel: the folder `saved_model`.
+    SavedModel,
+    /// A `GraphDef` with the weights inside: the file `frozen.pb`.
+    Frozen,
+}
+
+impl Format {
+    /// All that are supported.
+    pub const ALL: [Self; 2] = [Self::SavedModel, Self::Frozen];
+
+    /// What users call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SavedModel => "saved_model",
+            Self::Frozen => "frozen",
+        }
+    }
+
+    /// The file or folder that it is in.
+    fn item(self) -> &'static str {
+        match self {
+            Self::SavedModel => "saved_model",
+            Self::Frozen => "frozen.pb",
+        }
+    }
+}
 
 /// An export to be made.
 #[derive(Clone, Debug)]
@@ -48,6 +81,8 @@ pub struct Export {
     pub checkpoint: Option<String>,
     /// Text merged into the configuration.
     pub config_override: String,
+    /// The formats to write.
+    pub formats: Vec<Format>,
     /// Where the export goes. Files there that are not of an export stay.
     pub output: PathBuf,
 }
@@ -73,8 +108,10 @@ pub struct ExportReport {
     pub warnings: Vec<String>,
     /// The signature of the exported model.
     pub interface: Interface,
-    /// The SavedModel's size.
+    /// The SavedModel's size; that of another format follows from it.
     pub saved_model: Summary,
+    /// The frozen graph, if there is one.
+    pub frozen: Option<FreezeReport>,
     /// Where it is.
     pub output: PathBuf,
     /// Time from the start to the last rename.
@@ -180,10 +217,19 @@ impl Export {
 
         let staging = Staging::new(&self.output)?;
         write_checkpoint(&staging, &trained)?;
-        let saved_model = staging.folder("saved_model")?;
-        let summary = writer.write(&saved_model)?;
-        staging.file("pipeline.config", config.to_text().as_bytes())?;
-        staging.commit(&ITEMS)?;
+        staging.file(CONFIG, config.to_text().as_bytes())?;
+        let summary = writer.write(&staging.folder(Format::SavedModel.item())?)?;
+        let frozen = if self.formats.contains(&Format::Frozen) {
+            Some(freeze(&staging)?)
+        } else {
+            None
+        };
+        if !self.formats.contains(&Format::SavedModel) {
+            staging.discard(Format::SavedModel.item())?;
+        }
+        let mut items = vec![CHECKPOINT_FOLDER, CONFIG];
+        items.extend(self.formats.iter().map(|format| format.item()));
+        staging.commit(&items)?;
 
         Ok(ExportReport {
             interface: Interface::of(&model.graph),
@@ -196,6 +242,7 @@ impl Export {
             unused,
             warnings,
             saved_model: summary,
+            frozen,
             output: self.output.clone(),
             elapsed: start.elapsed(),
         })
@@ -247,20 +294,44 @@ fn unused_warning(keys: &[String], explanation: &Explanation) -> String {
     text
 }
 
+/// Freezes the SavedModel that has been written; its weights are still mapped pages.
+fn freeze(staging: &Staging) -> Result<FreezeReport, ExportError> {
+    let freeze = Freeze {
+        saved_model_dir: staging.path(Format::SavedModel.item()),
+        output: staging.path(Format::Frozen.item()),
+        as_text: false,
+        options: FreezeOptions::default(),
+        fold_batch_norm: false,
+        half: false,
+    };
+    Ok(freeze.run()?)
+}
+
+/// How often the training had saved; this is one more. A checkpoint need not say.
+fn saves_so_far(bundle: &Bundle, save_counter: &str) -> Result<i64, ExportError> {
+    if bundle.get(save_counter).is_none() {
+        return Ok(0);
+    }
+    let counter = bundle.tensor(save_counter)?;
+    let bytes = <[u8; 8]>::try_from(counter.bytes.as_ref());
+    Ok(bytes.map_or(0, i64::from_le_bytes).max(0))
+}
+
 /// The checkpoint of the model alone, which training can start from.
 fn write_checkpoint(staging: &Staging, trained: &TrainedModel) -> Result<(), ExportError> {
-    let folder = staging.folder("checkpoint")?;
+    let folder = staging.folder(CHECKPOINT_FOLDER)?;
     let mut objects = trained.objects().subset(&[MODEL, SAVE_COUNTER]);
     let save_counter = objects.add_save_counter();
     let mut keys = objects.checkpoint_keys();
     keys.insert(OBJECT_GRAPH_KEY);
     let bundle = trained.bundle();
+    let saves = saves_so_far(bundle, &save_counter)?.saturating_add(1);
     let mut writer = BundleWriter::create(&folder.join(CHECKPOINT))?;
     for key in keys {
         if key == OBJECT_GRAPH_KEY {
             writer.add_object_graph(&objects)?;
-        } else if key == save_counter && bundle.get(key).is_none() {
-            writer.add(key, StoredType::Int64, &[], &1i64.to_le_bytes())?;
+        } else if key == save_counter {
+            writer.add(key, StoredType::Int64, &[], &saves.to_le_bytes())?;
         } else {
             writer.copy(bundle, key)?;
         }

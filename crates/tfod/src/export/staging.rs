@@ -82,17 +82,28 @@ impl Staging {
         })
     }
 
+    /// Where an item is until it is put in place.
+    pub(super) fn path(&self, item: &str) -> PathBuf {
+        self.dir.path().join(item)
+    }
+
     /// Makes a folder for an item.
     pub(super) fn folder(&self, item: &str) -> Result<PathBuf, ExportError> {
-        let path = self.dir.path().join(item);
+        let path = self.path(item);
         fs::create_dir(&path).map_err(failed(&path, "make the folder"))?;
         Ok(path)
     }
 
     /// Writes a file.
     pub(super) fn file(&self, item: &str, contents: &[u8]) -> Result<(), ExportError> {
-        let path = self.dir.path().join(item);
+        let path = self.path(item);
         fs::write(&path, contents).map_err(failed(&path, "write"))
+    }
+
+    /// Removes the folder of an item that was only needed for others.
+    pub(super) fn discard(&self, item: &str) -> Result<(), ExportError> {
+        let path = self.path(item);
+        fs::remove_dir_all(&path).map_err(failed(&path, "remove"))
     }
 
     /// Puts the items in place.
@@ -175,6 +186,7 @@ fn check_target(target: &Path) -> Result<(), ExportError> {
         ("checkpoint", true),
         ("saved_model", true),
         ("pipeline.config", false),
+        ("frozen.pb", false),
     ] {
         let path = target.join(item);
         if exists(&path) && path.is_dir() != is_folder {

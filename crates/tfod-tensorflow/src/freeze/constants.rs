@@ -1,0 +1,498 @@
+//! The values of constants: where they are, and how large they will be in a message. They are read when they are written.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
+
+use tfod_checkpoint::{Bundle, DType, Entry, TensorProblem, shard_path};
+
+use super::error::FreezeError;
+use super::wire::{Field, Fields, attr, bytes_field_len, put_bytes, put_bytes_header, put_varint_field, value};
+
+/// A variable that a frozen graph has as a constant.
+#[derive(Clone, Debug)]
+pub(crate) struct Variable {
+    /// Its name for people.
+    pub(crate) name: String,
+    /// The key of its value in the bundle.
+    pub(crate) key: String,
+    /// The part of that tensor that it is: offsets and lengths in each dimension.
+    pub(crate) part: Option<Vec<(usize, usize)>>,
+    pub(crate) dtype: DType,
+    pub(crate) shape: Vec<usize>,
+}
+
+impl Variable {
+    pub(crate) fn data_type(&self) -> i32 {
+        tfod_proto::DataType::from(self.dtype).into()
+    }
+}
+
+/// `DT_FLOAT`.
+pub(crate) const FLOAT: i32 = 1;
+/// `DT_HALF`.
+pub(crate) const HALF: i32 = 19;
+
+/// The value of a constant.
+#[derive(Clone, Debug)]
+pub(crate) enum Content<'a> {
+    /// An encoded `TensorProto`.
+    Encoded(Cow<'a, [u8]>),
+    /// The value of a variable, an index into the frozen graph's variables.
+    Variable {
+        /// Which.
+        index: usize,
+        /// Its element type, a number of `DataType`.
+        data_type: i32,
+    },
+    /// A variable of 32-bit floats whose last dimensions are multiplied by factors, again and again in turn.
+    Scaled {
+        /// Which variable.
+        index: usize,
+        /// As many as the last dimension has, or the last two together.
+        factors: Arc<[f32]>,
+    },
+    /// 32-bit floats, rounded to 16 bits.
+    Half(Box<Content<'a>>),
+}
+
+impl Content<'_> {
+    pub(crate) fn data_type(&self) -> i32 {
+        match self {
+            Content::Encoded(tensor) => tensor_data_type(tensor).unwrap_or(0),
+            Content::Variable { data_type, .. } => *data_type,
+            Content::Scaled { .. } => FLOAT,
+            Content::Half(_) => HALF,
+        }
+    }
+
+    /// Checks that an encoded tensor is of the type declared and has no more elements than its shape says.
+    pub(crate) fn validate(&self, declared: Option<i32>) -> Result<(), String> {
+        let Content::Encoded(tensor) = self else { return Ok(()) };
+        let found = self.data_type();
+        let Some(dtype) = DType::from_proto(found) else {
+            return Err(format!("the constant is of type {found}, which TensorFlow does not have"));
+        };
+        if declared.is_some_and(|declared| declared != found) {
+            return Err(format!("the constant is declared {}, and is {dtype}", super::expand::type_name(declared.unwrap_or(0))));
+        }
+        let values = num_values(tensor).ok_or("the constant's value is no tensor message")?;
+        let shape = encoded_tensor_shape(tensor);
+        let count = shape.iter().try_fold(1u64, |count, &size| count.checked_mul(u64::try_from(size).ok()?));
+        let size = dtype.size().unwrap_or(1) as u64;
+        let bytes = count.and_then(|count| count.checked_mul(size)).filter(|&bytes| bytes <= i64::MAX.cast_unsigned());
+        let Some(bytes) = bytes else {
+            return Err(format!("the constant has the shape {shape:?}, which no tensor has"));
+        };
+        let content = fields(tensor, CONTENT.into()).last().and_then(Field::bytes).map_or(0, <[u8]>::len) as u64;
+        if content != 0 && content != bytes && dtype.size().is_some() {
+            return Err(format!("the constant has {content} bytes, and its shape {shape:?} needs {bytes}"));
+        }
+        // Real and imaginary parts are separate values.
+        let most = if matches!(dtype, DType::Complex64 | DType::Complex128) { 2 } else { 1 } * count.unwrap_or(0);
+        if values > most {
+            return Err(format!("the constant has {values} values, and its shape {shape:?} only {most}"));
+        }
+        Ok(())
+    }
+
+    /// A scalar `int32`.
+    pub(crate) fn int32(number: i32) -> Self {
+        const INT_VAL: u8 = 7;
+        let mut tensor = header(3, &[]);
+        put_varint_field(&mut tensor, INT_VAL, i64::from(number).cast_unsigned());
+        Content::Encoded(tensor.into())
+    }
+
+    /// A scalar `bool`.
+    pub(crate) fn bool(value: bool) -> Self {
+        const BOOL_VAL: u8 = 11;
+        let mut tensor = header(10, &[]);
+        put_varint_field(&mut tensor, BOOL_VAL, value.into());
+        Content::Encoded(tensor.into())
+    }
+
+    /// A numeric tensor from its elements, little-endian.
+    pub(crate) fn numeric(data_type: i32, shape: &[usize], bytes: &[u8]) -> Self {
+        let mut tensor = header(data_type, shape);
+        put_bytes(&mut tensor, CONTENT, bytes);
+        Content::Encoded(tensor.into())
+    }
+}
+
+/// The field of a `TensorProto` with the elements as they are in memory.
+pub(crate) const CONTENT: u8 = 4;
+
+/// The beginning of a `TensorProto`: its element type and shape.
+pub(crate) fn header(data_type: i32, shape: &[usize]) -> Vec<u8> {
+    let mut tensor = Vec::new();
+    put_varint_field(&mut tensor, 1, i64::from(data_type).cast_unsigned());
+    put_bytes(&mut tensor, 2, &encoded_shape(shape));
+    tensor
+}
+
+/// A `TensorShapeProto` of known dimensions.
+pub(crate) fn encoded_shape(shape: &[usize]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for &size in shape {
+        let mut dim = Vec::new();
+        // Proto3 leaves zeros out.
+        if size > 0 {
+            put_varint_field(&mut dim, 1, size as u64);
+        }
+        put_bytes(&mut out, 2, &dim);
+    }
+    out
+}
+
+/// The attribute `value` of a `Const` node as content.
+pub(crate) fn from_attr(attr_value: &[u8]) -> Option<Content<'_>> {
+    Some(Content::Encoded(attr::tensor(attr_value)?.into()))
+}
+
+/// The element type of an encoded `TensorProto`.
+pub(crate) fn tensor_data_type(tensor: &[u8]) -> Option<i32> {
+    let mut fields = Fields::of(tensor).map_while(Result::ok);
+    let field = fields.find_map(|(number, field)| (number == 1).then_some(field))?;
+    i32::try_from(field.varint()?).ok()
+}
+
+/// The attribute `dtype`.
+pub(crate) fn dtype_attr(data_type: i32) -> Cow<'static, [u8]> {
+    value::data_type(data_type)
+}
+
+/// Where the values of variables come from.
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) variables: Vec<Variable>,
+    pub(crate) bundle: Option<Bundle>,
+}
+
+/// What a chunk of a tensor's bytes is handed to.
+pub(crate) type Sink<'s> = &'s mut dyn FnMut(&[u8]) -> io::Result<()>;
+
+/// Tensors are read in pieces of this size, a multiple of every element's.
+const CHUNK: usize = 1 << 20;
+
+/// The field of a `TensorProto` with the elements as strings.
+const STRINGS: u8 = 8;
+
+impl Store {
+    fn source(&self, index: usize) -> Result<(&Variable, &Bundle, &Entry), FreezeError> {
+        let variable = &self.variables[index];
+        let bundle = self.bundle.as_ref().ok_or_else(|| io::Error::other("variables without a bundle"))?;
+        Ok((variable, bundle, bundle.entry(&variable.key)?))
+    }
+
+    /// The shape of a constant.
+    pub(crate) fn shape(&self, content: &Content<'_>) -> Vec<usize> {
+        match content {
+            Content::Variable { index, .. } | Content::Scaled { index, .. } => self.variables[*index].shape.clone(),
+            Content::Encoded(tensor) => {
+                let shape = encoded_tensor_shape(tensor);
+                shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect()
+            }
+            Content::Half(of) => self.shape(of),
+        }
+    }
+
+    /// The size of a constant's `TensorProto`.
+    pub(crate) fn tensor_len(&self, content: &Content<'_>) -> Result<u64, FreezeError> {
+        match content {
+            Content::Encoded(tensor) => Ok(tensor.len() as u64),
+            Content::Variable { index, .. } => {
+                let (variable, bundle, _) = self.source(*index)?;
+                let header = header(variable.data_type(), &variable.shape).len() as u64;
+                if variable.dtype == DType::String {
+                    let strings = self.strings(variable, bundle)?;
+                    return Ok(header + strings.iter().map(|string| bytes_field_len(string.len() as u64)).sum::<u64>());
+                }
+                Ok(header + bytes_field_len(num_bytes(variable)))
+            }
+            Content::Scaled { .. } | Content::Half(_) => {
+                let shape = self.shape(content);
+                let elements: u64 = shape.iter().map(|&size| size as u64).product();
+                let header = header(content.data_type(), &shape).len() as u64;
+                Ok(header + bytes_field_len(elements * element_size(content.data_type())))
+            }
+        }
+    }
+
+    /// Checks what can be checked of a constant before it is written: that its bytes are there.
+    pub(crate) fn check(&self, content: &Content<'_>) -> Result<(), FreezeError> {
+        let index = match content {
+            Content::Variable { index, .. } | Content::Scaled { index, .. } => *index,
+            Content::Half(of) => return self.check(of),
+            Content::Encoded(_) => return Ok(()),
+        };
+        let (variable, bundle, entry) = self.source(index)?;
+        if variable.dtype == DType::String || entry.is_partitioned() {
+            return Ok(());
+        }
+        let (_, found) = open(bundle, entry)?;
+        if entry.range().end as u64 > found {
+            return Err(tensor_error(bundle, entry, TensorProblem::Outside(usize::try_from(found).unwrap_or(usize::MAX))));
+        }
+        Ok(())
+    }
+
+    fn strings<'b>(&self, variable: &Variable, bundle: &'b Bundle) -> Result<Vec<&'b [u8]>, FreezeError> {
+        if variable.part.is_some() {
+            let problem = io::Error::other(format!("variable `{}` is a part of a tensor of strings, which is not supported", variable.name));
+            return Err(problem.into());
+        }
+        Ok(bundle.strings(&variable.key)?)
+    }
+
+    /// Writes a constant's `TensorProto`.
+    pub(crate) fn write_tensor(&self, content: &Content<'_>, out: &mut impl Write) -> Result<(), FreezeError> {
+        match content {
+            Content::Encoded(tensor) => out.write_all(tensor)?,
+            Content::Variable { index, .. } => {
+                let (variable, bundle, _) = self.source(*index)?;
+                let mut head = header(variable.data_type(), &variable.shape);
+                if variable.dtype == DType::String {
+                    for string in self.strings(variable, bundle)? {
+                        put_bytes(&mut head, STRINGS, string);
+                    }
+                    out.write_all(&head)?;
+                } else {
+                    put_bytes_header(&mut head, CONTENT, num_bytes(variable));
+                    out.write_all(&head)?;
+                    self.stream_variable(*index, &mut |chunk| out.write_all(chunk))?;
+                }
+            }
+            Content::Scaled { .. } | Content::Half(_) => {
+                let shape = self.shape(content);
+                let elements: u64 = shape.iter().map(|&size| size as u64).product();
+                let mut head = header(content.data_type(), &shape);
+                put_bytes_header(&mut head, CONTENT, elements * element_size(content.data_type()));
+                out.write_all(&head)?;
+                self.stream(content, &mut |chunk| out.write_all(chunk))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a constant is numbers that come from elsewhere than the graph's own file.
+    pub(crate) fn is_streamed(&self, content: &Content<'_>) -> bool {
+        match content {
+            Content::Encoded(_) => false,
+            Content::Variable { index, .. } => self.variables[*index].dtype != DType::String,
+            Content::Scaled { .. } | Content::Half(_) => true,
+        }
+    }
+
+    /// Hands the elements of a numeric constant to `sink`, piece by piece.
+    pub(crate) fn stream(&self, content: &Content<'_>, sink: Sink<'_>) -> Result<(), FreezeError> {
+        match content {
+            Content::Encoded(tensor) => {
+                let floats = floats(tensor).ok_or_else(|| io::Error::other("a constant has fewer elements than its shape"))?;
+                let bytes: Vec<u8> = floats.iter().flat_map(|number| number.to_le_bytes()).collect();
+                Ok(sink(&bytes)?)
+            }
+            Content::Variable { index, .. } => self.stream_variable(*index, sink),
+            Content::Scaled { index, factors } => {
+                let mut turn = factors.iter().cycle();
+                let mut scaled = Vec::new();
+                self.stream_variable(*index, &mut |chunk| {
+                    scaled.clear();
+                    let numbers = chunk.chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+                    for (number, factor) in numbers.zip(&mut turn) {
+                        scaled.extend_from_slice(&(number * factor).to_le_bytes());
+                    }
+                    sink(&scaled)
+                })
+            }
+            Content::Half(of) => {
+                let mut halves = Vec::new();
+                self.stream(of, &mut |chunk| {
+                    halves.clear();
+                    let numbers = chunk.chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+                    numbers.for_each(|number| halves.extend_from_slice(&half::f16::from_f32(number).to_le_bytes()));
+                    sink(&halves)
+                })
+            }
+        }
+    }
+
+    /// The elements of a constant of 32-bit floats.
+    pub(crate) fn floats(&self, content: &Content<'_>) -> Result<Option<Vec<f32>>, FreezeError> {
+        if content.data_type() != FLOAT {
+            return Ok(None);
+        }
+        if let Content::Encoded(tensor) = content {
+            return Ok(floats(tensor));
+        }
+        let mut numbers = Vec::new();
+        self.stream(content, &mut |chunk| {
+            numbers.extend(chunk.chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])));
+            Ok(())
+        })?;
+        Ok(Some(numbers))
+    }
+
+    /// Hands the elements of a numeric variable to `sink`, piece by piece, and verifies their checksum on the way.
+    ///
+    /// They are read from the file, not from a map of it: pages of a map stay in memory as long as it is there, and a model's weights are
+    /// needed once.
+    fn stream_variable(&self, index: usize, sink: Sink<'_>) -> Result<(), FreezeError> {
+        let (variable, bundle, entry) = self.source(index)?;
+        if let Some(part) = &variable.part {
+            let tensor = bundle.tensor(&variable.key)?;
+            return Ok(cut(&tensor.bytes, tensor.shape, part, sink)?);
+        }
+        if entry.is_partitioned() {
+            return Ok(sink(&bundle.tensor(&variable.key)?.bytes)?);
+        }
+        let (mut file, _) = open(bundle, entry)?;
+        file.seek(SeekFrom::Start(entry.range().start as u64))?;
+        let mut left = entry.range().len();
+        let mut buffer = vec![0; left.min(CHUNK)];
+        let mut crc = 0;
+        while left > 0 {
+            let chunk = &mut buffer[..left.min(CHUNK)];
+            file.read_exact(chunk)?;
+            crc = crc32c::crc32c_append(crc, chunk);
+            sink(chunk)?;
+            left -= chunk.len();
+        }
+        let computed = mask(crc);
+        let stored = entry.checksum();
+        if computed != stored {
+            return Err(tensor_error(bundle, entry, TensorProblem::Checksum { stored, computed }));
+        }
+        Ok(())
+    }
+}
+
+/// A checksum as bundles store it: rotated and moved, since the checksum of bytes that contain their own is degenerate.
+fn mask(crc: u32) -> u32 {
+    crc.rotate_right(15).wrapping_add(0xa282_ead8)
+}
+
+/// The bytes of a numeric variable. The product was checked when the bundle was opened.
+fn num_bytes(variable: &Variable) -> u64 {
+    let elements: u64 = variable.shape.iter().map(|&size| size as u64).product();
+    elements * variable.dtype.size().unwrap_or(1) as u64
+}
+
+/// The data file of a tensor, and its length.
+fn open(bundle: &Bundle, entry: &Entry) -> Result<(File, u64), FreezeError> {
+    let path = shard_path(bundle.prefix(), entry.shard(), bundle.num_shards());
+    let read = |problem| FreezeError::Read { path: path.clone(), problem };
+    match File::open(&path) {
+        Ok(file) => {
+            let length = file.metadata().map_err(read)?.len();
+            Ok((file, length))
+        }
+        Err(problem) if problem.kind() == io::ErrorKind::NotFound => {
+            Err(tfod_checkpoint::Error::MissingShard { path, key: entry.key().to_owned() }.into())
+        }
+        Err(problem) => Err(read(problem)),
+    }
+}
+
+fn tensor_error(bundle: &Bundle, entry: &Entry, problem: TensorProblem) -> FreezeError {
+    let path = shard_path(bundle.prefix(), entry.shard(), bundle.num_shards());
+    let (offset, size) = (entry.range().start as u64, entry.range().len() as u64);
+    tfod_checkpoint::Error::Tensor { path, key: entry.key().to_owned(), offset, size, problem }.into()
+}
+
+/// Hands the rows of a part of a tensor to `sink`. The part fits the shape.
+fn cut(bytes: &[u8], shape: &[usize], part: &[(usize, usize)], sink: Sink<'_>) -> io::Result<()> {
+    let (Some((&rows, inner)), Some((&(start, length), inner_part))) = (shape.split_first(), part.split_first()) else {
+        return sink(bytes);
+    };
+    if rows == 0 || inner_part.iter().any(|&(_, length)| length == 0) {
+        return Ok(());
+    }
+    let is_whole = inner.iter().zip(inner_part).all(|(&size, &(_, length))| size == length);
+    let row = bytes.len() / rows;
+    let rows = &bytes[start * row..(start + length) * row];
+    if is_whole {
+        return sink(rows);
+    }
+    rows.chunks_exact(row).try_for_each(|row| cut(row, inner, inner_part, sink))
+}
+
+/// The dimensions of an encoded `TensorProto`.
+pub(crate) fn encoded_tensor_shape(tensor: &[u8]) -> Vec<i64> {
+    let shape = fields(tensor, 2).last().and_then(Field::bytes).unwrap_or_default();
+    let size = |dim: Field<'_>| fields(dim.bytes()?, 1).last()?.varint().map(u64::cast_signed);
+    fields(shape, 2).map(|dim| size(dim).unwrap_or(0)).collect()
+}
+
+/// The elements of an encoded `TensorProto` of 32-bit floats; `None` if it is of another type, or damaged.
+fn floats(tensor: &[u8]) -> Option<Vec<f32>> {
+    const FLOAT_VAL: u32 = 5;
+    /// A short list of values is continued by its last one, so a small message can stand for a tensor of any size.
+    const MAX_CONTINUED: usize = 1 << 24;
+    if tensor_data_type(tensor)? != FLOAT {
+        return None;
+    }
+    let sizes = encoded_tensor_shape(tensor);
+    let count = sizes.iter().try_fold(1usize, |count, &size| count.checked_mul(usize::try_from(size).ok()?))?;
+    let number = |bytes: &[u8]| Some(f32::from_le_bytes(bytes.try_into().ok()?));
+    if let Some(content) = fields(tensor, CONTENT.into()).last().and_then(Field::bytes).filter(|content| !content.is_empty()) {
+        let numbers: Vec<f32> = content.chunks(4).map(number).collect::<Option<_>>()?;
+        return (numbers.len() == count).then_some(numbers);
+    }
+    let mut numbers = Vec::new();
+    for field in fields(tensor, FLOAT_VAL) {
+        match field {
+            Field::Fixed32(bits) => numbers.push(f32::from_bits(bits)),
+            Field::Bytes(packed) => {
+                for bytes in packed.chunks(4) {
+                    numbers.push(number(bytes)?);
+                }
+            }
+            _ => return None,
+        }
+    }
+    if numbers.len() > count || count > MAX_CONTINUED.max(numbers.len()) {
+        return None;
+    }
+    numbers.resize(count, numbers.last().copied().unwrap_or(0.0));
+    Some(numbers)
+}
+
+/// The number of values in the lists of an encoded `TensorProto`; `None` if the message is damaged.
+fn num_values(tensor: &[u8]) -> Option<u64> {
+    let mut values = 0u64;
+    for field in Fields::of(tensor) {
+        values += match field.ok()? {
+            (1 | 3, Field::Varint(_)) | (4, Field::Bytes(_)) => 0,
+            (2, Field::Bytes(shape)) => {
+                for field in Fields::of(shape) {
+                    match field.ok()? {
+                        (2, Field::Bytes(dim)) => Fields::of(dim).try_for_each(|field| field.ok().map(drop))?,
+                        (3, Field::Varint(_)) => {}
+                        _ => return None,
+                    }
+                }
+                0
+            }
+            (5 | 9, Field::Fixed32(_)) | (6 | 12, Field::Fixed64(_)) | (8, Field::Bytes(_)) => 1,
+            (7 | 10 | 11 | 13 | 16 | 17, Field::Varint(_)) => 1,
+            (5 | 9, Field::Bytes(packed)) if packed.len() % 4 == 0 => packed.len() as u64 / 4,
+            (6 | 12, Field::Bytes(packed)) if packed.len() % 8 == 0 => packed.len() as u64 / 8,
+            (7 | 10 | 11 | 13 | 16 | 17, Field::Bytes(packed)) => Fields::packed_varints(packed)?,
+            _ => return None,
+        };
+    }
+    Some(values)
+}
+
+/// Bytes of an element of a numeric type.
+fn element_size(data_type: i32) -> u64 {
+    DType::from_proto(data_type).and_then(DType::size).unwrap_or(1) as u64
+}
+
+/// All fields of a number.
+fn fields(message: &[u8], wanted: u32) -> impl Iterator<Item = Field<'_>> {
+    let fields = Fields::of(message).map_while(Result::ok);
+    fields.filter(move |(number, _)| *number == wanted).map(|(_, field)| field)
+}

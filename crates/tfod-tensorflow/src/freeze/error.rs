@@ -1,0 +1,171 @@
+//! What can go wrong when a SavedModel is frozen.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// Any failure of freezing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FreezeError {
+    /// There is no SavedModel.
+    #[error("{}: there is no saved_model.pb here; give the folder of a SavedModel{}", folder.display(), hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default())]
+    NoSavedModel {
+        /// The folder given.
+        folder: PathBuf,
+        /// What the folder seems to be, or where a SavedModel is.
+        hint: Option<String>,
+    },
+
+    /// The operating system refused.
+    #[error("{}: cannot read: {problem}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        problem: io::Error,
+    },
+
+    /// The file is not the message that it should be.
+    #[error("{}: byte {offset} is not part of a SavedModel message ({what}); the file is damaged or another kind of file", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Offset in the file.
+        offset: usize,
+        /// What was being read.
+        what: String,
+    },
+
+    /// No meta graph has the tags.
+    #[error("{}: no graph is tagged {wanted:?}; the file has {}", path.display(), choices(available))]
+    Tags {
+        /// The file.
+        path: PathBuf,
+        /// The tags asked for.
+        wanted: Vec<String>,
+        /// The tags of each graph in the file.
+        available: Vec<String>,
+    },
+
+    /// No signature has the key.
+    #[error("{}: there is no signature `{wanted}`; the file has {}", path.display(), choices(available))]
+    Signature {
+        /// The file.
+        path: PathBuf,
+        /// The key asked for.
+        wanted: String,
+        /// The keys in the file.
+        available: Vec<String>,
+    },
+
+    /// A signature names a tensor that it cannot have.
+    #[error("{}: signature `{signature}`, {what} `{key}`: {problem}", path.display())]
+    SignatureTensor {
+        /// The file.
+        path: PathBuf,
+        /// The key of the signature.
+        signature: String,
+        /// `input` or `output`.
+        what: &'static str,
+        /// The key of the input or output.
+        key: String,
+        /// What is wrong.
+        problem: String,
+    },
+
+    /// The graph is not one that could run.
+    #[error("{}: {place}: {problem}", path.display())]
+    Graph {
+        /// The file.
+        path: PathBuf,
+        /// The node.
+        place: Place,
+        /// What was expected and found.
+        problem: String,
+    },
+
+    /// The graph can run, but no graph without variables does the same.
+    #[error("{}: {place} cannot be frozen: {reason}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// The node.
+        place: Place,
+        /// Why.
+        reason: String,
+    },
+
+    /// Inlining all calls would not end, or not soon.
+    #[error("{}: {place}: {problem}", path.display())]
+    Limit {
+        /// The file.
+        path: PathBuf,
+        /// The call at which it was noticed.
+        place: Place,
+        /// Which limit, and its value.
+        problem: String,
+    },
+
+    /// The bundle of variables is damaged or incomplete.
+    #[error(transparent)]
+    Variables(#[from] tfod_checkpoint::Error),
+
+    /// The frozen graph is more than a protobuf message can hold.
+    #[error(
+        "the frozen graph would have {total} bytes, and a GraphDef can have {limit}; the largest constants are {}; keep the model as a \
+         SavedModel, or store large constants in half precision", sizes(largest)
+    )]
+    TooLarge {
+        /// The size of the whole graph.
+        total: u64,
+        /// The largest allowed size.
+        limit: u64,
+        /// Name and size of the largest constants, largest first.
+        largest: Vec<(String, u64)>,
+    },
+
+    /// The output could not be written.
+    #[error("cannot write the frozen graph: {0}")]
+    Write(#[from] io::Error),
+}
+
+/// A node, and the function that it is in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The function's name; `None` in the main graph.
+    pub function: Option<String>,
+    /// The node's name; empty if the function as a whole is meant.
+    pub node: String,
+    /// The node's operation; empty if the end of a function is meant, which has a name only.
+    pub op: String,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(function) = &self.function {
+            write!(f, "function `{function}`")?;
+            if self.node.is_empty() {
+                return Ok(());
+            }
+            f.write_str(", ")?;
+        }
+        write!(f, "node `{}`", self.node)?;
+        if !self.op.is_empty() {
+            write!(f, " ({})", self.op)?;
+        }
+        Ok(())
+    }
+}
+
+fn choices(available: &[String]) -> String {
+    match available {
+        [] => "none".to_owned(),
+        some => some.iter().map(|choice| format!("`{choice}`")).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn sizes(largest: &[(String, u64)]) -> String {
+    let size = |(name, bytes): &(String, u64)| format!("`{name}` ({bytes} bytes)");
+    largest.iter().map(size).collect::<Vec<_>>().join(", ")
+}

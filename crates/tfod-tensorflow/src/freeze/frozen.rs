@@ -1,0 +1,195 @@
+//! The result: a graph of constants, with the tensors that go in and come out.
+
+use std::collections::{BTreeMap, HashMap};
+
+use tfod_checkpoint::DType;
+
+use crate::op_defs;
+
+use super::constants::Store;
+use super::error::{FreezeError, Place};
+use super::functions::{ARGUMENT, KeptFunction};
+use super::graph::{Graph, NodeId, Tensor};
+use super::model::File;
+use super::names::Names;
+use super::prune::{Cycle, prune};
+
+/// A SavedModel's signature as one graph without variables, ready to be written.
+///
+/// Made by [`SavedModelReader::freeze`](super::SavedModelReader::freeze). It borrows the constants that are in `saved_model.pb`; those of
+/// variables are read when it is written.
+#[derive(Debug)]
+pub struct Frozen<'a> {
+    pub(crate) file: &'a File,
+    pub(crate) graph: Graph<'a>,
+    pub(crate) listing: Listing,
+    pub(crate) functions: Vec<(KeptFunction<'a>, Listing)>,
+    pub(crate) store: Store,
+    pub(crate) producer: i32,
+    pub(crate) inputs: Vec<Interface>,
+    pub(crate) outputs: Vec<Interface>,
+}
+
+/// An input or output before names are given.
+#[derive(Debug)]
+pub(crate) struct Interface {
+    pub(crate) key: String,
+    pub(crate) tensor: Tensor,
+    pub(crate) dtype: Option<DType>,
+    pub(crate) shape: Option<Vec<Option<u64>>>,
+}
+
+/// An input or output of a frozen graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The key in the signature, such as `detection_boxes`.
+    pub key: String,
+    /// The name of the tensor, such as `Identity_1:0`.
+    pub tensor: String,
+    /// The type of its elements; `None` where the file does not say.
+    pub dtype: Option<DType>,
+    /// Its dimensions, `None` for those known only at run time; `None` if not even their number is known.
+    pub shape: Option<Vec<Option<u64>>>,
+}
+
+/// The nodes of a graph or function as they are written: their order and names.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    pub(crate) order: Vec<NodeId>,
+    names: HashMap<NodeId, String>,
+    /// Whether tensors are named by output argument, as in functions.
+    is_function: bool,
+}
+
+impl Listing {
+    /// Names nodes: first those of `fixed`, then the others in their order.
+    pub(crate) fn new(graph: &Graph<'_>, order: Vec<NodeId>, fixed: &[NodeId], is_function: bool) -> Self {
+        let mut given = Names::default();
+        let mut names = HashMap::with_capacity(order.len());
+        for &id in fixed.iter().chain(&order) {
+            names.entry(id).or_insert_with(|| given.unique(&graph.node(id).name));
+        }
+        let order = order.into_iter().filter(|&id| graph.node(id).op != ARGUMENT).collect();
+        Self { order, names, is_function }
+    }
+
+    pub(crate) fn name(&self, id: NodeId) -> &str {
+        self.names.get(&id).map_or("", String::as_str)
+    }
+
+    /// A tensor, as an input names it.
+    pub(crate) fn tensor(&self, graph: &Graph<'_>, tensor: Tensor) -> Result<String, FreezeError> {
+        let name = self.name(tensor.node);
+        let node = graph.node(tensor.node);
+        if !self.is_function {
+            return Ok(if tensor.port == 0 { name.to_owned() } else { format!("{name}:{}", tensor.port) });
+        }
+        if node.op == ARGUMENT {
+            return Ok(name.to_owned());
+        }
+        let problem = |problem: String| std::io::Error::other(format!("node `{name}` ({}): {problem}", node.op));
+        let def = op_defs::find(&node.op).ok_or_else(|| {
+            problem("TensorFlow has no such operation, so a function cannot name its outputs; let control flow be lowered".to_owned())
+        })?;
+        let (arg, index) = def.output_at(node.attrs.as_slice(), tensor.port as usize).map_err(problem)?;
+        Ok(format!("{name}:{arg}:{index}"))
+    }
+
+    /// The inputs of a node, control inputs last.
+    pub(crate) fn inputs(&self, graph: &Graph<'_>, id: NodeId) -> Result<Vec<String>, FreezeError> {
+        let node = graph.node(id);
+        let mut inputs = Vec::with_capacity(node.inputs.len() + node.controls.len());
+        for &input in &node.inputs {
+            inputs.push(self.tensor(graph, input)?);
+        }
+        inputs.extend(node.controls.iter().chain(&node.pivot).map(|&control| format!("^{}", self.name(control))));
+        Ok(inputs)
+    }
+
+    /// The nodes that run whenever a function is called.
+    pub(crate) fn controls(&self, function: &KeptFunction<'_>) -> Vec<&str> {
+        function.controls.iter().map(|&control| self.name(control)).collect()
+    }
+}
+
+/// Prunes and names the nodes between the inputs and outputs.
+pub(crate) fn list(file: &File, graph: &mut Graph<'_>, inputs: &[Interface], outputs: &[Interface]) -> Result<Listing, FreezeError> {
+    let pinned: Vec<NodeId> = inputs.iter().chain(outputs).map(|end| end.tensor.node).collect();
+    let order = prune(graph, &pinned, &mut []).map_err(|found| cycle(file, graph, &found))?;
+    Ok(Listing::new(graph, order, &pinned, false))
+}
+
+/// Gives up on nodes that depend on each other.
+fn cycle(file: &File, graph: &Graph<'_>, Cycle(node): &Cycle) -> FreezeError {
+    let node = graph.node(*node);
+    let place = Place { function: None, node: node.name.clone(), op: node.op.to_string() };
+    FreezeError::Graph { path: file.path.clone(), place, problem: "it depends on itself".to_owned() }
+}
+
+/// Prunes and names a kept function.
+pub(crate) fn list_function(file: &File, function: &mut KeptFunction<'_>) -> Result<Listing, FreezeError> {
+    // Of the nodes that are to run at each call, only those with effects matter.
+    let graph = &function.graph;
+    function.controls.retain(|&node| graph.node(node).is_effect);
+    function.controls.sort_unstable();
+    function.controls.dedup();
+    let mut results: Vec<Tensor> = function.outputs.iter().map(|(_, _, tensor)| *tensor).collect();
+    let order = prune(&mut function.graph, &function.controls, &mut results).map_err(|found| cycle(file, &function.graph, &found))?;
+    for (output, tensor) in function.outputs.iter_mut().zip(results) {
+        output.2 = tensor;
+    }
+    let arguments: Vec<NodeId> = function.inputs.iter().map(|(_, node)| *node).collect();
+    Ok(Listing::new(&function.graph, order, &arguments, true))
+}
+
+impl Frozen<'_> {
+    fn endpoint(&self, interface: &Interface) -> Endpoint {
+        let Interface { key, tensor, dtype, shape } = interface;
+        let tensor = format!("{}:{}", self.listing.name(tensor.node), tensor.port);
+        Endpoint { key: key.clone(), tensor, dtype: *dtype, shape: shape.clone() }
+    }
+
+    /// The inputs, in the bytewise order of their keys.
+    pub fn inputs(&self) -> Vec<Endpoint> {
+        self.inputs.iter().map(|input| self.endpoint(input)).collect()
+    }
+
+    /// The outputs, in the bytewise order of their keys.
+    pub fn outputs(&self) -> Vec<Endpoint> {
+        self.outputs.iter().map(|output| self.endpoint(output)).collect()
+    }
+
+    /// How many nodes there are, without those of functions.
+    pub fn num_nodes(&self) -> usize {
+        self.listing.order.len()
+    }
+
+    /// The names of the functions that stayed functions.
+    pub fn functions(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.functions.iter().map(|(function, _)| function.name.as_str())
+    }
+
+    /// How many nodes there are of each operation, without those of functions.
+    pub fn op_counts(&self) -> BTreeMap<&str, usize> {
+        let mut counts = BTreeMap::new();
+        for &node in &self.listing.order {
+            *counts.entry(&*self.graph.node(node).op).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Name and size in bytes of each constant, in the order of the nodes.
+    ///
+    /// # Errors
+    ///
+    /// [`FreezeError::Variables`] if a string variable is damaged.
+    pub fn constants(&self) -> Result<Vec<(&str, u64)>, FreezeError> {
+        let mut constants = Vec::new();
+        for &id in &self.listing.order {
+            if let Some(content) = &self.graph.node(id).content {
+                constants.push((self.listing.name(id), self.store.tensor_len(content)?));
+            }
+        }
+        Ok(constants)
+    }
+}

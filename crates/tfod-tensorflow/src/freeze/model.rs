@@ -1,0 +1,341 @@
+//! A SavedModel as it is on disk: the message's parts found, none decoded before it is needed.
+//!
+//! Official exports have hundreds of functions of which a signature needs some; a function's body is read when it is first called.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use tfod_proto::prost::Message;
+use tfod_proto::{SaverDef, SignatureDef};
+
+use super::error::FreezeError;
+use super::wire::{Fields, Malformed, attr, map_entry};
+
+/// The file in memory, and where it came from.
+#[derive(Debug)]
+pub(crate) struct File {
+    pub(crate) folder: PathBuf,
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// One graph of a SavedModel with everything that belongs to it.
+#[derive(Debug)]
+pub(crate) struct MetaGraph<'a> {
+    pub(crate) main: Body<'a>,
+    pub(crate) functions: HashMap<&'a str, Function<'a>>,
+    /// A function whose name another one has too.
+    pub(crate) duplicate: Option<&'a str>,
+    pub(crate) signatures: BTreeMap<String, SignatureDef>,
+    pub(crate) saver: SaverDef,
+    /// The encoded `SavedObjectGraph`.
+    pub(crate) object_graph: Option<&'a [u8]>,
+    /// The version of TensorFlow's graph format that the operations were written for.
+    pub(crate) producer: i32,
+}
+
+/// A function of the library.
+#[derive(Debug)]
+pub(crate) struct Function<'a> {
+    pub(crate) name: &'a str,
+    message: &'a [u8],
+    parsed: OnceCell<Result<FunctionBody<'a>, Malformed>>,
+}
+
+/// The parts of a function.
+#[derive(Debug)]
+pub(crate) struct FunctionBody<'a> {
+    pub(crate) inputs: Vec<Argument<'a>>,
+    pub(crate) outputs: Vec<Argument<'a>>,
+    pub(crate) body: Body<'a>,
+    /// The tensor of each output, by the output's name.
+    pub(crate) returns: HashMap<&'a str, &'a str>,
+    /// The nodes that are to run whenever the function is called.
+    pub(crate) control_returns: Vec<&'a str>,
+    pub(crate) attrs: Vec<(&'a str, &'a [u8])>,
+}
+
+/// An argument or result of a function.
+#[derive(Debug)]
+pub(crate) struct Argument<'a> {
+    pub(crate) name: &'a str,
+    /// A number of `DataType`, 0 where an attribute of the call decides.
+    pub(crate) data_type: i32,
+    pub(crate) type_attr: &'a str,
+    /// Whether it stands for a list of tensors.
+    pub(crate) is_list: bool,
+}
+
+/// Nodes that can refer to each other.
+#[derive(Debug, Default)]
+pub(crate) struct Body<'a> {
+    pub(crate) nodes: Vec<NodeDef<'a>>,
+    pub(crate) by_name: HashMap<&'a str, usize>,
+    /// A node whose name another one has too.
+    pub(crate) duplicate: Option<usize>,
+}
+
+/// A node as it is in the file.
+#[derive(Debug, Default)]
+pub(crate) struct NodeDef<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) op: &'a str,
+    pub(crate) inputs: Vec<&'a str>,
+    pub(crate) attrs: Vec<(&'a str, &'a [u8])>,
+}
+
+impl<'a> NodeDef<'a> {
+    fn parse(message: &'a [u8]) -> Result<Self, Malformed> {
+        let mut node = Self::default();
+        for field in Fields::of(message) {
+            let (number, field) = field?;
+            let text = || field.text().ok_or_else(|| Malformed::at(message));
+            match number {
+                1 => node.name = text()?,
+                2 => node.op = text()?,
+                3 => node.inputs.push(text()?),
+                5 => node.attrs.push(map_entry(field.bytes().ok_or_else(|| Malformed::at(message))?)?),
+                _ => {}
+            }
+        }
+        Ok(node)
+    }
+
+    /// An attribute's encoded value.
+    pub(crate) fn attr(&self, name: &str) -> Option<&'a [u8]> {
+        self.attrs.iter().find(|(found, _)| *found == name).map(|(_, value)| *value)
+    }
+}
+
+impl<'a> Body<'a> {
+    fn push(&mut self, node: NodeDef<'a>) {
+        if self.by_name.insert(node.name, self.nodes.len()).is_some() {
+            self.duplicate = Some(self.nodes.len());
+        }
+        self.nodes.push(node);
+    }
+}
+
+impl<'a> Argument<'a> {
+    fn parse(message: &'a [u8]) -> Result<Self, Malformed> {
+        let mut argument = Self { name: "", data_type: 0, type_attr: "", is_list: false };
+        for field in Fields::of(message) {
+            let (number, field) = field?;
+            let text = || field.text().ok_or_else(|| Malformed::at(message));
+            match number {
+                1 => argument.name = text()?,
+                3 => argument.data_type = field.varint().and_then(|n| i32::try_from(n).ok()).unwrap_or(0),
+                4 => argument.type_attr = text()?,
+                5 | 6 => argument.is_list |= !text()?.is_empty(),
+                _ => {}
+            }
+        }
+        Ok(argument)
+    }
+}
+
+impl<'a> Function<'a> {
+    /// Finds the name only.
+    fn locate(message: &'a [u8]) -> Result<Self, Malformed> {
+        let mut name = "";
+        for field in Fields::of(message) {
+            let (number, field) = field?;
+            if number != 1 {
+                continue;
+            }
+            for field in Fields::of(field.bytes().ok_or_else(|| Malformed::at(message))?) {
+                let (number, field) = field?;
+                if number == 1 {
+                    name = field.text().ok_or_else(|| Malformed::at(message))?;
+                }
+            }
+        }
+        Ok(Self { name, message, parsed: OnceCell::new() })
+    }
+
+    pub(crate) fn body(&self) -> Result<&FunctionBody<'a>, Malformed> {
+        self.parsed.get_or_init(|| FunctionBody::parse(self.message)).as_ref().map_err(|&malformed| malformed)
+    }
+}
+
+impl<'a> FunctionBody<'a> {
+    fn parse(message: &'a [u8]) -> Result<Self, Malformed> {
+        let mut function = Self {
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            body: Body::default(),
+            returns: HashMap::new(),
+            control_returns: Vec::new(),
+            attrs: Vec::new(),
+        };
+        for field in Fields::of(message) {
+            let (number, field) = field?;
+            let bytes = || field.bytes().ok_or_else(|| Malformed::at(message));
+            match number {
+                1 => function.parse_signature(bytes()?)?,
+                3 => function.body.push(NodeDef::parse(bytes()?)?),
+                4 => {
+                    let (output, tensor) = text_entry(bytes()?)?;
+                    function.returns.insert(output, tensor);
+                }
+                5 => function.attrs.push(map_entry(bytes()?)?),
+                6 => function.control_returns.push(text_entry(bytes()?)?.1),
+                _ => {}
+            }
+        }
+        Ok(function)
+    }
+
+    fn parse_signature(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
+        for field in Fields::of(message) {
+            let (number, field) = field?;
+            let arguments = match number {
+                2 => &mut self.inputs,
+                3 => &mut self.outputs,
+                _ => continue,
+            };
+            arguments.push(Argument::parse(field.bytes().ok_or_else(|| Malformed::at(message))?)?);
+        }
+        Ok(())
+    }
+
+    /// Whether the author forbade inlining.
+    pub(crate) fn is_noinline(&self) -> bool {
+        self.attrs.iter().any(|(name, value)| *name == "_noinline" && attr::bool(value) == Some(true))
+    }
+}
+
+/// The entry of a map from strings to strings.
+fn text_entry(entry: &[u8]) -> Result<(&str, &str), Malformed> {
+    let (key, value) = map_entry(entry)?;
+    let value = std::str::from_utf8(value).map_err(|_| Malformed::at(value))?;
+    Ok((key, value))
+}
+
+impl File {
+    pub(crate) fn read(folder: &Path) -> Result<Self, FreezeError> {
+        let path = folder.join("saved_model.pb");
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(_) if !path.exists() => {
+                return Err(FreezeError::NoSavedModel { folder: folder.to_owned(), hint: hint(folder) });
+            }
+            Err(problem) => return Err(FreezeError::Read { path, problem }),
+        };
+        Ok(Self { folder: folder.to_owned(), path, bytes })
+    }
+
+    pub(crate) fn damaged(&self, malformed: Malformed, what: &str) -> FreezeError {
+        FreezeError::Damaged { path: self.path.clone(), offset: malformed.offset_in(&self.bytes), what: what.to_owned() }
+    }
+
+    /// The graph whose tags are exactly `tags`, in any order.
+    pub(crate) fn meta_graph(&self, tags: &[String]) -> Result<MetaGraph<'_>, FreezeError> {
+        let damaged = |malformed| self.damaged(malformed, "looking for its graphs");
+        let mut wanted = tags.to_vec();
+        wanted.sort();
+        let mut available = Vec::new();
+        for field in Fields::of(&self.bytes) {
+            let (number, field) = field.map_err(damaged)?;
+            if number != 2 {
+                continue;
+            }
+            let message = field.bytes().ok_or_else(|| damaged(Malformed::at(&self.bytes)))?;
+            let mut found = tags_of(message).map_err(damaged)?;
+            found.sort();
+            if found == wanted {
+                return MetaGraph::parse(message).map_err(|malformed| self.damaged(malformed, "reading the graph"));
+            }
+            available.push(found.join(","));
+        }
+        if available.is_empty() {
+            return Err(damaged(Malformed::at(&self.bytes)));
+        }
+        Err(FreezeError::Tags { path: self.path.clone(), wanted: tags.to_vec(), available })
+    }
+}
+
+/// What may have been meant by a folder without a SavedModel.
+fn hint(folder: &Path) -> Option<String> {
+    let inner = folder.join("saved_model");
+    if inner.join("saved_model.pb").exists() {
+        return Some(format!("it is in {}", inner.display()));
+    }
+    folder.join("saved_model.pbtxt").exists().then(|| "saved_model.pbtxt, the text form, is not supported".to_owned())
+}
+
+fn tags_of(meta_graph: &[u8]) -> Result<Vec<&str>, Malformed> {
+    let mut tags = Vec::new();
+    for field in Fields::of(meta_graph) {
+        let (1, field) = field? else { continue };
+        for field in Fields::of(field.bytes().ok_or_else(|| Malformed::at(meta_graph))?) {
+            let (4, field) = field? else { continue };
+            tags.push(field.text().ok_or_else(|| Malformed::at(meta_graph))?);
+        }
+    }
+    Ok(tags)
+}
+
+impl<'a> MetaGraph<'a> {
+    fn parse(message: &'a [u8]) -> Result<Self, Malformed> {
+        let mut graph = Self {
+            main: Body::default(),
+            functions: HashMap::new(),
+            duplicate: None,
+            signatures: BTreeMap::new(),
+            saver: SaverDef::default(),
+            object_graph: None,
+            producer: 0,
+        };
+        for field in Fields::of(message) {
+            let (number, field) = field?;
+            let bytes = || field.bytes().ok_or_else(|| Malformed::at(message));
+            match number {
+                2 => graph.parse_graph(bytes()?)?,
+                3 => graph.saver = SaverDef::decode(bytes()?).map_err(|_| Malformed::at(message))?,
+                5 => {
+                    let (key, value) = map_entry(bytes()?)?;
+                    let signature = SignatureDef::decode(value).map_err(|_| Malformed::at(value))?;
+                    graph.signatures.insert(key.to_owned(), signature);
+                }
+                7 => graph.object_graph = Some(bytes()?),
+                _ => {}
+            }
+        }
+        Ok(graph)
+    }
+
+    fn parse_graph(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
+        for field in Fields::of(message) {
+            let (number, field) = field?;
+            let bytes = || field.bytes().ok_or_else(|| Malformed::at(message));
+            match number {
+                1 => self.main.push(NodeDef::parse(bytes()?)?),
+                2 => self.parse_library(bytes()?)?,
+                4 => {
+                    for field in Fields::of(bytes()?) {
+                        let (number, field) = field?;
+                        if let (1, Some(producer)) = (number, field.varint()) {
+                            self.producer = i32::try_from(producer).unwrap_or(0);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn parse_library(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
+        for field in Fields::of(message) {
+            let (1, field) = field? else { continue };
+            let function = Function::locate(field.bytes().ok_or_else(|| Malformed::at(message))?)?;
+            let name = function.name;
+            if self.functions.insert(name, function).is_some() {
+                self.duplicate = Some(name);
+            }
+        }
+        Ok(())
+    }
+}

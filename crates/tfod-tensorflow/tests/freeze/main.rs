@@ -1,0 +1,333 @@
+//! Freezing of SavedModels that are written here message by message: what comes out, node for node, and what is refused.
+//!
+//! Whether the results run as they should is for the suite that has TensorFlow, in `tests/backend`.
+
+mod build;
+mod hostile;
+mod passes;
+
+use build::{BOOL, FLOAT, INT32, Model, RESOURCE, call, data_type, func, function, int, lines, node, text, types, values};
+use tfod_graph::{Builder, DType, Dim, Shape, Unary, Weights};
+use tfod_proto::NodeDef;
+use tfod_proto::attr_value::Value;
+use tfod_tensorflow::{FreezeOptions, Options, SavedModelReader, SavedModelWriter};
+
+fn typed(name: &str, op: &str, inputs: &[&str]) -> NodeDef {
+    node(name, op, inputs, &[("T", data_type(FLOAT))])
+}
+
+fn read(name: &str, handle: &str) -> NodeDef {
+    node(name, "ReadVariableOp", &[handle], &[("dtype", data_type(FLOAT))])
+}
+
+/// `main` calls `scale`, which multiplies by a variable; between them are the nodes that TensorFlow leaves at the edges of calls.
+fn nested() -> Model {
+    let scale = function(
+        "scale",
+        &[("v", FLOAT), ("handle", RESOURCE)],
+        &[("result", FLOAT, "Identity:output:0")],
+        vec![
+            read("ReadVariableOp", "handle"),
+            typed("mul", "Mul", &["v", "ReadVariableOp:value:0"]),
+            node("NoOp", "NoOp", &["^ReadVariableOp"], &[]),
+            typed("Identity", "Identity", &["mul:z:0", "^NoOp"]),
+        ],
+    );
+    let main = function(
+        "main",
+        &[("x", FLOAT), ("unknown", RESOURCE)],
+        &[("identity", FLOAT, "Identity:output:0")],
+        vec![
+            call("inner", "scale", &["x", "unknown"], &[FLOAT, RESOURCE], &[FLOAT]),
+            typed("unused", "Neg", &["x"]),
+            typed("Identity", "Identity", &["inner:output:0"]),
+        ],
+    );
+    Model { variables: vec![("layer/kernel", vec![1.0, 2.0, 3.0])], ..Model::new(vec![scale, main]) }
+}
+
+#[test]
+fn calls_are_inlined_and_variables_become_constants() {
+    let graph = nested().frozen();
+    let expected = ["x = Placeholder()", "layer/kernel = Const()", "inner/mul = Mul(x, layer/kernel)", "Identity = Identity(inner/mul)"];
+    assert_eq!(lines(&graph.node), expected);
+    assert_eq!(values(&graph, "layer/kernel"), [1.0, 2.0, 3.0]);
+    assert!(graph.library.is_none());
+}
+
+#[test]
+fn friendly_names_are_the_keys() {
+    let graph = nested().freeze(&FreezeOptions { friendly_names: true, ..FreezeOptions::default() }).unwrap();
+    assert_eq!(lines(&graph.node).last().map(String::as_str), Some("y0 = Identity(inner/mul)"));
+}
+
+#[test]
+fn the_text_form_says_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    nested().write(folder.path());
+    let reader = SavedModelReader::open(folder.path()).unwrap();
+    let mut out = Vec::new();
+    reader.freeze(&FreezeOptions::default()).unwrap().write_text(&mut out).unwrap();
+    insta::assert_snapshot!(String::from_utf8(out).unwrap());
+}
+
+#[test]
+fn attributes_at_their_defaults_and_private_ones_are_left_out() {
+    let attrs = [
+        ("T", data_type(FLOAT)),
+        ("grad_a", Value::B(false)),
+        ("transpose_a", Value::B(true)),
+        ("transpose_b", Value::B(false)),
+        ("_output_shapes", types(&[])),
+    ];
+    let main = function(
+        "main",
+        &[("x", FLOAT)],
+        &[("y", FLOAT, "y:output:0")],
+        vec![node("product", "MatMul", &["x", "x"], &attrs), typed("y", "Identity", &["product:product:0"])],
+    );
+    let graph = Model::new(vec![main]).frozen();
+    let product = graph.node.iter().find(|node| node.op == "MatMul").unwrap();
+    assert_eq!(product.attr.keys().collect::<Vec<_>>(), ["T", "transpose_a"]);
+}
+
+#[test]
+fn control_inputs_stay_where_they_have_an_effect() {
+    let assert = node("Assert", "Assert", &["ok", "x"], &[("T", types(&[FLOAT]))]);
+    let main = function(
+        "main",
+        &[("x", FLOAT)],
+        &[("y", FLOAT, "y:output:0")],
+        vec![
+            typed("finite", "IsFinite", &["x"]),
+            int("all", 0),
+            node("ok", "All", &["finite:y:0", "all:output:0"], &[]),
+            NodeDef { input: vec!["ok:output:0".to_owned(), "x".to_owned()], ..assert },
+            typed("pure", "Neg", &["x"]),
+            typed("y", "Identity", &["x", "^Assert", "^pure"]),
+        ],
+    );
+    let graph = Model::new(vec![main]).frozen();
+    assert_eq!(lines(&graph.node).last().map(String::as_str), Some("y = Identity(x, ^Assert)"));
+    assert!(!graph.node.iter().any(|node| node.name == "pure"));
+}
+
+/// `x` is multiplied by a variable, or is that variable, depending on a constant predicate.
+fn conditional() -> Model {
+    let arguments = [("v", FLOAT), ("handle", RESOURCE)];
+    let then = function(
+        "then",
+        &arguments,
+        &[("result", FLOAT, "mul:z:0")],
+        vec![read("read", "handle"), typed("mul", "Mul", &["v", "read:value:0"])],
+    );
+    let other = function("otherwise", &arguments, &[("result", FLOAT, "read:value:0")], vec![read("read", "handle")]);
+    let attrs = [
+        ("Tcond", data_type(BOOL)),
+        ("Tin", types(&[FLOAT, RESOURCE])),
+        ("Tout", types(&[FLOAT])),
+        ("then_branch", func("then")),
+        ("else_branch", func("otherwise")),
+        ("_lower_using_switch_merge", Value::B(true)),
+    ];
+    let main = function(
+        "main",
+        &[("x", FLOAT), ("unknown", RESOURCE)],
+        &[("y", FLOAT, "y:output:0")],
+        vec![
+            typed("finite", "IsFinite", &["x"]),
+            int("axis", 0),
+            node("ok", "All", &["finite:y:0", "axis:output:0"], &[]),
+            node("cond", "If", &["ok:output:0", "x", "unknown"], &attrs),
+            typed("y", "Identity", &["cond:output:0"]),
+        ],
+    );
+    Model { variables: vec![("w", vec![2.0])], ..Model::new(vec![then, other, main]) }
+}
+
+#[test]
+fn a_conditional_becomes_switches_and_merges() {
+    let graph = conditional().frozen();
+    let lines = lines(&graph.node);
+    for expected in [
+        "cond/switch_pred = Switch(ok, ok)",
+        "cond/switch_0 = Switch(x, ok)",
+        "cond/then/mul = Mul(cond/switch_0:1, w)",
+        // A constant is alive in both branches; only its copy is dead where the branch is not taken.
+        "cond/else/result_0 = Identity(w, ^cond/pivot_else)",
+        "cond/output = Merge(cond/then/mul, cond/else/result_0)",
+    ] {
+        assert!(lines.iter().any(|line| line == expected), "no {expected:?} in {lines:#?}");
+    }
+    assert!(graph.library.is_none());
+}
+
+#[test]
+fn a_kept_conditional_gets_values_instead_of_handles() {
+    let graph = conditional().freeze(&FreezeOptions { keep_control_flow: true, ..FreezeOptions::default() }).unwrap();
+    let kept = graph.node.iter().find(|node| node.op == "If").unwrap();
+    assert_eq!(kept.input, ["ok", "x", "w"]);
+    assert_eq!(kept.attr["Tin"].value, Some(types(&[FLOAT, FLOAT])));
+    assert!(!kept.attr.contains_key("_lower_using_switch_merge"));
+    let library = graph.library.unwrap();
+    let then = &library.function[0];
+    let signature = then.signature.as_ref().unwrap();
+    assert_eq!(signature.name, "then_frozen_0");
+    assert_eq!(signature.input_arg[1].r#type, i32::from(FLOAT));
+    assert_eq!(lines(&then.node_def), ["mul = Mul(v, handle)"]);
+    assert_eq!(then.ret["result"], "mul:z:0");
+    assert_eq!(library.function[1].ret["result"], "handle");
+}
+
+/// Doubles and adds a variable, three times.
+fn looped() -> Model {
+    let arguments = [("i", INT32), ("v", FLOAT), ("handle", RESOURCE)];
+    let condition = function(
+        "condition",
+        &arguments,
+        &[("again", BOOL, "less:z:0")],
+        vec![int("limit", 3), node("less", "Less", &["i", "limit:output:0"], &[("T", data_type(INT32))])],
+    );
+    let body = function(
+        "body",
+        &arguments,
+        &[("i_out", INT32, "next:z:0"), ("v_out", FLOAT, "sum:z:0"), ("handle_out", RESOURCE, "handle")],
+        vec![
+            int("one", 1),
+            node("next", "AddV2", &["i", "one:output:0"], &[("T", data_type(INT32))]),
+            read("read", "handle"),
+            typed("twice", "AddV2", &["read:value:0", "read:value:0"]),
+            typed("sum", "AddV2", &["v", "twice:z:0"]),
+        ],
+    );
+    let attrs = [
+        ("T", types(&[INT32, FLOAT, RESOURCE])),
+        ("cond", func("condition")),
+        ("body", func("body")),
+        ("_lower_using_switch_merge", Value::B(true)),
+        ("parallel_iterations", Value::I(10)),
+    ];
+    let main = function(
+        "main",
+        &[("x", FLOAT), ("unknown", RESOURCE)],
+        &[("y", FLOAT, "y:output:0")],
+        vec![
+            int("zero", 0),
+            node("while", "While", &["zero:output:0", "x", "unknown"], &attrs),
+            typed("y", "Identity", &["while:output:1"]),
+        ],
+    );
+    Model { variables: vec![("w", vec![2.0])], ..Model::new(vec![condition, body, main]) }
+}
+
+#[test]
+fn a_loop_becomes_a_frame() {
+    let graph = looped().frozen();
+    let lines = lines(&graph.node);
+    for expected in [
+        "while/enter_1 = Enter(x)",
+        "while/merge_1 = Merge(while/enter_1, while/next_iteration_1)",
+        "while/cond/limit = Const(^while/merge_0)",
+        "while/LoopCond = LoopCond(while/cond/less)",
+        "while/switch_1 = Switch(while/merge_1, while/LoopCond)",
+        "while/w = Enter(w)",
+        // Nothing else ties this to the iteration.
+        "while/body/twice = AddV2(while/w, while/w, ^while/body_pivot)",
+        "while/body/sum = AddV2(while/switch_1:1, while/body/twice)",
+        "while/next_iteration_1 = NextIteration(while/body/sum)",
+        "while/exit_1 = Exit(while/switch_1)",
+        "y = Identity(while/exit_1)",
+    ] {
+        assert!(lines.iter().any(|line| line == expected), "no {expected:?} in {lines:#?}");
+    }
+    let enter = graph.node.iter().find(|node| node.name == "while/w").unwrap();
+    assert_eq!(enter.attr["is_constant"].value, Some(Value::B(true)));
+    assert_eq!(enter.attr["frame_name"].value, Some(text("while")));
+    assert!(!enter.attr.contains_key("parallel_iterations"));
+}
+
+#[test]
+fn a_kept_loop_gets_values_instead_of_handles() {
+    let graph = looped().freeze(&FreezeOptions { keep_control_flow: true, ..FreezeOptions::default() }).unwrap();
+    let kept = graph.node.iter().find(|node| node.op == "While").unwrap();
+    assert_eq!(kept.input, ["zero", "x", "w"]);
+    assert_eq!(kept.attr["T"].value, Some(types(&[INT32, FLOAT, FLOAT])));
+    assert_eq!(kept.attr["body"].value, Some(func("body_frozen_0")));
+}
+
+#[test]
+fn gathers_on_variables_become_gathers_on_constants() {
+    let attrs = [("dtype", data_type(FLOAT)), ("Tindices", data_type(INT32))];
+    let main = function(
+        "main",
+        &[("x", FLOAT), ("table", RESOURCE)],
+        &[("y", FLOAT, "y:output:0")],
+        vec![
+            int("row", 1),
+            node("gather", "ResourceGather", &["table", "row:output:0"], &attrs),
+            typed("sum", "AddV2", &["gather:output:0", "x"]),
+            typed("y", "Identity", &["sum:z:0"]),
+        ],
+    );
+    let graph = Model { variables: vec![("embedding", vec![1.0, 2.0])], ..Model::new(vec![main]) }.frozen();
+    assert!(lines(&graph.node).contains(&"gather = GatherV2(embedding, row, gather/axis)".to_owned()));
+}
+
+#[test]
+fn assignments_are_refused() {
+    let main = function(
+        "main",
+        &[("x", FLOAT), ("counter", RESOURCE)],
+        &[("y", FLOAT, "y:output:0")],
+        vec![
+            node("count", "AssignAddVariableOp", &["counter", "x"], &[("dtype", data_type(FLOAT))]),
+            typed("y", "Identity", &["x", "^count"]),
+        ],
+    );
+    let error = Model { variables: vec![("steps", vec![0.0])], ..Model::new(vec![main]) }.refused();
+    for word in ["function `main`", "node `count` (AssignAddVariableOp)", "`steps`"] {
+        assert!(error.contains(word), "no {word} in {error}");
+    }
+}
+
+#[test]
+fn our_own_exports_freeze() {
+    let mut builder = Builder::new("toy");
+    let x = builder.input("x", DType::F32, Shape(vec![Dim::symbol("batch"), 3.into()]));
+    let y = builder.unary("relu", Unary::Relu, x).unwrap();
+    builder.output("y", y);
+    let graph = builder.finish();
+    let folder = tempfile::tempdir().unwrap();
+    SavedModelWriter::new(&graph, &Weights::default(), &Options::default()).unwrap().write(folder.path()).unwrap();
+    let reader = SavedModelReader::open(folder.path()).unwrap();
+    let frozen = reader.freeze(&FreezeOptions::default()).unwrap();
+    assert_eq!(frozen.num_nodes(), 3);
+    let ends: Vec<String> = frozen.inputs().into_iter().chain(frozen.outputs()).map(|end| end.tensor).collect();
+    assert_eq!(ends, ["x:0", "Identity:0"]);
+    assert_eq!(frozen.outputs()[0].shape, Some(vec![None, Some(3)]));
+}
+
+#[test]
+fn constants_are_read_only_once_written() {
+    let folder = tempfile::tempdir().unwrap();
+    nested().write(folder.path());
+    let shard = folder.path().join("variables/variables.data-00000-of-00001");
+    let mut bytes = std::fs::read(&shard).unwrap();
+    bytes[1] ^= 1;
+    std::fs::write(&shard, &bytes).unwrap();
+    let reader = SavedModelReader::open(folder.path()).unwrap();
+    let frozen = reader.freeze(&FreezeOptions::default()).unwrap();
+    let error = frozen.write_binary(&mut Vec::new()).unwrap_err().to_string();
+    assert!(error.contains("layer/kernel"), "{error}");
+    std::fs::write(&shard, &bytes[..5]).unwrap();
+    let error = reader.freeze(&FreezeOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("variables.data-00000-of-00001"), "{error}");
+}
+
+#[test]
+fn wrong_keys_and_tags_list_the_right_ones() {
+    let wrong = FreezeOptions { signature: "serving".to_owned(), ..FreezeOptions::default() };
+    assert!(nested().freeze(&wrong).unwrap_err().to_string().contains("`serving_default`"));
+    let wrong = FreezeOptions { tags: vec!["gpu".to_owned()], ..FreezeOptions::default() };
+    assert!(nested().freeze(&wrong).unwrap_err().to_string().contains("`serve`"));
+}

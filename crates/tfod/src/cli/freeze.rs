@@ -1,0 +1,236 @@
+//! `tfod freeze`
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::json;
+use tfod::{Endpoint, Freeze, FreezeOptions, FreezeReport};
+
+use super::output;
+
+/// Freeze a SavedModel into one GraphDef file
+///
+/// Takes any SavedModel of TensorFlow 2 (Keras, tf.Module, the official exporter, TensorFlow 1
+/// style, tfod export) and writes one signature of it as one file with the weights inside, for
+/// OpenVINO, OpenCV, TensorRT, TF.js, C++, Java, Go, Rust. The graph has the inputs, outputs and
+/// results of TensorFlow's convert_variables_to_constants_v2, and nothing that these do not need.
+///
+/// Prints which tensor each input and output is, with its type and shape.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The folder with saved_model.pb
+    #[arg(long = "saved_model_dir", value_name = "DIR")]
+    saved_model_dir: PathBuf,
+
+    /// The file to write; its folder is made if it is not there
+    #[arg(long = "output", value_name = "FILE", required_unless_present = "logdir", conflicts_with_all = ["logdir", "name"])]
+    output: Option<PathBuf>,
+
+    /// With --name: the output's folder, as in tf.io.write_graph
+    #[arg(long = "logdir", value_name = "DIR", requires = "name")]
+    logdir: Option<PathBuf>,
+
+    /// With --logdir: the output's name
+    #[arg(long = "name", value_name = "NAME", requires = "logdir")]
+    name: Option<PathBuf>,
+
+    /// Write protobuf text; also chosen by an output name that ends in .pbtxt
+    #[arg(long = "as_text")]
+    as_text: bool,
+
+    /// The key of the signature
+    #[arg(
+        long = "signature",
+        value_name = "KEY",
+        default_value = "serving_default"
+    )]
+    signature: String,
+
+    /// The tags of the graph, separated by commas
+    #[arg(
+        long = "tags",
+        value_name = "TAGS",
+        value_delimiter = ',',
+        default_value = "serve"
+    )]
+    tags: Vec<String>,
+
+    /// Name inputs and outputs by their keys in the signature: detection_boxes instead of Identity_1
+    #[arg(long = "friendly_names")]
+    friendly_names: bool,
+
+    /// Leave conditionals and loops as functions instead of lowering them to TensorFlow 1's
+    #[arg(long = "keep_control_flow")]
+    keep_control_flow: bool,
+
+    /// Fold batch normalisation into the convolution before it
+    #[arg(long = "fold_batch_norm")]
+    fold_batch_norm: bool,
+
+    /// Store large constants in half precision, behind casts
+    #[arg(long = "half")]
+    half: bool,
+
+    /// Also write the table of inputs and outputs, sizes and op counts to this file
+    #[arg(long = "json", value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Freeze an exported detector:
+    tfod freeze --saved_model_dir exported/saved_model --output frozen.pb
+
+  With names that say what they are, smaller, and as few operations as can be:
+    tfod freeze --saved_model_dir exported/saved_model --output frozen.pb \\
+        --friendly_names --fold_batch_norm --half
+
+  As text, another signature:
+    tfod freeze --saved_model_dir model --signature predict --output model.pbtxt
+
+  Export and freeze in one go:
+    tfod export --format saved_model,frozen ...
+
+Exit status:
+  0  frozen
+  1  something prevented it; nothing was written
+  2  the command line is wrong";
+
+impl Args {
+    pub(super) fn run(self) -> ExitCode {
+        let file = self.output.or_else(|| Some(self.logdir?.join(self.name?)));
+        let Some(file) = file else {
+            return ExitCode::from(2);
+        };
+        let is_text_name = file.extension().is_some_and(|e| e == "pbtxt");
+        let freeze = Freeze {
+            saved_model_dir: self.saved_model_dir,
+            as_text: self.as_text || is_text_name,
+            output: file,
+            options: FreezeOptions {
+                signature: self.signature,
+                tags: self.tags,
+                keep_control_flow: self.keep_control_flow,
+                friendly_names: self.friendly_names,
+            },
+            fold_batch_norm: self.fold_batch_norm,
+            half: self.half,
+        };
+        let report = match freeze.run() {
+            Ok(report) => report,
+            Err(error) => return output::failure(&error),
+        };
+        if let Some(path) = self.json {
+            let text = format!("{:#}\n", summary_json(&report));
+            if let Err(error) = write_json(&path, &text) {
+                return output::failure(&error);
+            }
+        }
+        output::print(&summary(&report))
+    }
+}
+
+fn write_json(path: &Path, text: &str) -> Result<(), String> {
+    std::fs::write(path, text).map_err(|error| format!("{}: cannot write: {error}", path.display()))
+}
+
+fn shape(endpoint: &Endpoint) -> String {
+    let Some(dims) = &endpoint.shape else {
+        return String::from("[...]");
+    };
+    let dim = |d: &Option<u64>| d.map_or_else(|| String::from("?"), |n| n.to_string());
+    let dims: Vec<String> = dims.iter().map(dim).collect();
+    format!("[{}]", dims.join(", "))
+}
+
+fn dtype(endpoint: &Endpoint) -> &'static str {
+    endpoint.dtype.map_or("unknown", tfod::StoredType::name)
+}
+
+fn summary(report: &FreezeReport) -> String {
+    let mut lines = vec![format!(
+        "Froze {} nodes into {} ({})",
+        report.op_counts.values().sum::<usize>(),
+        report.output.display(),
+        output::size(report.bytes)
+    )];
+    let ends = report.inputs.iter().chain(&report.outputs);
+    let width = |len: fn(&Endpoint) -> usize| ends.clone().map(len).max().unwrap_or_default();
+    let (keys, tensors) = (width(|e| e.key.len()), width(|e| e.tensor.len()));
+    for (title, ends) in [("input", &report.inputs), ("output", &report.outputs)] {
+        for (i, end) in ends.iter().enumerate() {
+            let title = if i == 0 { title } else { "" };
+            lines.push(format!(
+                "  {title:<9}  {:keys$}  {:tensors$}  {} {}",
+                end.key,
+                end.tensor,
+                dtype(end),
+                shape(end)
+            ));
+        }
+    }
+    let largest: Vec<String> = report
+        .largest
+        .iter()
+        .take(3)
+        .map(|(name, bytes)| format!("{name} {}", output::size(*bytes)))
+        .collect();
+    lines.push(format!(
+        "  constants  {}; largest: {}",
+        output::size(report.constant_bytes),
+        largest.join(", ")
+    ));
+    let mut ops: Vec<(&String, &usize)> = report.op_counts.iter().collect();
+    ops.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
+    let ops: Vec<String> = ops.into_iter().map(|(op, n)| format!("{n} {op}")).collect();
+    lines.push(format!("  ops        {}", ops.join(", ")));
+    if let Some(count) = report.folded {
+        lines.push(format!("  folded     {count} batch normalisations"));
+    }
+    if let Some(count) = report.halved {
+        lines.push(format!("  halved     {count} constants"));
+    }
+    if !report.functions.is_empty() {
+        lines.push(format!("  functions  {}", report.functions.join(", ")));
+    }
+    lines.push(format!(
+        "  time       {:.2} s",
+        report.elapsed.as_secs_f64()
+    ));
+    lines.join("\n") + "\n"
+}
+
+fn summary_json(report: &FreezeReport) -> serde_json::Value {
+    let ends =
+        |ends: &[Endpoint]| -> Vec<serde_json::Value> {
+            ends.iter()
+            .map(|end| {
+                let sizes = end.shape.as_ref().map(|dims| {
+                    let sizes = dims.iter().map(|d| d.map_or_else(|| json!(-1), |n| json!(n)));
+                    sizes.collect::<Vec<_>>()
+                });
+                json!({ "key": end.key, "tensor": end.tensor, "dtype": dtype(end), "shape": sizes })
+            })
+            .collect()
+        };
+    let largest: Vec<serde_json::Value> = report
+        .largest
+        .iter()
+        .map(|(name, bytes)| json!({ "name": name, "bytes": bytes }))
+        .collect();
+    json!({
+        "inputs": ends(&report.inputs),
+        "outputs": ends(&report.outputs),
+        "output": report.output,
+        "bytes": report.bytes,
+        "nodes": report.op_counts.values().sum::<usize>(),
+        "ops": report.op_counts,
+        "functions": report.functions,
+        "folded_batch_norms": report.folded,
+        "halved_constants": report.halved,
+        "constant_bytes": report.constant_bytes,
+        "largest_constants": largest,
+        "seconds": report.elapsed.as_secs_f64(),
+    })
+}

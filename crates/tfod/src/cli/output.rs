@@ -1,0 +1,32 @@
+//! What every subcommand prints alike: errors, sizes, and text to a standard output that may go away.
+
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+/// Says what prevented the work.
+pub(super) fn failure(error: &dyn Display) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::FAILURE
+}
+
+/// Prints a summary. A reader that has seen enough of it is no failure.
+pub(super) fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => failure(&format!(
+            "all was done, but the summary cannot be written: {error}"
+        )),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// A number of bytes, rounded for people.
+pub(super) fn size(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "rounded for people")]
+    let bytes = bytes as f64;
+    if bytes < 1e6 {
+        format!("{:.1} kB", bytes / 1e3)
+    } else {
+        format!("{:.1} MB", bytes / 1e6)
+    }
+}
