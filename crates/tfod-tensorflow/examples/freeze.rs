@@ -13,12 +13,19 @@ fn json(ends: &[Endpoint]) -> String {
     let mut text = String::new();
     for end in ends {
         let shape = end.shape.as_ref().map_or("null".to_owned(), |shape| {
-            let sizes: Vec<String> = shape.iter().map(|size| size.map_or("-1".to_owned(), |size| size.to_string())).collect();
+            let sizes: Vec<String> = shape
+                .iter()
+                .map(|size| size.map_or("-1".to_owned(), |size| size.to_string()))
+                .collect();
             format!("[{}]", sizes.join(","))
         });
         let comma = if text.is_empty() { "" } else { "," };
         let dtype = end.dtype.map_or("", |dtype| dtype.name());
-        let _ = write!(text, "{comma}{{\"key\":{:?},\"tensor\":{:?},\"dtype\":{dtype:?},\"shape\":{shape}}}", end.key, end.tensor);
+        let _ = write!(
+            text,
+            "{comma}{{\"key\":{:?},\"tensor\":{:?},\"dtype\":{dtype:?},\"shape\":{shape}}}",
+            end.key, end.tensor
+        );
     }
     text
 }
@@ -26,7 +33,11 @@ fn json(ends: &[Endpoint]) -> String {
 fn run() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |flag: &str| arguments.iter().any(|found| found == flag);
-    let value = |flag: &str| arguments.iter().find_map(|found| found.strip_prefix(flag)?.strip_prefix('='));
+    let value = |flag: &str| {
+        arguments
+            .iter()
+            .find_map(|found| found.strip_prefix(flag)?.strip_prefix('='))
+    };
     let (Some(folder), Some(output)) = (value("--saved_model_dir"), value("--output")) else {
         return Err("--saved_model_dir=FOLDER and --output=FILE are needed".into());
     };
@@ -51,7 +62,15 @@ fn run() -> Result<(), Box<dyn Error>> {
     }
     let part = format!("{output}.part");
     let mut out = BufWriter::new(File::create(&part)?);
-    let written = if has("--as_text") || output.ends_with(".pbtxt") { frozen.write_text(&mut out) } else { frozen.write_binary(&mut out) };
+    let written = if has("--as_text")
+        || Path::new(output)
+            .extension()
+            .is_some_and(|found| found == "pbtxt")
+    {
+        frozen.write_text(&mut out)
+    } else {
+        frozen.write_binary(&mut out)
+    };
     out.flush()?;
     if let Err(error) = written {
         fs::remove_file(&part)?;
@@ -62,9 +81,21 @@ fn run() -> Result<(), Box<dyn Error>> {
         println!("{} {} {:?} {:?}", end.key, end.tensor, end.dtype, end.shape);
     }
     if let Some(path) = value("--json") {
-        fs::write(path, format!("{{\"inputs\":[{}],\"outputs\":[{}]}}", json(&frozen.inputs()), json(&frozen.outputs())))?;
+        fs::write(
+            path,
+            format!(
+                "{{\"inputs\":[{}],\"outputs\":[{}]}}",
+                json(&frozen.inputs()),
+                json(&frozen.outputs())
+            ),
+        )?;
     }
-    println!("{} nodes, {} functions, {} bytes", frozen.num_nodes(), frozen.functions().len(), frozen.binary_len()?);
+    println!(
+        "{} nodes, {} functions, {} bytes",
+        frozen.num_nodes(),
+        frozen.functions().len(),
+        frozen.binary_len()?
+    );
     Ok(())
 }
 

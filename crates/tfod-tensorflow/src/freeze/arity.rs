@@ -14,18 +14,26 @@ pub(crate) trait Attrs {
 
 impl Attrs for [(&str, &[u8])] {
     fn find(&self, name: &str) -> Option<&[u8]> {
-        self.iter().find(|(found, _)| *found == name).map(|(_, value)| *value)
+        self.iter()
+            .find(|(found, _)| *found == name)
+            .map(|(_, value)| *value)
     }
 }
 
 impl Attrs for [Attr<'_>] {
     fn find(&self, name: &str) -> Option<&[u8]> {
-        self.iter().find(|(found, _)| found == name).map(|(_, value)| &**value)
+        self.iter()
+            .find(|(found, _)| found == name)
+            .map(|(_, value)| &**value)
     }
 }
 
 impl OpDef {
-    fn attr<'b>(&'b self, attrs: &'b (impl Attrs + ?Sized), name: &str) -> Result<&'b [u8], String> {
+    fn attr<'b>(
+        &'b self,
+        attrs: &'b (impl Attrs + ?Sized),
+        name: &str,
+    ) -> Result<&'b [u8], String> {
         let found = attrs.find(name).or_else(|| self.default(name));
         found.ok_or_else(|| format!("attribute `{name}` is missing; the operation needs it"))
     }
@@ -62,7 +70,10 @@ impl OpDef {
     fn types_of(&self, attrs: &(impl Attrs + ?Sized), arg: &ArgDef) -> Result<Vec<i32>, String> {
         match arg.kind {
             ArgKind::One(of) => Ok(vec![self.element_type(attrs, of)?]),
-            ArgKind::Many(of, _) => Ok(vec![self.element_type(attrs, of)?; self.count_of(attrs, arg)?]),
+            ArgKind::Many(of, _) => Ok(vec![
+                self.element_type(attrs, of)?;
+                self.count_of(attrs, arg)?
+            ]),
             ArgKind::Types(list) => self.type_list(attrs, list),
         }
     }
@@ -86,7 +97,12 @@ impl OpDef {
     }
 
     /// The place among all outputs of tensor `index` of the output argument `name`.
-    pub(crate) fn port(&self, attrs: &(impl Attrs + ?Sized), name: &str, index: usize) -> Result<usize, String> {
+    pub(crate) fn port(
+        &self,
+        attrs: &(impl Attrs + ?Sized),
+        name: &str,
+        index: usize,
+    ) -> Result<usize, String> {
         let mut before = 0;
         for arg in &self.outputs {
             let count = self.count_of(attrs, arg)?;
@@ -94,17 +110,25 @@ impl OpDef {
                 return if index < count {
                     Ok(before + index)
                 } else {
-                    Err(format!("output `{name}` has {count} tensors, and number {index} is asked for"))
+                    Err(format!(
+                        "output `{name}` has {count} tensors, and number {index} is asked for"
+                    ))
                 };
             }
             before += count;
         }
         let names: Vec<&str> = self.outputs.iter().map(|arg| arg.name).collect();
-        Err(format!("it has no output `{name}`; its outputs are {names:?}"))
+        Err(format!(
+            "it has no output `{name}`; its outputs are {names:?}"
+        ))
     }
 
     /// The output argument of the tensor at a place among all outputs, and the tensor's number in it.
-    pub(crate) fn output_at(&self, attrs: &(impl Attrs + ?Sized), port: usize) -> Result<(&'static str, usize), String> {
+    pub(crate) fn output_at(
+        &self,
+        attrs: &(impl Attrs + ?Sized),
+        port: usize,
+    ) -> Result<(&'static str, usize), String> {
         let mut before = 0;
         for arg in &self.outputs {
             let count = self.count_of(attrs, arg)?;
@@ -113,6 +137,8 @@ impl OpDef {
             }
             before += count;
         }
-        Err(format!("it has {before} outputs, and number {port} is asked for"))
+        Err(format!(
+            "it has {before} outputs, and number {port} is asked for"
+        ))
     }
 }

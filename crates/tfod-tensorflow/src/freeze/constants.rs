@@ -8,7 +8,9 @@ use std::sync::Arc;
 use tfod_checkpoint::{Bundle, DType, Entry, TensorProblem, shard_path};
 
 use super::error::FreezeError;
-use super::wire::{Field, Fields, attr, bytes_field_len, put_bytes, put_bytes_header, put_varint_field, value};
+use super::wire::{
+    Field, Fields, attr, bytes_field_len, put_bytes, put_bytes_header, put_varint_field, value,
+};
 
 /// A variable that a frozen graph has as a constant.
 #[derive(Clone, Debug)]
@@ -69,30 +71,54 @@ impl Content<'_> {
 
     /// Checks that an encoded tensor is of the type declared and has no more elements than its shape says.
     pub(crate) fn validate(&self, declared: Option<i32>) -> Result<(), String> {
-        let Content::Encoded(tensor) = self else { return Ok(()) };
+        let Content::Encoded(tensor) = self else {
+            return Ok(());
+        };
         let found = self.data_type();
         let Some(dtype) = DType::from_proto(found) else {
-            return Err(format!("the constant is of type {found}, which TensorFlow does not have"));
+            return Err(format!(
+                "the constant is of type {found}, which TensorFlow does not have"
+            ));
         };
         if declared.is_some_and(|declared| declared != found) {
-            return Err(format!("the constant is declared {}, and is {dtype}", super::expand::type_name(declared.unwrap_or(0))));
+            return Err(format!(
+                "the constant is declared {}, and is {dtype}",
+                super::expand::type_name(declared.unwrap_or(0))
+            ));
         }
         let values = num_values(tensor).ok_or("the constant's value is no tensor message")?;
         let shape = encoded_tensor_shape(tensor);
-        let count = shape.iter().try_fold(1u64, |count, &size| count.checked_mul(u64::try_from(size).ok()?));
+        let count = shape.iter().try_fold(1u64, |count, &size| {
+            count.checked_mul(u64::try_from(size).ok()?)
+        });
         let size = dtype.size().unwrap_or(1) as u64;
-        let bytes = count.and_then(|count| count.checked_mul(size)).filter(|&bytes| bytes <= i64::MAX.cast_unsigned());
+        let bytes = count
+            .and_then(|count| count.checked_mul(size))
+            .filter(|&bytes| bytes <= i64::MAX.cast_unsigned());
         let Some(bytes) = bytes else {
-            return Err(format!("the constant has the shape {shape:?}, which no tensor has"));
+            return Err(format!(
+                "the constant has the shape {shape:?}, which no tensor has"
+            ));
         };
-        let content = fields(tensor, CONTENT.into()).last().and_then(Field::bytes).map_or(0, <[u8]>::len) as u64;
+        let content = fields(tensor, CONTENT.into())
+            .last()
+            .and_then(Field::bytes)
+            .map_or(0, <[u8]>::len) as u64;
         if content != 0 && content != bytes && dtype.size().is_some() {
-            return Err(format!("the constant has {content} bytes, and its shape {shape:?} needs {bytes}"));
+            return Err(format!(
+                "the constant has {content} bytes, and its shape {shape:?} needs {bytes}"
+            ));
         }
         // Real and imaginary parts are separate values.
-        let most = if matches!(dtype, DType::Complex64 | DType::Complex128) { 2 } else { 1 } * count.unwrap_or(0);
+        let most = if matches!(dtype, DType::Complex64 | DType::Complex128) {
+            2
+        } else {
+            1
+        } * count.unwrap_or(0);
         if values > most {
-            return Err(format!("the constant has {values} values, and its shape {shape:?} only {most}"));
+            return Err(format!(
+                "the constant has {values} values, and its shape {shape:?} only {most}"
+            ));
         }
         Ok(())
     }
@@ -182,17 +208,25 @@ const STRINGS: u8 = 8;
 impl Store {
     fn source(&self, index: usize) -> Result<(&Variable, &Bundle, &Entry), FreezeError> {
         let variable = &self.variables[index];
-        let bundle = self.bundle.as_ref().ok_or_else(|| io::Error::other("variables without a bundle"))?;
+        let bundle = self
+            .bundle
+            .as_ref()
+            .ok_or_else(|| io::Error::other("variables without a bundle"))?;
         Ok((variable, bundle, bundle.entry(&variable.key)?))
     }
 
     /// The shape of a constant.
     pub(crate) fn shape(&self, content: &Content<'_>) -> Vec<usize> {
         match content {
-            Content::Variable { index, .. } | Content::Scaled { index, .. } => self.variables[*index].shape.clone(),
+            Content::Variable { index, .. } | Content::Scaled { index, .. } => {
+                self.variables[*index].shape.clone()
+            }
             Content::Encoded(tensor) => {
                 let shape = encoded_tensor_shape(tensor);
-                shape.iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect()
+                shape
+                    .iter()
+                    .map(|&size| usize::try_from(size).unwrap_or(0))
+                    .collect()
             }
             Content::Half(of) => self.shape(of),
         }
@@ -206,8 +240,12 @@ impl Store {
                 let (variable, bundle, _) = self.source(*index)?;
                 let header = header(variable.data_type(), &variable.shape).len() as u64;
                 if variable.dtype == DType::String {
-                    let strings = self.strings(variable, bundle)?;
-                    return Ok(header + strings.iter().map(|string| bytes_field_len(string.len() as u64)).sum::<u64>());
+                    let strings = strings(variable, bundle)?;
+                    return Ok(header
+                        + strings
+                            .iter()
+                            .map(|string| bytes_field_len(string.len() as u64))
+                            .sum::<u64>());
                 }
                 Ok(header + bytes_field_len(num_bytes(variable)))
             }
@@ -233,28 +271,28 @@ impl Store {
         }
         let (_, found) = open(bundle, entry)?;
         if entry.range().end as u64 > found {
-            return Err(tensor_error(bundle, entry, TensorProblem::Outside(usize::try_from(found).unwrap_or(usize::MAX))));
+            return Err(tensor_error(
+                bundle,
+                entry,
+                TensorProblem::Outside(usize::try_from(found).unwrap_or(usize::MAX)),
+            ));
         }
         Ok(())
     }
 
-    fn strings<'b>(&self, variable: &Variable, bundle: &'b Bundle) -> Result<Vec<&'b [u8]>, FreezeError> {
-        if variable.part.is_some() {
-            let problem = io::Error::other(format!("variable `{}` is a part of a tensor of strings, which is not supported", variable.name));
-            return Err(problem.into());
-        }
-        Ok(bundle.strings(&variable.key)?)
-    }
-
     /// Writes a constant's `TensorProto`.
-    pub(crate) fn write_tensor(&self, content: &Content<'_>, out: &mut impl Write) -> Result<(), FreezeError> {
+    pub(crate) fn write_tensor(
+        &self,
+        content: &Content<'_>,
+        out: &mut impl Write,
+    ) -> Result<(), FreezeError> {
         match content {
             Content::Encoded(tensor) => out.write_all(tensor)?,
             Content::Variable { index, .. } => {
                 let (variable, bundle, _) = self.source(*index)?;
                 let mut head = header(variable.data_type(), &variable.shape);
                 if variable.dtype == DType::String {
-                    for string in self.strings(variable, bundle)? {
+                    for string in strings(variable, bundle)? {
                         put_bytes(&mut head, STRINGS, string);
                     }
                     out.write_all(&head)?;
@@ -268,7 +306,11 @@ impl Store {
                 let shape = self.shape(content);
                 let elements: u64 = shape.iter().map(|&size| size as u64).product();
                 let mut head = header(content.data_type(), &shape);
-                put_bytes_header(&mut head, CONTENT, elements * element_size(content.data_type()));
+                put_bytes_header(
+                    &mut head,
+                    CONTENT,
+                    elements * element_size(content.data_type()),
+                );
                 out.write_all(&head)?;
                 self.stream(content, &mut |chunk| out.write_all(chunk))?;
             }
@@ -289,8 +331,13 @@ impl Store {
     pub(crate) fn stream(&self, content: &Content<'_>, sink: Sink<'_>) -> Result<(), FreezeError> {
         match content {
             Content::Encoded(tensor) => {
-                let floats = floats(tensor).ok_or_else(|| io::Error::other("a constant has fewer elements than its shape"))?;
-                let bytes: Vec<u8> = floats.iter().flat_map(|number| number.to_le_bytes()).collect();
+                let floats = floats(tensor).ok_or_else(|| {
+                    io::Error::other("a constant has fewer elements than its shape")
+                })?;
+                let bytes: Vec<u8> = floats
+                    .iter()
+                    .flat_map(|number| number.to_le_bytes())
+                    .collect();
                 Ok(sink(&bytes)?)
             }
             Content::Variable { index, .. } => self.stream_variable(*index, sink),
@@ -299,7 +346,9 @@ impl Store {
                 let mut scaled = Vec::new();
                 self.stream_variable(*index, &mut |chunk| {
                     scaled.clear();
-                    let numbers = chunk.chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+                    let numbers = chunk
+                        .chunks_exact(4)
+                        .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
                     for (number, factor) in numbers.zip(&mut turn) {
                         scaled.extend_from_slice(&(number * factor).to_le_bytes());
                     }
@@ -310,8 +359,12 @@ impl Store {
                 let mut halves = Vec::new();
                 self.stream(of, &mut |chunk| {
                     halves.clear();
-                    let numbers = chunk.chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
-                    numbers.for_each(|number| halves.extend_from_slice(&half::f16::from_f32(number).to_le_bytes()));
+                    let numbers = chunk
+                        .chunks_exact(4)
+                        .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+                    numbers.for_each(|number| {
+                        halves.extend_from_slice(&half::f16::from_f32(number).to_le_bytes());
+                    });
                     sink(&halves)
                 })
             }
@@ -328,7 +381,11 @@ impl Store {
         }
         let mut numbers = Vec::new();
         self.stream(content, &mut |chunk| {
-            numbers.extend(chunk.chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])));
+            numbers.extend(
+                chunk
+                    .chunks_exact(4)
+                    .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])),
+            );
             Ok(())
         })?;
         Ok(Some(numbers))
@@ -362,10 +419,26 @@ impl Store {
         let computed = mask(crc);
         let stored = entry.checksum();
         if computed != stored {
-            return Err(tensor_error(bundle, entry, TensorProblem::Checksum { stored, computed }));
+            return Err(tensor_error(
+                bundle,
+                entry,
+                TensorProblem::Checksum { stored, computed },
+            ));
         }
         Ok(())
     }
+}
+
+/// The elements of a string variable.
+fn strings<'b>(variable: &Variable, bundle: &'b Bundle) -> Result<Vec<&'b [u8]>, FreezeError> {
+    if variable.part.is_some() {
+        let problem = io::Error::other(format!(
+            "variable `{}` is a part of a tensor of strings, which is not supported",
+            variable.name
+        ));
+        return Err(problem.into());
+    }
+    Ok(bundle.strings(&variable.key)?)
 }
 
 /// A checksum as bundles store it: rotated and moved, since the checksum of bytes that contain their own is degenerate.
@@ -382,14 +455,21 @@ fn num_bytes(variable: &Variable) -> u64 {
 /// The data file of a tensor, and its length.
 fn open(bundle: &Bundle, entry: &Entry) -> Result<(File, u64), FreezeError> {
     let path = shard_path(bundle.prefix(), entry.shard(), bundle.num_shards());
-    let read = |problem| FreezeError::Read { path: path.clone(), problem };
+    let read = |problem| FreezeError::Read {
+        path: path.clone(),
+        problem,
+    };
     match File::open(&path) {
         Ok(file) => {
             let length = file.metadata().map_err(read)?.len();
             Ok((file, length))
         }
         Err(problem) if problem.kind() == io::ErrorKind::NotFound => {
-            Err(tfod_checkpoint::Error::MissingShard { path, key: entry.key().to_owned() }.into())
+            Err(tfod_checkpoint::Error::MissingShard {
+                path,
+                key: entry.key().to_owned(),
+            }
+            .into())
         }
         Err(problem) => Err(read(problem)),
     }
@@ -398,30 +478,51 @@ fn open(bundle: &Bundle, entry: &Entry) -> Result<(File, u64), FreezeError> {
 fn tensor_error(bundle: &Bundle, entry: &Entry, problem: TensorProblem) -> FreezeError {
     let path = shard_path(bundle.prefix(), entry.shard(), bundle.num_shards());
     let (offset, size) = (entry.range().start as u64, entry.range().len() as u64);
-    tfod_checkpoint::Error::Tensor { path, key: entry.key().to_owned(), offset, size, problem }.into()
+    tfod_checkpoint::Error::Tensor {
+        path,
+        key: entry.key().to_owned(),
+        offset,
+        size,
+        problem,
+    }
+    .into()
 }
 
 /// Hands the rows of a part of a tensor to `sink`. The part fits the shape.
 fn cut(bytes: &[u8], shape: &[usize], part: &[(usize, usize)], sink: Sink<'_>) -> io::Result<()> {
-    let (Some((&rows, inner)), Some((&(start, length), inner_part))) = (shape.split_first(), part.split_first()) else {
+    let (Some((&rows, inner)), Some((&(start, length), inner_part))) =
+        (shape.split_first(), part.split_first())
+    else {
         return sink(bytes);
     };
     if rows == 0 || inner_part.iter().any(|&(_, length)| length == 0) {
         return Ok(());
     }
-    let is_whole = inner.iter().zip(inner_part).all(|(&size, &(_, length))| size == length);
+    let is_whole = inner
+        .iter()
+        .zip(inner_part)
+        .all(|(&size, &(_, length))| size == length);
     let row = bytes.len() / rows;
     let rows = &bytes[start * row..(start + length) * row];
     if is_whole {
         return sink(rows);
     }
-    rows.chunks_exact(row).try_for_each(|row| cut(row, inner, inner_part, sink))
+    rows.chunks_exact(row)
+        .try_for_each(|row| cut(row, inner, inner_part, sink))
 }
 
 /// The dimensions of an encoded `TensorProto`.
 pub(crate) fn encoded_tensor_shape(tensor: &[u8]) -> Vec<i64> {
-    let shape = fields(tensor, 2).last().and_then(Field::bytes).unwrap_or_default();
-    let size = |dim: Field<'_>| fields(dim.bytes()?, 1).last()?.varint().map(u64::cast_signed);
+    let shape = fields(tensor, 2)
+        .last()
+        .and_then(Field::bytes)
+        .unwrap_or_default();
+    let size = |dim: Field<'_>| {
+        fields(dim.bytes()?, 1)
+            .last()?
+            .varint()
+            .map(u64::cast_signed)
+    };
     fields(shape, 2).map(|dim| size(dim).unwrap_or(0)).collect()
 }
 
@@ -434,9 +535,15 @@ fn floats(tensor: &[u8]) -> Option<Vec<f32>> {
         return None;
     }
     let sizes = encoded_tensor_shape(tensor);
-    let count = sizes.iter().try_fold(1usize, |count, &size| count.checked_mul(usize::try_from(size).ok()?))?;
+    let count = sizes.iter().try_fold(1usize, |count, &size| {
+        count.checked_mul(usize::try_from(size).ok()?)
+    })?;
     let number = |bytes: &[u8]| Some(f32::from_le_bytes(bytes.try_into().ok()?));
-    if let Some(content) = fields(tensor, CONTENT.into()).last().and_then(Field::bytes).filter(|content| !content.is_empty()) {
+    if let Some(content) = fields(tensor, CONTENT.into())
+        .last()
+        .and_then(Field::bytes)
+        .filter(|content| !content.is_empty())
+    {
         let numbers: Vec<f32> = content.chunks(4).map(number).collect::<Option<_>>()?;
         return (numbers.len() == count).then_some(numbers);
     }
@@ -468,15 +575,19 @@ fn num_values(tensor: &[u8]) -> Option<u64> {
             (2, Field::Bytes(shape)) => {
                 for field in Fields::of(shape) {
                     match field.ok()? {
-                        (2, Field::Bytes(dim)) => Fields::of(dim).try_for_each(|field| field.ok().map(drop))?,
+                        (2, Field::Bytes(dim)) => {
+                            Fields::of(dim).try_for_each(|field| field.ok().map(drop))?;
+                        }
                         (3, Field::Varint(_)) => {}
                         _ => return None,
                     }
                 }
                 0
             }
-            (5 | 9, Field::Fixed32(_)) | (6 | 12, Field::Fixed64(_)) | (8, Field::Bytes(_)) => 1,
-            (7 | 10 | 11 | 13 | 16 | 17, Field::Varint(_)) => 1,
+            (5 | 9, Field::Fixed32(_))
+            | (6 | 12, Field::Fixed64(_))
+            | (8, Field::Bytes(_))
+            | (7 | 10 | 11 | 13 | 16 | 17, Field::Varint(_)) => 1,
             (5 | 9, Field::Bytes(packed)) if packed.len() % 4 == 0 => packed.len() as u64 / 4,
             (6 | 12, Field::Bytes(packed)) if packed.len() % 8 == 0 => packed.len() as u64 / 8,
             (7 | 10 | 11 | 13 | 16 | 17, Field::Bytes(packed)) => Fields::packed_varints(packed)?,
@@ -488,11 +599,15 @@ fn num_values(tensor: &[u8]) -> Option<u64> {
 
 /// Bytes of an element of a numeric type.
 fn element_size(data_type: i32) -> u64 {
-    DType::from_proto(data_type).and_then(DType::size).unwrap_or(1) as u64
+    DType::from_proto(data_type)
+        .and_then(DType::size)
+        .unwrap_or(1) as u64
 }
 
 /// All fields of a number.
 fn fields(message: &[u8], wanted: u32) -> impl Iterator<Item = Field<'_>> {
     let fields = Fields::of(message).map_while(Result::ok);
-    fields.filter(move |(number, _)| *number == wanted).map(|(_, field)| field)
+    fields
+        .filter(move |(number, _)| *number == wanted)
+        .map(|(_, field)| field)
 }

@@ -80,7 +80,7 @@ pub enum FreezeError {
         /// The file.
         path: PathBuf,
         /// The node.
-        place: Place,
+        place: Box<Place>,
         /// What was expected and found.
         problem: String,
     },
@@ -91,7 +91,7 @@ pub enum FreezeError {
         /// The file.
         path: PathBuf,
         /// The node.
-        place: Place,
+        place: Box<Place>,
         /// Why.
         reason: String,
     },
@@ -102,7 +102,7 @@ pub enum FreezeError {
         /// The file.
         path: PathBuf,
         /// The call at which it was noticed.
-        place: Place,
+        place: Box<Place>,
         /// Which limit, and its value.
         problem: String,
     },
@@ -114,7 +114,8 @@ pub enum FreezeError {
     /// The frozen graph is more than a protobuf message can hold.
     #[error(
         "the frozen graph would have {total} bytes, and a GraphDef can have {limit}; the largest constants are {}; keep the model as a \
-         SavedModel, or store large constants in half precision", sizes(largest)
+         SavedModel, or store large constants in half precision",
+        sizes(largest)
     )]
     TooLarge {
         /// The size of the whole graph.
@@ -161,7 +162,11 @@ impl fmt::Display for Place {
 fn choices(available: &[String]) -> String {
     match available {
         [] => "none".to_owned(),
-        some => some.iter().map(|choice| format!("`{choice}`")).collect::<Vec<_>>().join(", "),
+        some => some
+            .iter()
+            .map(|choice| format!("`{choice}`"))
+            .collect::<Vec<_>>()
+            .join(", "),
     }
 }
 

@@ -63,14 +63,28 @@ pub(crate) struct Listing {
 
 impl Listing {
     /// Names nodes: first those of `fixed`, then the others in their order.
-    pub(crate) fn new(graph: &Graph<'_>, order: Vec<NodeId>, fixed: &[NodeId], is_function: bool) -> Self {
+    pub(crate) fn new(
+        graph: &Graph<'_>,
+        order: Vec<NodeId>,
+        fixed: &[NodeId],
+        is_function: bool,
+    ) -> Self {
         let mut given = Names::default();
         let mut names = HashMap::with_capacity(order.len());
         for &id in fixed.iter().chain(&order) {
-            names.entry(id).or_insert_with(|| given.unique(&graph.node(id).name));
+            names
+                .entry(id)
+                .or_insert_with(|| given.unique(&graph.node(id).name));
         }
-        let order = order.into_iter().filter(|&id| graph.node(id).op != ARGUMENT).collect();
-        Self { order, names, is_function }
+        let order = order
+            .into_iter()
+            .filter(|&id| graph.node(id).op != ARGUMENT)
+            .collect();
+        Self {
+            order,
+            names,
+            is_function,
+        }
     }
 
     pub(crate) fn name(&self, id: NodeId) -> &str {
@@ -82,16 +96,24 @@ impl Listing {
         let name = self.name(tensor.node);
         let node = graph.node(tensor.node);
         if !self.is_function {
-            return Ok(if tensor.port == 0 { name.to_owned() } else { format!("{name}:{}", tensor.port) });
+            return Ok(if tensor.port == 0 {
+                name.to_owned()
+            } else {
+                format!("{name}:{}", tensor.port)
+            });
         }
         if node.op == ARGUMENT {
             return Ok(name.to_owned());
         }
-        let problem = |problem: String| std::io::Error::other(format!("node `{name}` ({}): {problem}", node.op));
+        let problem = |problem: String| {
+            std::io::Error::other(format!("node `{name}` ({}): {problem}", node.op))
+        };
         let def = op_defs::find(&node.op).ok_or_else(|| {
             problem("TensorFlow has no such operation, so a function cannot name its outputs; let control flow be lowered".to_owned())
         })?;
-        let (arg, index) = def.output_at(node.attrs.as_slice(), tensor.port as usize).map_err(problem)?;
+        let (arg, index) = def
+            .output_at(node.attrs.as_slice(), tensor.port as usize)
+            .map_err(problem)?;
         Ok(format!("{name}:{arg}:{index}"))
     }
 
@@ -102,19 +124,37 @@ impl Listing {
         for &input in &node.inputs {
             inputs.push(self.tensor(graph, input)?);
         }
-        inputs.extend(node.controls.iter().chain(&node.pivot).map(|&control| format!("^{}", self.name(control))));
+        inputs.extend(
+            node.controls
+                .iter()
+                .chain(&node.pivot)
+                .map(|&control| format!("^{}", self.name(control))),
+        );
         Ok(inputs)
     }
 
     /// The nodes that run whenever a function is called.
     pub(crate) fn controls(&self, function: &KeptFunction<'_>) -> Vec<&str> {
-        function.controls.iter().map(|&control| self.name(control)).collect()
+        function
+            .controls
+            .iter()
+            .map(|&control| self.name(control))
+            .collect()
     }
 }
 
 /// Prunes and names the nodes between the inputs and outputs.
-pub(crate) fn list(file: &File, graph: &mut Graph<'_>, inputs: &[Interface], outputs: &[Interface]) -> Result<Listing, FreezeError> {
-    let pinned: Vec<NodeId> = inputs.iter().chain(outputs).map(|end| end.tensor.node).collect();
+pub(crate) fn list(
+    file: &File,
+    graph: &mut Graph<'_>,
+    inputs: &[Interface],
+    outputs: &[Interface],
+) -> Result<Listing, FreezeError> {
+    let pinned: Vec<NodeId> = inputs
+        .iter()
+        .chain(outputs)
+        .map(|end| end.tensor.node)
+        .collect();
     let order = prune(graph, &pinned, &mut []).map_err(|found| cycle(file, graph, &found))?;
     Ok(Listing::new(graph, order, &pinned, false))
 }
@@ -122,19 +162,35 @@ pub(crate) fn list(file: &File, graph: &mut Graph<'_>, inputs: &[Interface], out
 /// Gives up on nodes that depend on each other.
 fn cycle(file: &File, graph: &Graph<'_>, Cycle(node): &Cycle) -> FreezeError {
     let node = graph.node(*node);
-    let place = Place { function: None, node: node.name.clone(), op: node.op.to_string() };
-    FreezeError::Graph { path: file.path.clone(), place, problem: "it depends on itself".to_owned() }
+    let place = Box::new(Place {
+        function: None,
+        node: node.name.clone(),
+        op: node.op.to_string(),
+    });
+    FreezeError::Graph {
+        path: file.path.clone(),
+        place,
+        problem: "it depends on itself".to_owned(),
+    }
 }
 
 /// Prunes and names a kept function.
-pub(crate) fn list_function(file: &File, function: &mut KeptFunction<'_>) -> Result<Listing, FreezeError> {
+pub(crate) fn list_function(
+    file: &File,
+    function: &mut KeptFunction<'_>,
+) -> Result<Listing, FreezeError> {
     // Of the nodes that are to run at each call, only those with effects matter.
     let graph = &function.graph;
     function.controls.retain(|&node| graph.node(node).is_effect);
     function.controls.sort_unstable();
     function.controls.dedup();
-    let mut results: Vec<Tensor> = function.outputs.iter().map(|(_, _, tensor)| *tensor).collect();
-    let order = prune(&mut function.graph, &function.controls, &mut results).map_err(|found| cycle(file, &function.graph, &found))?;
+    let mut results: Vec<Tensor> = function
+        .outputs
+        .iter()
+        .map(|(_, _, tensor)| *tensor)
+        .collect();
+    let order = prune(&mut function.graph, &function.controls, &mut results)
+        .map_err(|found| cycle(file, &function.graph, &found))?;
     for (output, tensor) in function.outputs.iter_mut().zip(results) {
         output.2 = tensor;
     }
@@ -144,19 +200,35 @@ pub(crate) fn list_function(file: &File, function: &mut KeptFunction<'_>) -> Res
 
 impl Frozen<'_> {
     fn endpoint(&self, interface: &Interface) -> Endpoint {
-        let Interface { key, tensor, dtype, shape } = interface;
+        let Interface {
+            key,
+            tensor,
+            dtype,
+            shape,
+        } = interface;
         let tensor = format!("{}:{}", self.listing.name(tensor.node), tensor.port);
-        Endpoint { key: key.clone(), tensor, dtype: *dtype, shape: shape.clone() }
+        Endpoint {
+            key: key.clone(),
+            tensor,
+            dtype: *dtype,
+            shape: shape.clone(),
+        }
     }
 
     /// The inputs, in the bytewise order of their keys.
     pub fn inputs(&self) -> Vec<Endpoint> {
-        self.inputs.iter().map(|input| self.endpoint(input)).collect()
+        self.inputs
+            .iter()
+            .map(|input| self.endpoint(input))
+            .collect()
     }
 
     /// The outputs, in the bytewise order of their keys.
     pub fn outputs(&self) -> Vec<Endpoint> {
-        self.outputs.iter().map(|output| self.endpoint(output)).collect()
+        self.outputs
+            .iter()
+            .map(|output| self.endpoint(output))
+            .collect()
     }
 
     /// How many nodes there are, without those of functions.
@@ -166,7 +238,9 @@ impl Frozen<'_> {
 
     /// The names of the functions that stayed functions.
     pub fn functions(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.functions.iter().map(|(function, _)| function.name.as_str())
+        self.functions
+            .iter()
+            .map(|(function, _)| function.name.as_str())
     }
 
     /// How many nodes there are of each operation, without those of functions.

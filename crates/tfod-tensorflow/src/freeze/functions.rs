@@ -36,7 +36,11 @@ pub(crate) struct Library<'a> {
 
 impl Library<'_> {
     fn unique(&mut self, base: &str, is_converted: bool) -> String {
-        let mut name = if is_converted { format!("{base}_frozen_0") } else { base.to_owned() };
+        let mut name = if is_converted {
+            format!("{base}_frozen_0")
+        } else {
+            base.to_owned()
+        };
         let mut count = 0;
         while !self.taken.insert(name.clone()) {
             count += 1;
@@ -47,19 +51,27 @@ impl Library<'_> {
 }
 
 impl<'a> Expander<'a, '_> {
-    /// Keeps a function for a call with these arguments (none: whatever it takes), and gives its name in the new library.
-    pub(crate) fn kept_function(&mut self, at: &Place, function: &FunctionRef<'a>, inputs: &[Value]) -> Result<String, FreezeError> {
+    /// Keeps a function for a call with these arguments (`None`: whatever it takes), and gives its name in the new library.
+    pub(crate) fn kept_function(
+        &mut self,
+        at: &Place,
+        function: &FunctionRef<'a>,
+        inputs: Option<&[Value]>,
+    ) -> Result<String, FreezeError> {
         let (name, body) = (function.name, self.function(at, function.name)?);
-        if !inputs.is_empty() && inputs.len() != body.inputs.len() {
-            return Err(self.error(at, format!("it passes {} arguments to function `{name}`, which has {}", inputs.len(), body.inputs.len())));
+        if let Some(values) = inputs {
+            self.check_arguments(at, name, body, values)?;
         }
+        let inputs = inputs.unwrap_or_default();
         let variable = |index: usize| match inputs.get(index) {
             Some(Value::Variable { index, .. }) => Some(*index),
             _ => None,
         };
         let variables: Vec<Option<usize>> = (0..body.inputs.len()).map(variable).collect();
-        let types: Vec<Option<i32>> =
-            variables.iter().map(|variable| variable.map(|index| self.variables.get(index).data_type())).collect();
+        let types: Vec<Option<i32>> = variables
+            .iter()
+            .map(|variable| variable.map(|index| self.variables.get(index).data_type()))
+            .collect();
         let key = (name, types.clone(), function.attrs.clone());
         if let Some(kept) = self.library.names.get(&key) {
             return Ok(kept.clone());
@@ -68,26 +80,50 @@ impl<'a> Expander<'a, '_> {
         self.enter(at, name)?;
         let outer = std::mem::replace(&mut self.graph, Graph::new());
 
-        let (mut arguments, mut values) = (Vec::with_capacity(types.len()), Vec::with_capacity(types.len()));
+        let (mut arguments, mut values) = (
+            Vec::with_capacity(types.len()),
+            Vec::with_capacity(types.len()),
+        );
         for (index, argument) in body.inputs.iter().enumerate() {
             if argument.is_list || (argument.data_type == 0 && argument.type_attr.is_empty()) {
                 return Err(self.refuse(at, format!("function `{name}` takes lists of tensors")));
             }
             let data_type = types[index].unwrap_or(argument.data_type);
-            let node = self.graph.add(ScopeId::ROOT, Node::new(argument.name.to_owned(), ARGUMENT, Vec::new(), vec![data_type]));
-            let tensor = Tensor { node, port: 0 };
+            let node = self.graph.add(
+                ScopeId::ROOT,
+                Node::new(
+                    argument.name.to_owned(),
+                    ARGUMENT,
+                    Vec::new(),
+                    vec![data_type],
+                ),
+            );
+            let tensor = Tensor::of(node);
             arguments.push((argument.name, node));
             values.push(match variables[index] {
-                Some(index) => Value::Variable { index, read: Some(tensor) },
+                Some(index) => Value::Variable {
+                    index,
+                    read: Some(tensor),
+                },
                 None => Value::Tensor(tensor),
             });
         }
-        let mut instance = Instance::new(&body.body, Some((name, body)), String::new(), ScopeId::ROOT, values);
+        let mut instance = Instance::new(
+            &body.body,
+            Some((name, body)),
+            String::new(),
+            ScopeId::ROOT,
+            values,
+        );
         instance.attrs.clone_from(&function.attrs);
         let done = self.results(at, &mut instance, body)?;
         let mut outputs = Vec::with_capacity(done.values.len());
         for (output, value) in body.outputs.iter().zip(done.values) {
-            let end = Place { function: Some(name.to_owned()), node: output.name.to_owned(), op: String::new() };
+            let end = Place {
+                function: Some(name.to_owned()),
+                node: output.name.to_owned(),
+                op: String::new(),
+            };
             let tensor = self.read_or_tensor(&end, value)?;
             outputs.push((output.name, self.graph.data_type(tensor), tensor));
         }
@@ -97,13 +133,27 @@ impl<'a> Expander<'a, '_> {
         let is_converted = types.iter().any(Option::is_some) || !function.attrs.is_empty();
         let kept = self.library.unique(name, is_converted);
         self.library.names.insert(key, kept.clone());
-        let controls = if body.control_returns.is_empty() { Vec::new() } else { done.controls };
-        self.library.functions.push(KeptFunction { name: kept.clone(), graph, inputs: arguments, outputs, controls });
+        let controls = if body.control_returns.is_empty() {
+            Vec::new()
+        } else {
+            done.controls
+        };
+        self.library.functions.push(KeptFunction {
+            name: kept.clone(),
+            graph,
+            inputs: arguments,
+            outputs,
+            controls,
+        });
         Ok(kept)
     }
 
     /// A value as a tensor of the top level.
-    pub(crate) fn read_or_tensor(&mut self, at: &Place, value: Value) -> Result<Tensor, FreezeError> {
+    pub(crate) fn read_or_tensor(
+        &mut self,
+        at: &Place,
+        value: Value,
+    ) -> Result<Tensor, FreezeError> {
         match value {
             Value::Tensor(tensor) if self.graph.data_type(tensor) == RESOURCE => {
                 Err(self.refuse(at, "it gives the handle of a resource"))

@@ -32,6 +32,13 @@ pub(crate) struct Tensor {
     pub(crate) port: u32,
 }
 
+impl Tensor {
+    /// The first output of a node.
+    pub(crate) fn of(node: NodeId) -> Self {
+        Self { node, port: 0 }
+    }
+}
+
 /// A scope, or the conditional or loop that a pair of scopes belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ScopeId(u32);
@@ -62,7 +69,12 @@ pub(crate) struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    pub(crate) fn new(name: String, op: impl Into<Cow<'a, str>>, inputs: Vec<Tensor>, outputs: Vec<i32>) -> Self {
+    pub(crate) fn new(
+        name: String,
+        op: impl Into<Cow<'a, str>>,
+        inputs: Vec<Tensor>,
+        outputs: Vec<i32>,
+    ) -> Self {
         Self {
             name,
             op: op.into(),
@@ -80,7 +92,10 @@ impl<'a> Node<'a> {
     /// A constant.
     pub(crate) fn constant(name: String, content: Content<'a>) -> Self {
         let data_type = content.data_type();
-        Self { content: Some(content), ..Self::new(name, "Const", Vec::new(), vec![data_type]) }
+        Self {
+            content: Some(content),
+            ..Self::new(name, "Const", Vec::new(), vec![data_type])
+        }
     }
 
     pub(crate) fn with(mut self, attr: &'static str, value: impl Into<Cow<'a, [u8]>>) -> Self {
@@ -98,8 +113,16 @@ impl<'a> Node<'a> {
         self
     }
 
+    /// A node with one input, one output of the same type, and that type as its attribute.
+    pub(crate) fn unary(name: String, op: &'static str, input: Tensor, data_type: i32) -> Self {
+        Self::new(name, op, vec![input], vec![data_type]).typed(data_type)
+    }
+
     pub(crate) fn attr(&self, name: &str) -> Option<&[u8]> {
-        self.attrs.iter().find(|(found, _)| found == name).map(|(_, value)| &**value)
+        self.attrs
+            .iter()
+            .find(|(found, _)| found == name)
+            .map(|(_, value)| &**value)
     }
 
     pub(crate) fn data_type_attr(&self, name: &str) -> Option<i32> {
@@ -137,8 +160,16 @@ pub(crate) struct Graph<'a> {
 
 impl<'a> Graph<'a> {
     pub(crate) fn new() -> Self {
-        let root = Scope { pivot: None, conditional: None, frame: None };
-        Self { nodes: Vec::new(), scopes: vec![root], frames: Vec::new() }
+        let root = Scope {
+            pivot: None,
+            conditional: None,
+            frame: None,
+        };
+        Self {
+            nodes: Vec::new(),
+            scopes: vec![root],
+            frames: Vec::new(),
+        }
     }
 
     pub(crate) fn node(&self, id: NodeId) -> &Node<'a> {
@@ -152,7 +183,10 @@ impl<'a> Graph<'a> {
     /// The element type of a tensor; 0 if it is not known.
     pub(crate) fn data_type(&self, tensor: Tensor) -> i32 {
         let outputs = self.node(tensor.node).outputs.as_ref();
-        outputs.and_then(|outputs| outputs.get(tensor.port as usize)).copied().unwrap_or(0)
+        outputs
+            .and_then(|outputs| outputs.get(tensor.port as usize))
+            .copied()
+            .unwrap_or(0)
     }
 
     fn push(&mut self, node: Node<'a>) -> NodeId {
@@ -170,28 +204,55 @@ impl<'a> Graph<'a> {
     /// A new conditional in `scope`, to which its switches belong.
     pub(crate) fn conditional(&mut self, scope: ScopeId) -> ScopeId {
         let frame = self.scopes[scope.0 as usize].frame;
-        self.scope_mut(Scope { pivot: None, conditional: None, frame })
+        self.scope_mut(Scope {
+            pivot: None,
+            conditional: None,
+            frame,
+        })
     }
 
     /// A branch of a conditional, in which a node runs if `pivot` does.
     pub(crate) fn branch(&mut self, conditional: ScopeId, pivot: NodeId) -> ScopeId {
         let frame = self.scopes[conditional.0 as usize].frame;
-        self.scope_mut(Scope { pivot: Some(pivot), conditional: Some(conditional), frame })
+        self.scope_mut(Scope {
+            pivot: Some(pivot),
+            conditional: Some(conditional),
+            frame,
+        })
     }
 
     /// A new loop in `scope`. What enters it belongs to the returned scope, in which no other node is.
-    pub(crate) fn frame(&mut self, scope: ScopeId, name: String, parallel_iterations: Option<i64>) -> ScopeId {
+    pub(crate) fn frame(
+        &mut self,
+        scope: ScopeId,
+        name: String,
+        parallel_iterations: Option<i64>,
+    ) -> ScopeId {
         let parent = self.scopes[scope.0 as usize].frame;
         let frame = self.frames.len();
-        let id = self.scope_mut(Scope { pivot: None, conditional: None, frame: Some(frame) });
-        self.frames.push(Frame { name, parallel_iterations, scope: id, parent, entered: HashMap::new() });
+        let id = self.scope_mut(Scope {
+            pivot: None,
+            conditional: None,
+            frame: Some(frame),
+        });
+        self.frames.push(Frame {
+            name,
+            parallel_iterations,
+            scope: id,
+            parent,
+            entered: HashMap::new(),
+        });
         id
     }
 
     /// A part of a loop, the condition or the body. Its pivot is set later.
     pub(crate) fn part(&mut self, frame: ScopeId) -> ScopeId {
         let frame = self.scopes[frame.0 as usize].frame;
-        self.scope_mut(Scope { pivot: None, conditional: None, frame })
+        self.scope_mut(Scope {
+            pivot: None,
+            conditional: None,
+            frame,
+        })
     }
 
     pub(crate) fn set_pivot(&mut self, scope: ScopeId, pivot: NodeId) {
@@ -214,7 +275,12 @@ impl<'a> Graph<'a> {
     }
 
     /// Adds a node that is in `scope` as far as its inputs go, and whose outputs belong to `inside`.
-    pub(crate) fn add_between(&mut self, scope: ScopeId, inside: ScopeId, node: Node<'a>) -> NodeId {
+    pub(crate) fn add_between(
+        &mut self,
+        scope: ScopeId,
+        inside: ScopeId,
+        node: Node<'a>,
+    ) -> NodeId {
         let id = self.add(scope, node);
         self.node_mut(id).scope = inside;
         id
@@ -226,7 +292,7 @@ impl<'a> Graph<'a> {
             return tensor;
         }
         let identity = self.identity(tensor, name);
-        Tensor { node: self.add(scope, identity), port: 0 }
+        Tensor::of(self.add(scope, identity))
     }
 
     fn identity(&self, tensor: Tensor, name: &str) -> Node<'a> {
@@ -237,14 +303,17 @@ impl<'a> Graph<'a> {
     /// A copy of a tensor of the top level, under another name.
     pub(crate) fn copy(&mut self, tensor: Tensor, name: &str) -> Tensor {
         let identity = self.identity(tensor, name);
-        Tensor { node: self.add(ScopeId::ROOT, identity), port: 0 }
+        Tensor::of(self.add(ScopeId::ROOT, identity))
     }
 
     /// An `Enter` node for the loop of the scope `frame`.
     pub(crate) fn enter(&self, frame: ScopeId, name: String, tensor: Tensor) -> Node<'a> {
         let data_type = self.data_type(tensor);
         let node = Node::new(name, "Enter", vec![tensor], vec![data_type]).typed(data_type);
-        let Some(frame) = self.scopes[frame.0 as usize].frame.and_then(|frame| self.frames.get(frame)) else {
+        let Some(frame) = self.scopes[frame.0 as usize]
+            .frame
+            .and_then(|frame| self.frames.get(frame))
+        else {
             return node;
         };
         let node = node.with("frame_name", value::text(&frame.name));
@@ -260,9 +329,15 @@ impl<'a> Graph<'a> {
         }
         let scope = self.frames[frame].scope;
         let outer = &self.node(tensor.node).name;
-        let name = format!("{}/{}", self.frames[frame].name, outer.rsplit('/').next().unwrap_or(outer));
-        let node = self.enter(scope, name, tensor).with("is_constant", value::bool(true));
-        let inside = Tensor { node: self.add(scope, node), port: 0 };
+        let name = format!(
+            "{}/{}",
+            self.frames[frame].name,
+            outer.rsplit('/').next().unwrap_or(outer)
+        );
+        let node = self
+            .enter(scope, name, tensor)
+            .with("is_constant", value::bool(true));
+        let inside = Tensor::of(self.add(scope, node));
         self.frames[frame].entered.insert(tensor, inside);
         inside
     }
@@ -283,6 +358,9 @@ impl<'a> Graph<'a> {
             around.push(inner);
             frame = self.frames[inner].parent;
         }
-        around.into_iter().rev().fold(tensor, |tensor, frame| self.enter_constant(frame, tensor))
+        around
+            .into_iter()
+            .rev()
+            .fold(tensor, |tensor, frame| self.enter_constant(frame, tensor))
     }
 }

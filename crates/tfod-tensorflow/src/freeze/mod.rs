@@ -81,7 +81,9 @@ impl SavedModelReader {
     ///
     /// [`FreezeError::NoSavedModel`] or [`FreezeError::Read`].
     pub fn open(folder: &Path) -> Result<Self> {
-        Ok(Self { file: File::read(folder)? })
+        Ok(Self {
+            file: File::read(folder)?,
+        })
     }
 
     /// Freezes a signature.
@@ -92,14 +94,30 @@ impl SavedModelReader {
     pub fn freeze(&self, options: &FreezeOptions) -> Result<Frozen<'_>> {
         let file = &self.file;
         let model = file.meta_graph(&options.tags)?;
-        let def = model.signatures.get(&options.signature).ok_or_else(|| FreezeError::Signature {
-            path: file.path.clone(),
-            wanted: options.signature.clone(),
-            available: model.signatures.keys().filter(|key| *key != INIT_SIGNATURE).cloned().collect(),
-        })?;
+        let def =
+            model
+                .signatures
+                .get(&options.signature)
+                .ok_or_else(|| FreezeError::Signature {
+                    path: file.path.clone(),
+                    wanted: options.signature.clone(),
+                    available: model
+                        .signatures
+                        .keys()
+                        .filter(|key| *key != INIT_SIGNATURE)
+                        .cloned()
+                        .collect(),
+                })?;
         if let Some(name) = model.duplicate {
-            let place = Place { function: Some(name.to_owned()), ..Place::default() };
-            return Err(FreezeError::Graph { path: file.path.clone(), place, problem: "the file has two functions of this name".to_owned() });
+            let place = Box::new(Place {
+                function: Some(name.to_owned()),
+                ..Place::default()
+            });
+            return Err(FreezeError::Graph {
+                path: file.path.clone(),
+                place,
+                problem: "the file has two functions of this name".to_owned(),
+            });
         }
         let mut expander = Expander::new(file, &model, options.keep_control_flow);
         let (inputs, outputs) = signature::expand(&mut expander, &options.signature, def)?;
@@ -117,9 +135,21 @@ fn finish<'a>(
     mut outputs: Vec<Interface>,
     options: &FreezeOptions,
 ) -> Result<Frozen<'a>> {
-    let Expander { file, model, mut graph, variables, library, .. } = expander;
+    let Expander {
+        file,
+        model,
+        mut graph,
+        variables,
+        library,
+        ..
+    } = expander;
     if options.friendly_names {
-        inputs.iter().for_each(|input| graph.node_mut(input.tensor.node).name.clone_from(&input.key));
+        for input in &inputs {
+            graph
+                .node_mut(input.tensor.node)
+                .name
+                .clone_from(&input.key);
+        }
         name_by_keys(&mut graph, &mut outputs);
     }
     let listing = list(file, &mut graph, &inputs, &outputs)?;
@@ -135,7 +165,16 @@ fn finish<'a>(
             store.check(content)?;
         }
     }
-    Ok(Frozen { file, graph, listing, functions, store, producer: model.producer, inputs, outputs })
+    Ok(Frozen {
+        file,
+        graph,
+        listing,
+        functions,
+        store,
+        producer: model.producer,
+        inputs,
+        outputs,
+    })
 }
 
 /// Gives the outputs' nodes the names of their keys. A node that more than one output is, or that is no copy, gets copies.
@@ -143,7 +182,10 @@ fn name_by_keys(graph: &mut Graph<'_>, outputs: &mut [Interface]) {
     let mut renamed = HashSet::new();
     for output in outputs {
         if graph.node(output.tensor.node).op == "Identity" && renamed.insert(output.tensor.node) {
-            graph.node_mut(output.tensor.node).name.clone_from(&output.key);
+            graph
+                .node_mut(output.tensor.node)
+                .name
+                .clone_from(&output.key);
         } else {
             output.tensor = graph.copy(output.tensor, &output.key);
         }

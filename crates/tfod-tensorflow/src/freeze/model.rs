@@ -95,7 +95,9 @@ impl<'a> NodeDef<'a> {
                 1 => node.name = text()?,
                 2 => node.op = text()?,
                 3 => node.inputs.push(text()?),
-                5 => node.attrs.push(map_entry(field.bytes().ok_or_else(|| Malformed::at(message))?)?),
+                5 => node.attrs.push(map_entry(
+                    field.bytes().ok_or_else(|| Malformed::at(message))?,
+                )?),
                 _ => {}
             }
         }
@@ -104,7 +106,10 @@ impl<'a> NodeDef<'a> {
 
     /// An attribute's encoded value.
     pub(crate) fn attr(&self, name: &str) -> Option<&'a [u8]> {
-        self.attrs.iter().find(|(found, _)| *found == name).map(|(_, value)| *value)
+        self.attrs
+            .iter()
+            .find(|(found, _)| *found == name)
+            .map(|(_, value)| *value)
     }
 }
 
@@ -119,13 +124,23 @@ impl<'a> Body<'a> {
 
 impl<'a> Argument<'a> {
     fn parse(message: &'a [u8]) -> Result<Self, Malformed> {
-        let mut argument = Self { name: "", data_type: 0, type_attr: "", is_list: false };
+        let mut argument = Self {
+            name: "",
+            data_type: 0,
+            type_attr: "",
+            is_list: false,
+        };
         for field in Fields::of(message) {
             let (number, field) = field?;
             let text = || field.text().ok_or_else(|| Malformed::at(message));
             match number {
                 1 => argument.name = text()?,
-                3 => argument.data_type = field.varint().and_then(|n| i32::try_from(n).ok()).unwrap_or(0),
+                3 => {
+                    argument.data_type = field
+                        .varint()
+                        .and_then(|n| i32::try_from(n).ok())
+                        .unwrap_or(0);
+                }
                 4 => argument.type_attr = text()?,
                 5 | 6 => argument.is_list |= !text()?.is_empty(),
                 _ => {}
@@ -151,11 +166,18 @@ impl<'a> Function<'a> {
                 }
             }
         }
-        Ok(Self { name, message, parsed: OnceCell::new() })
+        Ok(Self {
+            name,
+            message,
+            parsed: OnceCell::new(),
+        })
     }
 
     pub(crate) fn body(&self) -> Result<&FunctionBody<'a>, Malformed> {
-        self.parsed.get_or_init(|| FunctionBody::parse(self.message)).as_ref().map_err(|&malformed| malformed)
+        self.parsed
+            .get_or_init(|| FunctionBody::parse(self.message))
+            .as_ref()
+            .map_err(|&malformed| malformed)
     }
 }
 
@@ -195,14 +217,18 @@ impl<'a> FunctionBody<'a> {
                 3 => &mut self.outputs,
                 _ => continue,
             };
-            arguments.push(Argument::parse(field.bytes().ok_or_else(|| Malformed::at(message))?)?);
+            arguments.push(Argument::parse(
+                field.bytes().ok_or_else(|| Malformed::at(message))?,
+            )?);
         }
         Ok(())
     }
 
     /// Whether the author forbade inlining.
     pub(crate) fn is_noinline(&self) -> bool {
-        self.attrs.iter().any(|(name, value)| *name == "_noinline" && attr::bool(value) == Some(true))
+        self.attrs
+            .iter()
+            .any(|(name, value)| *name == "_noinline" && attr::bool(value) == Some(true))
     }
 }
 
@@ -219,40 +245,58 @@ impl File {
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
             Err(_) if !path.exists() => {
-                return Err(FreezeError::NoSavedModel { folder: folder.to_owned(), hint: hint(folder) });
+                return Err(FreezeError::NoSavedModel {
+                    folder: folder.to_owned(),
+                    hint: hint(folder),
+                });
             }
             Err(problem) => return Err(FreezeError::Read { path, problem }),
         };
-        Ok(Self { folder: folder.to_owned(), path, bytes })
+        Ok(Self {
+            folder: folder.to_owned(),
+            path,
+            bytes,
+        })
     }
 
     pub(crate) fn damaged(&self, malformed: Malformed, what: &str) -> FreezeError {
-        FreezeError::Damaged { path: self.path.clone(), offset: malformed.offset_in(&self.bytes), what: what.to_owned() }
+        FreezeError::Damaged {
+            path: self.path.clone(),
+            offset: malformed.offset_in(&self.bytes),
+            what: what.to_owned(),
+        }
     }
 
     /// The graph whose tags are exactly `tags`, in any order.
     pub(crate) fn meta_graph(&self, tags: &[String]) -> Result<MetaGraph<'_>, FreezeError> {
         let damaged = |malformed| self.damaged(malformed, "looking for its graphs");
         let mut wanted = tags.to_vec();
-        wanted.sort();
+        wanted.sort_unstable();
         let mut available = Vec::new();
         for field in Fields::of(&self.bytes) {
             let (number, field) = field.map_err(damaged)?;
             if number != 2 {
                 continue;
             }
-            let message = field.bytes().ok_or_else(|| damaged(Malformed::at(&self.bytes)))?;
+            let message = field
+                .bytes()
+                .ok_or_else(|| damaged(Malformed::at(&self.bytes)))?;
             let mut found = tags_of(message).map_err(damaged)?;
-            found.sort();
+            found.sort_unstable();
             if found == wanted {
-                return MetaGraph::parse(message).map_err(|malformed| self.damaged(malformed, "reading the graph"));
+                return MetaGraph::parse(message)
+                    .map_err(|malformed| self.damaged(malformed, "reading the graph"));
             }
             available.push(found.join(","));
         }
         if available.is_empty() {
             return Err(damaged(Malformed::at(&self.bytes)));
         }
-        Err(FreezeError::Tags { path: self.path.clone(), wanted: tags.to_vec(), available })
+        Err(FreezeError::Tags {
+            path: self.path.clone(),
+            wanted: tags.to_vec(),
+            available,
+        })
     }
 }
 
@@ -262,7 +306,10 @@ fn hint(folder: &Path) -> Option<String> {
     if inner.join("saved_model.pb").exists() {
         return Some(format!("it is in {}", inner.display()));
     }
-    folder.join("saved_model.pbtxt").exists().then(|| "saved_model.pbtxt, the text form, is not supported".to_owned())
+    folder
+        .join("saved_model.pbtxt")
+        .exists()
+        .then(|| "saved_model.pbtxt, the text form, is not supported".to_owned())
 }
 
 fn tags_of(meta_graph: &[u8]) -> Result<Vec<&str>, Malformed> {
@@ -293,10 +340,13 @@ impl<'a> MetaGraph<'a> {
             let bytes = || field.bytes().ok_or_else(|| Malformed::at(message));
             match number {
                 2 => graph.parse_graph(bytes()?)?,
-                3 => graph.saver = SaverDef::decode(bytes()?).map_err(|_| Malformed::at(message))?,
+                3 => {
+                    graph.saver = SaverDef::decode(bytes()?).map_err(|_| Malformed::at(message))?;
+                }
                 5 => {
                     let (key, value) = map_entry(bytes()?)?;
-                    let signature = SignatureDef::decode(value).map_err(|_| Malformed::at(value))?;
+                    let signature =
+                        SignatureDef::decode(value).map_err(|_| Malformed::at(value))?;
                     graph.signatures.insert(key.to_owned(), signature);
                 }
                 7 => graph.object_graph = Some(bytes()?),

@@ -31,8 +31,16 @@ impl Names {
 /// A name with characters replaced that TensorFlow does not allow: `[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*`.
 fn allowed(name: &str) -> String {
     let is_first = |c: char| c.is_ascii_alphanumeric() || c == '.';
-    let mut allowed: String =
-        name.chars().map(|c| if is_first(c) || matches!(c, '_' | '\\' | '/' | '>' | '-') { c } else { '_' }).collect();
+    let mut allowed: String = name
+        .chars()
+        .map(|c| {
+            if is_first(c) || matches!(c, '_' | '\\' | '/' | '>' | '-') {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect();
     if !allowed.starts_with(is_first) {
         allowed.insert(0, '.');
     }
@@ -46,7 +54,10 @@ mod tests {
     #[test]
     fn names_become_unique() {
         let mut names = Names::default();
-        let given: Vec<String> = ["x", "x", "x_1", "x"].iter().map(|name| names.unique(name)).collect();
+        let given: Vec<String> = ["x", "x", "x_1", "x"]
+            .iter()
+            .map(|name| names.unique(name))
+            .collect();
         assert_eq!(given, ["x", "x_1", "x_1_1", "x_2"]);
     }
 

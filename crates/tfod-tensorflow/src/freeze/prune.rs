@@ -13,10 +13,20 @@ pub(crate) struct Cycle(pub(crate) NodeId);
 
 /// The nodes needed for `pinned` and `results`, in topological order, but for the edges by which loops go on. `Identity` nodes are removed, with
 /// `results` rewritten as the inputs of nodes are; those in `pinned` stay.
-pub(crate) fn prune(graph: &mut Graph<'_>, pinned: &[NodeId], results: &mut [Tensor]) -> Result<Vec<NodeId>, Cycle> {
+pub(crate) fn prune(
+    graph: &mut Graph<'_>,
+    pinned: &[NodeId],
+    results: &mut [Tensor],
+) -> Result<Vec<NodeId>, Cycle> {
     drop_controls(graph);
     join_identities(graph);
-    let roots = |results: &[Tensor]| pinned.iter().copied().chain(results.iter().map(|tensor| tensor.node)).collect::<Vec<_>>();
+    let roots = |results: &[Tensor]| {
+        pinned
+            .iter()
+            .copied()
+            .chain(results.iter().map(|tensor| tensor.node))
+            .collect::<Vec<_>>()
+    };
     let live = reachable(graph, &roots(results));
     elide_identities(graph, &live, &pinned.iter().copied().collect(), results);
     order(graph, &roots(results))
@@ -29,14 +39,23 @@ fn join_identities(graph: &mut Graph<'_>) {
     // Inputs come before what uses them, but for the ends of loops, so chains are joined from their beginning.
     for index in 0..graph.nodes.len() {
         let node = &graph.nodes[index];
-        let ("Identity", [input]) = (&*node.op, node.inputs.as_slice()) else { continue };
+        let ("Identity", [input]) = (&*node.op, node.inputs.as_slice()) else {
+            continue;
+        };
         let first = graph.node(input.node);
         let is_short = node.controls.len() + first.controls.len() <= MAX_CONTROLS;
         let is_tied = node.pivot.is_some() && first.pivot.is_some();
         let joins = first.op == "Identity" && input.node.index() < index && is_short && !is_tied;
-        let (true, [source]) = (joins, first.inputs.as_slice()) else { continue };
+        let (true, [source]) = (joins, first.inputs.as_slice()) else {
+            continue;
+        };
         let (source, pivot) = (*source, first.pivot);
-        let controls: Vec<NodeId> = first.controls.iter().copied().filter(|control| !node.controls.contains(control)).collect();
+        let controls: Vec<NodeId> = first
+            .controls
+            .iter()
+            .copied()
+            .filter(|control| !node.controls.contains(control))
+            .collect();
         let node = &mut graph.nodes[index];
         node.inputs = vec![source];
         node.controls.extend(controls);
@@ -49,11 +68,20 @@ fn drop_controls(graph: &mut Graph<'_>) {
     let mut consumers: Vec<Vec<u32>> = vec![Vec::new(); graph.nodes.len()];
     for (index, node) in graph.nodes.iter().enumerate() {
         let index = u32::try_from(index).unwrap_or(u32::MAX);
-        let before = node.inputs.iter().map(|input| input.node).chain(node.controls.iter().copied()).chain(node.pivot);
+        let before = node
+            .inputs
+            .iter()
+            .map(|input| input.node)
+            .chain(node.controls.iter().copied())
+            .chain(node.pivot);
         before.for_each(|before| consumers[before.index()].push(index));
     }
     let mut matters: Vec<bool> = graph.nodes.iter().map(|node| node.is_effect).collect();
-    let mut stack: Vec<u32> = (0..).zip(&matters).filter(|&(_, &matters)| matters).map(|(index, _)| index).collect();
+    let mut stack: Vec<u32> = (0..)
+        .zip(&matters)
+        .filter(|&(_, &matters)| matters)
+        .map(|(index, _)| index)
+        .collect();
     while let Some(index) = stack.pop() {
         for &consumer in &consumers[index as usize] {
             if !std::mem::replace(&mut matters[consumer as usize], true) {
@@ -62,17 +90,28 @@ fn drop_controls(graph: &mut Graph<'_>) {
         }
     }
     for node in &mut graph.nodes {
-        let inputs: Vec<NodeId> = if node.controls.is_empty() { Vec::new() } else { node.inputs.iter().map(|input| input.node).collect() };
+        let inputs: Vec<NodeId> = if node.controls.is_empty() {
+            Vec::new()
+        } else {
+            node.inputs.iter().map(|input| input.node).collect()
+        };
         let mut seen = HashSet::new();
         let pivot = node.pivot;
         node.controls.retain(|control| {
-            matters[control.index()] && !inputs.contains(control) && Some(*control) != pivot && seen.insert(*control)
+            matters[control.index()]
+                && !inputs.contains(control)
+                && Some(*control) != pivot
+                && seen.insert(*control)
         });
     }
 }
 
 fn inputs(node: &super::graph::Node<'_>) -> impl Iterator<Item = NodeId> {
-    node.inputs.iter().map(|input| input.node).chain(node.controls.iter().copied()).chain(node.pivot)
+    node.inputs
+        .iter()
+        .map(|input| input.node)
+        .chain(node.controls.iter().copied())
+        .chain(node.pivot)
 }
 
 fn reachable(graph: &Graph<'_>, roots: &[NodeId]) -> Vec<bool> {
@@ -88,10 +127,18 @@ fn reachable(graph: &Graph<'_>, roots: &[NodeId]) -> Vec<bool> {
 
 /// Connects what uses an `Identity` to what the `Identity` copies, except where the node itself is needed: as a control input, or as one that has
 /// control inputs.
-fn elide_identities(graph: &mut Graph<'_>, live: &[bool], pinned: &HashSet<NodeId>, results: &mut [Tensor]) {
+fn elide_identities(
+    graph: &mut Graph<'_>,
+    live: &[bool],
+    pinned: &HashSet<NodeId>,
+    results: &mut [Tensor],
+) {
     let mut is_control = vec![false; graph.nodes.len()];
     for (node, _) in graph.nodes.iter().zip(live).filter(|&(_, &live)| live) {
-        node.controls.iter().chain(&node.pivot).for_each(|control| is_control[control.index()] = true);
+        node.controls
+            .iter()
+            .chain(&node.pivot)
+            .for_each(|control| is_control[control.index()] = true);
     }
     let copied = |id: NodeId| {
         let node = graph.node(id);
@@ -101,7 +148,9 @@ fn elide_identities(graph: &mut Graph<'_>, live: &[bool], pinned: &HashSet<NodeI
             _ => None,
         }
     };
-    let mut source: Vec<Option<Tensor>> = (0..graph.nodes.len()).map(|index| copied(NodeId::from_index(index))).collect();
+    let mut source: Vec<Option<Tensor>> = (0..graph.nodes.len())
+        .map(|index| copied(NodeId::from_index(index)))
+        .collect();
     let resolve = |tensor: Tensor, source: &mut Vec<Option<Tensor>>| {
         let (mut end, mut steps) = (tensor, 0);
         while let Some(of) = source[end.node.index()].filter(|_| steps <= graph.nodes.len()) {
@@ -128,7 +177,9 @@ fn elide_identities(graph: &mut Graph<'_>, live: &[bool], pinned: &HashSet<NodeI
             }
         }
     }
-    results.iter_mut().for_each(|tensor| *tensor = resolve(*tensor, &mut source));
+    for tensor in results {
+        *tensor = resolve(*tensor, &mut source);
+    }
     for (node, input, tensor) in rewired {
         graph.nodes[node].inputs[input] = tensor;
     }

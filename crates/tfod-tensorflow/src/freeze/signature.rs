@@ -52,35 +52,45 @@ pub(crate) fn expand(
     };
     let mut outputs = Vec::with_capacity(def.outputs.len());
     for (key, info) in &def.outputs {
-        outputs.push(End::find(expander.model, key, info).map_err(|problem| error("output", key, problem))?);
+        outputs.push(
+            End::find(expander.model, key, info)
+                .map_err(|problem| error("output", key, problem))?,
+        );
     }
     if outputs.is_empty() {
-        return Err(error("output", "", "the signature has no outputs".to_owned()));
+        return Err(error(
+            "output",
+            "",
+            "the signature has no outputs".to_owned(),
+        ));
     }
     let call = Call::of(expander.model, &outputs);
 
     let mut instance = Instance::main(main);
     let mut inputs = Vec::with_capacity(def.inputs.len());
     for (key, info) in &def.inputs {
-        let end = End::find(expander.model, key, info).map_err(|problem| error("input", key, problem))?;
+        let end =
+            End::find(expander.model, key, info).map_err(|problem| error("input", key, problem))?;
         if end.port != 0 {
-            let problem = format!("`{}` is not the first output of its node, and cannot be fed", info.name);
+            let problem = format!(
+                "`{}` is not the first output of its node, and cannot be fed",
+                info.name
+            );
             return Err(error("input", key, problem));
         }
         let argument = call.as_ref().and_then(|call| call.argument_of(end.node));
         let placeholder = placeholder(argument.unwrap_or(main.nodes[end.node].name), info);
-        let tensor = Tensor { node: expander.graph.add(ScopeId::ROOT, placeholder), port: 0 };
+        let tensor = Tensor::of(expander.graph.add(ScopeId::ROOT, placeholder));
         instance.replace(end.node, vec![Value::Tensor(tensor)]);
         inputs.push(interface(&end, tensor));
     }
 
-    let results = match &call {
-        Some(call) => Some(call.expand(expander, &mut instance)?),
-        None => {
-            let roots: Vec<usize> = outputs.iter().map(|output| output.node).collect();
-            expander.visit(&mut instance, &roots)?;
-            None
-        }
+    let results = if let Some(call) = &call {
+        Some(call.expand(expander, &mut instance)?)
+    } else {
+        let roots: Vec<usize> = outputs.iter().map(|output| output.node).collect();
+        expander.visit(&mut instance, &roots)?;
+        None
     };
     let mut stand_ins = StandIns::default();
     let mut interfaces = Vec::with_capacity(outputs.len());
@@ -90,7 +100,13 @@ pub(crate) fn expand(
         let (value, name) = match (&call, &results) {
             (Some(call), Some(results)) => {
                 let value = results.values.get(output.port).cloned();
-                let missing = || error("output", output.key, format!("`{}`: the function has fewer results", output.info.name));
+                let missing = || {
+                    error(
+                        "output",
+                        output.key,
+                        format!("`{}`: the function has fewer results", output.info.name),
+                    )
+                };
                 (value.ok_or_else(missing)?, call.result_name(output.port))
             }
             _ => (stand_ins.value(expander, &instance, output)?, node.name),
@@ -105,16 +121,30 @@ pub(crate) fn expand(
 }
 
 impl<'s> End<'s> {
-    fn find(model: &MetaGraph<'_>, key: &'s str, info: &'s TensorInfo) -> std::result::Result<Self, String> {
+    fn find(
+        model: &MetaGraph<'_>,
+        key: &'s str,
+        info: &'s TensorInfo,
+    ) -> std::result::Result<Self, String> {
         if info.name.is_empty() {
-            return Err("it is a sparse or composite tensor, and a frozen graph has only plain ones".to_owned());
+            return Err(
+                "it is a sparse or composite tensor, and a frozen graph has only plain ones"
+                    .to_owned(),
+            );
         }
         let Some((name, port)) = info.name.split_once(':') else {
             return Err(format!("`{}` is an operation, not a tensor", info.name));
         };
-        let port = port.parse().map_err(|_| format!("`{}` is no name of a tensor", info.name))?;
+        let port = port
+            .parse()
+            .map_err(|_| format!("`{}` is no name of a tensor", info.name))?;
         match model.main.by_name.get(name) {
-            Some(&node) => Ok(Self { key, info, node, port }),
+            Some(&node) => Ok(Self {
+                key,
+                info,
+                node,
+                port,
+            }),
             None => Err(format!("tensor `{}` is not in the graph", info.name)),
         }
     }
@@ -136,7 +166,12 @@ impl<'a, 'm> Call<'a, 'm> {
         }
         let inputs = node.inputs.iter().filter(|input| !input.starts_with('^'));
         let inputs = inputs.map(|input| model.main.by_name.get(input.split(':').next()?).copied());
-        Some(Self { node: first, function, body, inputs: inputs.collect::<Option<_>>()? })
+        Some(Self {
+            node: first,
+            function,
+            body,
+            inputs: inputs.collect::<Option<_>>()?,
+        })
     }
 
     /// The name of the argument that a node of the main graph becomes.
@@ -147,10 +182,15 @@ impl<'a, 'm> Call<'a, 'm> {
 
     /// The name of the node that makes a result.
     fn result_name(&self, index: usize) -> &'a str {
-        let tensor = self.body.outputs.get(index).and_then(|output| self.body.returns.get(output.name).copied());
+        let tensor = self
+            .body
+            .outputs
+            .get(index)
+            .and_then(|output| self.body.returns.get(output.name).copied());
         let name = tensor.and_then(|tensor| tensor.split(':').next());
         // An argument that is returned as it came has no node.
-        name.filter(|name| self.body.body.by_name.contains_key(name)).unwrap_or("Identity")
+        name.filter(|name| self.body.body.by_name.contains_key(name))
+            .unwrap_or("Identity")
     }
 
     fn expand(&self, expander: &mut Expander<'a, 'm>, main: &mut Instance<'a, 'm>) -> Result<Done> {
@@ -162,21 +202,35 @@ impl<'a, 'm> Call<'a, 'm> {
             let source = expander.source(main, &place, input)?;
             values.push(expander.value(main, &place, source)?);
         }
-        expander.expand(&place, &self.function, String::new(), ScopeId::ROOT, values, None)
+        expander.expand(
+            &place,
+            &self.function,
+            String::new(),
+            ScopeId::ROOT,
+            values,
+            None,
+        )
     }
 }
 
 fn placeholder<'a>(name: &str, info: &TensorInfo) -> Node<'a> {
-    let node = Node::new(name.to_owned(), "Placeholder", Vec::new(), vec![info.dtype]).with("dtype", value::data_type(info.dtype));
+    let node = Node::new(name.to_owned(), "Placeholder", Vec::new(), vec![info.dtype])
+        .with("dtype", value::data_type(info.dtype));
     match &info.tensor_shape {
-        Some(shape) if !shape.unknown_rank => node.with("shape", value::shape(&shape.encode_to_vec())),
+        Some(shape) if !shape.unknown_rank => {
+            node.with("shape", value::shape(&shape.encode_to_vec()))
+        }
         _ => node,
     }
 }
 
 /// The tensor under the name that it has to have: of its own node, or of a copy.
 fn called(expander: &mut Expander<'_, '_>, tensor: Tensor, name: &str) -> Tensor {
-    if expander.graph.node(tensor.node).name == name { tensor } else { expander.graph.copy(tensor, name) }
+    if expander.graph.node(tensor.node).name == name {
+        tensor
+    } else {
+        expander.graph.copy(tensor, name)
+    }
 }
 
 /// Nodes that stand for calls of the main graph whose results are outputs one by one.
@@ -186,10 +240,17 @@ struct StandIns(HashMap<usize, NodeId>);
 impl StandIns {
     /// An output of the main graph. A result of a call that is not its first is named after the call and its place; so a node with as many
     /// outputs takes the place of the call.
-    fn value<'a>(&mut self, expander: &mut Expander<'a, '_>, main: &Instance<'a, '_>, output: &End<'_>) -> Result<Value> {
+    fn value<'a>(
+        &mut self,
+        expander: &mut Expander<'a, '_>,
+        main: &Instance<'a, '_>,
+        output: &End<'_>,
+    ) -> Result<Value> {
         let node = &main.body.nodes[output.node];
         let place = main.place(node);
-        let result = |expander: &Expander<'a, '_>, port| expander.value(main, &place, Source::Output(output.node, port));
+        let result = |expander: &Expander<'a, '_>, port| {
+            expander.value(main, &place, Source::Output(output.node, port))
+        };
         let found = result(expander, output.port)?;
         let is_itself = |tensor: &Tensor| expander.graph.node(tensor.node).name == node.name;
         if output.port == 0 || matches!(&found, Value::Tensor(tensor) if is_itself(tensor)) {
@@ -203,8 +264,12 @@ impl StandIns {
         while let Ok(value) = result(expander, inputs.len()) {
             inputs.push(expander.read_or_tensor(&place, value)?);
         }
-        let types: Vec<i32> = inputs.iter().map(|&input| expander.graph.data_type(input)).collect();
-        let stand_in = Node::new(node.name.to_owned(), "IdentityN", inputs, types.clone()).with("T", value::types(&types));
+        let types: Vec<i32> = inputs
+            .iter()
+            .map(|&input| expander.graph.data_type(input))
+            .collect();
+        let stand_in = Node::new(node.name.to_owned(), "IdentityN", inputs, types.clone())
+            .with("T", value::types(&types));
         let node = expander.graph.add(ScopeId::ROOT, stand_in);
         self.0.insert(output.node, node);
         Ok(Value::Tensor(Tensor { node, port }))
@@ -213,7 +278,9 @@ impl StandIns {
 
 fn interface(end: &End<'_>, tensor: Tensor) -> Interface {
     let size = |dim: &tfod_proto::tensor_shape_proto::Dim| u64::try_from(dim.size).ok();
-    let shape = |shape: &TensorShapeProto| (!shape.unknown_rank).then(|| shape.dim.iter().map(size).collect());
+    let shape = |shape: &TensorShapeProto| {
+        (!shape.unknown_rank).then(|| shape.dim.iter().map(size).collect())
+    };
     Interface {
         key: end.key.to_owned(),
         tensor,

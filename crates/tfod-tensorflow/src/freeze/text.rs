@@ -34,7 +34,11 @@ impl<W: Write> Printer<'_, W> {
         self.field(name, format_args!("\"{}\"", Escaped(bytes)))
     }
 
-    fn message(&mut self, name: &str, inner: impl FnOnce(&mut Self) -> io::Result<()>) -> io::Result<()> {
+    fn message(
+        &mut self,
+        name: &str,
+        inner: impl FnOnce(&mut Self) -> io::Result<()>,
+    ) -> io::Result<()> {
         self.line(format_args!("{name} {{"))?;
         self.depth += 1;
         inner(self)?;
@@ -67,18 +71,33 @@ impl<W: Write> Printer<'_, W> {
 
     fn list(&mut self, list: &ListValue) -> io::Result<()> {
         list.s.iter().try_for_each(|bytes| self.bytes("s", bytes))?;
-        list.i.iter().try_for_each(|number| self.field("i", number))?;
-        list.f.iter().try_for_each(|number| self.field("f", Float(f64::from(*number), number)))?;
+        list.i
+            .iter()
+            .try_for_each(|number| self.field("i", number))?;
+        list.f
+            .iter()
+            .try_for_each(|number| self.field("f", Float(f64::from(*number), number)))?;
         list.b.iter().try_for_each(|flag| self.field("b", flag))?;
-        list.r#type.iter().try_for_each(|data_type| self.field("type", type_name(*data_type)))?;
-        list.shape.iter().try_for_each(|shape| self.message("shape", |p| p.shape(shape)))?;
-        list.tensor.iter().try_for_each(|tensor| self.message("tensor", |p| p.tensor(tensor)))?;
-        list.func.iter().try_for_each(|function| self.message("func", |p| p.function(function)))
+        list.r#type
+            .iter()
+            .try_for_each(|data_type| self.field("type", type_name(*data_type)))?;
+        list.shape
+            .iter()
+            .try_for_each(|shape| self.message("shape", |p| p.shape(shape)))?;
+        list.tensor
+            .iter()
+            .try_for_each(|tensor| self.message("tensor", |p| p.tensor(tensor)))?;
+        list.func
+            .iter()
+            .try_for_each(|function| self.message("func", |p| p.function(function)))
     }
 
     fn function(&mut self, function: &NameAttrList) -> io::Result<()> {
         self.bytes("name", function.name.as_bytes())?;
-        function.attr.iter().try_for_each(|(name, value)| self.attr(name, value))
+        function
+            .attr
+            .iter()
+            .try_for_each(|(name, value)| self.attr(name, value))
     }
 
     fn shape(&mut self, shape: &TensorShapeProto) -> io::Result<()> {
@@ -87,10 +106,18 @@ impl<W: Write> Printer<'_, W> {
                 if dim.size != 0 {
                     p.field("size", dim.size)?;
                 }
-                if dim.name.is_empty() { Ok(()) } else { p.bytes("name", dim.name.as_bytes()) }
+                if dim.name.is_empty() {
+                    Ok(())
+                } else {
+                    p.bytes("name", dim.name.as_bytes())
+                }
             })?;
         }
-        if shape.unknown_rank { self.field("unknown_rank", true) } else { Ok(()) }
+        if shape.unknown_rank {
+            self.field("unknown_rank", true)
+        } else {
+            Ok(())
+        }
     }
 
     fn tensor_head(&mut self, data_type: i32, shape: &TensorShapeProto) -> io::Result<()> {
@@ -99,22 +126,61 @@ impl<W: Write> Printer<'_, W> {
     }
 
     fn tensor(&mut self, tensor: &TensorProto) -> io::Result<()> {
-        self.tensor_head(tensor.dtype, tensor.tensor_shape.as_ref().unwrap_or(&TensorShapeProto::default()))?;
+        self.tensor_head(
+            tensor.dtype,
+            tensor
+                .tensor_shape
+                .as_ref()
+                .unwrap_or(&TensorShapeProto::default()),
+        )?;
         if !tensor.tensor_content.is_empty() {
             self.bytes("tensor_content", &tensor.tensor_content)?;
         }
         let float = |number: &f32| Float(f64::from(*number), *number);
-        tensor.half_val.iter().try_for_each(|number| self.field("half_val", number))?;
-        tensor.float_val.iter().try_for_each(|number| self.field("float_val", float(number)))?;
-        tensor.double_val.iter().try_for_each(|number| self.field("double_val", Float(*number, number)))?;
-        tensor.int_val.iter().try_for_each(|number| self.field("int_val", number))?;
-        tensor.string_val.iter().try_for_each(|bytes| self.bytes("string_val", bytes))?;
-        tensor.scomplex_val.iter().try_for_each(|number| self.field("scomplex_val", float(number)))?;
-        tensor.int64_val.iter().try_for_each(|number| self.field("int64_val", number))?;
-        tensor.bool_val.iter().try_for_each(|flag| self.field("bool_val", flag))?;
-        tensor.dcomplex_val.iter().try_for_each(|number| self.field("dcomplex_val", Float(*number, number)))?;
-        tensor.uint32_val.iter().try_for_each(|number| self.field("uint32_val", number))?;
-        tensor.uint64_val.iter().try_for_each(|number| self.field("uint64_val", number))
+        tensor
+            .half_val
+            .iter()
+            .try_for_each(|number| self.field("half_val", number))?;
+        tensor
+            .float_val
+            .iter()
+            .try_for_each(|number| self.field("float_val", float(number)))?;
+        tensor
+            .double_val
+            .iter()
+            .try_for_each(|number| self.field("double_val", Float(*number, number)))?;
+        tensor
+            .int_val
+            .iter()
+            .try_for_each(|number| self.field("int_val", number))?;
+        tensor
+            .string_val
+            .iter()
+            .try_for_each(|bytes| self.bytes("string_val", bytes))?;
+        tensor
+            .scomplex_val
+            .iter()
+            .try_for_each(|number| self.field("scomplex_val", float(number)))?;
+        tensor
+            .int64_val
+            .iter()
+            .try_for_each(|number| self.field("int64_val", number))?;
+        tensor
+            .bool_val
+            .iter()
+            .try_for_each(|flag| self.field("bool_val", flag))?;
+        tensor
+            .dcomplex_val
+            .iter()
+            .try_for_each(|number| self.field("dcomplex_val", Float(*number, number)))?;
+        tensor
+            .uint32_val
+            .iter()
+            .try_for_each(|number| self.field("uint32_val", number))?;
+        tensor
+            .uint64_val
+            .iter()
+            .try_for_each(|number| self.field("uint64_val", number))
     }
 }
 
@@ -157,7 +223,10 @@ impl std::fmt::Display for Escaped<'_> {
 }
 
 fn type_name(data_type: i32) -> String {
-    DataType::try_from(data_type).map_or_else(|_| data_type.to_string(), |known| known.as_str_name().to_owned())
+    DataType::try_from(data_type).map_or_else(
+        |_| data_type.to_string(),
+        |known| known.as_str_name().to_owned(),
+    )
 }
 
 impl Frozen<'_> {
@@ -180,7 +249,11 @@ impl Frozen<'_> {
             if producer > 0 {
                 p.field("producer", producer)?;
             }
-            if has_library { p.field("min_consumer", super::write::MIN_CONSUMER) } else { Ok(()) }
+            if has_library {
+                p.field("min_consumer", super::write::MIN_CONSUMER)
+            } else {
+                Ok(())
+            }
         })?;
         Ok(())
     }
@@ -191,12 +264,16 @@ impl Frozen<'_> {
         for (function, listing) in &self.functions {
             printer.line(format_args!("function {{"))?;
             printer.depth += 1;
-            let head = tfod_proto::FunctionDef::decode(self.function_head(function, listing)?.as_slice());
+            let head =
+                tfod_proto::FunctionDef::decode(Self::function_head(function, listing)?.as_slice());
             let head = head.map_err(|problem| io::Error::other(problem.to_string()))?;
             let signature = head.signature.unwrap_or_default();
             printer.message("signature", |p| {
                 p.bytes("name", signature.name.as_bytes())?;
-                for (kind, arguments) in [("input_arg", &signature.input_arg), ("output_arg", &signature.output_arg)] {
+                for (kind, arguments) in [
+                    ("input_arg", &signature.input_arg),
+                    ("output_arg", &signature.output_arg),
+                ] {
                     for argument in arguments {
                         p.message(kind, |p| {
                             p.bytes("name", argument.name.as_bytes())?;
@@ -207,7 +284,10 @@ impl Frozen<'_> {
                 if signature.is_stateful {
                     p.field("is_stateful", true)?;
                 }
-                signature.control_output.iter().try_for_each(|control| p.bytes("control_output", control.as_bytes()))
+                signature
+                    .control_output
+                    .iter()
+                    .try_for_each(|control| p.bytes("control_output", control.as_bytes()))
             })?;
             for &id in &listing.order {
                 self.print_node("node_def", &function.graph, listing, id, printer)?;
@@ -246,11 +326,14 @@ impl Frozen<'_> {
             printer.bytes("input", input.as_bytes())?;
         }
         for (name, value) in &node.attrs {
-            let value = AttrValue::decode(&**value).map_err(|problem| io::Error::other(problem.to_string()))?;
+            let value = AttrValue::decode(&**value)
+                .map_err(|problem| io::Error::other(problem.to_string()))?;
             printer.attr(name, &value)?;
         }
         if let Some(content) = &node.content {
-            let dtype = AttrValue { value: Some(Value::Type(content.data_type())) };
+            let dtype = AttrValue {
+                value: Some(Value::Type(content.data_type())),
+            };
             printer.attr("dtype", &dtype)?;
             self.print_constant(content, printer)?;
         }
@@ -259,7 +342,11 @@ impl Frozen<'_> {
         Ok(())
     }
 
-    fn print_constant<W: Write>(&self, content: &super::constants::Content<'_>, printer: &mut Printer<'_, W>) -> Result<()> {
+    fn print_constant<W: Write>(
+        &self,
+        content: &super::constants::Content<'_>,
+        printer: &mut Printer<'_, W>,
+    ) -> Result<()> {
         for line in ["attr {", "key: \"value\"", "value {", "tensor {"] {
             printer.line(format_args!("{line}"))?;
             printer.depth += usize::from(line.ends_with('{'));
@@ -270,14 +357,28 @@ impl Frozen<'_> {
                 name: String::new(),
             };
             let dim = self.store.shape(content).iter().map(size).collect();
-            printer.tensor_head(content.data_type(), &TensorShapeProto { dim, unknown_rank: false })?;
-            write!(printer.out, "{:indent$}tensor_content: \"", "", indent = printer.depth * 2)?;
-            self.store.stream(content, &mut |chunk| write!(printer.out, "{}", Escaped(chunk)))?;
+            printer.tensor_head(
+                content.data_type(),
+                &TensorShapeProto {
+                    dim,
+                    unknown_rank: false,
+                },
+            )?;
+            write!(
+                printer.out,
+                "{:indent$}tensor_content: \"",
+                "",
+                indent = printer.depth * 2
+            )?;
+            self.store.stream(content, &mut |chunk| {
+                write!(printer.out, "{}", Escaped(chunk))
+            })?;
             writeln!(printer.out, "\"")?;
         } else {
             let mut bytes = Vec::new();
             self.store.write_tensor(content, &mut bytes)?;
-            let tensor = TensorProto::decode(bytes.as_slice()).map_err(|problem| io::Error::other(problem.to_string()))?;
+            let tensor = TensorProto::decode(bytes.as_slice())
+                .map_err(|problem| io::Error::other(problem.to_string()))?;
             printer.tensor(&tensor)?;
         }
         for _ in 0..3 {

@@ -9,8 +9,8 @@ use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 
 use tfod_checkpoint::{Bundle, DType, NodeId, ObjectGraph};
-use tfod_proto::prost::Message;
 use tfod_proto::SavedObjectGraph;
+use tfod_proto::prost::Message;
 
 use super::constants::Variable;
 use super::error::{FreezeError, Place};
@@ -39,12 +39,24 @@ impl<'a> Handle<'a> {
         let text = |name| node.attr(name).and_then(attr::text).unwrap_or_default();
         let shared_name = text("shared_name");
         // Without a shared name, the node's own is used; with one, the node's does not matter.
-        let name = if shared_name.is_empty() { node.name } else { "" };
-        Self { container: text("container"), shared_name, name }
+        let name = if shared_name.is_empty() {
+            node.name
+        } else {
+            ""
+        };
+        Self {
+            container: text("container"),
+            shared_name,
+            name,
+        }
     }
 
     fn label(&self) -> &'a str {
-        if self.shared_name.is_empty() { self.name } else { self.shared_name }
+        if self.shared_name.is_empty() {
+            self.name
+        } else {
+            self.shared_name
+        }
     }
 }
 
@@ -110,21 +122,48 @@ impl<'a, 'm> Variables<'a, 'm> {
 
     fn locate(&self, handle: &Handle<'a>, place: &Place) -> Result<Variable> {
         let path = || self.file.path.clone();
-        let restored = self.restored.get_or_init(|| Restore::new(self.model).run()).get(handle);
-        let stored = if restored.is_some() { restored } else { self.captured()?.get(handle) };
+        let restored = self
+            .restored
+            .get_or_init(|| Restore::new(self.model).run())
+            .get(handle);
+        let stored = if restored.is_some() {
+            restored
+        } else {
+            self.captured()?.get(handle)
+        };
         let Some(stored) = stored else {
             let reason = "the file does not say where its value is saved; it has none before the model is loaded, as the path of an asset has none";
-            return Err(FreezeError::Refused { path: path(), place: place.clone(), reason: reason.to_owned() });
+            return Err(FreezeError::Refused {
+                path: path(),
+                place: Box::new(place.clone()),
+                reason: reason.to_owned(),
+            });
         };
         let entry = self.bundle()?.entry(&stored.key)?;
-        let problem = |problem| FreezeError::Graph { path: path(), place: place.clone(), problem };
-        let (part, shape) = parse_slice(&stored.slice, entry.shape())
-            .ok_or_else(|| problem(format!("its part `{}` of the stored tensor makes no sense", stored.slice)))?;
+        let problem = |problem| FreezeError::Graph {
+            path: path(),
+            place: Box::new(place.clone()),
+            problem,
+        };
+        let (part, shape) = parse_slice(&stored.slice, entry.shape()).ok_or_else(|| {
+            problem(format!(
+                "its part `{}` of the stored tensor makes no sense",
+                stored.slice
+            ))
+        })?;
         let dtype = entry.dtype();
         if matches!(dtype, DType::Resource | DType::Variant) {
-            return Err(problem(format!("its stored value is a {dtype}, which no constant can be")));
+            return Err(problem(format!(
+                "its stored value is a {dtype}, which no constant can be"
+            )));
         }
-        Ok(Variable { name: handle.label().to_owned(), key: stored.key.clone(), part, dtype, shape })
+        Ok(Variable {
+            name: handle.label().to_owned(),
+            key: stored.key.clone(),
+            part,
+            dtype,
+            shape,
+        })
     }
 
     fn captured(&self) -> Result<&HashMap<Handle<'a>, Stored>> {
@@ -138,20 +177,45 @@ impl<'a, 'm> Variables<'a, 'm> {
     /// The keys of the variables that functions capture, by way of the calls of these functions in the main graph.
     fn read_captured(&self) -> Result<HashMap<Handle<'a>, Stored>> {
         let mut captured = HashMap::new();
-        let Some(message) = self.model.object_graph else { return Ok(captured) };
+        let Some(message) = self.model.object_graph else {
+            return Ok(captured);
+        };
         let saved = SavedObjectGraph::decode(message).map_err(|_| {
-            self.file.damaged(super::wire::Malformed::at(message), "reading the object graph")
+            self.file.damaged(
+                super::wire::Malformed::at(message),
+                "reading the object graph",
+            )
         })?;
         let keys = keys_of(&saved, &self.bundle()?.object_graph()?);
         for node in &self.model.main.nodes {
             let Some(name) = called(node) else { continue };
-            let Some(function) = saved.concrete_functions.get(name) else { continue };
-            let handles: Vec<&str> = node.inputs.iter().copied().filter(|input| !input.starts_with('^')).collect();
-            let Some(first) = handles.len().checked_sub(function.bound_inputs.len()) else { continue };
+            let Some(function) = saved.concrete_functions.get(name) else {
+                continue;
+            };
+            let handles: Vec<&str> = node
+                .inputs
+                .iter()
+                .copied()
+                .filter(|input| !input.starts_with('^'))
+                .collect();
+            let Some(first) = handles.len().checked_sub(function.bound_inputs.len()) else {
+                continue;
+            };
             for (input, object) in handles.iter().skip(first).zip(&function.bound_inputs) {
-                let made_by = self.model.main.by_name.get(base(input)).and_then(|&node| self.model.main.nodes.get(node));
+                let made_by = self
+                    .model
+                    .main
+                    .by_name
+                    .get(base(input))
+                    .and_then(|&node| self.model.main.nodes.get(node));
                 if let (Some(made_by), Some(key)) = (made_by, keys.get(object)) {
-                    captured.insert(Handle::of(made_by), Stored { key: key.clone(), slice: String::new() });
+                    captured.insert(
+                        Handle::of(made_by),
+                        Stored {
+                            key: key.clone(),
+                            slice: String::new(),
+                        },
+                    );
                 }
             }
         }
@@ -177,13 +241,20 @@ fn base(input: &str) -> &str {
 fn keys_of(saved: &SavedObjectGraph, stored: &ObjectGraph) -> HashMap<i32, String> {
     let mut keys = HashMap::new();
     let mut seen = HashSet::from([0]);
-    let Ok(root) = stored.resolve(&[] as &[&str]) else { return keys };
+    let Ok(root) = stored.resolve(&[] as &[&str]) else {
+        return keys;
+    };
     let mut stack: Vec<(i32, NodeId)> = vec![(0, root)];
     while let Some((object, node)) = stack.pop() {
         if let Some(variable) = stored.variable(node) {
             keys.insert(object, variable.checkpoint_key.to_owned());
         }
-        let Some(object) = usize::try_from(object).ok().and_then(|index| saved.nodes.get(index)) else { continue };
+        let Some(object) = usize::try_from(object)
+            .ok()
+            .and_then(|index| saved.nodes.get(index))
+        else {
+            continue;
+        };
         for child in &object.children {
             if let Some(node) = stored.child(node, &child.local_name)
                 && seen.insert(child.node_id)
@@ -197,13 +268,19 @@ fn keys_of(saved: &SavedObjectGraph, stored: &ObjectGraph) -> HashMap<i32, Strin
 
 /// A slice as `RestoreV2` writes it, `4 6 0,2:-`: the shape of the whole, then for each dimension its beginning and length, or `-` for all of
 /// it. Gives the part, `None` for the whole, and the part's shape; `None` if it does not fit the shape.
-#[allow(clippy::type_complexity, reason = "two lists, of which the first may be absent")]
+#[allow(
+    clippy::type_complexity,
+    reason = "two lists, of which the first may be absent"
+)]
 fn parse_slice(slice: &str, shape: &[usize]) -> Option<(Option<Vec<(usize, usize)>>, Vec<usize>)> {
     if slice.is_empty() {
         return Some((None, shape.to_vec()));
     }
     let (whole, extents) = slice.rsplit_once(' ')?;
-    let whole: Vec<usize> = whole.split(' ').map(|size| size.parse().ok()).collect::<Option<_>>()?;
+    let whole: Vec<usize> = whole
+        .split(' ')
+        .map(|size| size.parse().ok())
+        .collect::<Option<_>>()?;
     let extents: Vec<&str> = extents.split(':').collect();
     if whole != shape || extents.len() != shape.len() {
         return None;
@@ -214,9 +291,16 @@ fn parse_slice(slice: &str, shape: &[usize]) -> Option<(Option<Vec<(usize, usize
         }
         let (start, length) = extent.split_once(',')?;
         let (start, length): (usize, usize) = (start.parse().ok()?, length.parse().ok()?);
-        start.checked_add(length).filter(|&end| end <= size).map(|_| (start, length))
+        start
+            .checked_add(length)
+            .filter(|&end| end <= size)
+            .map(|_| (start, length))
     };
-    let part: Vec<(usize, usize)> = extents.iter().zip(shape).map(extent).collect::<Option<_>>()?;
+    let part: Vec<(usize, usize)> = extents
+        .iter()
+        .zip(shape)
+        .map(extent)
+        .collect::<Option<_>>()?;
     let shape = part.iter().map(|&(_, length)| length).collect();
     Some((Some(part), shape))
 }
@@ -241,7 +325,10 @@ struct Level<'a, 'l> {
 
 impl<'a, 'l> Level<'a, 'l> {
     fn node(self, name: &str) -> Option<&'l NodeDef<'a>> {
-        self.body.by_name.get(name).and_then(|&index| self.body.nodes.get(index))
+        self.body
+            .by_name
+            .get(name)
+            .and_then(|&index| self.body.nodes.get(index))
     }
 }
 
@@ -255,17 +342,28 @@ enum Traced<'a> {
 
 impl<'a, 'm> Restore<'a, 'm> {
     fn new(model: &'m MetaGraph<'a>) -> Self {
-        Self { model, found: HashMap::new(), strings: HashMap::new(), entered: 0 }
+        Self {
+            model,
+            found: HashMap::new(),
+            strings: HashMap::new(),
+            entered: 0,
+        }
     }
 
     fn run(mut self) -> HashMap<Handle<'a>, Stored> {
         let main = &self.model.main;
-        let level = Level { body: main, function: None, arguments: &[] };
+        let level = Level {
+            body: main,
+            function: None,
+            arguments: &[],
+        };
         // Only what the restore operation needs: a graph can have other savers.
         let mut stack = vec![base(&self.model.saver.restore_op_name)];
         let mut seen = HashSet::new();
         while let Some(name) = stack.pop() {
-            let Some(&index) = main.by_name.get(name) else { continue };
+            let Some(&index) = main.by_name.get(name) else {
+                continue;
+            };
             if seen.insert(index) {
                 self.follow(level, &main.nodes[index], 0);
                 stack.extend(main.nodes[index].inputs.iter().map(|input| base(input)));
@@ -277,13 +375,16 @@ impl<'a, 'm> Restore<'a, 'm> {
     fn follow(&mut self, level: Level<'a, '_>, node: &NodeDef<'a>, depth: usize) {
         if matches!(node.op, "AssignVariableOp" | "Assign") {
             if let [handle, value, ..] = node.inputs.as_slice()
-                && let (Traced::Handle(handle), Traced::Restored(stored)) = (self.trace(level, handle), self.trace(level, value))
+                && let (Traced::Handle(handle), Traced::Restored(stored)) =
+                    (self.trace(level, handle), self.trace(level, value))
             {
                 self.found.insert(handle, stored);
             }
             return;
         }
-        let Some(function) = called(node).and_then(|name| self.model.functions.get(name)) else { return };
+        let Some(function) = called(node).and_then(|name| self.model.functions.get(name)) else {
+            return;
+        };
         let Ok(body) = function.body() else { return };
         self.entered += 1;
         if depth >= MAX_DEPTH || self.entered > MAX_BODIES {
@@ -291,7 +392,11 @@ impl<'a, 'm> Restore<'a, 'm> {
         }
         let data = node.inputs.iter().filter(|input| !input.starts_with('^'));
         let arguments: Vec<Traced<'a>> = data.map(|input| self.trace(level, input)).collect();
-        let inner = Level { body: &body.body, function: Some(body), arguments: &arguments };
+        let inner = Level {
+            body: &body.body,
+            function: Some(body),
+            arguments: &arguments,
+        };
         for node in &body.body.nodes {
             self.follow(inner, node, depth + 1);
         }
@@ -303,16 +408,35 @@ impl<'a, 'm> Restore<'a, 'm> {
         for _ in 0..MAX_DEPTH {
             let name = base(input);
             let Some(node) = level.node(name) else {
-                let argument = level.function.and_then(|function| function.inputs.iter().position(|argument| argument.name == name));
-                return argument.and_then(|index| level.arguments.get(index)).cloned().unwrap_or(Traced::Unknown);
+                let argument = level.function.and_then(|function| {
+                    function
+                        .inputs
+                        .iter()
+                        .position(|argument| argument.name == name)
+                });
+                return argument
+                    .and_then(|index| level.arguments.get(index))
+                    .cloned()
+                    .unwrap_or(Traced::Unknown);
             };
             match (node.op, node.inputs.as_slice()) {
                 ("Identity", [of, ..]) => input = of,
-                ("VarHandleOp" | "VariableV2" | "Variable", _) => return Traced::Handle(Handle::of(node)),
+                ("VarHandleOp" | "VariableV2" | "Variable", _) => {
+                    return Traced::Handle(Handle::of(node));
+                }
                 ("RestoreV2", [_, keys, slices, ..]) => {
-                    let port = input.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(0);
-                    let (key, slice) = (self.string(level, keys, port), self.string(level, slices, port));
-                    let stored = key.zip(slice).map(|(key, slice)| Stored { key: key.to_owned(), slice: slice.to_owned() });
+                    let port = input
+                        .rsplit_once(':')
+                        .and_then(|(_, port)| port.parse().ok())
+                        .unwrap_or(0);
+                    let (key, slice) = (
+                        self.string(level, keys, port),
+                        self.string(level, slices, port),
+                    );
+                    let stored = key.zip(slice).map(|(key, slice)| Stored {
+                        key: key.to_owned(),
+                        slice: slice.to_owned(),
+                    });
                     return stored.map_or(Traced::Unknown, Traced::Restored);
                 }
                 _ => return Traced::Unknown,
@@ -325,10 +449,16 @@ impl<'a, 'm> Restore<'a, 'm> {
     fn string(&mut self, level: Level<'a, '_>, input: &str, index: usize) -> Option<&'a str> {
         const STRING_VAL: u32 = 8;
         let tensor = attr::tensor(level.node(base(input))?.attr("value")?)?;
-        let strings = self.strings.entry(tensor.as_ptr() as usize).or_insert_with(|| {
-            let fields = Fields::of(tensor).map_while(std::result::Result::ok);
-            fields.filter(|(number, _)| *number == STRING_VAL).map_while(|(_, field)| field.text()).collect()
-        });
+        let strings = self
+            .strings
+            .entry(tensor.as_ptr() as usize)
+            .or_insert_with(|| {
+                let fields = Fields::of(tensor).map_while(std::result::Result::ok);
+                fields
+                    .filter(|(number, _)| *number == STRING_VAL)
+                    .map_while(|(_, field)| field.text())
+                    .collect()
+            });
         // A short list is continued by its last element.
         strings.get(index).or(strings.last()).copied()
     }
@@ -341,7 +471,10 @@ mod tests {
     #[test]
     fn slices_are_parsed_and_checked() {
         assert_eq!(parse_slice("", &[4, 6]), Some((None, vec![4, 6])));
-        assert_eq!(parse_slice("4 6 1,2:-", &[4, 6]), Some((Some(vec![(1, 2), (0, 6)]), vec![2, 6])));
+        assert_eq!(
+            parse_slice("4 6 1,2:-", &[4, 6]),
+            Some((Some(vec![(1, 2), (0, 6)]), vec![2, 6]))
+        );
         for wrong in ["4 6 3,2:-", "4 5 1,2:-", "4 6 1,2", "4 6 x:-", "4 6"] {
             assert_eq!(parse_slice(wrong, &[4, 6]), None, "{wrong}");
         }

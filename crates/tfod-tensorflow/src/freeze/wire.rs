@@ -14,12 +14,16 @@ pub(crate) struct Malformed {
 
 impl Malformed {
     pub(crate) fn at(bytes: &[u8]) -> Self {
-        Self { address: bytes.as_ptr() as usize }
+        Self {
+            address: bytes.as_ptr() as usize,
+        }
     }
 
     /// The offset in the file that is in memory as `file`.
     pub(crate) fn offset_in(self, file: &[u8]) -> usize {
-        self.address.saturating_sub(file.as_ptr() as usize).min(file.len())
+        self.address
+            .saturating_sub(file.as_ptr() as usize)
+            .min(file.len())
     }
 }
 
@@ -54,7 +58,7 @@ impl<'a> Field<'a> {
 }
 
 /// The fields of a message, in the order in which they are written.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -143,7 +147,7 @@ pub(crate) fn map_entry(entry: &[u8]) -> Result<(&str, &[u8]), Malformed> {
 }
 
 pub(crate) fn varint_len(value: u64) -> u64 {
-    u64::from((63 - (value | 1).leading_zeros()) / 7 + 1)
+    u64::from((value | 1).ilog2() / 7 + 1)
 }
 
 /// The length of a field that holds `len` bytes, for field numbers up to 15.
@@ -192,7 +196,10 @@ pub(crate) mod attr {
 
     fn last(value: &[u8], number: u32) -> Option<Field<'_>> {
         let fields = Fields::of(value).map_while(Result::ok);
-        fields.filter(|(found, _)| *found == number).last().map(|(_, field)| field)
+        fields
+            .filter(|(found, _)| *found == number)
+            .last()
+            .map(|(_, field)| field)
     }
 
     fn number(value: &[u8], field: u32) -> Option<i64> {
@@ -258,12 +265,16 @@ pub(crate) mod attr {
         Some(found)
     }
 
-
     /// The functions of a list, each a `NameAttrList`.
     pub(crate) fn funcs(value: &[u8]) -> Option<Vec<&[u8]>> {
         const FUNCS: u32 = 9;
         let fields = Fields::of(list(value)?).map_while(Result::ok);
-        Some(fields.filter(|(number, _)| *number == FUNCS).filter_map(|(_, field)| field.bytes()).collect())
+        Some(
+            fields
+                .filter(|(number, _)| *number == FUNCS)
+                .filter_map(|(_, field)| field.bytes())
+                .collect(),
+        )
     }
 }
 
@@ -355,24 +366,38 @@ mod tests {
 
     #[test]
     fn fields_of_every_kind() {
-        let bytes = [0x08, 0x96, 0x01, 0x12, 0x02, b'h', b'i', 0x1d, 1, 0, 0, 0, 0x21, 2, 0, 0, 0, 0, 0, 0, 0];
-        let fields: Vec<_> = Fields::of(&bytes).map(|field| field.expect("well-formed")).collect();
-        let expected =
-            [(1, Field::Varint(150)), (2, Field::Bytes(b"hi")), (3, Field::Fixed32(1)), (4, Field::Fixed64(2))];
+        let bytes = [
+            0x08, 0x96, 0x01, 0x12, 0x02, b'h', b'i', 0x1d, 1, 0, 0, 0, 0x21, 2, 0, 0, 0, 0, 0, 0,
+            0,
+        ];
+        let fields: Vec<_> = Fields::of(&bytes)
+            .map(|field| field.expect("well-formed"))
+            .collect();
+        let expected = [
+            (1, Field::Varint(150)),
+            (2, Field::Bytes(b"hi")),
+            (3, Field::Fixed32(1)),
+            (4, Field::Fixed64(2)),
+        ];
         assert_eq!(fields, expected);
     }
 
     #[test]
     fn the_place_of_damage_is_known() {
         let bytes = [0x08, 0x01, 0x12, 0x7f, b'x'];
-        let error = Fields::of(&bytes).find_map(Result::err).expect("the second field is cut short");
+        let error = Fields::of(&bytes)
+            .find_map(Result::err)
+            .expect("the second field is cut short");
         assert_eq!(error.offset_in(&bytes), 2);
     }
 
     #[test]
     fn lists_are_read_packed_and_not() {
         assert_eq!(attr::types(&value::types(&[1, 20])), Some(vec![1, 20]));
-        assert_eq!(attr::types(&[0x0a, 4, 0x30, 1, 0x30, 20]), Some(vec![1, 20]));
+        assert_eq!(
+            attr::types(&[0x0a, 4, 0x30, 1, 0x30, 20]),
+            Some(vec![1, 20])
+        );
     }
 
     proptest! {

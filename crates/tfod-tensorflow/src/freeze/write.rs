@@ -25,7 +25,10 @@ struct Head {
 
 impl Head {
     fn len(&self) -> u64 {
-        self.bytes.len() as u64 + self.constant.map_or(0, |[_, _, entry]| bytes_field_len(entry))
+        self.bytes.len() as u64
+            + self
+                .constant
+                .map_or(0, |[_, _, entry]| bytes_field_len(entry))
     }
 }
 
@@ -40,8 +43,15 @@ impl Frozen<'_> {
         for input in inputs {
             put_bytes(&mut bytes, 3, input.as_bytes());
         }
-        let mut attrs: Vec<(&str, &[u8])> = node.attrs.iter().map(|(name, value)| (&**name, &**value)).collect();
-        let dtype = node.content.as_ref().map(|content| super::constants::dtype_attr(content.data_type()));
+        let mut attrs: Vec<(&str, &[u8])> = node
+            .attrs
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+            .collect();
+        let dtype = node
+            .content
+            .as_ref()
+            .map(|content| super::constants::dtype_attr(content.data_type()));
         attrs.extend(dtype.as_deref().map(|dtype| ("dtype", dtype)));
         attrs.sort_unstable_by_key(|(name, _)| *name);
         for (name, value) in attrs {
@@ -54,7 +64,11 @@ impl Frozen<'_> {
             Some(content) => {
                 let tensor = self.store.tensor_len(content)?;
                 let value = bytes_field_len(tensor);
-                Some([tensor, value, VALUE_KEY.len() as u64 + bytes_field_len(value)])
+                Some([
+                    tensor,
+                    value,
+                    VALUE_KEY.len() as u64 + bytes_field_len(value),
+                ])
             }
             None => None,
         };
@@ -66,7 +80,8 @@ impl Frozen<'_> {
         self.head(node, listing.name(id), &listing.inputs(graph, id)?)
     }
 
-    pub(crate) fn function_head(&self, function: &KeptFunction<'_>, listing: &Listing) -> Result<Vec<u8>> {
+    /// Everything of a function but its nodes.
+    pub(crate) fn function_head(function: &KeptFunction<'_>, listing: &Listing) -> Result<Vec<u8>> {
         let mut signature = Vec::new();
         put_bytes(&mut signature, 1, function.name.as_bytes());
         let argument = |name: &str, data_type: i32| {
@@ -76,14 +91,18 @@ impl Frozen<'_> {
             argument
         };
         for (name, node) in &function.inputs {
-            let data_type = function.graph.data_type(super::graph::Tensor { node: *node, port: 0 });
+            let data_type = function.graph.data_type(super::graph::Tensor::of(*node));
             put_bytes(&mut signature, 2, &argument(name, data_type));
         }
         for (name, data_type, _) in &function.outputs {
             put_bytes(&mut signature, 3, &argument(name, *data_type));
         }
         let controls = listing.controls(function);
-        if listing.order.iter().any(|&node| function.graph.node(node).is_effect) {
+        if listing
+            .order
+            .iter()
+            .any(|&node| function.graph.node(node).is_effect)
+        {
             // Field 17, a varint, and field 20, bytes: beyond 15, keys have two bytes.
             signature.extend_from_slice(&[0x88, 0x01, 1]);
         }
@@ -110,7 +129,7 @@ impl Frozen<'_> {
     }
 
     fn function_len(&self, function: &KeptFunction<'_>, listing: &Listing) -> Result<u64> {
-        let mut len = self.function_head(function, listing)?.len() as u64;
+        let mut len = Self::function_head(function, listing)?.len() as u64;
         for &node in &listing.order {
             len += bytes_field_len(self.head_of(&function.graph, listing, node)?.len());
         }
@@ -171,7 +190,7 @@ impl Frozen<'_> {
         for (function, listing) in &self.functions {
             let mut header = Vec::new();
             put_bytes_header(&mut header, 1, self.function_len(function, listing)?);
-            header.extend_from_slice(&self.function_head(function, listing)?);
+            header.extend_from_slice(&Self::function_head(function, listing)?);
             out.write_all(&header)?;
             for &node in &listing.order {
                 self.write_node(3, &function.graph, listing, node, out)?;
@@ -183,12 +202,21 @@ impl Frozen<'_> {
         Ok(())
     }
 
-    fn write_node(&self, field: u8, graph: &Graph<'_>, listing: &Listing, id: NodeId, out: &mut impl Write) -> Result<()> {
+    fn write_node(
+        &self,
+        field: u8,
+        graph: &Graph<'_>,
+        listing: &Listing,
+        id: NodeId,
+        out: &mut impl Write,
+    ) -> Result<()> {
         let head = self.head_of(graph, listing, id)?;
         let mut bytes = Vec::with_capacity(head.bytes.len() + 32);
         put_bytes_header(&mut bytes, field, head.len());
         bytes.extend_from_slice(&head.bytes);
-        let (Some([tensor, value, entry]), Some(content)) = (head.constant, &graph.node(id).content) else {
+        let (Some([tensor, value, entry]), Some(content)) =
+            (head.constant, &graph.node(id).content)
+        else {
             return Ok(out.write_all(&bytes)?);
         };
         put_bytes_header(&mut bytes, 5, entry);
@@ -208,11 +236,18 @@ impl Frozen<'_> {
         let mut largest = Vec::new();
         for &id in &self.listing.order {
             if let Some(content) = &self.graph.node(id).content {
-                largest.push((self.listing.name(id).to_owned(), self.store.tensor_len(content)?));
+                largest.push((
+                    self.listing.name(id).to_owned(),
+                    self.store.tensor_len(content)?,
+                ));
             }
         }
         largest.sort_by(|(_, one), (_, other)| other.cmp(one));
         largest.truncate(3);
-        Err(FreezeError::TooLarge { total, limit: LIMIT, largest })
+        Err(FreezeError::TooLarge {
+            total,
+            limit: LIMIT,
+            largest,
+        })
     }
 }

@@ -83,18 +83,30 @@ impl OpDef {
 
     /// The default of an attribute, encoded.
     pub(crate) fn default(&self, attr: &str) -> Option<&[u8]> {
-        self.attrs.iter().find(|def| def.name == attr)?.default.as_deref()
+        self.attrs
+            .iter()
+            .find(|def| def.name == attr)?
+            .default
+            .as_deref()
     }
 }
 
 impl ArgDef {
     fn parse(item: &'static str) -> Option<Self> {
         let (name, kind) = item.split_once(':')?;
-        let (kind, is_ref) = kind.strip_suffix('&').map_or((kind, false), |kind| (kind, true));
+        let (kind, is_ref) = kind
+            .strip_suffix('&')
+            .map_or((kind, false), |kind| (kind, true));
         if let Some(list) = kind.strip_prefix('@') {
-            return Some(Self { name, kind: ArgKind::Types(list), is_ref });
+            return Some(Self {
+                name,
+                kind: ArgKind::Types(list),
+                is_ref,
+            });
         }
-        let (of, count) = kind.split_once('*').map_or((kind, None), |(of, count)| (of, Some(count)));
+        let (of, count) = kind
+            .split_once('*')
+            .map_or((kind, None), |(of, count)| (of, Some(count)));
         let of = match of.strip_prefix('$') {
             Some(attr) => ArgType::Attr(attr),
             None => ArgType::Fixed(of.parse().ok()?),
@@ -139,8 +151,18 @@ mod tests {
     #[test]
     fn arguments_of_every_kind() {
         let split = find("Split").expect("Split exists");
-        assert_eq!(split.inputs[0], ArgDef { name: "split_dim", kind: ArgKind::One(ArgType::Fixed(3)), is_ref: false });
-        assert_eq!(split.outputs[0].kind, ArgKind::Many(ArgType::Attr("T"), "num_split"));
+        assert_eq!(
+            split.inputs[0],
+            ArgDef {
+                name: "split_dim",
+                kind: ArgKind::One(ArgType::Fixed(3)),
+                is_ref: false
+            }
+        );
+        assert_eq!(
+            split.outputs[0].kind,
+            ArgKind::Many(ArgType::Attr("T"), "num_split")
+        );
         let call = find("StatefulPartitionedCall").expect("the call exists");
         assert!(call.is_stateful);
         assert_eq!(call.outputs[0].kind, ArgKind::Types("Tout"));

@@ -5,21 +5,38 @@ use tfod_proto::prost::Message;
 use tfod_proto::{FunctionDef, NodeDef};
 use tfod_tensorflow::{FreezeError, FreezeOptions};
 
-use super::build::{BOOL, FLOAT, INT32, Model, call, data_type, freeze, func, function, int, node, types};
+use super::build::{
+    BOOL, FLOAT, INT32, Model, call, data_type, freeze, func, function, int, node, types,
+};
 
 /// A model whose only function besides `main` are those given; `main` calls `first`.
 fn calling(functions: Vec<FunctionDef>) -> Model {
     let mut all = functions;
     let nodes = vec![
         call("inner", "first", &["x"], &[FLOAT], &[FLOAT]),
-        node("y", "Identity", &["inner:output:0"], &[("T", data_type(FLOAT))]),
+        node(
+            "y",
+            "Identity",
+            &["inner:output:0"],
+            &[("T", data_type(FLOAT))],
+        ),
     ];
-    all.push(function("main", &[("x", FLOAT)], &[("y", FLOAT, "y:output:0")], nodes));
+    all.push(function(
+        "main",
+        &[("x", FLOAT)],
+        &[("y", FLOAT, "y:output:0")],
+        nodes,
+    ));
     Model::new(all)
 }
 
 fn first(nodes: Vec<NodeDef>, result: &str) -> FunctionDef {
-    function("first", &[("v", FLOAT)], &[("result", FLOAT, result)], nodes)
+    function(
+        "first",
+        &[("v", FLOAT)],
+        &[("result", FLOAT, result)],
+        nodes,
+    )
 }
 
 fn typed(name: &str, op: &str, inputs: &[&str]) -> NodeDef {
@@ -36,52 +53,90 @@ fn assert_refused(model: &Model, words: &[&str]) {
 
 #[test]
 fn recursion() {
-    let again = first(vec![call("again", "second", &["v"], &[FLOAT], &[FLOAT])], "again:output:0");
+    let again = first(
+        vec![call("again", "second", &["v"], &[FLOAT], &[FLOAT])],
+        "again:output:0",
+    );
     let second = function(
         "second",
         &[("v", FLOAT)],
         &[("result", FLOAT, "back:output:0")],
         vec![call("back", "first", &["v"], &[FLOAT], &[FLOAT])],
     );
-    assert_refused(&calling(vec![again, second]), &["node `back`", "first -> second -> first"]);
+    assert_refused(
+        &calling(vec![again, second]),
+        &["node `back`", "first -> second -> first"],
+    );
 }
 
 #[test]
 fn calls_nested_too_deep() {
     let level = |index: usize| {
-        let name = if index == 0 { "first".to_owned() } else { format!("level_{index}") };
+        let name = if index == 0 {
+            "first".to_owned()
+        } else {
+            format!("level_{index}")
+        };
         let next = format!("level_{}", index + 1);
         let nodes = vec![call("next", &next, &["v"], &[FLOAT], &[FLOAT])];
-        function(&name, &[("v", FLOAT)], &[("result", FLOAT, "next:output:0")], nodes)
+        function(
+            &name,
+            &[("v", FLOAT)],
+            &[("result", FLOAT, "next:output:0")],
+            nodes,
+        )
     };
-    assert_refused(&calling((0..500).map(level).collect()), &["nested deeper than 100"]);
+    assert_refused(
+        &calling((0..500).map(level).collect()),
+        &["nested deeper than 100"],
+    );
 }
 
 #[test]
 fn exponential_inlining() {
     let level = |index: usize| {
-        let name = if index == 0 { "first".to_owned() } else { format!("level_{index}") };
+        let name = if index == 0 {
+            "first".to_owned()
+        } else {
+            format!("level_{index}")
+        };
         let next = format!("level_{}", index + 1);
         let nodes = vec![
             call("one", &next, &["v"], &[FLOAT], &[FLOAT]),
             call("two", &next, &["one:output:0"], &[FLOAT], &[FLOAT]),
         ];
-        function(&name, &[("v", FLOAT)], &[("result", FLOAT, "two:output:0")], nodes)
+        function(
+            &name,
+            &[("v", FLOAT)],
+            &[("result", FLOAT, "two:output:0")],
+            nodes,
+        )
     };
     let mut functions: Vec<FunctionDef> = (0..40).map(level).collect();
-    functions.push(function("level_40", &[("v", FLOAT)], &[("result", FLOAT, "v")], Vec::new()));
+    functions.push(function(
+        "level_40",
+        &[("v", FLOAT)],
+        &[("result", FLOAT, "v")],
+        Vec::new(),
+    ));
     assert_refused(&calling(functions), &["too many"]);
 }
 
 #[test]
 fn missing_function() {
-    assert_refused(&calling(Vec::new()), &["node `inner`", "function `first` is not in the file"]);
+    assert_refused(
+        &calling(Vec::new()),
+        &["node `inner`", "function `first` is not in the file"],
+    );
 }
 
 #[test]
 fn missing_input() {
     let body = first(vec![typed("y", "Neg", &["nobody:y:0"])], "y:y:0");
-    assert_refused(&calling(vec![body]), &["function `first`", "node `y` (Neg)", "`nobody`"]);
+    assert_refused(
+        &calling(vec![body]),
+        &["function `first`", "node `y` (Neg)", "`nobody`"],
+    );
 }
 
 #[test]
@@ -92,29 +147,55 @@ fn missing_output() {
 
 #[test]
 fn cycle() {
-    let body = first(vec![typed("a", "Neg", &["b:y:0"]), typed("b", "Neg", &["a:y:0"])], "a:y:0");
+    let body = first(
+        vec![typed("a", "Neg", &["b:y:0"]), typed("b", "Neg", &["a:y:0"])],
+        "a:y:0",
+    );
     assert_refused(&calling(vec![body]), &["depends on the node itself"]);
 }
 
 #[test]
 fn wrong_arity() {
     let body = first(vec![typed("y", "AddV2", &["v"])], "y:z:0");
-    assert_refused(&calling(vec![body]), &["node `y` (AddV2)", "has 1 inputs, and needs 2"]);
+    assert_refused(
+        &calling(vec![body]),
+        &["node `y` (AddV2)", "has 1 inputs, and needs 2"],
+    );
     let body = function("first", &[], &[], Vec::new());
-    assert_refused(&calling(vec![body]), &["passes 1 arguments to function `first`, which has 0"]);
+    assert_refused(
+        &calling(vec![body]),
+        &["passes 1 arguments to function `first`, which has 0"],
+    );
 }
 
 #[test]
 fn wrong_type() {
-    let body = first(vec![int("one", 1), typed("y", "AddV2", &["v", "one:output:0"])], "y:z:0");
-    assert_refused(&calling(vec![body]), &["node `y` (AddV2)", "input 1 must be float32, and is int32"]);
-    let body = function("first", &[("v", INT32)], &[("result", INT32, "v")], Vec::new());
-    assert_refused(&calling(vec![body]), &["argument `v` of function `first` is int32, and gets float32"]);
+    let body = first(
+        vec![int("one", 1), typed("y", "AddV2", &["v", "one:output:0"])],
+        "y:z:0",
+    );
+    assert_refused(
+        &calling(vec![body]),
+        &["node `y` (AddV2)", "input 1 must be float32, and is int32"],
+    );
+    let body = function(
+        "first",
+        &[("v", INT32)],
+        &[("result", INT32, "v")],
+        Vec::new(),
+    );
+    assert_refused(
+        &calling(vec![body]),
+        &["argument `v` of function `first` is int32, and gets float32"],
+    );
 }
 
 #[test]
 fn absurd_number_of_outputs() {
-    let attrs = [("T", data_type(FLOAT)), ("num", tfod_proto::attr_value::Value::I(1 << 40))];
+    let attrs = [
+        ("T", data_type(FLOAT)),
+        ("num", tfod_proto::attr_value::Value::I(1 << 40)),
+    ];
     let body = first(vec![node("y", "Unpack", &["v"], &attrs)], "y:output:0");
     assert_refused(&calling(vec![body]), &["node `y` (Unpack)", "`num`"]);
 }
@@ -122,29 +203,57 @@ fn absurd_number_of_outputs() {
 #[test]
 fn loop_whose_condition_is_no_tensor() {
     let condition = function("condition", &[("v", FLOAT)], &[], Vec::new());
-    let body = function("body", &[("v", FLOAT)], &[("v_out", FLOAT, "y:y:0")], vec![typed("y", "Neg", &["v"])]);
-    let attrs = [("T", types(&[FLOAT])), ("cond", func("condition")), ("body", func("body"))];
-    let outer = first(vec![node("loop", "While", &["v"], &attrs)], "loop:output:0");
-    let model = calling(vec![condition, body, outer]);
-    assert_refused(&model, &["node `loop` (While)", "its condition has 0 results"]);
-}
-
-/// A model with a call, a lowered loop, and a constant: what the mutations start from.
-fn varied() -> Model {
-    let condition = function("condition", &[("v", FLOAT)], &[("again", BOOL, "all:output:0")], vec![
-        typed("finite", "IsFinite", &["v"]),
-        int("axis", 0),
-        node("all", "All", &["finite:y:0", "axis:output:0"], &[]),
-    ]);
-    let body = function("body", &[("v", FLOAT)], &[("v_out", FLOAT, "y:y:0")], vec![typed("y", "Neg", &["v"])]);
+    let body = function(
+        "body",
+        &[("v", FLOAT)],
+        &[("v_out", FLOAT, "y:y:0")],
+        vec![typed("y", "Neg", &["v"])],
+    );
     let attrs = [
         ("T", types(&[FLOAT])),
         ("cond", func("condition")),
         ("body", func("body")),
-        ("_lower_using_switch_merge", tfod_proto::attr_value::Value::B(true)),
     ];
     let outer = first(vec![node("loop", "While", &["v"], &attrs)], "loop:output:0");
-    Model { variables: vec![("w", vec![1.0])], ..calling(vec![condition, body, outer]) }
+    let model = calling(vec![condition, body, outer]);
+    assert_refused(
+        &model,
+        &["node `loop` (While)", "its condition has 0 results"],
+    );
+}
+
+/// A model with a call, a lowered loop, and a constant: what the mutations start from.
+fn varied() -> Model {
+    let condition = function(
+        "condition",
+        &[("v", FLOAT)],
+        &[("again", BOOL, "all:output:0")],
+        vec![
+            typed("finite", "IsFinite", &["v"]),
+            int("axis", 0),
+            node("all", "All", &["finite:y:0", "axis:output:0"], &[]),
+        ],
+    );
+    let body = function(
+        "body",
+        &[("v", FLOAT)],
+        &[("v_out", FLOAT, "y:y:0")],
+        vec![typed("y", "Neg", &["v"])],
+    );
+    let attrs = [
+        ("T", types(&[FLOAT])),
+        ("cond", func("condition")),
+        ("body", func("body")),
+        (
+            "_lower_using_switch_merge",
+            tfod_proto::attr_value::Value::B(true),
+        ),
+    ];
+    let outer = first(vec![node("loop", "While", &["v"], &attrs)], "loop:output:0");
+    Model {
+        variables: vec![("w", vec![1.0])],
+        ..calling(vec![condition, body, outer])
+    }
 }
 
 #[test]

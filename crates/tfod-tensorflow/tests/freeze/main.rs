@@ -2,11 +2,21 @@
 //!
 //! Whether the results run as they should is for the suite that has TensorFlow, in `tests/backend`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail with a panic"
+)]
+
 mod build;
 mod hostile;
 mod passes;
 
-use build::{BOOL, FLOAT, INT32, Model, RESOURCE, call, data_type, func, function, int, lines, node, text, types, values};
+use build::{
+    BOOL, FLOAT, INT32, Model, RESOURCE, call, data_type, func, function, int, lines, node, text,
+    types, values,
+};
 use tfod_graph::{Builder, DType, Dim, Shape, Unary, Weights};
 use tfod_proto::NodeDef;
 use tfod_proto::attr_value::Value;
@@ -17,7 +27,12 @@ fn typed(name: &str, op: &str, inputs: &[&str]) -> NodeDef {
 }
 
 fn read(name: &str, handle: &str) -> NodeDef {
-    node(name, "ReadVariableOp", &[handle], &[("dtype", data_type(FLOAT))])
+    node(
+        name,
+        "ReadVariableOp",
+        &[handle],
+        &[("dtype", data_type(FLOAT))],
+    )
 }
 
 /// `main` calls `scale`, which multiplies by a variable; between them are the nodes that TensorFlow leaves at the edges of calls.
@@ -38,18 +53,32 @@ fn nested() -> Model {
         &[("x", FLOAT), ("unknown", RESOURCE)],
         &[("identity", FLOAT, "Identity:output:0")],
         vec![
-            call("inner", "scale", &["x", "unknown"], &[FLOAT, RESOURCE], &[FLOAT]),
+            call(
+                "inner",
+                "scale",
+                &["x", "unknown"],
+                &[FLOAT, RESOURCE],
+                &[FLOAT],
+            ),
             typed("unused", "Neg", &["x"]),
             typed("Identity", "Identity", &["inner:output:0"]),
         ],
     );
-    Model { variables: vec![("layer/kernel", vec![1.0, 2.0, 3.0])], ..Model::new(vec![scale, main]) }
+    Model {
+        variables: vec![("layer/kernel", vec![1.0, 2.0, 3.0])],
+        ..Model::new(vec![scale, main])
+    }
 }
 
 #[test]
 fn calls_are_inlined_and_variables_become_constants() {
     let graph = nested().frozen();
-    let expected = ["x = Placeholder()", "layer/kernel = Const()", "inner/mul = Mul(x, layer/kernel)", "Identity = Identity(inner/mul)"];
+    let expected = [
+        "x = Placeholder()",
+        "layer/kernel = Const()",
+        "inner/mul = Mul(x, layer/kernel)",
+        "Identity = Identity(inner/mul)",
+    ];
     assert_eq!(lines(&graph.node), expected);
     assert_eq!(values(&graph, "layer/kernel"), [1.0, 2.0, 3.0]);
     assert!(graph.library.is_none());
@@ -57,8 +86,16 @@ fn calls_are_inlined_and_variables_become_constants() {
 
 #[test]
 fn friendly_names_are_the_keys() {
-    let graph = nested().freeze(&FreezeOptions { friendly_names: true, ..FreezeOptions::default() }).unwrap();
-    assert_eq!(lines(&graph.node).last().map(String::as_str), Some("y0 = Identity(inner/mul)"));
+    let graph = nested()
+        .freeze(&FreezeOptions {
+            friendly_names: true,
+            ..FreezeOptions::default()
+        })
+        .unwrap();
+    assert_eq!(
+        lines(&graph.node).last().map(String::as_str),
+        Some("y0 = Identity(inner/mul)")
+    );
 }
 
 #[test]
@@ -67,7 +104,11 @@ fn the_text_form_says_the_same() {
     nested().write(folder.path());
     let reader = SavedModelReader::open(folder.path()).unwrap();
     let mut out = Vec::new();
-    reader.freeze(&FreezeOptions::default()).unwrap().write_text(&mut out).unwrap();
+    reader
+        .freeze(&FreezeOptions::default())
+        .unwrap()
+        .write_text(&mut out)
+        .unwrap();
     insta::assert_snapshot!(String::from_utf8(out).unwrap());
 }
 
@@ -84,11 +125,17 @@ fn attributes_at_their_defaults_and_private_ones_are_left_out() {
         "main",
         &[("x", FLOAT)],
         &[("y", FLOAT, "y:output:0")],
-        vec![node("product", "MatMul", &["x", "x"], &attrs), typed("y", "Identity", &["product:product:0"])],
+        vec![
+            node("product", "MatMul", &["x", "x"], &attrs),
+            typed("y", "Identity", &["product:product:0"]),
+        ],
     );
     let graph = Model::new(vec![main]).frozen();
     let product = graph.node.iter().find(|node| node.op == "MatMul").unwrap();
-    assert_eq!(product.attr.keys().collect::<Vec<_>>(), ["T", "transpose_a"]);
+    assert_eq!(
+        product.attr.keys().collect::<Vec<_>>(),
+        ["T", "transpose_a"]
+    );
 }
 
 #[test]
@@ -102,13 +149,19 @@ fn control_inputs_stay_where_they_have_an_effect() {
             typed("finite", "IsFinite", &["x"]),
             int("all", 0),
             node("ok", "All", &["finite:y:0", "all:output:0"], &[]),
-            NodeDef { input: vec!["ok:output:0".to_owned(), "x".to_owned()], ..assert },
+            NodeDef {
+                input: vec!["ok:output:0".to_owned(), "x".to_owned()],
+                ..assert
+            },
             typed("pure", "Neg", &["x"]),
             typed("y", "Identity", &["x", "^Assert", "^pure"]),
         ],
     );
     let graph = Model::new(vec![main]).frozen();
-    assert_eq!(lines(&graph.node).last().map(String::as_str), Some("y = Identity(x, ^Assert)"));
+    assert_eq!(
+        lines(&graph.node).last().map(String::as_str),
+        Some("y = Identity(x, ^Assert)")
+    );
     assert!(!graph.node.iter().any(|node| node.name == "pure"));
 }
 
@@ -119,9 +172,17 @@ fn conditional() -> Model {
         "then",
         &arguments,
         &[("result", FLOAT, "mul:z:0")],
-        vec![read("read", "handle"), typed("mul", "Mul", &["v", "read:value:0"])],
+        vec![
+            read("read", "handle"),
+            typed("mul", "Mul", &["v", "read:value:0"]),
+        ],
     );
-    let other = function("otherwise", &arguments, &[("result", FLOAT, "read:value:0")], vec![read("read", "handle")]);
+    let other = function(
+        "otherwise",
+        &arguments,
+        &[("result", FLOAT, "read:value:0")],
+        vec![read("read", "handle")],
+    );
     let attrs = [
         ("Tcond", data_type(BOOL)),
         ("Tin", types(&[FLOAT, RESOURCE])),
@@ -142,7 +203,10 @@ fn conditional() -> Model {
             typed("y", "Identity", &["cond:output:0"]),
         ],
     );
-    Model { variables: vec![("w", vec![2.0])], ..Model::new(vec![then, other, main]) }
+    Model {
+        variables: vec![("w", vec![2.0])],
+        ..Model::new(vec![then, other, main])
+    }
 }
 
 #[test]
@@ -157,14 +221,22 @@ fn a_conditional_becomes_switches_and_merges() {
         "cond/else/result_0 = Identity(w, ^cond/pivot_else)",
         "cond/output = Merge(cond/then/mul, cond/else/result_0)",
     ] {
-        assert!(lines.iter().any(|line| line == expected), "no {expected:?} in {lines:#?}");
+        assert!(
+            lines.iter().any(|line| line == expected),
+            "no {expected:?} in {lines:#?}"
+        );
     }
     assert!(graph.library.is_none());
 }
 
 #[test]
 fn a_kept_conditional_gets_values_instead_of_handles() {
-    let graph = conditional().freeze(&FreezeOptions { keep_control_flow: true, ..FreezeOptions::default() }).unwrap();
+    let graph = conditional()
+        .freeze(&FreezeOptions {
+            keep_control_flow: true,
+            ..FreezeOptions::default()
+        })
+        .unwrap();
     let kept = graph.node.iter().find(|node| node.op == "If").unwrap();
     assert_eq!(kept.input, ["ok", "x", "w"]);
     assert_eq!(kept.attr["Tin"].value, Some(types(&[FLOAT, FLOAT])));
@@ -186,15 +258,32 @@ fn looped() -> Model {
         "condition",
         &arguments,
         &[("again", BOOL, "less:z:0")],
-        vec![int("limit", 3), node("less", "Less", &["i", "limit:output:0"], &[("T", data_type(INT32))])],
+        vec![
+            int("limit", 3),
+            node(
+                "less",
+                "Less",
+                &["i", "limit:output:0"],
+                &[("T", data_type(INT32))],
+            ),
+        ],
     );
     let body = function(
         "body",
         &arguments,
-        &[("i_out", INT32, "next:z:0"), ("v_out", FLOAT, "sum:z:0"), ("handle_out", RESOURCE, "handle")],
+        &[
+            ("i_out", INT32, "next:z:0"),
+            ("v_out", FLOAT, "sum:z:0"),
+            ("handle_out", RESOURCE, "handle"),
+        ],
         vec![
             int("one", 1),
-            node("next", "AddV2", &["i", "one:output:0"], &[("T", data_type(INT32))]),
+            node(
+                "next",
+                "AddV2",
+                &["i", "one:output:0"],
+                &[("T", data_type(INT32))],
+            ),
             read("read", "handle"),
             typed("twice", "AddV2", &["read:value:0", "read:value:0"]),
             typed("sum", "AddV2", &["v", "twice:z:0"]),
@@ -217,7 +306,10 @@ fn looped() -> Model {
             typed("y", "Identity", &["while:output:1"]),
         ],
     );
-    Model { variables: vec![("w", vec![2.0])], ..Model::new(vec![condition, body, main]) }
+    Model {
+        variables: vec![("w", vec![2.0])],
+        ..Model::new(vec![condition, body, main])
+    }
 }
 
 #[test]
@@ -238,9 +330,16 @@ fn a_loop_becomes_a_frame() {
         "while/exit_1 = Exit(while/switch_1)",
         "y = Identity(while/exit_1)",
     ] {
-        assert!(lines.iter().any(|line| line == expected), "no {expected:?} in {lines:#?}");
+        assert!(
+            lines.iter().any(|line| line == expected),
+            "no {expected:?} in {lines:#?}"
+        );
     }
-    let enter = graph.node.iter().find(|node| node.name == "while/w").unwrap();
+    let enter = graph
+        .node
+        .iter()
+        .find(|node| node.name == "while/w")
+        .unwrap();
     assert_eq!(enter.attr["is_constant"].value, Some(Value::B(true)));
     assert_eq!(enter.attr["frame_name"].value, Some(text("while")));
     assert!(!enter.attr.contains_key("parallel_iterations"));
@@ -248,7 +347,12 @@ fn a_loop_becomes_a_frame() {
 
 #[test]
 fn a_kept_loop_gets_values_instead_of_handles() {
-    let graph = looped().freeze(&FreezeOptions { keep_control_flow: true, ..FreezeOptions::default() }).unwrap();
+    let graph = looped()
+        .freeze(&FreezeOptions {
+            keep_control_flow: true,
+            ..FreezeOptions::default()
+        })
+        .unwrap();
     let kept = graph.node.iter().find(|node| node.op == "While").unwrap();
     assert_eq!(kept.input, ["zero", "x", "w"]);
     assert_eq!(kept.attr["T"].value, Some(types(&[INT32, FLOAT, FLOAT])));
@@ -264,13 +368,60 @@ fn gathers_on_variables_become_gathers_on_constants() {
         &[("y", FLOAT, "y:output:0")],
         vec![
             int("row", 1),
-            node("gather", "ResourceGather", &["table", "row:output:0"], &attrs),
+            node(
+                "gather",
+                "ResourceGather",
+                &["table", "row:output:0"],
+                &attrs,
+            ),
             typed("sum", "AddV2", &["gather:output:0", "x"]),
             typed("y", "Identity", &["sum:z:0"]),
         ],
     );
-    let graph = Model { variables: vec![("embedding", vec![1.0, 2.0])], ..Model::new(vec![main]) }.frozen();
-    assert!(lines(&graph.node).contains(&"gather = GatherV2(embedding, row, gather/axis)".to_owned()));
+    let graph = Model {
+        variables: vec![("embedding", vec![1.0, 2.0])],
+        ..Model::new(vec![main])
+    }
+    .frozen();
+    assert!(
+        lines(&graph.node).contains(&"gather = GatherV2(embedding, row, gather/axis)".to_owned())
+    );
+}
+
+#[test]
+fn operations_that_nobody_knows_are_kept() {
+    let body = |second: &str| {
+        let nodes = vec![
+            node(
+                "custom",
+                "TheirOwnOperation",
+                &["x"],
+                &[("threshold", Value::F(0.5))],
+            ),
+            typed("sum", "AddV2", &["custom:result:0", second]),
+            typed("y", "Identity", &["sum:z:0"]),
+        ];
+        Model::new(vec![function(
+            "main",
+            &[("x", FLOAT)],
+            &[("y", FLOAT, "y:output:0")],
+            nodes,
+        )])
+    };
+    let graph = body("custom:result:1").frozen();
+    let expected = [
+        "x = Placeholder()",
+        "custom = TheirOwnOperation(x)",
+        "sum = AddV2(custom, custom:1)",
+        "y = Identity(sum)",
+    ];
+    assert_eq!(lines(&graph.node), expected);
+    assert_eq!(graph.node[1].attr["threshold"].value, Some(Value::F(0.5)));
+    let error = body("custom:other:0").refused();
+    assert!(
+        error.contains("node `custom` (TheirOwnOperation)"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -280,12 +431,25 @@ fn assignments_are_refused() {
         &[("x", FLOAT), ("counter", RESOURCE)],
         &[("y", FLOAT, "y:output:0")],
         vec![
-            node("count", "AssignAddVariableOp", &["counter", "x"], &[("dtype", data_type(FLOAT))]),
+            node(
+                "count",
+                "AssignAddVariableOp",
+                &["counter", "x"],
+                &[("dtype", data_type(FLOAT))],
+            ),
             typed("y", "Identity", &["x", "^count"]),
         ],
     );
-    let error = Model { variables: vec![("steps", vec![0.0])], ..Model::new(vec![main]) }.refused();
-    for word in ["function `main`", "node `count` (AssignAddVariableOp)", "`steps`"] {
+    let error = Model {
+        variables: vec![("steps", vec![0.0])],
+        ..Model::new(vec![main])
+    }
+    .refused();
+    for word in [
+        "function `main`",
+        "node `count` (AssignAddVariableOp)",
+        "`steps`",
+    ] {
         assert!(error.contains(word), "no {word} in {error}");
     }
 }
@@ -298,11 +462,19 @@ fn our_own_exports_freeze() {
     builder.output("y", y);
     let graph = builder.finish();
     let folder = tempfile::tempdir().unwrap();
-    SavedModelWriter::new(&graph, &Weights::default(), &Options::default()).unwrap().write(folder.path()).unwrap();
+    SavedModelWriter::new(&graph, &Weights::default(), &Options::default())
+        .unwrap()
+        .write(folder.path())
+        .unwrap();
     let reader = SavedModelReader::open(folder.path()).unwrap();
     let frozen = reader.freeze(&FreezeOptions::default()).unwrap();
     assert_eq!(frozen.num_nodes(), 3);
-    let ends: Vec<String> = frozen.inputs().into_iter().chain(frozen.outputs()).map(|end| end.tensor).collect();
+    let ends: Vec<String> = frozen
+        .inputs()
+        .into_iter()
+        .chain(frozen.outputs())
+        .map(|end| end.tensor)
+        .collect();
     assert_eq!(ends, ["x:0", "Identity:0"]);
     assert_eq!(frozen.outputs()[0].shape, Some(vec![None, Some(3)]));
 }
@@ -311,23 +483,49 @@ fn our_own_exports_freeze() {
 fn constants_are_read_only_once_written() {
     let folder = tempfile::tempdir().unwrap();
     nested().write(folder.path());
-    let shard = folder.path().join("variables/variables.data-00000-of-00001");
+    let shard = folder
+        .path()
+        .join("variables/variables.data-00000-of-00001");
     let mut bytes = std::fs::read(&shard).unwrap();
     bytes[1] ^= 1;
     std::fs::write(&shard, &bytes).unwrap();
     let reader = SavedModelReader::open(folder.path()).unwrap();
     let frozen = reader.freeze(&FreezeOptions::default()).unwrap();
-    let error = frozen.write_binary(&mut Vec::new()).unwrap_err().to_string();
+    let error = frozen
+        .write_binary(&mut Vec::new())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("layer/kernel"), "{error}");
     std::fs::write(&shard, &bytes[..5]).unwrap();
-    let error = reader.freeze(&FreezeOptions::default()).unwrap_err().to_string();
+    let error = reader
+        .freeze(&FreezeOptions::default())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("variables.data-00000-of-00001"), "{error}");
 }
 
 #[test]
 fn wrong_keys_and_tags_list_the_right_ones() {
-    let wrong = FreezeOptions { signature: "serving".to_owned(), ..FreezeOptions::default() };
-    assert!(nested().freeze(&wrong).unwrap_err().to_string().contains("`serving_default`"));
-    let wrong = FreezeOptions { tags: vec!["gpu".to_owned()], ..FreezeOptions::default() };
-    assert!(nested().freeze(&wrong).unwrap_err().to_string().contains("`serve`"));
+    let wrong = FreezeOptions {
+        signature: "serving".to_owned(),
+        ..FreezeOptions::default()
+    };
+    assert!(
+        nested()
+            .freeze(&wrong)
+            .unwrap_err()
+            .to_string()
+            .contains("`serving_default`")
+    );
+    let wrong = FreezeOptions {
+        tags: vec!["gpu".to_owned()],
+        ..FreezeOptions::default()
+    };
+    assert!(
+        nested()
+            .freeze(&wrong)
+            .unwrap_err()
+            .to_string()
+            .contains("`serve`")
+    );
 }

@@ -1,5 +1,10 @@
 //! Folding of batch normalisation, and constants in half precision.
 
+#![allow(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the methods' paths have a fixed lifetime"
+)]
+
 use tfod_proto::attr_value::Value;
 use tfod_proto::prost::Message;
 use tfod_proto::{GraphDef, NodeDef};
@@ -7,8 +12,16 @@ use tfod_tensorflow::{FreezeError, FreezeOptions, Frozen, SavedModelReader};
 
 use super::build::{FLOAT, Model, data_type, floats, function, ints, lines, node, text, values};
 
-fn frozen(nodes: Vec<NodeDef>, pass: impl FnOnce(&mut Frozen<'_>) -> Result<usize, FreezeError>) -> (usize, GraphDef) {
-    let main = function("main", &[("x", FLOAT)], &[("y", FLOAT, "y:output:0")], nodes);
+fn frozen(
+    nodes: Vec<NodeDef>,
+    pass: impl FnOnce(&mut Frozen<'_>) -> Result<usize, FreezeError>,
+) -> (usize, GraphDef) {
+    let main = function(
+        "main",
+        &[("x", FLOAT)],
+        &[("y", FLOAT, "y:output:0")],
+        nodes,
+    );
     let folder = tempfile::tempdir().unwrap();
     Model::new(vec![main]).write(folder.path());
     let reader = SavedModelReader::open(folder.path()).unwrap();
@@ -21,8 +34,15 @@ fn frozen(nodes: Vec<NodeDef>, pass: impl FnOnce(&mut Frozen<'_>) -> Result<usiz
 
 /// A 1x1 convolution of one channel to two.
 fn convolution() -> Vec<NodeDef> {
-    let attrs = [("T", data_type(FLOAT)), ("strides", ints(&[1, 1, 1, 1])), ("padding", text("SAME"))];
-    vec![floats("kernel", &[1, 1, 1, 2], &[3.0, 5.0]), node("conv", "Conv2D", &["x", "kernel:output:0"], &attrs)]
+    let attrs = [
+        ("T", data_type(FLOAT)),
+        ("strides", ints(&[1, 1, 1, 1])),
+        ("padding", text("SAME")),
+    ];
+    vec![
+        floats("kernel", &[1, 1, 1, 2], &[3.0, 5.0]),
+        node("conv", "Conv2D", &["x", "kernel:output:0"], &attrs),
+    ]
 }
 
 fn typed(name: &str, op: &str, inputs: &[&str]) -> NodeDef {
@@ -30,8 +50,19 @@ fn typed(name: &str, op: &str, inputs: &[&str]) -> NodeDef {
 }
 
 fn normalisation(is_training: bool) -> Vec<NodeDef> {
-    let attrs = [("T", data_type(FLOAT)), ("U", data_type(FLOAT)), ("epsilon", Value::F(0.0)), ("is_training", Value::B(is_training))];
-    let inputs = ["conv:output:0", "gamma:output:0", "beta:output:0", "mean:output:0", "variance:output:0"];
+    let attrs = [
+        ("T", data_type(FLOAT)),
+        ("U", data_type(FLOAT)),
+        ("epsilon", Value::F(0.0)),
+        ("is_training", Value::B(is_training)),
+    ];
+    let inputs = [
+        "conv:output:0",
+        "gamma:output:0",
+        "beta:output:0",
+        "mean:output:0",
+        "variance:output:0",
+    ];
     vec![
         floats("gamma", &[2], &[2.0, 1.0]),
         floats("beta", &[2], &[0.5, 0.0]),
@@ -44,7 +75,10 @@ fn normalisation(is_training: bool) -> Vec<NodeDef> {
 
 #[test]
 fn a_fused_normalisation_goes_into_kernel_and_bias() {
-    let nodes = convolution().into_iter().chain(normalisation(false)).collect();
+    let nodes = convolution()
+        .into_iter()
+        .chain(normalisation(false))
+        .collect();
     let (folded, graph) = frozen(nodes, |frozen| frozen.fold_batch_norm());
     assert_eq!(folded, 1);
     let expected = [
@@ -82,11 +116,20 @@ fn a_chain_of_arithmetic_is_a_normalisation_too() {
 
 #[test]
 fn statistics_of_the_batch_and_shared_convolutions_are_left_alone() {
-    let training = convolution().into_iter().chain(normalisation(true)).collect();
+    let training = convolution()
+        .into_iter()
+        .chain(normalisation(true))
+        .collect();
     assert_eq!(frozen(training, |frozen| frozen.fold_batch_norm()).0, 0);
-    let mut shared: Vec<NodeDef> = convolution().into_iter().chain(normalisation(false)).collect();
+    let mut shared: Vec<NodeDef> = convolution()
+        .into_iter()
+        .chain(normalisation(false))
+        .collect();
     shared.pop();
-    shared.extend([typed("sum", "AddV2", &["norm:y:0", "conv:output:0"]), typed("y", "Identity", &["sum:z:0"])]);
+    shared.extend([
+        typed("sum", "AddV2", &["norm:y:0", "conv:output:0"]),
+        typed("y", "Identity", &["sum:z:0"]),
+    ]);
     assert_eq!(frozen(shared, |frozen| frozen.fold_batch_norm()).0, 0);
 }
 
@@ -107,10 +150,18 @@ fn large_constants_are_halved_and_cast() {
     let (halved, graph) = frozen(nodes, |frozen| frozen.halve_constants());
     assert_eq!(halved, 1);
     let lines = lines(&graph.node);
-    assert!(lines.contains(&"large/Cast = Cast(large)".to_owned()), "{lines:#?}");
-    assert!(lines.contains(&"one = AddV2(x, large/Cast)".to_owned()), "{lines:#?}");
+    assert!(
+        lines.contains(&"large/Cast = Cast(large)".to_owned()),
+        "{lines:#?}"
+    );
+    assert!(
+        lines.contains(&"one = AddV2(x, large/Cast)".to_owned()),
+        "{lines:#?}"
+    );
     let large = graph.node.iter().find(|node| node.name == "large").unwrap();
-    let Some(Value::Tensor(tensor)) = &large.attr["value"].value else { panic!("it is no constant") };
+    let Some(Value::Tensor(tensor)) = &large.attr["value"].value else {
+        panic!("it is no constant")
+    };
     // 1024 is 0x6400 in half precision.
     assert_eq!(tensor.tensor_content[2048..2050], [0x00, 0x64]);
     assert_eq!(tensor.tensor_content.len(), 4000);

@@ -26,25 +26,53 @@ pub(super) struct Constants(HashMap<Tensor, Option<Rc<Array>>>);
 
 impl Constants {
     /// The value of a tensor, if it is computed from constants by the operations known here.
-    pub(super) fn value(&mut self, graph: &Graph<'_>, store: &Store, tensor: Tensor) -> Result<Option<Rc<Array>>, FreezeError> {
+    pub(super) fn value(
+        &mut self,
+        graph: &Graph<'_>,
+        store: &Store,
+        tensor: Tensor,
+    ) -> Result<Option<Rc<Array>>, FreezeError> {
         self.at_depth(graph, store, tensor, 0)
     }
 
-    fn at_depth(&mut self, graph: &Graph<'_>, store: &Store, tensor: Tensor, depth: usize) -> Result<Option<Rc<Array>>, FreezeError> {
+    fn at_depth(
+        &mut self,
+        graph: &Graph<'_>,
+        store: &Store,
+        tensor: Tensor,
+        depth: usize,
+    ) -> Result<Option<Rc<Array>>, FreezeError> {
         if let Some(known) = self.0.get(&tensor) {
             return Ok(known.clone());
         }
-        let computed = if depth > MAX_DEPTH { None } else { self.compute(graph, store, tensor, depth)? };
+        let computed = if depth > MAX_DEPTH {
+            None
+        } else {
+            self.compute(graph, store, tensor, depth)?
+        };
         self.0.insert(tensor, computed.clone());
         Ok(computed)
     }
 
-    fn compute(&mut self, graph: &Graph<'_>, store: &Store, tensor: Tensor, depth: usize) -> Result<Option<Rc<Array>>, FreezeError> {
+    fn compute(
+        &mut self,
+        graph: &Graph<'_>,
+        store: &Store,
+        tensor: Tensor,
+        depth: usize,
+    ) -> Result<Option<Rc<Array>>, FreezeError> {
         let node = graph.node(tensor.node);
         if let Some(content) = &node.content {
             let shape = store.shape(content);
-            let is_small = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size)).is_some_and(|count| count <= MAX_ELEMENTS);
-            let numbers = if is_small { store.floats(content)? } else { None };
+            let is_small = shape
+                .iter()
+                .try_fold(1usize, |count, &size| count.checked_mul(size))
+                .is_some_and(|count| count <= MAX_ELEMENTS);
+            let numbers = if is_small {
+                store.floats(content)?
+            } else {
+                None
+            };
             return Ok(numbers.map(|numbers| Rc::new(Array { shape, numbers })));
         }
         let mut value = |input: Option<&Tensor>| match input {
@@ -52,12 +80,22 @@ impl Constants {
             None => Ok(None),
         };
         if let Some(function) = unary(&node.op) {
-            let Some(of) = value(node.inputs.first())? else { return Ok(None) };
+            let Some(of) = value(node.inputs.first())? else {
+                return Ok(None);
+            };
             let numbers = of.numbers.iter().map(|&number| function(number)).collect();
-            return Ok(Some(Rc::new(Array { shape: of.shape.clone(), numbers })));
+            return Ok(Some(Rc::new(Array {
+                shape: of.shape.clone(),
+                numbers,
+            })));
         }
-        let Some(function) = binary(&node.op) else { return Ok(None) };
-        let (Some(left), Some(right)) = (value(node.inputs.first())?, value(node.inputs.get(1))?) else { return Ok(None) };
+        let Some(function) = binary(&node.op) else {
+            return Ok(None);
+        };
+        let (Some(left), Some(right)) = (value(node.inputs.first())?, value(node.inputs.get(1))?)
+        else {
+            return Ok(None);
+        };
         Ok(broadcast(&left, &right, function).map(Rc::new))
     }
 }
@@ -102,7 +140,10 @@ fn broadcast(left: &Array, right: &Array, function: fn(f32, f32) -> f32) -> Opti
             _ => return None,
         });
     }
-    let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size)).filter(|&count| count <= MAX_ELEMENTS)?;
+    let count = shape
+        .iter()
+        .try_fold(1usize, |count, &size| count.checked_mul(size))
+        .filter(|&count| count <= MAX_ELEMENTS)?;
     let place = |sizes: &[usize], mut index: usize| {
         let (mut place, mut stride) = (0, 1);
         for (&size, &whole) in sizes.iter().zip(&shape).rev() {
@@ -112,7 +153,12 @@ fn broadcast(left: &Array, right: &Array, function: fn(f32, f32) -> f32) -> Opti
         }
         place
     };
-    let at = |index| function(left.numbers[place(&from, index)], right.numbers[place(&other, index)]);
+    let at = |index| {
+        function(
+            left.numbers[place(&from, index)],
+            right.numbers[place(&other, index)],
+        )
+    };
     let numbers = (0..count).map(at).collect();
     Some(Array { shape, numbers })
 }
@@ -122,20 +168,36 @@ mod tests {
     use super::*;
 
     fn array(shape: &[usize], numbers: &[f32]) -> Array {
-        Array { shape: shape.to_vec(), numbers: numbers.to_vec() }
+        Array {
+            shape: shape.to_vec(),
+            numbers: numbers.to_vec(),
+        }
     }
 
     #[test]
     fn shapes_are_aligned_at_their_ends() {
         let sum = binary("AddV2").expect("it is known");
-        let found = broadcast(&array(&[2, 1], &[10.0, 20.0]), &array(&[3], &[1.0, 2.0, 3.0]), sum);
-        assert_eq!(found, Some(array(&[2, 3], &[11.0, 12.0, 13.0, 21.0, 22.0, 23.0])));
-        assert_eq!(broadcast(&array(&[2], &[0.0, 0.0]), &array(&[3], &[0.0; 3]), sum), None);
+        let found = broadcast(
+            &array(&[2, 1], &[10.0, 20.0]),
+            &array(&[3], &[1.0, 2.0, 3.0]),
+            sum,
+        );
+        assert_eq!(
+            found,
+            Some(array(&[2, 3], &[11.0, 12.0, 13.0, 21.0, 22.0, 23.0]))
+        );
+        assert_eq!(
+            broadcast(&array(&[2], &[0.0, 0.0]), &array(&[3], &[0.0; 3]), sum),
+            None
+        );
     }
 
     #[test]
     fn empty_arrays_stay_empty() {
         let product = binary("Mul").expect("it is known");
-        assert_eq!(broadcast(&array(&[0], &[]), &array(&[], &[1.0]), product), Some(array(&[0], &[])));
+        assert_eq!(
+            broadcast(&array(&[0], &[]), &array(&[], &[1.0]), product),
+            Some(array(&[0], &[]))
+        );
     }
 }

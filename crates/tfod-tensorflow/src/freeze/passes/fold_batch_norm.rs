@@ -28,7 +28,11 @@ struct Affine {
 
 impl Affine {
     fn identity(channels: usize) -> Self {
-        Self { scale: vec![1.0; channels], shift: vec![0.0; channels], scales: false }
+        Self {
+            scale: vec![1.0; channels],
+            shift: vec![0.0; channels],
+            scales: false,
+        }
     }
 
     /// Followed by `factors * x`.
@@ -87,7 +91,12 @@ impl Frozen<'_> {
         let mut found: Vec<(usize, Option<NodeId>)> = vec![(0, None); self.graph.nodes.len()];
         for &id in &self.listing.order {
             let node = self.graph.node(id);
-            let before = node.inputs.iter().map(|input| input.node).chain(node.controls.iter().copied()).chain(node.pivot);
+            let before = node
+                .inputs
+                .iter()
+                .map(|input| input.node)
+                .chain(node.controls.iter().copied())
+                .chain(node.pivot);
             for before in before {
                 let (count, consumer) = &mut found[before.index()];
                 *count += 1;
@@ -97,33 +106,52 @@ impl Frozen<'_> {
         for output in &self.outputs {
             found[output.tensor.node.index()].0 += 2;
         }
-        found.into_iter().map(|(count, consumer)| consumer.filter(|_| count == 1)).collect()
+        found
+            .into_iter()
+            .map(|(count, consumer)| consumer.filter(|_| count == 1))
+            .collect()
     }
 
-    fn chain(&self, id: NodeId, consumers: &[Option<NodeId>], constants: &mut Constants) -> Result<Option<Chain>, FreezeError> {
+    fn chain(
+        &self,
+        id: NodeId,
+        consumers: &[Option<NodeId>],
+        constants: &mut Constants,
+    ) -> Result<Option<Chain>, FreezeError> {
         let node = self.graph.node(id);
-        let is_convolution = matches!(&*node.op, "Conv2D" | "DepthwiseConv2dNative") && node.data_type_attr("T") == Some(FLOAT);
-        let (true, [_, kernel]) = (is_convolution, node.inputs.as_slice()) else { return Ok(None) };
+        let is_convolution = matches!(&*node.op, "Conv2D" | "DepthwiseConv2dNative")
+            && node.data_type_attr("T") == Some(FLOAT);
+        let (true, [_, kernel]) = (is_convolution, node.inputs.as_slice()) else {
+            return Ok(None);
+        };
         let channels = match self.kernel_shape(*kernel, constants)?.as_deref() {
-            Some(&[_, _, inputs, multiplier]) if node.op == "DepthwiseConv2dNative" => inputs * multiplier,
+            Some(&[_, _, inputs, multiplier]) if node.op == "DepthwiseConv2dNative" => {
+                inputs * multiplier
+            }
             Some(&[_, _, _, outputs]) => outputs,
             _ => return Ok(None),
         };
         let format = data_format(node);
         let mut affine = Affine::identity(channels);
-        let mut tail = Tensor { node: id, port: 0 };
+        let mut tail = Tensor::of(id);
         let mut passed = Vec::new();
         let mut chain = None;
         let mut at = id;
         while let Some(next) = consumers[at.index()] {
             let node = self.graph.node(next);
-            let of = Tensor { node: at, port: 0 };
+            let of = Tensor::of(at);
             if node.op == "BatchToSpaceND" && node.inputs.first() == Some(&of) {
                 passed.push((next, tail));
-                tail = Tensor { node: next, port: 0 };
+                tail = Tensor::of(next);
             } else if self.follow(node, of, format, &mut affine, constants)? {
                 if affine.scales {
-                    chain = Some(Chain { convolution: id, affine: affine.clone(), last: next, tail, passed: passed.clone() });
+                    chain = Some(Chain {
+                        convolution: id,
+                        affine: affine.clone(),
+                        last: next,
+                        tail,
+                        passed: passed.clone(),
+                    });
                 }
             } else {
                 break;
@@ -134,11 +162,17 @@ impl Frozen<'_> {
     }
 
     /// The shape of a kernel that is a constant, or computed from constants.
-    fn kernel_shape(&self, kernel: Tensor, constants: &mut Constants) -> Result<Option<Vec<usize>>, FreezeError> {
+    fn kernel_shape(
+        &self,
+        kernel: Tensor,
+        constants: &mut Constants,
+    ) -> Result<Option<Vec<usize>>, FreezeError> {
         if let Some(content) = &self.graph.node(kernel.node).content {
             return Ok(Some(self.store.shape(content)).filter(|_| content.data_type() == FLOAT));
         }
-        Ok(constants.value(&self.graph, &self.store, kernel)?.map(|array| array.shape.clone()))
+        Ok(constants
+            .value(&self.graph, &self.store, kernel)?
+            .map(|array| array.shape.clone()))
     }
 
     /// Takes a node into the affine map, if it is one.
@@ -152,37 +186,69 @@ impl Frozen<'_> {
     ) -> Result<bool, FreezeError> {
         let channels = affine.scale.len();
         let mut vector = |tensor: Option<&Tensor>| -> Result<Option<Vec<f64>>, FreezeError> {
-            let Some(&tensor) = tensor else { return Ok(None) };
-            Ok(constants.value(&self.graph, &self.store, tensor)?.and_then(|array| per_channel(&array.shape, &array.numbers, channels)))
+            let Some(&tensor) = tensor else {
+                return Ok(None);
+            };
+            Ok(constants
+                .value(&self.graph, &self.store, tensor)?
+                .and_then(|array| per_channel(&array.shape, &array.numbers, channels)))
         };
         let is_first = node.inputs.first() == Some(&of);
-        let is_norm = matches!(&*node.op, "FusedBatchNorm" | "FusedBatchNormV2" | "FusedBatchNormV3");
+        let is_norm = matches!(
+            &*node.op,
+            "FusedBatchNorm" | "FusedBatchNormV2" | "FusedBatchNormV3"
+        );
         if is_norm {
             let is_training = node.attr("is_training").and_then(attr::bool) != Some(false);
             let is_float = node.data_type_attr("T") == Some(FLOAT);
             if !is_first || is_training || !is_float || data_format(node) != format {
                 return Ok(false);
             }
-            let [_, scale, offset, mean, variance] = node.inputs.as_slice() else { return Ok(false) };
-            let values = (vector(Some(scale))?, vector(Some(offset))?, vector(Some(mean))?, vector(Some(variance))?);
-            let (Some(scale), Some(offset), Some(mean), Some(variance)) = values else { return Ok(false) };
-            let epsilon = f64::from(node.attr("epsilon").and_then(attr::float).unwrap_or(EPSILON));
-            let factors: Vec<f64> = scale.iter().zip(&variance).map(|(scale, variance)| scale / (variance + epsilon).sqrt()).collect();
+            let [_, scale, offset, mean, variance] = node.inputs.as_slice() else {
+                return Ok(false);
+            };
+            let values = (
+                vector(Some(scale))?,
+                vector(Some(offset))?,
+                vector(Some(mean))?,
+                vector(Some(variance))?,
+            );
+            let (Some(scale), Some(offset), Some(mean), Some(variance)) = values else {
+                return Ok(false);
+            };
+            let epsilon = f64::from(
+                node.attr("epsilon")
+                    .and_then(attr::float)
+                    .unwrap_or(EPSILON),
+            );
+            let factors: Vec<f64> = scale
+                .iter()
+                .zip(&variance)
+                .map(|(scale, variance)| scale / (variance + epsilon).sqrt())
+                .collect();
             affine.add(&negated(&mean));
             affine.multiply(&factors);
             affine.add(&offset);
             return Ok(true);
         }
         if node.op == "BiasAdd" {
-            let terms = if is_first && data_format(node) == format { vector(node.inputs.get(1))? } else { None };
-            terms.iter().for_each(|terms| affine.add(terms));
+            let terms = if is_first && data_format(node) == format {
+                vector(node.inputs.get(1))?
+            } else {
+                None
+            };
+            if let Some(terms) = &terms {
+                affine.add(terms);
+            }
             return Ok(terms.is_some());
         }
         // Elsewhere, channels are the last dimension.
         if format != "NHWC" || node.inputs.len() != 2 || node.inputs[0] == node.inputs[1] {
             return Ok(false);
         }
-        let Some(other) = vector(node.inputs.get(usize::from(is_first)))? else { return Ok(false) };
+        let Some(other) = vector(node.inputs.get(usize::from(is_first)))? else {
+            return Ok(false);
+        };
         match (&*node.op, is_first) {
             ("Add" | "AddV2", _) => affine.add(&other),
             ("Sub", true) => affine.add(&negated(&other)),
@@ -191,7 +257,9 @@ impl Frozen<'_> {
                 affine.add(&other);
             }
             ("Mul", _) => affine.multiply(&other),
-            ("RealDiv" | "Div", true) => affine.multiply(&other.iter().map(|number| 1.0 / number).collect::<Vec<_>>()),
+            ("RealDiv" | "Div", true) => {
+                affine.multiply(&other.iter().map(|number| 1.0 / number).collect::<Vec<_>>());
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -199,37 +267,67 @@ impl Frozen<'_> {
 
     /// Changes the kernel, and makes the last node of the chain the addition of what is left.
     fn fold(&mut self, chain: &Chain, constants: &mut Constants) -> Result<bool, FreezeError> {
-        let Chain { convolution, affine, last, tail, passed } = chain;
-        #[allow(clippy::cast_possible_truncation, reason = "constants are 32-bit floats")]
-        let single = |numbers: &[f64]| numbers.iter().map(|&number| number as f32).collect::<Vec<f32>>();
+        let Chain {
+            convolution,
+            affine,
+            last,
+            tail,
+            passed,
+        } = chain;
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "constants are 32-bit floats"
+        )]
+        let single = |numbers: &[f64]| {
+            numbers
+                .iter()
+                .map(|&number| number as f32)
+                .collect::<Vec<f32>>()
+        };
         let (factors, shift) = (single(&affine.scale), single(&affine.shift));
-        if factors.iter().chain(&shift).any(|number| !number.is_finite()) {
+        if factors
+            .iter()
+            .chain(&shift)
+            .any(|number| !number.is_finite())
+        {
             return Ok(false);
         }
         let kernel = self.graph.node(*convolution).inputs[1];
         let name = self.graph.node(kernel.node).name.clone();
-        let content = match &self.graph.node(kernel.node).content {
-            Some(Content::Variable { index, .. }) => Content::Scaled { index: *index, factors: Arc::from(factors) },
-            _ => {
-                let Some(array) = constants.value(&self.graph, &self.store, kernel)? else { return Ok(false) };
-                let scaled = array.numbers.iter().zip(factors.iter().cycle()).map(|(number, factor)| number * factor);
+        let content =
+            if let Some(Content::Variable { index, .. }) = &self.graph.node(kernel.node).content {
+                Content::Scaled {
+                    index: *index,
+                    factors: Arc::from(factors),
+                }
+            } else {
+                let Some(array) = constants.value(&self.graph, &self.store, kernel)? else {
+                    return Ok(false);
+                };
+                let scaled = array
+                    .numbers
+                    .iter()
+                    .zip(factors.iter().cycle())
+                    .map(|(number, factor)| number * factor);
                 let bytes: Vec<u8> = scaled.flat_map(f32::to_le_bytes).collect();
                 Content::numeric(FLOAT, &array.shape, &bytes)
-            }
-        };
+            };
         let kernel = self.graph.add(ScopeId::ROOT, Node::constant(name, content));
-        self.graph.node_mut(*convolution).inputs[1] = Tensor { node: kernel, port: 0 };
+        self.graph.node_mut(*convolution).inputs[1] = Tensor::of(kernel);
         for (node, input) in passed {
             self.graph.node_mut(*node).inputs[0] = *input;
         }
         let format = data_format(self.graph.node(*convolution)).to_owned();
         let has_shift = shift.iter().any(|&number| number != 0.0);
-        let bytes: Vec<u8> = shift.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let bytes: Vec<u8> = shift
+            .iter()
+            .flat_map(|number| number.to_le_bytes())
+            .collect();
         let mut inputs = vec![*tail];
         if has_shift {
             let name = format!("{}/bias", self.graph.node(*last).name);
             let bias = Node::constant(name, Content::numeric(FLOAT, &[shift.len()], &bytes));
-            inputs.push(Tensor { node: self.graph.add(ScopeId::ROOT, bias), port: 0 });
+            inputs.push(Tensor::of(self.graph.add(ScopeId::ROOT, bias)));
         }
         let node = self.graph.node_mut(*last);
         node.op = if has_shift { "BiasAdd" } else { "Identity" }.into();
@@ -237,7 +335,8 @@ impl Frozen<'_> {
         node.outputs = Some(vec![FLOAT]);
         node.attrs = vec![("T".into(), value::data_type(FLOAT))];
         if has_shift && format != "NHWC" {
-            node.attrs.push(("data_format".into(), value::text(&format)));
+            node.attrs
+                .push(("data_format".into(), value::text(&format)));
         }
         Ok(true)
     }
@@ -248,7 +347,9 @@ fn negated(numbers: &[f64]) -> Vec<f64> {
 }
 
 fn data_format<'n>(node: &'n Node<'_>) -> &'n str {
-    node.attr("data_format").and_then(attr::text).unwrap_or("NHWC")
+    node.attr("data_format")
+        .and_then(attr::text)
+        .unwrap_or("NHWC")
 }
 
 /// A constant as one number for each channel, if it is the same for all places of an image.

@@ -26,15 +26,23 @@ impl Frozen<'_> {
             }
             let node = self.graph.node_mut(id);
             let (name, scope) = (node.name.clone(), node.scope);
-            node.content = node.content.take().map(|content| Content::Half(Box::new(content)));
+            node.content = node
+                .content
+                .take()
+                .map(|content| Content::Half(Box::new(content)));
             node.outputs = Some(vec![HALF]);
-            let from = Tensor { node: id, port: 0 };
+            let from = Tensor::of(id);
             let cast = Node::new(format!("{name}/Cast"), "Cast", vec![from], vec![FLOAT])
                 .with("SrcT", value::data_type(HALF))
                 .with("DstT", value::data_type(FLOAT));
-            casts.insert(from, Tensor { node: self.graph.add(scope, cast), port: 0 });
+            casts.insert(from, Tensor::of(self.graph.add(scope, cast)));
         }
-        for node in self.graph.nodes.iter_mut().filter(|node| node.op != "Cast" || !casts_half(node)) {
+        for node in self
+            .graph
+            .nodes
+            .iter_mut()
+            .filter(|node| node.op != "Cast" || !casts_half(node))
+        {
             for input in &mut node.inputs {
                 *input = casts.get(input).copied().unwrap_or(*input);
             }
@@ -45,9 +53,13 @@ impl Frozen<'_> {
     }
 
     fn can_be_halved(&self, id: NodeId) -> Result<bool, FreezeError> {
-        let Some(content) = &self.graph.node(id).content else { return Ok(false) };
+        let Some(content) = &self.graph.node(id).content else {
+            return Ok(false);
+        };
         let shape = self.store.shape(content);
-        let elements = shape.iter().try_fold(1u64, |count, &size| count.checked_mul(size as u64));
+        let elements = shape
+            .iter()
+            .try_fold(1u64, |count, &size| count.checked_mul(size as u64));
         let is_large = elements.is_some_and(|count| count >= MIN_ELEMENTS);
         let is_end = self.outputs.iter().any(|output| output.tensor.node == id);
         // A constant that repeats one value takes no space.
@@ -58,7 +70,9 @@ impl Frozen<'_> {
         let max = half::f16::MAX.to_f32();
         let mut fits = true;
         self.store.stream(content, &mut |chunk| {
-            let mut numbers = chunk.chunks_exact(4).map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
+            let mut numbers = chunk
+                .chunks_exact(4)
+                .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
             fits = fits && numbers.all(|number| !number.is_finite() || number.abs() <= max);
             Ok(())
         })?;

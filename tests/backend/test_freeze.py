@@ -1,0 +1,477 @@
+"""Freezing against the script that TensorFlow's users run: the same interface, the same numbers, and a cleaner graph.
+
+Every SavedModel of `oracle.saved_models` is frozen by `tfod freeze` and run by TensorFlow as it is, with Grappler off, beside the script's
+result. Numbers must be equal bit for bit; where the script fails, the SavedModel's own outputs are met within 1e-5.
+Environment variable: TFOD_BIN (the binary under test, default target/release/tfod).
+"""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import environments
+import numpy as np
+import pytest
+import tensorflow as tf
+from google.protobuf import text_format
+from oracle import cache, saved_models
+from parity import compare
+
+from . import frozen_graphs
+
+BINARY = pathlib.Path(os.environ.get("TFOD_BIN", cache.ROOT / "target" / "release" / "tfod"))
+HERE = pathlib.Path(__file__).resolve().parent
+SHAPES = cache.ROOT / "examples" / "shapes"
+MODELS = saved_models.load_builders()
+CLOSE = 1e-5  # where other kernels may run
+FOLDED = 1e-4  # folding changes rounding
+HALF = 1e-2  # fp16 has eleven bits
+FEW_BYTES = 4000
+
+
+def parameters(models):
+    marks = {True: pytest.mark.full, False: pytest.mark.quick}
+    return [pytest.param(model, id=model.name, marks=marks[model.full]) for model in models]
+
+
+FREEZABLE = [model for model in MODELS.values() if model.refused is None]
+REFUSED = [model for model in MODELS.values() if model.refused is not None]
+
+
+def choose(*names):
+    return parameters(MODELS[name] for name in names)
+
+
+def tfod_freeze(saved_model, output, *options):
+    """Runs the command; returns the finished process."""
+    assert BINARY.exists(), f"{BINARY} does not exist: build it with `cargo build --release`, or set TFOD_BIN"
+    command = [BINARY, "freeze", f"--saved_model_dir={saved_model}", f"--output={output}", *options]
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+
+
+def frozen(saved_model, output, *options):
+    """Freezes; returns the GraphDef."""
+    result = tfod_freeze(saved_model, output, *options)
+    assert result.returncode == 0, f"{' '.join(map(str, result.args))}\nexit status {result.returncode}\n{result.stdout}{result.stderr}"
+    return tf.compat.v1.GraphDef.FromString(pathlib.Path(output).read_bytes())
+
+
+def signatures(model):
+    """Yields (saved_model, about, options, batches) of each signature of a model, made if they are not there."""
+    folder = saved_models.prepare(model)
+    for index, about in enumerate(json.loads((folder / "about.json").read_text())["signatures"]):
+        options = [f"--tags={','.join(model.tags)}"] if model.tags != ("serve",) else []
+        if about["signature"] != "serving_default":
+            options.append(f"--signature={about['signature']}")
+        yield folder, index, about, options
+
+
+def script_graph(folder, index):
+    """Returns the script's result, or None where it has none."""
+    path = folder / f"{index}.pb"
+    return tf.compat.v1.GraphDef.FromString(path.read_bytes()) if path.exists() else None
+
+
+def assert_same(ours, theirs, tolerance, what):
+    """Compares outputs by key; tolerance 0 asks for equal bits."""
+    if tolerance == 0:
+        assert list(ours) == list(theirs), what
+        for key, value in theirs.items():
+            found = np.asarray(ours[key])
+            assert (found.dtype, found.shape) == (value.dtype, value.shape), f"{what}: {key}"
+            equal = found.tolist() == value.tolist() if value.dtype == object else found.tobytes() == value.tobytes()
+            assert equal, f"{what}: {key} differs: " + "; ".join(compare.problems(ours, theirs, 0) if value.dtype.kind == "f" else [])
+        return
+    assert set(ours) == set(theirs), what
+    for key, value in theirs.items():
+        if value.dtype.kind not in "fc":
+            np.testing.assert_array_equal(ours[key], value, err_msg=f"{what}: {key}")
+    compare.assert_equal(real_numbers(ours), real_numbers(theirs), what, tolerance)
+
+
+def real_numbers(outputs):
+    """Returns the floating-point outputs, complex ones as pairs of numbers."""
+    floats = {key: np.asarray(value) for key, value in outputs.items() if np.asarray(value).dtype.kind in "fc"}
+    return {key: np.stack([value.real, value.imag]) if value.dtype.kind == "c" else value for key, value in floats.items()}
+
+
+def exactness(model):
+    """Returns the tolerance for a graph with the kernels of the script's."""
+    return CLOSE if model.script_fails or model.other_kernels else 0
+
+
+def assert_runs_the_same(graph_def, interface, folder, index, about, tolerance):
+    for number, (inputs, outputs) in enumerate(saved_models.batches_of(folder, index, about)):
+        found = saved_models.run_interface(graph_def, interface, inputs)
+        keys = [entry["key"] for entry in interface["outputs"]]
+        assert_same(found, {key: outputs[key] for key in keys}, tolerance, f"{about['signature']}, input {number}")
+
+
+@pytest.mark.parametrize("model", parameters(FREEZABLE))
+def test_freezes_as_the_script_does(model, tmp_path):
+    for folder, index, about, options in signatures(model):
+        graph_def = frozen(folder / "saved_model", tmp_path / "frozen.pb", *options)
+        found = frozen_graphs.problems(graph_def, about, model.kept_calls)
+        assert not found, "\n".join(found[:20])
+        assert not frozen_graphs.call_edges(graph_def)
+
+        variables = set(about["variables"]) - set(model.unread)
+        missing = variables - frozen_graphs.constants(graph_def) - {entry["name"][:-2] for entry in about["inputs"] + about["outputs"]}
+        if not model.script_fails and not model.kept_calls:
+            assert not missing, f"no constants are called {sorted(missing)}"
+
+        theirs = script_graph(folder, index)
+        if theirs is not None:
+            functional = {op for op in frozen_graphs.operations(graph_def) if op in frozen_graphs.FUNCTIONAL}
+            assert functional <= set(frozen_graphs.operations(theirs)), "control flow that the script lowers is left"
+            assert len(graph_def.node) <= len(theirs.node)
+            assert graph_def.ByteSize() <= theirs.ByteSize() + FEW_BYTES  # no constant is there twice
+        assert_runs_the_same(graph_def, about, folder, index, about, exactness(model))
+
+
+@pytest.mark.parametrize("model", parameters(FREEZABLE))
+def test_text_form_is_the_same_message(model, tmp_path):
+    for folder, _, _, options in signatures(model):
+        binary = frozen(folder / "saved_model", tmp_path / "frozen.pb", *options)
+        for name, more in (("frozen.pbtxt", []), ("frozen.txt", ["--as_text"])):
+            result = tfod_freeze(folder / "saved_model", tmp_path / name, *options, *more)
+            assert result.returncode == 0, result.stderr
+            text = (tmp_path / name).read_text()
+            assert text_format.Parse(text, tf.compat.v1.GraphDef()) == binary
+
+
+@pytest.mark.parametrize("model", parameters(FREEZABLE))
+def test_freezing_twice_gives_the_same_bytes(model, tmp_path):
+    for folder, _, _, options in signatures(model):
+        for name in ("one.pb", "two.pb"):
+            frozen(folder / "saved_model", tmp_path / name, *options)
+        assert (tmp_path / "one.pb").read_bytes() == (tmp_path / "two.pb").read_bytes()
+
+
+@pytest.mark.parametrize("model", parameters(FREEZABLE))
+def test_control_flow_can_be_kept(model, tmp_path):
+    for folder, index, about, options in signatures(model):
+        lowered = frozen_graphs.operations(frozen(folder / "saved_model", tmp_path / "lowered.pb", *options))
+        graph_def = frozen(folder / "saved_model", tmp_path / "kept.pb", *options, "--keep_control_flow")
+        found = frozen_graphs.problems(graph_def, about, kept_functions=True)
+        assert not found, "\n".join(found[:20])
+        kept = frozen_graphs.operations(graph_def)
+        if lowered.keys() & frozen_graphs.LOWERED and not model.name.startswith("v1_"):
+            assert not kept.keys() & frozen_graphs.LOWERED, "control flow is lowered in spite of --keep_control_flow"
+            assert kept.keys() & frozen_graphs.FUNCTIONAL
+        assert_runs_the_same(graph_def, about, folder, index, about, CLOSE)
+
+
+def friendly(interface):
+    """Returns the interface with every tensor called as its key, as TensorFlow allows node names."""
+
+    def named(entries):
+        return [{**entry, "name": re.sub(r"[^A-Za-z0-9_.\\/>-]", "_", entry["key"]) + ":0"} for entry in entries]
+
+    return {"inputs": named(interface["inputs"]), "outputs": named(interface["outputs"])}
+
+
+CLASHING = ("outputs_that_are_inputs", "names_that_collide")  # keys that are an input's and an output's at once
+
+
+@pytest.mark.parametrize("model", parameters(model for model in FREEZABLE if model.name not in CLASHING))
+def test_friendly_names_are_the_keys(model, tmp_path):
+    for folder, index, about, options in signatures(model):
+        interface = friendly(about)
+        names = [entry["name"] for entry in interface["inputs"] + interface["outputs"]]
+        if len(set(names)) < len(names):
+            continue
+        graph_def = frozen(folder / "saved_model", tmp_path / "frozen.pb", *options, "--friendly_names")
+        found = frozen_graphs.problems(graph_def, interface, model.kept_calls)
+        assert not found, "\n".join(found[:20])
+        assert_runs_the_same(graph_def, interface, folder, index, about, exactness(model))
+
+
+@pytest.mark.parametrize("name", CLASHING)
+@pytest.mark.quick
+def test_friendly_names_that_clash_stay_apart(name, tmp_path):
+    """Inputs have their keys; outputs called alike get a name that the table tells."""
+    for folder, index, about, options in signatures(MODELS[name]):
+        table = tmp_path / "table.json"
+        graph_def = frozen(folder / "saved_model", tmp_path / "frozen.pb", *options, "--friendly_names", f"--json={table}")
+        interface = shown_interface(json.loads(table.read_text()))
+        assert [entry["name"] for entry in interface["inputs"]] == [entry["name"] for entry in friendly(about)["inputs"]]
+        assert not frozen_graphs.problems(graph_def, interface)
+        assert_runs_the_same(graph_def, interface, folder, index, about, 0)
+
+
+def shown_interface(table):
+    """Returns the interface that the --json file tells, in the form of `oracle.freeze_script`."""
+    return {
+        side: [{"key": row["key"], "name": row["tensor"], "dtype": row["dtype"], "shape": row["shape"]} for row in table[side]]
+        for side in ("inputs", "outputs")
+    }
+
+
+@pytest.mark.parametrize("model", parameters(FREEZABLE))
+def test_the_table_is_the_interface(model, tmp_path):
+    for folder, _, about, options in signatures(model):
+        table = tmp_path / "table.json"
+        result = tfod_freeze(folder / "saved_model", tmp_path / "frozen.pb", *options, f"--json={table}")
+        assert result.returncode == 0, result.stderr
+        shown = shown_interface(json.loads(table.read_text()))
+        for side in ("inputs", "outputs"):
+            names = [(entry["key"], entry["name"], entry["dtype"]) for entry in shown[side]]
+            assert names == [(entry["key"], entry["name"], entry["dtype"]) for entry in about[side]]
+            for entry in shown[side]:
+                assert re.search(rf"{re.escape(entry['key'])}\s.*{re.escape(entry['name'])}", result.stdout), result.stdout
+
+
+@pytest.mark.parametrize("model", parameters(model for model in FREEZABLE if model.norms is not None))
+def test_batch_norms_are_folded(model, tmp_path):
+    for folder, index, about, options in signatures(model):
+        plain = frozen(folder / "saved_model", tmp_path / "plain.pb", *options)
+        graph_def = frozen(folder / "saved_model", tmp_path / "folded.pb", *options, "--fold_batch_norm")
+        found = frozen_graphs.problems(graph_def, about)
+        assert not found, "\n".join(found[:20])
+        counts = frozen_graphs.operations(graph_def)
+        assert sum(counts[op] for op in frozen_graphs.NORMS) == model.norms, counts
+        if model.norms == 0:
+            assert not counts.keys() & {"Rsqrt", "Mul", "Sub", "RealDiv", "Sqrt"}, f"the multiplication is left: {counts}"
+            assert len(graph_def.node) < len(plain.node)
+        assert_runs_the_same(graph_def, about, folder, index, about, FOLDED)
+
+
+FOLDABLE = ("application", "subclassed", "mixed_float16", "v1_batch_norm", "lstm", "official_shapes") + tuple(
+    model.name for model in FREEZABLE if model.full
+)
+
+
+@pytest.mark.parametrize("model", choose(*FOLDABLE))
+def test_folding_keeps_results(model, tmp_path):
+    """On whole models, where some batch norms are folded and some are elsewhere."""
+    for folder, index, about, options in signatures(model):
+        graph_def = frozen(folder / "saved_model", tmp_path / "folded.pb", *options, "--fold_batch_norm")
+        found = frozen_graphs.problems(graph_def, about)
+        assert not found, "\n".join(found[:20])
+        assert_runs_the_same(graph_def, about, folder, index, about, HALF if model.name == "mixed_float16" else FOLDED)
+
+
+HALVED = ("sequential", "convolutional", "application", "attention", "lstm", "a_variable_read_often", "variable_dtypes", "v1_resource_variables")
+
+
+@pytest.mark.parametrize("model", choose(*HALVED))
+def test_half_precision_constants(model, tmp_path):
+    for folder, index, about, options in signatures(model):
+        plain = frozen(folder / "saved_model", tmp_path / "plain.pb", *options)
+        graph_def = frozen(folder / "saved_model", tmp_path / "half.pb", *options, "--half")
+        found = frozen_graphs.problems(graph_def, about)
+        assert not found, "\n".join(found[:20])
+        large = [
+            node
+            for node in graph_def.node
+            if node.op == "Const" and node.attr["dtype"].type == tf.float32.as_datatype_enum and node.ByteSize() > 8000
+        ]
+        assert not large, [node.name for node in large]
+        if plain.ByteSize() > 200_000:
+            assert graph_def.ByteSize() < 0.65 * plain.ByteSize()
+        assert_runs_the_same(graph_def, about, folder, index, about, HALF)
+
+
+@pytest.mark.parametrize("model", parameters(REFUSED))
+def test_what_has_state_is_refused(model, tmp_path):
+    """The error names the node and the reason, and no file is written."""
+    folder = saved_models.prepare(model)
+    output = tmp_path / "frozen.pb"
+    result = tfod_freeze(folder / "saved_model", output)
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "saved_model.pb" in result.stderr and "node `" in result.stderr, result.stderr
+    for pattern in model.refused:
+        assert re.search(pattern, result.stderr, re.IGNORECASE), f"nothing like {pattern!r} in: {result.stderr}"
+    assert not output.exists() and not list(tmp_path.iterdir())
+
+
+@pytest.mark.quick
+def test_a_wrong_signature_lists_the_right_ones(tmp_path):
+    folder = saved_models.prepare(MODELS["several_signatures"]) / "saved_model"
+    result = tfod_freeze(folder, tmp_path / "frozen.pb", "--signature=serving_defualt")
+    assert result.returncode == 1
+    for word in ("serving_defualt", "serving_default", "loss", "predict"):
+        assert word in result.stderr
+    result = tfod_freeze(saved_models.prepare(MODELS["only_other_signatures"]) / "saved_model", tmp_path / "frozen.pb")
+    assert result.returncode == 1 and "serving_default" in result.stderr and "embed" in result.stderr
+
+
+@pytest.mark.quick
+def test_wrong_tags_list_the_right_ones(tmp_path):
+    folder = saved_models.prepare(MODELS["other_tags"]) / "saved_model"
+    for tags in ([], ["--tags=gpu"], ["--tags=serve,tpu"]):
+        result = tfod_freeze(folder, tmp_path / "frozen.pb", *tags)
+        assert result.returncode == 1, tags
+        assert "serve" in result.stderr and "gpu" in result.stderr and "train" in result.stderr, result.stderr
+    graph_def = frozen(folder, tmp_path / "frozen.pb", "--tags=gpu,serve")
+    assert len(graph_def.node) > 2
+
+
+@pytest.mark.quick
+def test_what_is_no_saved_model_is_told(tmp_path):
+    (tmp_path / "empty").mkdir()
+    file = tmp_path / "frozen_inference_graph.pb"
+    file.write_bytes(b"")
+    for place in (tmp_path / "missing", tmp_path / "empty", file):
+        result = tfod_freeze(place, tmp_path / "out.pb")
+        assert result.returncode == 1 and str(place) in result.stderr, result.stderr
+        assert "saved_model.pb" in result.stderr
+
+
+@pytest.mark.quick
+def test_damaged_variables_are_told(tmp_path):
+    """A byte changed in a shard, and a shard cut short."""
+    source = saved_models.prepare(MODELS["several_shards"]) / "saved_model"
+    for damage in (lambda data: data[:20] + bytes([data[20] ^ 1]) + data[21:], lambda data: data[:-30]):
+        folder = tmp_path / "damaged"
+        subprocess.run(["cp", "-r", str(source), str(folder)], check=True)
+        shard = sorted((folder / "variables").glob("*.data-*"))[1]
+        shard.write_bytes(damage(shard.read_bytes()))
+        result = tfod_freeze(folder, tmp_path / "frozen.pb")
+        assert result.returncode == 1 and shard.name in result.stderr, result.stderr
+        assert not (tmp_path / "frozen.pb").exists()
+        subprocess.run(["rm", "-r", str(folder)], check=True)
+
+
+@pytest.mark.full
+def test_more_than_a_message_holds_is_refused_before_writing(tmp_path):
+    """Two variables of 1.1 GB: told with the total, the largest and a way out, within seconds."""
+    module = tf.Module()
+    module.halves = [tf.Variable(tf.zeros([275_000_000]), name=f"half_{index}") for index in range(2)]
+    saved_models.save(
+        tmp_path / "large", module, serving_default=saved_models.named(lambda: {"y": module.halves[0][0] + module.halves[1][0]})
+    )
+    result = tfod_freeze(tmp_path / "large", tmp_path / "frozen.pb")
+    assert result.returncode == 1, result.stdout
+    for word in ("2147483647", "2200000", "half_0", "half_1", "SavedModel"):
+        assert word in result.stderr, f"no {word!r} in: {result.stderr}"
+    assert not (tmp_path / "frozen.pb").exists()
+
+
+@pytest.fixture(scope="module")
+def our_shapes(tmp_path_factory):
+    """Our export of the shipped example, as a model with the script's result for it."""
+    folder = tmp_path_factory.mktemp("shapes")
+    command = [
+        BINARY,
+        "export",
+        "--input_type=image_tensor",
+        f"--pipeline_config_path={SHAPES / 'pipeline.config'}",
+        f"--trained_checkpoint_dir={SHAPES / 'checkpoint'}",
+        f"--output_directory={folder / 'export'}",
+    ]
+    subprocess.run([str(part) for part in command], check=True, capture_output=True)
+    _, batches = next(iter(recorded(MODELS["official_shapes"])))
+
+    def build(saved_model, rng):
+        (folder / "export" / "saved_model").rename(saved_model)
+        return [inputs for inputs, _ in batches]
+
+    saved_models.make(saved_models.Model("our_shapes", build), folder)
+    return folder, json.loads((folder / "about.json").read_text())["signatures"][0]
+
+
+def recorded(model):
+    """Yields (about, batches) of each signature."""
+    for folder, index, about, _ in signatures(model):
+        yield about, saved_models.batches_of(folder, index, about)
+
+
+@pytest.mark.quick
+def test_our_export_freezes_as_the_script_does(our_shapes, tmp_path):
+    folder, about = our_shapes
+    graph_def = frozen(folder / "saved_model", tmp_path / "frozen.pb")
+    found = frozen_graphs.problems(graph_def, about)
+    assert not found, "\n".join(found[:20])
+    assert not frozen_graphs.call_edges(graph_def)
+    assert_runs_the_same(graph_def, about, folder, 0, about, 0)
+
+
+@pytest.mark.quick
+def test_our_export_frozen_is_the_official_export_frozen(our_shapes, tmp_path):
+    """The same tensors by name, with equal values: scripts for the official file run on ours."""
+    folder, about = our_shapes
+    (official,) = (about for about, _ in recorded(MODELS["official_shapes"]))
+    for side in ("inputs", "outputs"):
+        names = [[(entry["key"], entry["name"], entry["dtype"]) for entry in each[side]] for each in (about, official)]
+        assert names[0] == names[1]
+    graph_def = frozen(folder / "saved_model", tmp_path / "frozen.pb")
+    for about, batches in recorded(MODELS["official_shapes"]):
+        for inputs, outputs in batches:
+            compare.assert_equal(saved_models.run_interface(graph_def, about, inputs), outputs, "official", 1e-4)
+
+
+def interpreter(name):
+    """Returns the interpreter of another environment, or skips the test with the reason."""
+    reason = os.environ.get(f"TFOD_MISSING_{name.upper().replace('-', '_')}")
+    if reason is None and not (environments.ENVIRONMENTS[name].folder / environments.STAMP).exists():
+        reason = f"environment {name} has not been made: run tests/environments.py"
+    if reason is not None:
+        pytest.skip(reason)
+    return environments.ENVIRONMENTS[name].python
+
+
+def run_elsewhere(environment, runner, graph, about, inputs, tmp_path):
+    """Runs a frozen file in another environment; returns the outputs by key."""
+    feeds = {entry["name"][:-2]: inputs[entry["key"]] for entry in about["inputs"]}
+    np.savez(tmp_path / "inputs.npz", **feeds)
+    names = [entry["name"] for entry in about["outputs"]]
+    command = [interpreter(environment), HERE / runner, graph, tmp_path / "inputs.npz", tmp_path / "outputs.npz", *names]
+    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, (result.stdout + result.stderr)[-4000:]
+    arrays = np.load(tmp_path / "outputs.npz", allow_pickle=True)
+    return {entry["key"]: arrays[entry["name"]] for entry in about["outputs"]}
+
+
+OLD_TENSORFLOW = (
+    "sequential convolutional functional lstm gru while_captures_a_variable cond_captures_a_variable switch_case map_functions nested "
+    "several_shards nested_functions captured_constants v1_control_flow norm_after_convolutions official_shapes"
+).split() + [model.name for model in FREEZABLE if model.full]
+
+
+@pytest.mark.parametrize("environment", ["tf115", "tf-old", "tf-new"])
+@pytest.mark.parametrize("model", choose(*OLD_TENSORFLOW))
+def test_other_tensorflows_run_frozen_graphs(model, environment, tmp_path):
+    for folder, index, about, options in signatures(model):
+        frozen(folder / "saved_model", tmp_path / "frozen.pb", *options)
+        inputs, outputs = saved_models.batches_of(folder, index, about)[-1]
+        found = run_elsewhere(environment, "run_frozen.py", tmp_path / "frozen.pb", about, inputs, tmp_path)
+        compare.assert_equal(found, outputs, environment)
+
+
+@pytest.mark.parametrize("environment", ["tf115", "tf-old", "tf-new"])
+@pytest.mark.quick
+def test_other_tensorflows_run_our_export_frozen(environment, our_shapes, tmp_path):
+    folder, about = our_shapes
+    frozen(folder / "saved_model", tmp_path / "frozen.pb")
+    inputs, outputs = saved_models.batches_of(folder, 0, about)[-1]
+    found = run_elsewhere(environment, "run_frozen.py", tmp_path / "frozen.pb", about, inputs, tmp_path)
+    compare.assert_equal(found, outputs, environment)
+
+
+OPENVINO = "sequential convolutional functional subclassed application norm_after_convolutions v1_reference_variables official_shapes".split()
+
+
+@pytest.mark.parametrize("model", choose(*OPENVINO))
+def test_openvino_runs_frozen_graphs(model, tmp_path):
+    for folder, index, about, options in signatures(model):
+        frozen(folder / "saved_model", tmp_path / "frozen.pb", *options)
+        inputs, outputs = saved_models.batches_of(folder, index, about)[-1]
+        found = run_elsewhere("openvino", "run_openvino.py", tmp_path / "frozen.pb", about, inputs, tmp_path)
+        compare.assert_equal(found, outputs, "OpenVINO")
+
+
+@pytest.mark.quick
+def test_openvino_runs_our_export_frozen(our_shapes, tmp_path):
+    folder, about = our_shapes
+    frozen(folder / "saved_model", tmp_path / "frozen.pb")
+    inputs, outputs = saved_models.batches_of(folder, 0, about)[-1]
+    found = run_elsewhere("openvino", "run_openvino.py", tmp_path / "frozen.pb", about, inputs, tmp_path)
+    compare.assert_equal(found, outputs, "OpenVINO")
