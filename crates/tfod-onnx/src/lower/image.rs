@@ -1,0 +1,367 @@
+//! Operations on feature maps, which ONNX has channels-first: convolutions, batch normalisation, resizing.
+//!
+//! SAME padding is written as explicit pads. They can always be computed: where the size of a map is not known, the graph allows a stride of 1
+//! only, and then the pads do not depend on it. In a map over slices, the maps of all slices are one longer batch.
+
+use std::collections::HashMap;
+
+use tfod_graph::{
+    ConvAttrs, DType, Dim, Graph, Node, NodeId, Op, Padding, ResizeMethod, Shape, ValueId,
+};
+
+use super::resample::{self, Resampling, Weights};
+use super::{Bound, Form, Lowering, Place, input, only_output, product, size};
+use crate::Error;
+use crate::emit::{Attr, TensorId};
+use crate::layout::{Layout, TO_FIRST, TO_LAST};
+use crate::stored::Stored;
+
+/// `[out, in, h, w]` from `[h, w, in, out]`.
+const KERNEL_ORDER: [usize; 4] = [3, 2, 0, 1];
+/// The operator set in which Resize can be told to leave batch and channels alone.
+const RESIZE_HAS_AXES: u32 = 18;
+
+/// Additions of a bias that the convolution before them can do: by the addition its convolution, and the other way round.
+pub(super) fn fused_biases(graph: &Graph) -> HashMap<NodeId, NodeId> {
+    let mut uses: HashMap<ValueId, usize> = HashMap::new();
+    let used = graph
+        .nodes()
+        .flat_map(|(_, node)| node.inputs.iter().copied());
+    for value in used.chain(graph.outputs().iter().map(|o| o.value)) {
+        *uses.entry(value).or_default() += 1;
+    }
+    let mut fused = HashMap::new();
+    for (id, node) in graph.nodes() {
+        let (Op::BiasAdd, [x, bias]) = (&node.op, node.inputs.as_slice()) else {
+            continue;
+        };
+        let (conv, bias) = (graph.value(*x).node, graph.value(*bias).node);
+        let is_conv = matches!(graph.node(conv).op, Op::Conv2d(_) | Op::DepthwiseConv2d(_));
+        let is_known = matches!(graph.node(bias).op, Op::Constant(_) | Op::Parameter(_));
+        if is_conv && is_known && uses.get(x) == Some(&1) {
+            fused.insert(id, conv);
+            fused.insert(conv, id);
+        }
+    }
+    fused
+}
+
+/// A feature map as ONNX's operators take it, and what it was made from.
+struct Map {
+    id: TensorId,
+    /// The dimensions `[slices, n]` that were made one.
+    folded: Option<[Dim; 2]>,
+}
+
+impl Lowering<'_, '_> {
+    /// The feature map of a node, channels-first.
+    fn map_operand(&mut self, node: &Node) -> Result<Map, Error> {
+        let value = input(node, 0)?;
+        let id = self.operand(value, Layout::ChannelsFirst)?;
+        if !self.is_batched(value) {
+            return Ok(Map { id, folded: None });
+        }
+        let dims = self.emitter.dims(id).to_vec();
+        let [slices, n, h, w, c] = <[Dim; 5]>::try_from(dims).map_err(|dims| {
+            unsupported(
+                node,
+                format!("a feature map of {} dimensions", dims.len()),
+                "four",
+            )
+        })?;
+        let name = self.name(&node.name);
+        let long = Shape(vec![product(&slices, &n), h, w, c]);
+        let long = self.reshape(&format!("{name}/all_slices"), id, long)?;
+        let id = self.permute(&format!("{name}/channels_first"), long, &TO_FIRST);
+        Ok(Map {
+            id,
+            folded: Some([slices, n]),
+        })
+    }
+
+    /// The result of a node from ONNX's, which is channels-first.
+    fn map_result(
+        &mut self,
+        node: &Node,
+        map: &Map,
+        op: &'static str,
+        inputs: &[TensorId],
+        attrs: Vec<Attr>,
+    ) -> Result<Place, Error> {
+        let Some([slices, n]) = &map.folded else {
+            return self.result(
+                node,
+                op,
+                inputs,
+                attrs,
+                Form::laid_out(Layout::ChannelsFirst),
+            );
+        };
+        let name = self.name(&node.name);
+        let (dtype, shape) = self.typed(only_output(node)?, Form::laid_out(Layout::ChannelsFirst));
+        let mut dims = shape.0.clone();
+        dims[0] = product(slices, n);
+        let all = format!("{name}/of_all_slices");
+        let id = self
+            .emitter
+            .add(&all, op, inputs, attrs, (dtype, Shape(dims)));
+        let id = self.permute(&format!("{name}/channels_last"), id, &TO_LAST);
+        let (_, shape) = self.typed(only_output(node)?, Form::batched(true));
+        let id = self.reshape(&name, id, shape)?;
+        Ok(Form::batched(true).of(id))
+    }
+
+    pub(super) fn conv2d(
+        &mut self,
+        id: NodeId,
+        node: &Node,
+        attrs: ConvAttrs,
+    ) -> Result<Place, Error> {
+        let sizes = self.kernel_sizes(node)?;
+        self.convolution(id, node, attrs, sizes, 1)
+    }
+
+    /// A convolution of as many groups as there are channels. The graph's order of output channels, `channel * multiplier + j`, is that of
+    /// the groups.
+    pub(super) fn depthwise_conv2d(
+        &mut self,
+        id: NodeId,
+        node: &Node,
+        attrs: ConvAttrs,
+    ) -> Result<Place, Error> {
+        let [h, w, channels, multiplier] = self.kernel_sizes(node)?;
+        // Validation has found that the product fits.
+        let out = channels.saturating_mul(multiplier);
+        self.convolution(id, node, attrs, [h, w, 1, out], channels)
+    }
+
+    fn kernel_sizes(&self, node: &Node) -> Result<[u64; 4], Error> {
+        let kernel = input(node, 1)?;
+        let sizes = self.graph.value(kernel).shape.sizes().unwrap_or_default();
+        <[u64; 4]>::try_from(sizes)
+            .map_err(|_| unsupported(node, "a kernel of unknown sizes".into(), "known ones"))
+    }
+
+    fn convolution(
+        &mut self,
+        id: NodeId,
+        node: &Node,
+        attrs: ConvAttrs,
+        kernel: [u64; 4],
+        groups: u64,
+    ) -> Result<Place, Error> {
+        let map = self.map_operand(node)?;
+        let mut inputs = vec![map.id, self.kernel(node, kernel)?];
+        if let Some(bias) = self.fused.get(&id) {
+            let bias = input(self.graph.node(*bias), 1)?;
+            inputs.push(self.operand(bias, Layout::ChannelsLast)?);
+        }
+        let (shape, result) = (
+            &self.graph.value(input(node, 0)?).shape,
+            &self.graph.value(only_output(node)?).shape,
+        );
+        let mut pads = [0; 4];
+        if attrs.padding == Padding::Same {
+            for axis in 0..2 {
+                let sizes = (&shape.0[axis + 1], &result.0[axis + 1]);
+                let effective = (kernel[axis] - 1) * attrs.dilations[axis] + 1;
+                let total = same_padding(sizes, effective, attrs.strides[axis]);
+                pads[axis] = total / 2;
+                pads[axis + 2] = total - total / 2;
+            }
+        }
+        let numbers = |values: &[u64]| -> Result<Vec<i64>, Error> {
+            let numbers = values.iter().map(|n| size(&node.name, *n));
+            numbers.collect()
+        };
+        let mut list = vec![
+            Attr::Ints("kernel_shape", numbers(&kernel[..2])?),
+            Attr::Ints("strides", numbers(&attrs.strides)?),
+        ];
+        if pads != [0; 4] {
+            list.push(Attr::Ints("pads", numbers(&pads)?));
+        }
+        if attrs.dilations != [1; 2] {
+            list.push(Attr::Ints("dilations", numbers(&attrs.dilations)?));
+        }
+        if groups != 1 {
+            list.push(Attr::Int("group", size(&node.name, groups)?));
+        }
+        self.map_result(node, &map, "Conv", &inputs, list)
+    }
+
+    /// The kernel, first seen as `sizes`, in ONNX's order.
+    fn kernel(&mut self, node: &Node, sizes: [u64; 4]) -> Result<TensorId, Error> {
+        let value = input(node, 1)?;
+        if self.is_batched(value) {
+            let what = "a convolution with another kernel for each slice of a map".into();
+            return Err(unsupported(node, what, "one kernel for all"));
+        }
+        let name = self.name_of(value);
+        match self.find(value)? {
+            Bound::Stored(stored) => {
+                let stored = stored.reshaped(&sizes).permuted(&KERNEL_ORDER);
+                Ok(self.emitter.initializer(&name, stored))
+            }
+            Bound::Tensor(_) => {
+                let id = self.operand(value, Layout::ChannelsLast)?;
+                let shaped = format!("{name}/grouped");
+                let id = self.reshape(&shaped, id, Shape::known(&sizes))?;
+                Ok(self.permute(&format!("{name}/kernel_order"), id, &KERNEL_ORDER))
+            }
+        }
+    }
+
+    /// Runtimes fold it into the convolution before it when they load the model; here it would make copies of kernels that several
+    /// layers share.
+    pub(super) fn batch_norm(&mut self, node: &Node, epsilon: f32) -> Result<Place, Error> {
+        let map = self.map_operand(node)?;
+        let mut inputs = vec![map.id];
+        for &vector in node.inputs.iter().skip(1) {
+            if self.is_batched(vector) {
+                let what = "batch normalisation with other vectors for each slice of a map".into();
+                return Err(unsupported(node, what, "the same for all"));
+            }
+            inputs.push(self.operand(vector, Layout::ChannelsLast)?);
+        }
+        let attrs = vec![Attr::Float("epsilon", epsilon)];
+        self.map_result(node, &map, "BatchNormalization", &inputs, attrs)
+    }
+
+    pub(super) fn resize(
+        &mut self,
+        node: &Node,
+        method: ResizeMethod,
+        to: [u64; 2],
+        half_pixel_centers: bool,
+    ) -> Result<Place, Error> {
+        let dims = self.graph.value(input(node, 0)?).shape.dims();
+        let from = [1, 2].map(|axis| dims.get(axis).and_then(Dim::known));
+        let way = resample::choose(method, from, to, half_pixel_centers);
+        let (dtype, _) = self.typed(only_output(node)?, Form::laid_out(Layout::ChannelsFirst));
+        let name = self.name(&node.name);
+        if way == Resampling::Nothing {
+            let mut place = self.place(input(node, 0)?)?;
+            place.id = self.cast(&name, place.id, dtype);
+            return Ok(place);
+        }
+        let map = self.map_operand(node)?;
+        match way {
+            Resampling::Operator {
+                mode,
+                coordinates,
+                rounding,
+            } => {
+                let x = self.cast(&format!("{name}/as_float"), map.id, dtype);
+                let mut attrs = vec![
+                    Attr::Text("mode", mode),
+                    Attr::Text("coordinate_transformation_mode", coordinates),
+                ];
+                attrs.extend(rounding.map(|rounding| Attr::Text("nearest_mode", rounding)));
+                let (absent, sizes) = (TensorId::ABSENT, Shape::known(&to));
+                let sizes = if self.opset >= RESIZE_HAS_AXES {
+                    attrs.push(Attr::Ints("axes", vec![2, 3]));
+                    self.sizes(&name, sizes.dims(), &[], None)?
+                } else {
+                    let dims = self.emitter.dims(x).iter().take(2).cloned();
+                    let dims: Vec<Dim> = dims.chain(sizes.0).collect();
+                    self.sizes(&name, &dims, &[x], None)?
+                };
+                self.map_result(node, &map, "Resize", &[x, absent, absent, sizes], attrs)
+            }
+            Resampling::Indices(from) => {
+                let [rows, columns] = [("rows", 0), ("columns", 1)].map(|(side, axis)| {
+                    let indices = resample::nearest(from[axis], to[axis], half_pixel_centers);
+                    let stored = Stored::integers(&indices);
+                    self.emitter.initializer(&format!("{name}/{side}"), stored)
+                });
+                let mut dims = self.emitter.dims(map.id).to_vec();
+                dims[2] = Dim::Known(to[0]);
+                let high = self.emitter.add(
+                    &format!("{name}/of_rows"),
+                    "Gather",
+                    &[map.id, rows],
+                    vec![Attr::Int("axis", 2)],
+                    (dtype, Shape(dims)),
+                );
+                let attrs = vec![Attr::Int("axis", 3)];
+                self.map_result(node, &map, "Gather", &[high, columns], attrs)
+            }
+            Resampling::Weights(from) => {
+                let x = self.cast(&format!("{name}/as_float"), map.id, DType::F32);
+                let [rows, columns] = [("rows", 0), ("columns", 1)].map(|(side, axis)| {
+                    let (from, to) = (from[axis], to[axis]);
+                    let weights = match method {
+                        ResizeMethod::Area => Weights::area(from, to),
+                        _ => Weights::bicubic(from, to, half_pixel_centers),
+                    };
+                    let stored = weights.stored(axis == 1);
+                    self.emitter.initializer(&format!("{name}/{side}"), stored)
+                });
+                let mut dims = self.emitter.dims(x).to_vec();
+                dims[3] = Dim::Known(to[1]);
+                let wide = self.emitter.add(
+                    &format!("{name}/of_columns"),
+                    "MatMul",
+                    &[x, columns],
+                    Vec::new(),
+                    (DType::F32, Shape(dims)),
+                );
+                self.map_result(node, &map, "MatMul", &[rows, wide], Vec::new())
+            }
+            Resampling::TooLarge => Err(unsupported(
+                node,
+                format!("{method:?} resizing to {to:?}").to_lowercase(),
+                "sides of at most 8192",
+            )),
+            Resampling::Nothing | Resampling::SizeUnknown => Err(unsupported(
+                node,
+                format!(
+                    "{method:?} resizing of an image whose size is known only when the model runs"
+                )
+                .to_lowercase(),
+                "an input of known height and width, or bilinear or nearest-neighbour resizing",
+            )),
+        }
+    }
+}
+
+/// How many rows or columns SAME padding adds in all.
+fn same_padding((from, to): (&Dim, &Dim), effective: u64, stride: u64) -> u64 {
+    match (from.known(), to.known()) {
+        (Some(from), Some(to)) => to
+            .saturating_sub(1)
+            .saturating_mul(stride)
+            .saturating_add(effective)
+            .saturating_sub(from),
+        // The graph allows only a stride of 1 here.
+        _ => effective - 1,
+    }
+}
+
+fn unsupported(node: &Node, what: String, expected: &'static str) -> Error {
+    Error::Unsupported {
+        node: node.name.clone(),
+        what,
+        expected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn same_padding_fills_up_to_whole_strides() {
+        let padding = |from: u64, kernel, stride| {
+            let to = from.div_ceil(stride);
+            same_padding((&from.into(), &to.into()), kernel, stride)
+        };
+        assert_eq!(padding(320, 3, 2), 1);
+        assert_eq!(padding(5, 3, 2), 2);
+        assert_eq!(padding(5, 1, 2), 0);
+        assert_eq!(padding(6, 7, 2), 5);
+        let size = Dim::symbol("height");
+        assert_eq!(same_padding((&size, &size), 5, 1), 4);
+    }
+}
