@@ -17,7 +17,7 @@
 //!     output: "exported".into(),
 //! }
 //! .run()?;
-//! println!("{} variables in {} bytes", report.saved_model.num_variables, report.saved_model.variables_bytes);
+//! println!("{} variables found", report.variables);
 //! # Ok::<(), tfod::ExportError>(())
 //! ```
 

@@ -60,6 +60,7 @@ pub(super) struct Args {
     ///
     ///   saved_model  saved_model/
     ///   frozen       frozen.pb: one GraphDef with the weights inside, as tfod freeze makes it
+    ///   onnx         model.onnx: for ONNX Runtime, OpenVINO and TensorRT
     #[arg(
         long = "format",
         value_name = "FORMATS",
@@ -218,19 +219,29 @@ fn summary(report: &ExportReport, verbose: bool) -> String {
             " (--verbose lists them)"
         }
     ));
-    let saved = &report.saved_model;
-    lines.push(format!(
-        "  saved_model  {} nodes in {}, {} variables in {}",
-        saved.num_nodes,
-        output::size(saved.pb_bytes),
-        saved.num_variables,
-        output::size(saved.variables_bytes)
-    ));
+    if let Some(saved) = &report.saved_model {
+        lines.push(format!(
+            "  saved_model  {} nodes in {}, {} variables in {}",
+            saved.num_nodes,
+            output::size(saved.pb_bytes),
+            saved.num_variables,
+            output::size(saved.variables_bytes)
+        ));
+    }
     if let Some(frozen) = &report.frozen {
         lines.push(format!(
             "  frozen       {} nodes in {}",
             frozen.op_counts.values().sum::<usize>(),
             output::size(frozen.bytes)
+        ));
+    }
+    if let Some(onnx) = &report.onnx {
+        let bytes = onnx.onnx_bytes + onnx.data_bytes.unwrap_or(0);
+        lines.push(format!(
+            "  onnx         {} nodes in {}, opset {}",
+            onnx.num_nodes,
+            output::size(bytes),
+            onnx.opset
         ));
     }
     let width = report
@@ -300,15 +311,21 @@ fn summary_json(report: &ExportReport) -> serde_json::Value {
         "warnings": report.warnings,
         "inputs": tensors(&report.interface.inputs),
         "outputs": tensors(&report.interface.outputs),
-        "saved_model": {
-            "nodes": report.saved_model.num_nodes,
-            "variables": report.saved_model.num_variables,
-            "pb_bytes": report.saved_model.pb_bytes,
-            "variables_bytes": report.saved_model.variables_bytes,
-        },
+        "saved_model": report.saved_model.map(|saved| json!({
+            "nodes": saved.num_nodes,
+            "variables": saved.num_variables,
+            "pb_bytes": saved.pb_bytes,
+            "variables_bytes": saved.variables_bytes,
+        })),
         "frozen": report.frozen.as_ref().map(|frozen| json!({
             "nodes": frozen.op_counts.values().sum::<usize>(),
             "bytes": frozen.bytes,
+        })),
+        "onnx": report.onnx.map(|onnx| json!({
+            "nodes": onnx.num_nodes,
+            "bytes": onnx.onnx_bytes,
+            "data_bytes": onnx.data_bytes,
+            "opset": onnx.opset,
         })),
         "output_directory": report.output,
         "seconds": report.elapsed.as_secs_f64(),

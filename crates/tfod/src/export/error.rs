@@ -50,6 +50,9 @@ pub enum ExportError {
     /// The frozen graph cannot be made.
     #[error(transparent)]
     Frozen(#[from] crate::FreezeFileError),
+    /// The ONNX model cannot be made.
+    #[error(transparent)]
+    Onnx(#[from] tfod_onnx::Error),
     /// The output folder cannot be written.
     #[error("{}: cannot {action}: {source}", path.display())]
     Output {

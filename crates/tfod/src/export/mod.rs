@@ -6,6 +6,7 @@
 //!   saved_model/     saved_model.pb, variables/, assets/
 //!   pipeline.config  the merged configuration
 //!   frozen.pb        one GraphDef with the weights inside, when that format is asked for
+//!   model.onnx       an ONNX model, when that format is asked for; beyond 2 GB its weights are in model.onnx.data
 //! ```
 //!
 //! Nothing is written before the configuration is understood and every variable has been found; then all is written beside, and put in place by
@@ -14,6 +15,7 @@
 mod error;
 mod staging;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -26,6 +28,7 @@ use tfod_config::PipelineConfig;
 use tfod_graph::{DType, Graph, Shape, ValueId};
 use tfod_models::fit::{Explanation, Fit, explain};
 use tfod_models::{InputType, Model, ModelError, build};
+use tfod_onnx::{OnnxWriter, Options as OnnxOptions, Summary as OnnxSummary};
 use tfod_tensorflow::{FreezeOptions, Options, SavedModelWriter, Summary};
 
 use crate::freeze::{Freeze, FreezeReport};
@@ -35,6 +38,8 @@ use staging::Staging;
 
 const CHECKPOINT_FOLDER: &str = "checkpoint";
 const CONFIG: &str = "pipeline.config";
+/// Where the weights of an ONNX model of more than 2 GB are.
+const ONNX_DATA: &str = "model.onnx.data";
 /// The prefix of the checkpoint in an export.
 const CHECKPOINT: &str = "ckpt-0";
 
@@ -45,17 +50,20 @@ pub enum Format {
     SavedModel,
     /// A `GraphDef` with the weights inside: the file `frozen.pb`.
     Frozen,
+    /// An ONNX model: the file `model.onnx`.
+    Onnx,
 }
 
 impl Format {
     /// All that are supported.
-    pub const ALL: [Self; 2] = [Self::SavedModel, Self::Frozen];
+    pub const ALL: [Self; 3] = [Self::SavedModel, Self::Frozen, Self::Onnx];
 
     /// What users call it.
     pub fn name(self) -> &'static str {
         match self {
             Self::SavedModel => "saved_model",
             Self::Frozen => "frozen",
+            Self::Onnx => "onnx",
         }
     }
 
@@ -64,6 +72,7 @@ impl Format {
         match self {
             Self::SavedModel => "saved_model",
             Self::Frozen => "frozen.pb",
+            Self::Onnx => "model.onnx",
         }
     }
 }
@@ -108,10 +117,12 @@ pub struct ExportReport {
     pub warnings: Vec<String>,
     /// The signature of the exported model.
     pub interface: Interface,
-    /// The SavedModel's size; that of another format follows from it.
-    pub saved_model: Summary,
+    /// The SavedModel's size, if there is one.
+    pub saved_model: Option<Summary>,
     /// The frozen graph, if there is one.
     pub frozen: Option<FreezeReport>,
+    /// The ONNX model's size, if there is one.
+    pub onnx: Option<OnnxSummary>,
     /// Where it is.
     pub output: PathBuf,
     /// Time from the start to the last rename.
@@ -214,21 +225,38 @@ impl Export {
         let weights = trained.weights(&model.graph)?;
         let options = Options::default();
         let writer = SavedModelWriter::new(&model.graph, &weights, &options)?;
+        let onnx_writer = if self.formats.contains(&Format::Onnx) {
+            let options = onnx_options(&model);
+            Some(OnnxWriter::new(&model.graph, &weights, &options)?)
+        } else {
+            None
+        };
 
         let staging = Staging::new(&self.output)?;
         write_checkpoint(&staging, &trained)?;
         staging.file(CONFIG, config.to_text().as_bytes())?;
-        let summary = writer.write(&staging.folder(Format::SavedModel.item())?)?;
-        let frozen = if self.formats.contains(&Format::Frozen) {
-            Some(freeze(&staging)?)
-        } else {
-            None
-        };
-        if !self.formats.contains(&Format::SavedModel) {
-            staging.discard(Format::SavedModel.item())?;
+        let has = |format| self.formats.contains(&format);
+        let mut saved_model = None;
+        let mut frozen = None;
+        if has(Format::SavedModel) || has(Format::Frozen) {
+            saved_model = Some(writer.write(&staging.folder(Format::SavedModel.item())?)?);
         }
+        if has(Format::Frozen) {
+            frozen = Some(freeze(&staging)?);
+        }
+        if saved_model.is_some() && !has(Format::SavedModel) {
+            staging.discard(Format::SavedModel.item())?;
+            saved_model = None;
+        }
+        let onnx = match onnx_writer {
+            Some(writer) => Some(writer.write(&staging.path(Format::Onnx.item()))?),
+            None => None,
+        };
         let mut items = vec![CHECKPOINT_FOLDER, CONFIG];
         items.extend(self.formats.iter().map(|format| format.item()));
+        if onnx.is_some_and(|summary| summary.data_bytes.is_some()) {
+            items.push(ONNX_DATA);
+        }
         staging.commit(&items)?;
 
         Ok(ExportReport {
@@ -241,8 +269,9 @@ impl Export {
             variables: fit.total(),
             unused,
             warnings,
-            saved_model: summary,
+            saved_model,
             frozen,
+            onnx,
             output: self.output.clone(),
             elapsed: start.elapsed(),
         })
@@ -292,6 +321,16 @@ fn unused_warning(keys: &[String], explanation: &Explanation) -> String {
         text.push_str(&causes);
     }
     text
+}
+
+fn onnx_options(model: &Model) -> OnnxOptions {
+    OnnxOptions {
+        metadata: BTreeMap::from([
+            ("architecture".to_owned(), model.architecture.clone()),
+            ("num_classes".to_owned(), model.num_classes.to_string()),
+        ]),
+        ..OnnxOptions::default()
+    }
 }
 
 /// Freezes the SavedModel that has been written; its weights are still mapped pages.

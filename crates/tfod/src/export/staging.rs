@@ -187,6 +187,8 @@ fn check_target(target: &Path) -> Result<(), ExportError> {
         ("saved_model", true),
         ("pipeline.config", false),
         ("frozen.pb", false),
+        ("model.onnx", false),
+        ("model.onnx.data", false),
     ] {
         let path = target.join(item);
         if exists(&path) && path.is_dir() != is_folder {

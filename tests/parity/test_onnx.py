@@ -1,0 +1,78 @@
+"""Parity of ONNX models with the reference: every output of every case, in ONNX Runtime and in OpenVINO, on several images and batches.
+
+Models are written by the example `export_onnx` of the crate `tfod-onnx`.
+"""
+
+import pathlib
+import subprocess
+
+import numpy as np
+import pytest
+from oracle.cases import all_cases
+
+from . import compare
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+RUNNER = ROOT / "tests" / "oracle" / "run_onnx.py"
+BINARY = ROOT / "target" / "release" / "examples" / "export_onnx"
+RUNTIMES = ("onnxruntime", "openvino")
+# The pairwise cases are about the network, which every back end is given alike; operations are compared one by one in backend/test_onnx_every_op.py.
+CASES = [pytest.param(case, id=case.name, marks=getattr(pytest.mark, case.tier)) for case in all_cases() if not case.name.startswith("pairwise")]
+
+
+def export_onnx(results, path, input_type, *options):
+    """Writes the model of a case; returns its path."""
+    assert BINARY.exists(), f"{BINARY} does not exist: cargo build --release -p tfod-onnx --examples"
+    kind = ["float"] if input_type == "float_image_tensor" else []
+    command = [BINARY, results / "pipeline.config", results / "checkpoint", path, *kind, *options]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return path
+
+
+def run(python, model, inputs):
+    """Runs a model on images in both runtimes; returns {runtime: [{key: output}]}."""
+    inputs_path, outputs_path = model.with_suffix(".inputs.npz"), model.with_suffix(".outputs.npz")
+    np.savez(inputs_path, **{f"{index}/input_tensor": image for index, image in enumerate(inputs)})
+    command = [python, RUNNER, model, inputs_path, outputs_path, *RUNTIMES]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    arrays = np.load(outputs_path)
+    return {name: [compare.group(arrays, f"{name}/{index}/") for index in range(len(inputs))] for name in RUNTIMES}
+
+
+def assert_parity(outputs, recorded):
+    assert recorded
+    for name in RUNTIMES:
+        for found, (image, expected) in zip(outputs[name], recorded):
+            compare.assert_equal(found, expected, f"{name} {list(image.shape)}")
+
+
+@pytest.mark.parametrize("input_type", ["image_tensor", "float_image_tensor"])
+@pytest.mark.parametrize("case", CASES)
+def test_every_output_equals_the_reference(case, input_type, oracle, other_tensorflow, tmp_path):
+    python = other_tensorflow("onnx")
+    results = oracle(case)
+    recorded = compare.recorded(results / f"{input_type}.npz")
+    model = export_onnx(results, tmp_path / "model.onnx", input_type)
+    assert_parity(run(python, model, [image for image, _ in recorded]), recorded)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("options", [("nchw",), ("external",), ("13",), ("23",)], ids="-".join)
+@pytest.mark.parametrize("case", [case for case in CASES if case.id == "base"])
+def test_options_change_no_result(case, options, oracle, other_tensorflow, tmp_path):
+    python = other_tensorflow("onnx")
+    results = oracle(case)
+    recorded = compare.recorded(results / "float_image_tensor.npz")
+    model = export_onnx(results, tmp_path / "model.onnx", "float_image_tensor", *options)
+    images = [np.moveaxis(image, 3, 1) if "nchw" in options else image for image, _ in recorded]
+    assert_parity(run(python, model, images), recorded)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("case", [case for case in CASES if case.id == "base"])
+def test_the_same_model_has_the_same_bytes(case, oracle, tmp_path):
+    results = oracle(case)
+    models = [export_onnx(results, tmp_path / name, "image_tensor") for name in ("a.onnx", "b.onnx")]
+    assert models[0].read_bytes() == models[1].read_bytes()
