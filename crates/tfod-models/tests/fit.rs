@@ -1,5 +1,7 @@
 //! Why a checkpoint does not fit: checkpoints are stood in for by the variables of a network built from another configuration.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::collections::HashMap;

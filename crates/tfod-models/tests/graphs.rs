@@ -1,5 +1,7 @@
 //! Snapshots of the printed graphs: a change of what an architecture writes shows as a change of text.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{Vary, detector};

@@ -1,5 +1,7 @@
 //! What is refused, and how the refusal reads.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{Vary, detector};

@@ -226,8 +226,8 @@ mod tests {
                 let cell = i as u64 / u64::from(scales.unsigned_abs());
                 #[expect(clippy::cast_precision_loss, reason = "small")]
                 let (row, column) = ((cell / cells) as f64, (cell % cells) as f64);
-                prop_assert!(((y0 + y1) / 2.0 * side - (row + 0.5) * stride).abs() < 1e-2);
-                prop_assert!(((x0 + x1) / 2.0 * side - (column + 0.5) * stride).abs() < 1e-2);
+                prop_assert!((f64::midpoint(y0, y1) * side - (row + 0.5) * stride).abs() < 1e-2);
+                prop_assert!((f64::midpoint(x0, x1) * side - (column + 0.5) * stride).abs() < 1e-2);
             }
         }
     }
