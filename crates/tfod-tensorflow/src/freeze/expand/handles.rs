@@ -1,0 +1,192 @@
+//! Operations on the handles of variables: a frozen graph has the values instead.
+
+use std::borrow::Cow;
+
+use crate::op_defs;
+
+use super::super::constants::Content;
+use super::super::error::Place;
+use super::super::graph::{Node, ScopeId, Tensor};
+use super::super::variables::Handle;
+use super::super::wire::{attr, value};
+use super::{Done, Expander, INT32, Result, Value, Visit, type_name};
+
+impl<'a> Expander<'a, '_> {
+    pub(super) fn variable(&mut self, visit: &Visit<'a, '_>, what: &str) -> Result<Done> {
+        if visit.place.function.is_some() {
+            return Err(self.refuse(
+                &visit.place,
+                format!("it makes a {what} inside of a function"),
+            ));
+        }
+        let index = self.variables.of(&Handle::of(visit.def), &visit.place)?;
+        let variable = self.variables.get(index);
+        let declared = visit.attr("dtype").and_then(attr::data_type);
+        if declared.is_some_and(|declared| declared != variable.data_type()) {
+            let (stored, declared) = (variable.dtype, type_name(declared.unwrap_or(0)));
+            return Err(self.error(
+                &visit.place,
+                format!(
+                    "the variable is {declared}, and its stored value `{}` is {stored}",
+                    variable.key
+                ),
+            ));
+        }
+        Ok(Done {
+            values: vec![Value::Variable { index, read: None }],
+            controls: Vec::new(),
+        })
+    }
+
+    /// The value of a variable in a scope.
+    pub(crate) fn read(&mut self, place: &Place, handle: Value, scope: ScopeId) -> Result<Tensor> {
+        match handle {
+            Value::Variable {
+                read: Some(tensor), ..
+            } => Ok(tensor),
+            Value::Variable { index, read: None } => {
+                let constant = self.constant_of(index);
+                Ok(self.graph.bring(constant, scope))
+            }
+            Value::Tensor(_) => Err(self.refuse(
+                place,
+                "the resource it uses is not a variable that the SavedModel holds",
+            )),
+            Value::Refused(refusal) => Err(self.use_of(place, &refusal)),
+        }
+    }
+
+    /// The constant of a variable, at the top level.
+    fn constant_of(&mut self, index: usize) -> Tensor {
+        let node = if let Some(&node) = self.reads.get(&index) {
+            node
+        } else {
+            let variable = self.variables.get(index);
+            let content = Content::Variable {
+                index,
+                data_type: variable.data_type(),
+            };
+            let node = self.graph.add(
+                ScopeId::ROOT,
+                Node::constant(variable.name.clone(), content),
+            );
+            self.reads.insert(index, node);
+            node
+        };
+        Tensor::of(node)
+    }
+
+    /// `ResourceGather`: the axis is the first that is not a batch dimension.
+    pub(super) fn gather(&mut self, visit: Visit<'a, '_>) -> Result<Done> {
+        let [handle, indices] = self.inputs(&visit)?;
+        let params = self.read(&visit.place, handle, visit.scope)?;
+        let indices = self.tensor(&visit, &indices)?;
+        let batch_dims = visit.attr("batch_dims").and_then(attr::int).unwrap_or(0);
+        let axis = i32::try_from(batch_dims)
+            .map_err(|_| self.error(&visit.place, "attribute `batch_dims` is out of range"))?;
+        let axis = Node::constant(visit.part("axis"), Content::int32(axis));
+        let axis = Tensor::of(self.graph.add(visit.scope, axis));
+        let (params_type, indices_type) =
+            (self.graph.data_type(params), self.graph.data_type(indices));
+        let mut node = Node::new(
+            visit.name,
+            "GatherV2",
+            vec![params, indices, axis],
+            vec![params_type],
+        )
+        .with("Tparams", value::data_type(params_type))
+        .with("Tindices", value::data_type(indices_type))
+        .with("Taxis", value::data_type(INT32))
+        .after(&visit.controls);
+        if batch_dims != 0 {
+            node = node.with("batch_dims", value::int(batch_dims));
+        }
+        Ok(self.single(visit.scope, node))
+    }
+
+    pub(super) fn gather_nd(&mut self, visit: Visit<'a, '_>) -> Result<Done> {
+        let [handle, indices] = self.inputs(&visit)?;
+        let params = self.read(&visit.place, handle, visit.scope)?;
+        let indices = self.tensor(&visit, &indices)?;
+        let (params_type, indices_type) =
+            (self.graph.data_type(params), self.graph.data_type(indices));
+        let node = Node::new(
+            visit.name,
+            "GatherNd",
+            vec![params, indices],
+            vec![params_type],
+        )
+        .with("Tparams", value::data_type(params_type))
+        .with("Tindices", value::data_type(indices_type))
+        .after(&visit.controls);
+        Ok(self.single(visit.scope, node))
+    }
+
+    pub(super) fn variable_shape(&mut self, visit: Visit<'a, '_>) -> Result<Done> {
+        let [handle] = self.inputs(&visit)?;
+        let tensor = self.read(&visit.place, handle, visit.scope)?;
+        let out_type = visit
+            .attr("out_type")
+            .and_then(attr::data_type)
+            .unwrap_or(INT32);
+        let data_type = self.graph.data_type(tensor);
+        let mut node = Node::new(visit.name, "Shape", vec![tensor], vec![out_type])
+            .typed(data_type)
+            .after(&visit.controls);
+        if out_type != INT32 {
+            node = node.with("out_type", value::data_type(out_type));
+        }
+        Ok(self.single(visit.scope, node))
+    }
+
+    /// Control flow of the original graph on a variable's handle: it happens to the variable's value instead.
+    pub(super) fn routed_handle(&mut self, visit: Visit<'a, '_>, op: &'a str) -> Result<Done> {
+        let mut variable = None;
+        let mut inputs = Vec::with_capacity(visit.inputs.len());
+        for value in &visit.inputs {
+            if let Value::Variable { index, .. } = value {
+                if variable.is_some_and(|variable| variable != *index) {
+                    return Err(self.refuse(
+                        &visit.place,
+                        "which variable it gives is decided while the graph runs",
+                    ));
+                }
+                variable = Some(*index);
+                inputs.push(self.read(&visit.place, value.clone(), visit.scope)?);
+            } else {
+                inputs.push(self.tensor(&visit, value)?);
+            }
+        }
+        let data_type = variable.map_or(0, |index| self.variables.get(index).data_type());
+        let mut node = Node::new(visit.name.clone(), Cow::Borrowed(op), inputs, Vec::new())
+            .after(&visit.controls);
+        let def = op_defs::find(op);
+        node.attrs = self.kept_attrs(&visit, def)?;
+        node.attrs.retain(|(name, _)| name != "T");
+        node = node.typed(data_type);
+        let outputs = def.map(|def| def.output_types(node.attrs.as_slice()));
+        node.outputs = outputs
+            .transpose()
+            .map_err(|problem| self.error(&visit.place, problem))?;
+        node.is_effect = true;
+        let mut done = self.single(visit.scope, node);
+        if let (Some(index), Some(first)) = (variable, done.values.first_mut())
+            && let Value::Tensor(tensor) = *first
+        {
+            *first = Value::Variable {
+                index,
+                read: Some(tensor),
+            };
+        }
+        if op == "Switch"
+            && let (Some(index), Some(Value::Tensor(tensor))) =
+                (variable, done.values.get(1).cloned())
+        {
+            done.values[1] = Value::Variable {
+                index,
+                read: Some(tensor),
+            };
+        }
+        Ok(done)
+    }
+}

@@ -1,0 +1,101 @@
+//! What nodes give to each other during expansion.
+
+use std::rc::Rc;
+
+use super::super::error::Place;
+use super::super::graph::{NodeId, ScopeId, Tensor};
+use super::super::model::NodeDef;
+use super::super::wire::{Fields, attr, map_entry};
+use super::instance::FindAttr as _;
+
+/// What an output of a node is.
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    Tensor(Tensor),
+    /// The handle of a variable.
+    Variable {
+        index: usize,
+        /// The variable's value, where it has already been brought to: inside of a loop of the original graph, or the argument of a
+        /// function that is kept.
+        read: Option<Tensor>,
+    },
+    /// Something that a frozen graph cannot have. It is an error to use it, not to make it.
+    Refused(Rc<Refusal>),
+}
+
+/// Why a value cannot be used.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) place: Place,
+    pub(crate) reason: String,
+}
+
+/// What a node that was visited gives to others.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Done {
+    pub(crate) values: Vec<Value>,
+    /// The nodes after which a node with a control input from this one may run.
+    pub(crate) controls: Vec<NodeId>,
+}
+
+/// An input of a node: which tensor, or a control input.
+#[derive(Clone, Copy)]
+pub(crate) enum Source {
+    Argument(usize),
+    Output(usize, usize),
+    Control(usize),
+    /// A control input from an argument, which says nothing.
+    Nothing,
+}
+
+/// A node about to be rewritten, with everything that is known about it.
+pub(crate) struct Visit<'a, 'i> {
+    pub(crate) def: &'i NodeDef<'a>,
+    pub(crate) place: Place,
+    pub(crate) name: String,
+    pub(crate) scope: ScopeId,
+    pub(crate) attrs: Vec<(&'a str, &'a [u8])>,
+    pub(crate) inputs: Vec<Value>,
+    /// What has to run before.
+    pub(crate) controls: Vec<NodeId>,
+}
+
+impl<'a> Visit<'a, '_> {
+    pub(crate) fn attr(&self, name: &str) -> Option<&'a [u8]> {
+        self.attrs.find_attr(name)
+    }
+
+    pub(crate) fn func(&self, name: &str) -> Option<FunctionRef<'a>> {
+        FunctionRef::parse(attr::func(self.attr(name)?)?)
+    }
+
+    /// The name of a node that stands for a part of this one.
+    pub(crate) fn part(&self, part: &str) -> String {
+        format!("{}/{part}", self.name)
+    }
+}
+
+/// A function as an attribute names it.
+#[derive(Clone, Debug)]
+pub(crate) struct FunctionRef<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) attrs: Vec<(&'a str, &'a [u8])>,
+}
+
+impl<'a> FunctionRef<'a> {
+    /// Reads a `NameAttrList`.
+    pub(crate) fn parse(list: &'a [u8]) -> Option<Self> {
+        let mut function = Self {
+            name: "",
+            attrs: Vec::new(),
+        };
+        for field in Fields::of(list) {
+            match field.ok()? {
+                (1, field) => function.name = field.text()?,
+                (2, field) => function.attrs.push(map_entry(field.bytes()?).ok()?),
+                _ => {}
+            }
+        }
+        Some(function)
+    }
+}
