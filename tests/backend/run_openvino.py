@@ -1,6 +1,6 @@
 """Runs a frozen graph with OpenVINO on the CPU, in 32-bit floats, without TensorFlow.
 
-Usage: run_openvino.py FROZEN.pb INPUTS.npz OUTPUTS.npz TENSOR... As `run_frozen.py`; the model is compiled for the shapes of the inputs.
+Usage: run_openvino.py FROZEN.pb INPUTS.npz OUTPUTS.npz TENSOR... As for `run_frozen.py`.
 """
 
 import sys
@@ -12,22 +12,20 @@ import openvino
 def main():
     path, inputs_path, outputs_path = sys.argv[1:4]
     recorded = np.load(inputs_path)
-    core = openvino.Core()
-    model = core.read_model(path)
-    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     request = compiled.create_infer_request()
-    request.infer({name: recorded[name] for name in recorded.files})
-    arrays = {tensor: find_output(compiled, request, tensor) for tensor in sys.argv[4:]}
+    request.infer({find(compiled.inputs, name + ":0"): recorded[name] for name in recorded.files})
+    arrays = {tensor: request.get_tensor(find(compiled.outputs, tensor)).data for tensor in sys.argv[4:]}
     np.savez(outputs_path, **arrays)
     print("OpenVINO", openvino.__version__)
 
 
-def find_output(compiled, request, tensor):
-    """Returns the output called by the tensor's name or its node's; OpenVINO knows both."""
-    for output in compiled.outputs:
-        if {tensor, tensor.split(":")[0]} & output.get_names():
-            return request.get_tensor(output).data
-    sys.exit("no output %s among %s" % (tensor, [sorted(output.get_names()) for output in compiled.outputs]))
+def find(ports, tensor):
+    """Returns the input or output called by the tensor's name or its node's; which of them OpenVINO keeps depends on the graph."""
+    for port in ports:
+        if {tensor, tensor.split(":")[0]} & port.get_names():
+            return port
+    sys.exit("no %s among %s" % (tensor, [sorted(port.get_names()) for port in ports]))
 
 
 if __name__ == "__main__":

@@ -134,8 +134,9 @@ def prepare(model):
         try:
             make(model, partial)
             partial.rename(folder)
-        except FileExistsError:
-            pass  # another process made it meanwhile
+        except OSError:
+            if not (folder / "about.json").exists():  # another process may have made it meanwhile
+                raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return folder
