@@ -1,6 +1,7 @@
 //! From a SavedModel to one file: a `GraphDef` with the weights inside.
 //!
-//! The file is written beside its place and renamed, so that it is never half there.
+//! The file is written beside its place and renamed, so that it is never half there, whatever happens to the process. As with `cp`, when it reaches the disk
+//! is left to the system.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -177,7 +178,6 @@ where
     write(&mut out)?;
     out.flush().map_err(failed(path, "write"))?;
     drop(out);
-    file.as_file().sync_all().map_err(failed(path, "write"))?;
     file.persist(path)
         .map_err(|error| failed(path, "put the file in place")(error.error))?;
     Ok(())
