@@ -452,7 +452,13 @@ NEW_TENSORFLOW = OLD_TENSORFLOW + ["official_efficientdet_d0", "official_faster_
 @pytest.mark.parametrize(
     "environment, model",
     [
-        pytest.param(environment, *param.values, id=f"{environment}-{param.id}", marks=param.marks)
+        # Small graphs that the oldest TensorFlow runs are run by the others in the full tier only: each run takes two seconds.
+        pytest.param(
+            environment,
+            *param.values,
+            id=f"{environment}-{param.id}",
+            marks=param.marks if environment == "tf115" or param.id == "official_shapes" else pytest.mark.full,
+        )
         for environment, names in (("tf115", OLD_TENSORFLOW), ("tf-old", OLD_TENSORFLOW), ("tf-new", NEW_TENSORFLOW))
         for param in choose(*names)
     ],
