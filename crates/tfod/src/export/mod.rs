@@ -333,7 +333,7 @@ fn onnx_options(model: &Model) -> OnnxOptions {
     }
 }
 
-/// Freezes the SavedModel that has been written; its weights are still mapped pages.
+/// Freezes the SavedModel that has been written; the system still has it in memory.
 fn freeze(staging: &Staging) -> Result<FreezeReport, ExportError> {
     let freeze = Freeze {
         saved_model_dir: staging.path(Format::SavedModel.item()),
