@@ -144,6 +144,11 @@ impl Graph {
         &self.outputs
     }
 
+    /// Keeps only the results that `keep` says; [`crate::passes`] then remove what they do not need.
+    pub fn retain_outputs(&mut self, keep: impl FnMut(&Output) -> bool) {
+        self.outputs.retain(keep);
+    }
+
     /// The name of the node that defines a value.
     pub fn name_of(&self, value: ValueId) -> &str {
         &self.node(self.value(value).node).name

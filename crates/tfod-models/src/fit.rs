@@ -12,7 +12,7 @@ use tfod_config::protos::detection_model::Model as MetaArchitecture;
 use tfod_config::protos::ssd_feature_extractor::FeaturePyramidOneof;
 use tfod_graph::{Graph, ParamId};
 
-use crate::{InputType, build};
+use crate::{GraphOptions, build};
 
 /// A variable of a checkpoint.
 #[derive(Clone, Copy, Debug)]
@@ -365,7 +365,7 @@ pub fn explain(config: &protos::DetectionModel, variables: &dyn Variables) -> Ex
         let config = protos::DetectionModel {
             model: Some(MetaArchitecture::Ssd(ssd.clone())),
         };
-        let model = build(&config, InputType::ImageTensor).ok()?;
+        let model = build(&config, &GraphOptions::default()).ok()?;
         Some(Fit::new(&model.graph, variables))
     };
     let mut current = ssd.clone();

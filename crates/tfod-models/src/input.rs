@@ -1,23 +1,24 @@
-//! What the model is given, and how it becomes the image that the network sees.
+//! What the model is given: images, or the network's own input.
 
 use std::fmt;
 use std::str::FromStr;
 
-use tfod_config::protos;
-use tfod_config::protos::ResizeType;
-use tfod_config::protos::image_resizer::ImageResizerOneof;
-use tfod_graph::{Builder, DType, Dim, ResizeMethod, Shape, ValueId};
+use tfod_graph::{Binary, Builder, DType, Dim, Shape, Tensor, ValueId};
 
 use crate::error::ModelError;
-use crate::fields::{message, refuse_flag, size, unsupported};
+use crate::facts::Normalization;
+use crate::fields::{invalid, unsupported};
+use crate::options::GraphOptions;
+use crate::resizer::Resizer;
 
 /// The name of the input, as in official exports.
 pub const INPUT_NAME: &str = "input_tensor";
 
 /// The kinds of input, named as the official exporter's `--input_type`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum InputType {
     /// One image: `u8[1, height, width, 3]`, RGB, 0 to 255.
+    #[default]
     ImageTensor,
     /// Images of one size: `f32[batch, height, width, 3]`, RGB, 0 to 255.
     FloatImageTensor,
@@ -35,15 +36,12 @@ impl InputType {
         }
     }
 
-    /// Declares the input, and gives it as floats `[batch, height, width, 3]`.
-    pub(crate) fn declare(self, b: &mut Builder) -> Result<ValueId, ModelError> {
-        let (dtype, batch) = match self {
-            Self::ImageTensor => (DType::U8, Dim::Known(1)),
-            Self::FloatImageTensor => (DType::F32, Dim::symbol("batch")),
-        };
-        let shape = vec![batch, Dim::symbol("height"), Dim::symbol("width"), 3.into()];
-        let input = b.input(INPUT_NAME, dtype, Shape(shape));
-        Ok(b.cast("to_float", input, DType::F32)?)
+    /// The element type of images.
+    fn dtype(self) -> DType {
+        match self {
+            Self::ImageTensor => DType::U8,
+            Self::FloatImageTensor => DType::F32,
+        }
     }
 }
 
@@ -67,61 +65,77 @@ impl FromStr for InputType {
     }
 }
 
-/// Brings every image to one size, without keeping its aspect ratio (`fixed_shape_resizer`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FixedShape {
-    /// Height and width of the result.
-    pub size: [u64; 2],
-    /// Interpolation.
-    pub method: ResizeMethod,
+/// Declares the input that the options ask for, and gives what the network sees: `f32[batch, height, width, 3]`, resized and normalised.
+///
+/// # Errors
+/// When the options contradict the configuration.
+pub(crate) fn network_input(
+    b: &mut Builder,
+    options: &GraphOptions,
+    resizer: &Resizer,
+    normalization: Normalization,
+) -> Result<ValueId, ModelError> {
+    let [height, width] = if options.no_preprocess {
+        let network = resizer.network_size();
+        if let Some([height, width]) = options.input_size.filter(|size| *size != network) {
+            let expected = format!(
+                "{}x{}, the network's own size, with --no_preprocess",
+                network[0], network[1]
+            );
+            let given = format!("{height}x{width}");
+            return Err(invalid("--input_size", given, expected));
+        }
+        network.map(Dim::Known)
+    } else {
+        match options.input_size {
+            Some(size) => size.map(Dim::Known),
+            None => [Dim::symbol("height"), Dim::symbol("width")],
+        }
+    };
+    let dtype = if options.no_preprocess {
+        DType::F32
+    } else {
+        options.input.dtype()
+    };
+    let shape = Shape(vec![options.batch_dim(), height, width, 3.into()]);
+    let input = b.input(INPUT_NAME, dtype, shape);
+    if options.no_preprocess {
+        return Ok(input);
+    }
+    let images = b.cast("to_float", input, DType::F32)?;
+    // The reference normalises before it resizes, which gives the same values at the price of touching every pixel of the original.
+    let resized = resizer.apply(b, images)?;
+    normalization.apply(b, resized)
 }
 
-impl FixedShape {
-    /// Reads the message.
-    ///
-    /// # Errors
-    /// For another resizer, grayscale, or a size below 1.
-    pub fn from_config(config: Option<&protos::ImageResizer>) -> Result<Self, ModelError> {
-        const FIELD: &str = "model.ssd.image_resizer";
-        let config = message(FIELD, config)?;
-        let other = |given: &str| unsupported(FIELD, given, "fixed_shape_resizer");
-        let fixed = match &config.image_resizer_oneof {
-            Some(ImageResizerOneof::FixedShapeResizer(fixed)) => fixed,
-            Some(ImageResizerOneof::KeepAspectRatioResizer(_)) => {
-                return Err(other("keep_aspect_ratio_resizer"));
-            }
-            Some(ImageResizerOneof::IdentityResizer(_)) => return Err(other("identity_resizer")),
-            Some(ImageResizerOneof::ConditionalShapeResizer(_)) => {
-                return Err(other("conditional_shape_resizer"));
-            }
-            Some(ImageResizerOneof::PadToMultipleResizer(_)) => {
-                return Err(other("pad_to_multiple_resizer"));
-            }
-            None => return Err(ModelError::Missing { field: FIELD }),
-        };
-        refuse_flag(
-            "model.ssd.image_resizer.fixed_shape_resizer.convert_to_grayscale",
-            fixed.convert_to_grayscale(),
-        )?;
-        let method = match fixed.resize_method() {
-            ResizeType::Bilinear => ResizeMethod::Bilinear,
-            ResizeType::NearestNeighbor => ResizeMethod::Nearest,
-            ResizeType::Bicubic => ResizeMethod::Bicubic,
-            ResizeType::Area => ResizeMethod::Area,
-        };
-        let height = "model.ssd.image_resizer.fixed_shape_resizer.height";
-        let width = "model.ssd.image_resizer.fixed_shape_resizer.width";
-        Ok(Self {
-            size: [
-                size(height, fixed.height(), 1)?,
-                size(width, fixed.width(), 1)?,
-            ],
-            method,
-        })
-    }
+impl Normalization {
+    /// What MobileNets take: -1 to 1.
+    pub(crate) const SIGNED: Self = Self {
+        scale: [2.0 / 255.0; 3],
+        shift: [-1.0; 3],
+    };
 
-    /// Resizes `[batch, height, width, 3]`. The reference samples pixels at their corners (not half-pixel centres).
-    pub(crate) fn apply(self, b: &mut Builder, images: ValueId) -> Result<ValueId, ModelError> {
-        Ok(b.resize("resize", images, self.method, self.size, false)?)
+    /// Normalises `[batch, height, width, 3]`.
+    fn apply(self, b: &mut Builder, images: ValueId) -> Result<ValueId, ModelError> {
+        let mut x = images;
+        for (name, op, values, neutral) in [
+            ("scale", Binary::Mul, self.scale, 1.0),
+            ("shift", Binary::Add, self.shift, 0.0),
+        ] {
+            #[expect(clippy::float_cmp, reason = "exactly the neutral element is left out")]
+            let is_neutral = values == [neutral; 3];
+            if is_neutral {
+                continue;
+            }
+            let [red, green, blue] = values.map(f32::to_bits);
+            let values = if red == green && green == blue {
+                Tensor::scalar_f32(values[0])
+            } else {
+                Tensor::f32(&[3], &values).unwrap_or_else(|| Tensor::scalar_f32(values[0]))
+            };
+            let values = b.constant(&format!("{name}/by"), values)?;
+            x = b.binary(name, op, x, values)?;
+        }
+        Ok(x)
     }
 }

@@ -16,13 +16,15 @@
 //! | [`meta`] | how the parts make a detector (SSD) | |
 //!
 //! Shared by all: [`layers`] (the Keras layers that the reference uses), [`hyperparams`] (how they are configured), [`input`] (what
-//! the model is given, and how it is resized), [`fit`] (why a checkpoint does not fit).
+//! the model is given), [`resizer`] (how large it becomes), [`options`] (what the graph takes in and gives out), [`facts`] (what users need to know beside
+//! the graph), [`fit`] (why a checkpoint does not fit).
 //!
 //! Nothing here knows a file format, and no back end knows anything of this crate.
 
 pub mod anchors;
 pub mod backbone;
 mod error;
+pub mod facts;
 mod fields;
 pub mod fit;
 pub mod head;
@@ -31,10 +33,14 @@ pub mod input;
 pub mod layers;
 pub mod meta;
 pub mod neck;
+pub mod options;
 pub mod postprocess;
+pub mod resizer;
 
 pub use error::ModelError;
+pub use facts::Facts;
 pub use input::InputType;
+pub use options::{Batch, GraphOptions, Stage};
 
 use tfod_config::protos;
 use tfod_config::protos::detection_model::Model as MetaArchitecture;
@@ -51,23 +57,48 @@ pub struct Model {
     pub num_classes: u64,
     /// Height and width of the image that the network itself sees.
     pub image_size: [u64; 2],
+    /// What cannot be seen in the graph.
+    pub facts: Facts,
 }
 
 /// Writes the network that a configuration describes.
 ///
 /// # Errors
-/// When the configuration lacks something, contradicts itself, or asks for what is not supported; the error names the field.
-pub fn build(config: &protos::DetectionModel, input: InputType) -> Result<Model, ModelError> {
-    let model = match &config.model {
-        Some(MetaArchitecture::Ssd(ssd)) => meta::ssd::build(ssd, input)?,
+/// When the configuration lacks something, contradicts itself or the options, or asks for what is not supported; the error names the field.
+pub fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Model, ModelError> {
+    options.check()?;
+    let mut model = match &config.model {
+        Some(MetaArchitecture::Ssd(ssd)) => meta::ssd::build(ssd, options)?,
         Some(MetaArchitecture::FasterRcnn(_)) => return Err(unsupported_meta("faster_rcnn")),
         Some(MetaArchitecture::CenterNet(_)) => return Err(unsupported_meta("center_net")),
         Some(_) => return Err(unsupported_meta("another kind of model")),
         None => return Err(ModelError::Missing { field: "model" }),
     };
+    if let Some(keys) = &options.outputs {
+        keep_outputs(&mut model.graph, keys)?;
+    }
     let graph = passes::standard(&model.graph)?;
     validate(&graph)?;
     Ok(Model { graph, ..model })
+}
+
+/// Leaves only the outputs of these keys.
+fn keep_outputs(graph: &mut Graph, keys: &[String]) -> Result<(), ModelError> {
+    let known = || {
+        let keys: Vec<&str> = graph.outputs().iter().map(|o| o.key.as_str()).collect();
+        keys.join(", ")
+    };
+    if let Some(unknown) = keys
+        .iter()
+        .find(|key| !graph.outputs().iter().any(|o| o.key == **key))
+    {
+        return Err(fields::invalid("--outputs", unknown, known()));
+    }
+    if keys.is_empty() {
+        return Err(fields::invalid("--outputs", "empty", known()));
+    }
+    graph.retain_outputs(|output| keys.contains(&output.key));
+    Ok(())
 }
 
 fn unsupported_meta(given: &str) -> ModelError {

@@ -8,13 +8,13 @@ use std::collections::HashMap;
 
 use common::{Vary, detector};
 use tfod_models::fit::{Explanation, Fit, Found, Variables, explain};
-use tfod_models::{InputType, build};
+use tfod_models::{GraphOptions, InputType, build};
 
 struct Trained(HashMap<Vec<String>, (usize, Vec<u64>)>);
 
 impl Trained {
     fn with(vary: Vary<'_>) -> Self {
-        let model = build(&detector(vary), InputType::ImageTensor).unwrap();
+        let model = build(&detector(vary), &GraphOptions::default()).unwrap();
         let variables = model.graph.parameters().enumerate();
         Self(
             variables
@@ -42,7 +42,11 @@ fn causes(trained: Vary<'_>) -> Explanation {
 #[test]
 fn a_checkpoint_of_the_same_configuration_fits() {
     let trained = Trained::with(Vary::default());
-    let model = build(&detector(Vary::default()), InputType::FloatImageTensor).unwrap();
+    let model = build(
+        &detector(Vary::default()),
+        &GraphOptions::new(InputType::FloatImageTensor),
+    )
+    .unwrap();
     let fit = Fit::new(&model.graph, &trained);
     assert!(fit.is_complete());
     assert_eq!((fit.matched, fit.unused), (trained.count(), 0));

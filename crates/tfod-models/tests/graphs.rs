@@ -6,18 +6,22 @@ mod common;
 
 use common::{Vary, detector};
 use tfod_graph::validate;
-use tfod_models::{InputType, build};
+use tfod_models::{GraphOptions, InputType, build};
 
 #[test]
 fn one_image() {
-    let model = build(&detector(Vary::default()), InputType::ImageTensor).unwrap();
+    let model = build(&detector(Vary::default()), &GraphOptions::default()).unwrap();
     validate(&model.graph).unwrap();
     insta::assert_snapshot!(model.graph);
 }
 
 #[test]
 fn a_batch_keeps_a_map_over_images() {
-    let model = build(&detector(Vary::default()), InputType::FloatImageTensor).unwrap();
+    let model = build(
+        &detector(Vary::default()),
+        &GraphOptions::new(InputType::FloatImageTensor),
+    )
+    .unwrap();
     validate(&model.graph).unwrap();
     insta::assert_snapshot!(model.graph);
 }
@@ -31,7 +35,7 @@ fn towers_of_their_own_plain_convolutions_and_explicit_padding() {
         post: "score_converter: SOFTMAX logit_scale: 2",
         ..Vary::default()
     };
-    let model = build(&detector(vary), InputType::ImageTensor).unwrap();
+    let model = build(&detector(vary), &GraphOptions::default()).unwrap();
     insta::assert_snapshot!(model.graph);
 }
 
@@ -42,7 +46,7 @@ fn one_suppression_for_all_classes() {
         nms,
         ..Vary::default()
     };
-    let model = build(&detector(vary), InputType::ImageTensor).unwrap();
+    let model = build(&detector(vary), &GraphOptions::default()).unwrap();
     let text = model.graph.to_string();
     let post = text.find("Postprocessor/nms").unwrap();
     insta::assert_snapshot!(&text[post..]);
@@ -60,7 +64,7 @@ fn ninety_classes_stay_below_1500_nodes() {
         ..Vary::default()
     };
     for input in InputType::ALL {
-        let model = build(&detector(vary), input).unwrap();
+        let model = build(&detector(vary), &GraphOptions::new(input)).unwrap();
         let operations = model.graph.total_nodes();
         assert!(operations < 1500, "{operations} nodes for {input}");
     }

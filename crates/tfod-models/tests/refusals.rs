@@ -5,10 +5,10 @@
 mod common;
 
 use common::{Vary, detector};
-use tfod_models::{InputType, build};
+use tfod_models::{GraphOptions, build};
 
 fn refusal(vary: Vary<'_>) -> String {
-    match build(&detector(vary), InputType::ImageTensor) {
+    match build(&detector(vary), &GraphOptions::default()) {
         Ok(_) => String::from("accepted"),
         Err(error) => error.to_string(),
     }

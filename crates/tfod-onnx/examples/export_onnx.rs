@@ -1,6 +1,6 @@
 //! From a config and a checkpoint to an ONNX model: `export_onnx PIPELINE_CONFIG CHECKPOINT MODEL [OPTION…]`.
 //!
-//! Options: `float` (float32 images of any batch instead of one uint8 image), `nchw`, `external`, and a number for the operator set.
+//! GraphOptions: `float` (float32 images of any batch instead of one uint8 image), `nchw`, `external`, and a number for the operator set.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -9,7 +9,7 @@ use std::path::Path;
 use tfod_checkpoint::{Bundle, NodeId, locate};
 use tfod_config::PipelineConfig;
 use tfod_graph::{DType, Graph, TensorView, Weights};
-use tfod_models::{InputType, build};
+use tfod_models::{GraphOptions, InputType, build};
 use tfod_onnx::{ExternalData, InputLayout, OnnxWriter, Options};
 
 /// The graph's parameters, where the checkpoint's object graph has them.
@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .model
         .as_ref()
         .ok_or("the config has no model")?;
-    let graph = build(message, input_type)?.graph;
+    let graph = build(message, &GraphOptions::new(input_type))?.graph;
     let bundle = Bundle::open(locate(Path::new(checkpoint), None)?.prefix)?;
     let weights = weights(&bundle, &graph)?;
     let summary = OnnxWriter::new(&graph, &weights, &options)?.write(Path::new(model))?;

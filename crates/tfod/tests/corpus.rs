@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use tfod_checkpoint::{Bundle, variable_key};
 use tfod_config::PipelineConfig;
 use tfod_models::fit::{Explanation, Fit, Found, Variables, explain};
-use tfod_models::{InputType, build};
+use tfod_models::{GraphOptions, build};
 
 /// The variables of an index, found by the key that a path from the model has. TensorFlow stores a variable under its shortest path; those are
 /// the paths that architectures give.
@@ -64,7 +64,7 @@ fn compare(folder: &Path) -> Option<(Fit, Explanation)> {
         .ok()?
         .config;
     let model = config.message().model.as_ref()?;
-    let graph = build(model, InputType::ImageTensor).ok()?.graph;
+    let graph = build(model, &GraphOptions::default()).ok()?.graph;
     let variables = Index::open(&index);
     Some((Fit::new(&graph, &variables), explain(model, &variables)))
 }

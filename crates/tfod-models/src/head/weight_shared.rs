@@ -36,7 +36,7 @@ impl WeightShared {
     pub fn from_config(
         config: &protos::WeightSharedConvolutionalBoxPredictor,
         class_slots: u64,
-        anchors_per_location: u64,
+        anchors_per_location: &[u64],
     ) -> Result<Self, ModelError> {
         const HYPERPARAMS: &str =
             "model.ssd.box_predictor.weight_shared_convolutional_box_predictor.conv_hyperparams";
@@ -65,6 +65,16 @@ impl WeightShared {
         if code_size != 4 {
             return Err(invalid(CODE, code_size, "4, for boxes without keypoints"));
         }
+        let [anchors_per_location, rest @ ..] = anchors_per_location else {
+            return Err(ModelError::Inconsistent("anchors on no level".into()));
+        };
+        if rest.iter().any(|n| n != anchors_per_location) {
+            return Err(ModelError::Inconsistent(
+                "`weight_shared_convolutional_box_predictor` needs as many anchors per location on every level; \
+                 `anchor_generator` gives different numbers"
+                    .into(),
+            ));
+        }
         let clip = config.box_encodings_clip_range.as_ref();
         Ok(Self {
             hyperparams,
@@ -78,7 +88,7 @@ impl WeightShared {
             sigmoid: config.score_converter() == ScoreConverter::Sigmoid,
             clip: clip.map(|range| [range.min(), range.max()]),
             class_slots,
-            anchors_per_location,
+            anchors_per_location: *anchors_per_location,
         })
     }
 

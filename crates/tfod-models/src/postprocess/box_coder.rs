@@ -6,33 +6,80 @@ use tfod_graph::{Binary, Builder, Tensor, Unary, ValueId};
 
 use crate::anchors::Corners;
 use crate::error::ModelError;
+use crate::facts::BoxDecoding;
 use crate::fields::{invalid, message, unsupported};
+
+const FIELD: &str = "model.ssd.box_coder";
+
+/// A configured box coder.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum BoxCoder {
+    /// `faster_rcnn_box_coder`
+    FasterRcnn(FasterRcnn),
+}
+
+impl BoxCoder {
+    /// Reads the message.
+    ///
+    /// # Errors
+    /// For a coder that is not supported, and for numbers that code nothing.
+    pub fn from_config(config: Option<&protos::BoxCoder>) -> Result<Self, ModelError> {
+        let other = |given: &str| unsupported(FIELD, given, "faster_rcnn_box_coder");
+        match &message(FIELD, config)?.box_coder_oneof {
+            Some(BoxCoderOneof::FasterRcnnBoxCoder(coder)) => {
+                Ok(Self::FasterRcnn(FasterRcnn::from_config(coder)?))
+            }
+            Some(BoxCoderOneof::MeanStddevBoxCoder(_)) => Err(other("mean_stddev_box_coder")),
+            Some(BoxCoderOneof::SquareBoxCoder(_)) => Err(other("square_box_coder")),
+            Some(BoxCoderOneof::KeypointBoxCoder(_)) => Err(other("keypoint_box_coder")),
+            None => Err(ModelError::Missing { field: FIELD }),
+        }
+    }
+
+    /// Decodes `[batch, num_anchors, 4]` encodings to `[batch, num_anchors, 4]` corners.
+    ///
+    /// # Errors
+    /// When the graph refuses a node.
+    pub fn decode(
+        self,
+        b: &mut Builder,
+        encodings: ValueId,
+        anchors: &[Corners],
+    ) -> Result<ValueId, ModelError> {
+        match self {
+            Self::FasterRcnn(coder) => coder.decode(b, encodings, anchors),
+        }
+    }
+
+    /// What users of undecoded boxes need to know.
+    pub fn facts(self, anchors: Vec<Corners>) -> BoxDecoding {
+        match self {
+            Self::FasterRcnn(coder) => {
+                let names = ["y_scale", "x_scale", "height_scale", "width_scale"];
+                BoxDecoding {
+                    coder: "faster_rcnn_box_coder",
+                    scales: names.into_iter().zip(coder.scales).collect(),
+                    anchors,
+                }
+            }
+        }
+    }
+}
 
 /// The coder of Faster R-CNN (Ren et al. 2015, <https://arxiv.org/abs/1506.01497>): an encoding is `[ty, tx, th, tw]`, and
 /// `ty = y_scale * (y - y_anchor) / h_anchor`, `th = height_scale * ln(h / h_anchor)`, likewise for x and w; y and x are centres.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct FasterRcnnBoxCoder {
+pub struct FasterRcnn {
     /// y_scale, x_scale, height_scale, width_scale
     scales: [f32; 4],
 }
 
-impl FasterRcnnBoxCoder {
+impl FasterRcnn {
     /// Reads the message.
     ///
     /// # Errors
-    /// For another coder, or a scale that is not above 0.
-    pub fn from_config(config: Option<&protos::BoxCoder>) -> Result<Self, ModelError> {
-        const FIELD: &str = "model.ssd.box_coder";
-        let other = |given: &str| unsupported(FIELD, given, "faster_rcnn_box_coder");
-        let coder = match &message(FIELD, config)?.box_coder_oneof {
-            Some(BoxCoderOneof::FasterRcnnBoxCoder(coder)) => coder,
-            Some(BoxCoderOneof::MeanStddevBoxCoder(_)) => {
-                return Err(other("mean_stddev_box_coder"));
-            }
-            Some(BoxCoderOneof::SquareBoxCoder(_)) => return Err(other("square_box_coder")),
-            Some(BoxCoderOneof::KeypointBoxCoder(_)) => return Err(other("keypoint_box_coder")),
-            None => return Err(ModelError::Missing { field: FIELD }),
-        };
+    /// For a scale that is not above 0.
+    pub fn from_config(coder: &protos::FasterRcnnBoxCoder) -> Result<Self, ModelError> {
         let scales = [
             coder.y_scale(),
             coder.x_scale(),

@@ -14,6 +14,7 @@ use tfod_graph::{
 };
 
 use crate::error::ModelError;
+use crate::facts::Suppression;
 use crate::fields::{invalid, message, refuse_flag, size};
 
 /// The configuration of the suppression.
@@ -105,6 +106,17 @@ impl NonMaxSuppression {
             max_per_class: (!is_agnostic).then_some(max_per_class),
             max_total,
         })
+    }
+
+    /// What users need to know of it.
+    pub fn facts(self) -> Suppression {
+        Suppression {
+            score_threshold: self.score_threshold,
+            iou_threshold: self.iou_threshold,
+            max_detections_per_class: self.max_per_class,
+            max_total_detections: self.max_total,
+            soft_nms_sigma: self.soft_nms_sigma,
+        }
     }
 
     /// Suppresses boxes `[batch, num_anchors, 4]`, in coordinates of which the image is the unit square, by `scores`

@@ -5,6 +5,7 @@ use tfod_config::protos::post_processing::ScoreConverter as Proto;
 use tfod_graph::{Binary, Builder, Unary, ValueId};
 
 use crate::error::ModelError;
+use crate::facts::ScoreConversion;
 use crate::fields::{invalid, unsupported};
 
 /// The function from logits to scores.
@@ -60,5 +61,14 @@ impl ScoreConverter {
             Proto::Sigmoid => b.unary("scores", Unary::Sigmoid, logits)?,
             Proto::Softmax => b.softmax("scores", logits)?,
         })
+    }
+
+    /// What users of raw scores need to know.
+    pub fn facts(self, has_background: bool) -> ScoreConversion {
+        ScoreConversion {
+            converter: self.kind.as_str_name(),
+            logit_scale: self.logit_scale,
+            has_background,
+        }
     }
 }

@@ -284,7 +284,11 @@ impl Export {
         };
         let message = config.message().model.as_ref();
         let missing = || in_config(ModelError::Missing { field: "model" });
-        build(message.ok_or_else(missing)?, self.input_type).map_err(in_config)
+        build(
+            message.ok_or_else(missing)?,
+            &tfod_models::GraphOptions::new(self.input_type),
+        )
+        .map_err(in_config)
     }
 }
 

@@ -1,0 +1,201 @@
+//! SSD feature extractors: from the normalised image to the feature maps that boxes are predicted from.
+//!
+//! A feature extractor is chosen by its name in the configuration. Each is a file here, listed in [`EXTRACTORS`], and put together from a
+//! [`crate::backbone`] and a [`crate::neck`].
+
+mod mobilenet_v2_fpn;
+
+use tfod_config::protos;
+use tfod_config::protos::ssd_feature_extractor::FeaturePyramidOneof;
+use tfod_graph::{Builder, Dim, ValueId};
+
+use crate::error::ModelError;
+use crate::facts::Normalization;
+use crate::fields::{invalid, message, multiplier, size, unsupported};
+use crate::hyperparams::Hyperparams;
+use crate::layers::Path;
+
+const TYPE: &str = "model.ssd.feature_extractor.type";
+const PYRAMID: &str = "model.ssd.feature_extractor.fpn";
+
+/// A configured feature extractor.
+pub(crate) trait FeatureExtractor {
+    /// How it wants pixels.
+    fn normalization(&self) -> Normalization;
+
+    /// Writes the network from normalised images `[batch, height, width, 3]` to feature maps `[batch, h, w, channels]`, from fine to coarse. `path` is its
+    /// place in the reference's object tree.
+    fn build(
+        &self,
+        b: &mut Builder,
+        path: &Path,
+        images: ValueId,
+    ) -> Result<Vec<ValueId>, ModelError>;
+}
+
+type FromConfig =
+    fn(&Common, &protos::SsdFeatureExtractor) -> Result<Box<dyn FeatureExtractor>, ModelError>;
+
+/// Feature extractors, by their name in the configuration.
+const EXTRACTORS: [(&str, FromConfig); 1] =
+    [("ssd_mobilenet_v2_fpn_keras", mobilenet_v2_fpn::from_config)];
+
+/// The names of all that are supported.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    EXTRACTORS.iter().map(|(name, _)| *name)
+}
+
+/// Reads the message.
+///
+/// # Errors
+/// For an extractor that is not supported, and for fields that it does not take.
+pub(crate) fn from_config(
+    config: Option<&protos::SsdFeatureExtractor>,
+) -> Result<Box<dyn FeatureExtractor>, ModelError> {
+    let config = message("model.ssd.feature_extractor", config)?;
+    let name = config.r#type();
+    let Some((_, make)) = EXTRACTORS.iter().find(|(known, _)| *known == name) else {
+        let given = if name.is_empty() { "none" } else { name };
+        return Err(unsupported(
+            TYPE,
+            given,
+            names().collect::<Vec<_>>().join(", "),
+        ));
+    };
+    make(&Common::from_config(config)?, config)
+}
+
+/// What all feature extractors are configured with.
+#[derive(Clone, Copy, Debug)]
+struct Common {
+    depth_multiplier: f32,
+    min_depth: u64,
+    pad_to_multiple: u64,
+    explicit_padding: bool,
+    use_depthwise: bool,
+    /// Of the layers that the extractor adds to its backbone.
+    hyperparams: Hyperparams,
+    /// Whether the backbone's layers have these too.
+    override_base: bool,
+}
+
+impl Common {
+    fn from_config(config: &protos::SsdFeatureExtractor) -> Result<Self, ModelError> {
+        const MIN_DEPTH: &str = "model.ssd.feature_extractor.min_depth";
+        const MULTIPLIER: &str = "model.ssd.feature_extractor.depth_multiplier";
+        const MULTIPLE: &str = "model.ssd.feature_extractor.pad_to_multiple";
+        const HYPERPARAMS: &str = "model.ssd.feature_extractor.conv_hyperparams";
+        Ok(Self {
+            depth_multiplier: multiplier(MULTIPLIER, config.depth_multiplier())?,
+            min_depth: size(MIN_DEPTH, config.min_depth(), 0)?,
+            pad_to_multiple: size(MULTIPLE, config.pad_to_multiple(), 1)?,
+            explicit_padding: config.use_explicit_padding(),
+            use_depthwise: config.use_depthwise(),
+            hyperparams: Hyperparams::from_config(HYPERPARAMS, config.conv_hyperparams.as_ref())?,
+            override_base: config.override_base_feature_extractor_hyperparams(),
+        })
+    }
+
+    /// Pads images with zeros at the bottom and on the right to the multiple that the configuration asks for.
+    fn pad_to_multiple(&self, b: &mut Builder, images: ValueId) -> Result<ValueId, ModelError> {
+        let padding = spatial_size(b, images)?
+            .map(|size| (0, size.next_multiple_of(self.pad_to_multiple) - size));
+        if padding == [(0, 0); 2] {
+            return Ok(images);
+        }
+        let paddings = [(0, 0), padding[0], padding[1], (0, 0)];
+        Ok(b.pad("pad_to_multiple", images, &paddings)?)
+    }
+}
+
+/// Height and width of a feature map.
+pub(super) fn spatial_size(b: &Builder, map: ValueId) -> Result<[u64; 2], ModelError> {
+    match b.shape(map).dims() {
+        [_, Dim::Known(h), Dim::Known(w), _] => Ok([*h, *w]),
+        _ => Err(ModelError::Inconsistent(
+            "feature maps of a size known only at run time".into(),
+        )),
+    }
+}
+
+/// Refuses images smaller than a backbone of the reference accepts.
+fn check_image(b: &Builder, images: ValueId, smallest: u64) -> Result<(), ModelError> {
+    let [height, width] = spatial_size(b, images)?;
+    if height.min(width) < smallest {
+        return Err(invalid(
+            "model.ssd.image_resizer",
+            format!("{height}x{width}"),
+            format!("at least {smallest}x{smallest}"),
+        ));
+    }
+    Ok(())
+}
+
+/// The configuration of a feature pyramid network; the schema's defaults where there is none.
+fn fpn_config(
+    config: &protos::SsdFeatureExtractor,
+) -> Result<protos::FeaturePyramidNetworks, ModelError> {
+    match &config.feature_pyramid_oneof {
+        Some(FeaturePyramidOneof::Fpn(fpn)) => Ok(*fpn),
+        Some(FeaturePyramidOneof::Bifpn(_)) => Err(unsupported(
+            PYRAMID,
+            "bifpn",
+            format!("fpn for type {}", config.r#type()),
+        )),
+        None => Ok(protos::FeaturePyramidNetworks::default()),
+    }
+}
+
+/// The levels that a pyramid over a backbone has. `backbone` are the levels of the backbone itself.
+fn fpn_levels(
+    fpn: &protos::FeaturePyramidNetworks,
+    backbone: std::ops::RangeInclusive<u64>,
+) -> Result<[u64; 2], ModelError> {
+    const MIN_LEVEL: &str = "model.ssd.feature_extractor.fpn.min_level";
+    const MAX_LEVEL: &str = "model.ssd.feature_extractor.fpn.max_level";
+    /// Strides beyond 2^16 are longer than any image.
+    const HIGHEST: u64 = 16;
+    let min_level = size(MIN_LEVEL, fpn.min_level(), *backbone.start())?;
+    let max_level = size(MAX_LEVEL, fpn.max_level(), min_level)?;
+    if !backbone.contains(&min_level) {
+        let expected = format!("{} to {}", backbone.start(), backbone.end());
+        return Err(invalid(MIN_LEVEL, min_level, expected));
+    }
+    if max_level > HIGHEST {
+        return Err(invalid(MAX_LEVEL, max_level, format!("at most {HIGHEST}")));
+    }
+    Ok([min_level, max_level])
+}
+
+/// Refuses fields that the type's class in the reference does not take, given as (name, whether it is set).
+fn refuse_fields(
+    config: &protos::SsdFeatureExtractor,
+    fields: &[(&'static str, bool)],
+) -> Result<(), ModelError> {
+    match fields.iter().find(|(_, is_set)| *is_set) {
+        Some((field, _)) => Err(unsupported(
+            field,
+            "a value",
+            format!("leaving it out for type {}", config.r#type()),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Fields that hardly any extractor takes.
+fn rare_fields(config: &protos::SsdFeatureExtractor) -> [(&'static str, bool); 3] {
+    [
+        (
+            "model.ssd.feature_extractor.replace_preprocessor_with_placeholder",
+            config.replace_preprocessor_with_placeholder.is_some(),
+        ),
+        (
+            "model.ssd.feature_extractor.num_layers",
+            config.num_layers.is_some(),
+        ),
+        (
+            "model.ssd.feature_extractor.spaghettinet_arch_name",
+            config.spaghettinet_arch_name.is_some(),
+        ),
+    ]
+}

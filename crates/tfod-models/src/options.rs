@@ -1,0 +1,91 @@
+//! What the graph is to take in and give out, beyond what the configuration says. With the defaults it is what the official exporter
+//! writes.
+
+use tfod_graph::Dim;
+
+use crate::error::ModelError;
+use crate::fields::invalid;
+use crate::input::InputType;
+
+/// The largest batch that may be fixed: every image has its own copy of the suppression.
+const LARGEST_BATCH: u64 = 1024;
+/// The largest side of an image that may be fixed.
+const LARGEST_SIDE: u64 = 1 << 16;
+
+/// How many images the graph takes at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batch {
+    /// This many.
+    Fixed(u64),
+    /// As many as it is given.
+    Dynamic,
+}
+
+/// Where the graph ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// After non-max suppression: everything that the reference returns.
+    #[default]
+    Detections,
+    /// Before it: decoded boxes and converted scores of all anchors.
+    Boxes,
+    /// At the network's own predictions: undecoded boxes and unconverted scores.
+    Encodings,
+}
+
+/// The options of a graph.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GraphOptions {
+    /// The kind of input.
+    pub input: InputType,
+    /// The number of images; by default the one of the input type.
+    pub batch: Option<Batch>,
+    /// Height and width of the images given; by default they are known only at run time.
+    pub input_size: Option<[u64; 2]>,
+    /// Take the network's own input, resized and normalised, instead of images.
+    pub no_preprocess: bool,
+    /// Where the graph ends.
+    pub stage: Stage,
+    /// The outputs wanted, by key; by default all.
+    pub outputs: Option<Vec<String>>,
+}
+
+impl GraphOptions {
+    /// The defaults for a kind of input.
+    pub fn new(input: InputType) -> Self {
+        Self {
+            input,
+            ..Self::default()
+        }
+    }
+
+    /// Checks what can be checked without a configuration.
+    pub(crate) fn check(&self) -> Result<(), ModelError> {
+        if let Some(Batch::Fixed(n)) = self.batch
+            && !(1..=LARGEST_BATCH).contains(&n)
+        {
+            return Err(invalid("--batch", n, format!("1 to {LARGEST_BATCH}")));
+        }
+        if let Some([height, width]) = self.input_size
+            && [height, width]
+                .iter()
+                .any(|side| !(1..=LARGEST_SIDE).contains(side))
+        {
+            return Err(invalid(
+                "--input_size",
+                format!("{height}x{width}"),
+                format!("1 to {LARGEST_SIDE} in both directions"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The size of the batch as the graph has it.
+    pub(crate) fn batch_dim(&self) -> Dim {
+        match (self.batch, self.input) {
+            (Some(Batch::Fixed(n)), _) => Dim::Known(n),
+            (None, InputType::ImageTensor) if !self.no_preprocess => Dim::Known(1),
+            (Some(Batch::Dynamic) | None, _) => Dim::symbol("batch"),
+        }
+    }
+}
