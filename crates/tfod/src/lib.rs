@@ -24,6 +24,7 @@
 mod export;
 mod freeze;
 mod trained;
+mod write_behind;
 
 pub use export::{
     Export, ExportError, ExportReport, Format, Interface, Misfit, MisfitVariable, TensorInfo,
