@@ -92,7 +92,7 @@ pub(crate) fn network_input(
             None => [Dim::symbol("height"), Dim::symbol("width")],
         }
     };
-    let dtype = if options.no_preprocess {
+    let dtype = if options.no_preprocess || options.float_input {
         DType::F32
     } else {
         options.input.dtype()

@@ -6,6 +6,7 @@ use tfod_config::protos::image_resizer::ImageResizerOneof;
 use tfod_graph::{Builder, Dim, ResizeMethod, ValueId};
 
 use crate::error::ModelError;
+use crate::facts::Resizing;
 use crate::fields::{message, refuse_flag, size, unsupported};
 
 /// Brings every image to one size, without keeping its aspect ratio (`fixed_shape_resizer`).
@@ -64,6 +65,26 @@ impl Resizer {
     /// Height and width of what the network sees.
     pub fn network_size(self) -> [u64; 2] {
         self.size
+    }
+
+    /// What users who resize themselves need to know.
+    pub fn facts(self) -> Resizing {
+        let (method, how) = match self.method {
+            ResizeMethod::Bilinear => (ResizeType::Bilinear, "bilinear interpolation"),
+            ResizeMethod::Nearest => (ResizeType::NearestNeighbor, "the nearest pixel"),
+            ResizeMethod::Bicubic => (ResizeType::Bicubic, "bicubic interpolation"),
+            ResizeMethod::Area => (ResizeType::Area, "the mean over each pixel's area"),
+        };
+        let [height, width] = self.size;
+        Resizing {
+            resizer: "fixed_shape_resizer",
+            size: Some(self.size),
+            method: method.as_str_name(),
+            description: format!(
+                "to height {height} and width {width}, whatever the aspect ratio, by {how}; pixel (i, j) of the result is sampled at \
+                 (i * height_in / {height}, j * width_in / {width}), without half-pixel centres"
+            ),
+        }
     }
 
     /// Resizes `[batch, height, width, 3]`. The reference samples pixels at their corners (not half-pixel centres).

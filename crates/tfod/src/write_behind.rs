@@ -103,7 +103,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let read_only = File::open(file.path()).unwrap();
         let error = write_behind::<io::Error>(&read_only, |out| {
-            (0..100).try_for_each(|_| out.write_all(&[0; BLOCK]))
+            (0..100).try_for_each(|_| out.write_all(&vec![0; BLOCK]))
         })
         .unwrap_err();
         assert_ne!(error.kind(), io::ErrorKind::BrokenPipe, "{error}");
