@@ -28,7 +28,7 @@ use super::output;
 /// An earlier export there is replaced at the end; other files stay. When anything goes wrong,
 /// the folder is as it was.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES, args_override_self = true)]
 pub(super) struct Args {
     /// What the exported model is given
     ///
