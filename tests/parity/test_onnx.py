@@ -1,10 +1,12 @@
 """Parity of ONNX models with the reference: every output of every case, in ONNX Runtime and in OpenVINO, on several images and batches."""
 
+import json
 import pathlib
 import subprocess
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from oracle.cases import all_cases
 
 from . import compare
@@ -13,8 +15,14 @@ from .conftest import run_export
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 RUNNER = ROOT / "tests" / "oracle" / "run_onnx.py"
 RUNTIMES = ("onnxruntime", "openvino")
-# The pairwise cases are about the network, which every back end is given alike; operations are compared one by one in backend/test_onnx_every_op.py.
-CASES = [pytest.param(case, id=case.name, marks=getattr(pytest.mark, case.tier)) for case in all_cases() if not case.name.startswith("pairwise")]
+
+
+def parameters(are_pairwise):
+    cases = [case for case in all_cases() if case.name.startswith("pairwise") == are_pairwise]
+    return [pytest.param(case, id=case.name, marks=getattr(pytest.mark, case.tier)) for case in cases]
+
+
+CASES = parameters(are_pairwise=False)
 
 
 def export_onnx(results, folder, input_type, *options):
@@ -48,6 +56,21 @@ def test_every_output_equals_the_reference(case, input_type, oracle, other_tenso
     recorded = compare.recorded(results / f"{input_type}.npz")
     model = export_onnx(results, tmp_path, input_type)
     assert_parity(run(python, model, [image for image, _ in recorded]), recorded)
+
+
+@pytest.mark.parametrize("case", parameters(are_pairwise=True))
+def test_every_combination_equals_the_reference_from_its_preprocessed_images(case, oracle, other_tensorflow, tmp_path):
+    """The combinations are about the network, not about resizing images, in which runtimes round positions their own way: the images come resized."""
+    python = other_tensorflow("onnx")
+    results = oracle(case)
+    recorded = compare.recorded(results / "float_image_tensor.npz")
+    model = export_onnx(results, tmp_path, "float_image_tensor", "--no_preprocess")
+    manifest = json.loads((model.parent / "manifest.json").read_text())
+    resize, normalize = manifest["preprocessing"]["steps"]
+    assert resize["method"] == "BILINEAR"
+    resized = [tf.compat.v1.image.resize_bilinear(image, resize["size"]).numpy() for image, _ in recorded]
+    images = [image * np.float32(normalize["scale"]) + np.float32(normalize["shift"]) for image in resized]
+    assert_parity(run(python, model, images), recorded)
 
 
 @pytest.mark.quick
