@@ -30,6 +30,7 @@ class Environment:
     pythons: Tuple[str, ...]
     check: str
     mandatory: bool = False
+    for_tests: bool = True  # else for benchmarks only
 
     @property
     def requirements(self):
@@ -69,6 +70,7 @@ ENVIRONMENTS = {
             "import onnx, onnxruntime, openvino; print('onnx', onnx.__version__, 'onnxruntime', onnxruntime.__version__)",
         ),
         Environment("openvino", ("3.12", "3.11", "3.10", "3.13"), "import openvino; print('OpenVINO', openvino.__version__)"),
+        Environment("tf2onnx", ("3.10", "3.11", "3.9"), "import tf2onnx; print('tf2onnx', tf2onnx.__version__)", for_tests=False),
     )
 }
 
@@ -152,8 +154,8 @@ def make(name, say=print):
     return environment.python
 
 
-def make_all(names=tuple(ENVIRONMENTS), say=print):
-    """Makes environments; returns {name: reason} for the optional ones that cannot be. A mandatory one that fails raises."""
+def make_all(names=tuple(name for name, environment in ENVIRONMENTS.items() if environment.for_tests), say=print):
+    """Makes environments, by default those of the tests; returns {name: reason} for the optional ones that cannot be. A mandatory one that fails raises."""
     missing = {}
     for name in names:
         try:
@@ -178,7 +180,7 @@ def main():
         if name not in ENVIRONMENTS:
             parser.error(f"unknown environment {name!r}; known: {', '.join(ENVIRONMENTS)}")
     try:
-        make_all(arguments.names or tuple(ENVIRONMENTS))
+        make_all(*([arguments.names] if arguments.names else []))
     except (Unavailable, RuntimeError) as error:
         sys.exit(f"error: {error}")
 

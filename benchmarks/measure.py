@@ -1,0 +1,145 @@
+"""What the benchmarks share: running a command and measuring it, the environments, the models, tables.
+
+Models are those of `oracle.official`: seeded checkpoints and their official exports, made at the first run, which takes some minutes each, and kept in
+target/oracle-cache.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TESTS = ROOT / "tests"
+sys.path.insert(0, str(TESTS))
+
+import environments
+
+ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+MODELS = {
+    "fpnlite_320": "SSD MobileNetV2 FPNLite 320x320, 90 classes",
+    "center_net_hourglass_104": "CenterNet Hourglass-104 512x512, 90 classes",
+}
+EXPORT = "import sys; from oracle import official; print(official.export(sys.argv[1], say=lambda text: print(text, file=sys.stderr)))"
+IMPLEMENTATION = "from google.protobuf.internal import api_implementation; print(api_implementation.Type())"
+
+
+def parser(documentation, models):
+    """Returns a parser with the options that all benchmarks have."""
+    found = argparse.ArgumentParser(description=documentation.splitlines()[0])
+    found.add_argument("--tfod", default=ROOT / "target" / "release" / "tfod", type=pathlib.Path, help="the binary")
+    found.add_argument("--output", default=ROOT / "target" / "benchmarks", type=pathlib.Path, help="gets the results as JSON, and the files made")
+    found.add_argument("--only", choices=models, help="one of the models")
+    return found
+
+
+def fail(message):
+    sys.exit(f"error: {message}")
+
+
+def environment(name):
+    """Returns the interpreter of an environment, made if it is not there."""
+    try:
+        return environments.make(name, say=lambda text: print(text, file=sys.stderr))
+    except (environments.Unavailable, RuntimeError) as error:
+        fail(error)
+
+
+def reference_python():
+    """Returns the interpreter of the reference's environment; refuses one that is slower than it need be."""
+    python = environment("oracle")
+    implementation = output_of([python, "-c", IMPLEMENTATION]).strip()
+    if implementation != "cpp":
+        fail(
+            f"protobuf in {python} is the {implementation!r} implementation, not 'cpp'; TensorFlow would be two to four times slower "
+            "than it need be. Use Python 3.10 or 3.9."
+        )
+    return python
+
+
+def machine(arguments):
+    """Returns a line about what the figures were measured on; ends the program if there is no binary."""
+    if not arguments.tfod.exists():
+        fail(f"{arguments.tfod} does not exist: build it with `cargo build --release`")
+    version = environments.choose_python(environments.ENVIRONMENTS["oracle"])[1]
+    return f"{os.cpu_count()} cores, {platform.machine()}, Python {version} with compiled protobuf"
+
+
+def output_of(command, **options):
+    """Runs a command that must succeed; returns what it prints."""
+    result = subprocess.run([str(part) for part in command], env=ENVIRONMENT, capture_output=True, text=True, check=False, **options)
+    if result.returncode != 0:
+        fail(f"{' '.join(map(str, command))}: exit status {result.returncode}\n{result.stderr[-3000:]}")
+    return result.stdout
+
+
+def official_export(python, name):
+    """Returns the folder of a model's official export: `checkpoint/`, `saved_model/`, `pipeline.config`."""
+    result = subprocess.run([python, "-c", EXPORT, name], cwd=TESTS, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, check=False)
+    if result.returncode != 0:
+        fail(f"cannot make the official export {name}")
+    return pathlib.Path(result.stdout.splitlines()[-1])
+
+
+def measured(command):
+    """Runs a command; returns its wall and CPU time in seconds and its peak resident memory in bytes.
+
+    The peak is at least this process's own size (see `launcher_memory`): a child starts as a copy of its parent.
+    """
+    start = time.perf_counter()
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=ENVIRONMENT)
+    errors = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        fail(f"{' '.join(map(str, command))}: exit status {process.returncode}\n{errors.decode(errors='replace')[-3000:]}")
+    return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "memory": usage.ru_maxrss * 1024}
+
+
+def launcher_memory():
+    """Returns the peak resident memory, in bytes, below which `measured` cannot see."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def median_of(runs):
+    """Returns the median of each measured quantity, and the fastest and slowest wall times."""
+    walls = [run["wall"] for run in runs]
+    return {**{key: statistics.median(run[key] for run in runs) for key in runs[0]}, "fastest": min(walls), "slowest": max(walls)}
+
+
+def seconds(value):
+    return f"{value:.3g} s"
+
+
+def megabytes(value):
+    return f"{value / 1e6:,.0f} MB" if value >= 1e7 else f"{value / 1e6:.3g} MB"
+
+
+def count(value):
+    return f"{value:,}"
+
+
+COSTS = (("wall time", "wall", seconds), ("CPU time", "cpu", seconds), ("peak memory", "memory", megabytes))
+
+
+def table(rows, sides, ratio):
+    """Returns a comparison as Markdown; `rows` are (title, key, form), `ratio` are the two sides whose quotient is the last column."""
+    names = list(sides)
+    over, under = (sides[name] for name in ratio)
+    lines = ["| | " + " | ".join([*names, " / ".join(ratio)]) + " |", "| --- |" + " ---: |" * (len(names) + 1)]
+    for title, key, form in rows:
+        cells = [form(sides[name][key]) if key in sides[name] else "" for name in names]
+        quotient = f"{over[key] / under[key]:.3g}" if under[key] else ""
+        lines.append(f"| {title} | " + " | ".join([*cells, quotient]) + " |")
+    return "\n".join(lines)
+
+
+def save(arguments, name, facts):
+    (arguments.output / name).write_text(json.dumps(facts, indent=1) + "\n")
