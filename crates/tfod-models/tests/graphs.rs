@@ -40,6 +40,22 @@ fn towers_of_their_own_plain_convolutions_and_explicit_padding() {
 }
 
 #[test]
+fn further_feature_maps_and_a_predictor_for_each() {
+    let vary = Vary {
+        classic: true,
+        extractor: "use_explicit_padding: true num_layers: 3",
+        ssd: "anchor_generator { ssd_anchor_generator { num_layers: 3 } }",
+        predictor: "use_depthwise: true use_dropout: true box_encodings_clip_range { min: -2 max: 2 }",
+        ..Vary::default()
+    };
+    let model = build(&detector(vary), &GraphOptions::default()).unwrap();
+    let text = model.graph.to_string();
+    let own = text.find("FeatureExtractor/FeatureMaps").unwrap();
+    let end = text.find("Postprocessor/nms").unwrap();
+    insta::assert_snapshot!(&text[own..end]);
+}
+
+#[test]
 fn one_suppression_for_all_classes() {
     let nms = "use_class_agnostic_nms: true max_classes_per_detection: 1";
     let vary = Vary {

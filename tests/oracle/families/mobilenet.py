@@ -280,10 +280,10 @@ QUICK = [
 OPTIONS = {
     "extractor": ("ssd_mobilenet_v2_keras", "ssd_mobilenet_v1_keras"),
     "num_classes": (3, 1),
-    "size": ((96, 96), (75, 110)),
+    "size": ((128, 160), (75, 110)),
     "depth_multiplier": (0.35, 0.5, 1.0),
     "min_depth": (16, 8, None),
-    "num_layers": (None, 4, 2),
+    "num_layers": (4, 3, 2),  # six make maps of one pixel of such small images, whose random weights amplify rounding too much
     "pad_to_multiple": (None, 32),
     "explicit_padding": (None, True),
     "depthwise": (None, True),
@@ -320,7 +320,7 @@ def combinations():
     batches = itertools.cycle((((3, 70, 50),), ((2, 140, 99),), ((1, 44, 44),)))
     kinds = itertools.cycle(("plain", "training", "sharded", "exported"))
     cases = []
-    for index, row in enumerate(pairwise(OPTIONS)):
+    for index, row in enumerate(pairwise(OPTIONS, seed=2)):
         predictor = Convolutional(**{name: row.pop(option) for option, name in PREDICTOR.items()})
         cases.append(
             Case(
