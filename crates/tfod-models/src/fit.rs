@@ -381,7 +381,8 @@ pub fn explain(config: &protos::DetectionModel, variables: &dyn Variables) -> Ex
         Some(Fit::new(&model.graph, variables))
     };
     let mut current = ssd.clone();
-    let Some(mut best) = fit(&current) else {
+    // Where no variable is where the network looks for it, the checkpoint is of another kind of model.
+    let Some(mut best) = fit(&current).filter(|fit| fit.missing.len() < fit.total()) else {
         return explanation;
     };
     while explanation.causes.len() < MOST_CAUSES && best.distance() > 0 {
