@@ -83,9 +83,20 @@ fn ninety_classes_stay_below_1500_nodes() {
         nms: "max_detections_per_class: 100 max_total_detections: 100",
         ..Vary::default()
     };
+    let classic = Vary {
+        classic: true,
+        ssd: "num_classes: 90
+              image_resizer { fixed_shape_resizer { height: 300 width: 300 } }
+              anchor_generator { ssd_anchor_generator { num_layers: 6 } }",
+        extractor: "depth_multiplier: 1 min_depth: 16 num_layers: 6",
+        predictor: "",
+        ..vary
+    };
     for input in InputType::ALL {
-        let model = build(&detector(vary), &GraphOptions::new(input)).unwrap();
-        let operations = model.graph.total_nodes();
-        assert!(operations < 1500, "{operations} nodes for {input}");
+        for vary in [vary, classic] {
+            let model = build(&detector(vary), &GraphOptions::new(input)).unwrap();
+            let operations = model.graph.total_nodes();
+            assert!(operations < 1500, "{operations} nodes for {input}");
+        }
     }
 }

@@ -5,6 +5,8 @@ and the anchor generators that go with them.
 """
 
 import itertools
+import os
+import pathlib
 from dataclasses import dataclass, replace
 from typing import Optional, Tuple
 
@@ -362,9 +364,9 @@ def pyramids():
 
 
 def published():
-    """Returns the published models at full size, and the SSD of MobileNetV1 in their manner."""
+    """Returns the published models at full size, and the SSD of MobileNetV1 in their manner; the zoo's texts too where TFOD_ZOO names its folder."""
     ssd = Ssd(num_classes=90, size=(300, 300), depth_multiplier=1.0, nms=Nms(per_class=100, total=100))
-    texts = {
+    models = {
         "ssd_mobilenet_v2_300": ssd,
         "ssd_mobilenet_v1_300": replace(ssd, extractor="ssd_mobilenet_v1_keras", predictor=Convolutional(dropout=True)),
         "mobilenet_v1_fpn_640": replace(
@@ -376,17 +378,22 @@ def published():
             predictor=WeightShared(depth=256, layers_before=4),
         ),
     }
+    texts = {name: options.text() for name, options in models.items()}
+    zoo = os.environ.get("TFOD_ZOO")
+    if zoo:
+        for pattern in ("ssd_mobilenet_v2_320x320_*.config", "ssd_mobilenet_v1_fpn_*.config"):
+            texts.update({"zoo_" + path.stem: path.read_text() for path in sorted(pathlib.Path(zoo).glob(pattern))})
     return [
         Case(
             name,
-            options.text(),
+            text,
             seed=360 + index,
             checkpoint="training",
-            images=((480, 640),) if options.size[0] > 300 else ((320, 320), (250, 410)),
+            images=((480, 640),) if "640" in name else ((320, 320), (250, 410)),
             float_images=((1, 200, 300),),
             tier="full",
         )
-        for index, (name, options) in enumerate(texts.items())
+        for index, (name, text) in enumerate(texts.items())
     ]
 
 
