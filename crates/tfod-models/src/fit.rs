@@ -4,6 +4,8 @@
 //! it changes one field of the configuration after another (to what the checkpoint's shapes suggest, or to the usual values), builds the
 //! network again, and keeps the changes that make more of the checkpoint fit.
 
+mod convolutional;
+
 use std::collections::HashSet;
 
 use tfod_config::protos;
@@ -115,6 +117,7 @@ const DEPTH: &str = "model.ssd.box_predictor.weight_shared_convolutional_box_pre
 const HEAD_DEPTHWISE: &str =
     "model.ssd.box_predictor.weight_shared_convolutional_box_predictor.use_depthwise";
 const DEPTHWISE: &str = "model.ssd.feature_extractor.use_depthwise";
+const PADDING: &str = "model.ssd.feature_extractor.use_explicit_padding";
 const MULTIPLIER: &str = "model.ssd.feature_extractor.depth_multiplier";
 const MIN_DEPTH: &str = "model.ssd.feature_extractor.min_depth";
 const PYRAMID_DEPTH: &str = "model.ssd.feature_extractor.fpn.additional_layer_depth";
@@ -222,9 +225,12 @@ fn predictor_candidates(all: &mut Candidates<'_>, variables: &dyn Variables) {
     let config = all.base;
     let predictor = config.box_predictor.as_ref();
     let predictor = predictor.and_then(|p| p.box_predictor_oneof.as_ref());
-    let Some(BoxPredictorOneof::WeightSharedConvolutionalBoxPredictor(predictor)) = predictor
-    else {
-        return;
+    let predictor = match predictor {
+        Some(BoxPredictorOneof::WeightSharedConvolutionalBoxPredictor(predictor)) => predictor,
+        Some(BoxPredictorOneof::ConvolutionalBoxPredictor(predictor)) => {
+            return convolutional::candidates(all, predictor, variables);
+        }
+        _ => return,
     };
     let class_bias = [0, 1].map(|i| {
         format!("_box_predictor/_prediction_heads/class_predictions_with_background/_class_predictor_layers/{i}/bias")
@@ -234,22 +240,7 @@ fn predictor_candidates(all: &mut Candidates<'_>, variables: &dyn Variables) {
     let boxes = last_size(variables, &box_bias);
     if let (Some(classes), Some(boxes)) = (classes, boxes) {
         // Box encodings have four values an anchor, so the checkpoint itself says how many anchors it was trained with.
-        let per_anchor = classes.checked_div(boxes / 4).unwrap_or_default();
-        let background = i32::from(config.add_background_class());
-        all.push(
-            CLASSES,
-            config.num_classes(),
-            per_anchor - background,
-            |c| {
-                c.num_classes = Some(per_anchor - background);
-            },
-        );
-        if per_anchor == config.num_classes() + 1 - background {
-            let flipped = !config.add_background_class();
-            all.push(BACKGROUND, !flipped, flipped, |c| {
-                c.add_background_class = Some(flipped);
-            });
-        }
+        class_candidates(all, classes, boxes / 4);
         scales_candidate(all, boxes / 4);
     }
     let flag = predictor.use_dropout();
@@ -279,6 +270,23 @@ fn predictor_candidates(all: &mut Candidates<'_>, variables: &dyn Variables) {
         .collect();
     if let Some(depth) = last_size(variables, &kernels) {
         all.predictor(DEPTH, predictor.depth(), depth, |p| p.depth = Some(depth));
+    }
+}
+
+/// The numbers of classes that fit heads of so many class scores and anchors at a position.
+fn class_candidates(all: &mut Candidates<'_>, scores: i32, anchors: i32) {
+    let config = all.base;
+    let per_anchor = scores.checked_div(anchors).unwrap_or_default();
+    let background = i32::from(config.add_background_class());
+    let classes = per_anchor - background;
+    all.push(CLASSES, config.num_classes(), classes, |c| {
+        c.num_classes = Some(classes);
+    });
+    if per_anchor == config.num_classes() + 1 - background {
+        let flipped = !config.add_background_class();
+        all.push(BACKGROUND, !flipped, flipped, |c| {
+            c.add_background_class = Some(flipped);
+        });
     }
 }
 
@@ -313,6 +321,10 @@ fn extractor_candidates(all: &mut Candidates<'_>) {
     };
     let flag = extractor.use_depthwise();
     all.extractor(DEPTHWISE, flag, !flag, |e| e.use_depthwise = Some(!flag));
+    let flag = extractor.use_explicit_padding();
+    all.extractor(PADDING, flag, !flag, |e| {
+        e.use_explicit_padding = Some(!flag);
+    });
     for multiplier in MULTIPLIERS {
         all.extractor(MULTIPLIER, extractor.depth_multiplier(), multiplier, |e| {
             e.depth_multiplier = Some(multiplier);
@@ -369,7 +381,8 @@ pub fn explain(config: &protos::DetectionModel, variables: &dyn Variables) -> Ex
         Some(Fit::new(&model.graph, variables))
     };
     let mut current = ssd.clone();
-    let Some(mut best) = fit(&current) else {
+    // Where no variable is where the network looks for it, the checkpoint is of another kind of model.
+    let Some(mut best) = fit(&current).filter(|fit| fit.missing.len() < fit.total()) else {
         return explanation;
     };
     while explanation.causes.len() < MOST_CAUSES && best.distance() > 0 {

@@ -135,6 +135,84 @@ fn each_field_is_found() {
 }
 
 #[test]
+fn each_field_of_a_classic_ssd_is_found() {
+    let classic = Vary {
+        classic: true,
+        ..Vary::default()
+    };
+    let ssd = |ssd| Vary { ssd, ..classic };
+    let predictor = |predictor| Vary {
+        predictor,
+        ..classic
+    };
+    let extractor = |extractor| Vary {
+        extractor,
+        ..classic
+    };
+    let cases = [
+        (ssd("num_classes: 7"), "num_classes", "7"),
+        (predictor("use_dropout: true"), "use_dropout", "true"),
+        (
+            predictor("num_layers_before_predictor: 3"),
+            "num_layers_before_predictor",
+            "3",
+        ),
+        (
+            predictor("use_depthwise: true"),
+            "convolutional_box_predictor.use_depthwise",
+            "true",
+        ),
+        (predictor("kernel_size: 1"), "kernel_size", "1"),
+        (predictor("max_depth: 20"), "max_depth", "20"),
+        (
+            extractor("depth_multiplier: 0.75"),
+            "depth_multiplier",
+            "0.75",
+        ),
+        (
+            extractor("use_depthwise: true"),
+            "feature_extractor.use_depthwise",
+            "true",
+        ),
+        (
+            extractor("use_explicit_padding: true"),
+            "use_explicit_padding",
+            "true",
+        ),
+        (
+            ssd("feature_extractor { num_layers: 6 }
+                 anchor_generator { ssd_anchor_generator { num_layers: 6 } }"),
+            "num_layers (and the anchor generator's)",
+            "6",
+        ),
+        (
+            ssd(
+                "anchor_generator { ssd_anchor_generator { reduce_boxes_in_lowest_layer: false } }",
+            ),
+            "reduce_boxes_in_lowest_layer",
+            "false",
+        ),
+        (
+            ssd("anchor_generator { ssd_anchor_generator { interpolated_scale_aspect_ratio: 0 } }"),
+            "interpolated_scale_aspect_ratio",
+            "0",
+        ),
+        (
+            ssd("anchor_generator { ssd_anchor_generator { aspect_ratios: [3.0, 0.3333] } }"),
+            "aspect_ratios",
+            "5 numbers",
+        ),
+    ];
+    for (trained, field, value) in cases {
+        let found = explain(&detector(classic), &Trained::with(trained));
+        assert!(found.complete, "{field}: {found:?}");
+        assert_eq!(found.causes.len(), 1, "{field}: {found:?}");
+        assert!(found.causes[0].field.ends_with(field), "{field}: {found:?}");
+        assert_eq!(found.causes[0].trained, value);
+    }
+}
+
+#[test]
 fn several_fields_are_found_together() {
     let found = causes(Vary {
         ssd: "num_classes: 7",

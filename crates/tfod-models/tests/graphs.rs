@@ -40,6 +40,26 @@ fn towers_of_their_own_plain_convolutions_and_explicit_padding() {
 }
 
 #[test]
+fn further_feature_maps_and_a_predictor_for_each() {
+    let vary = Vary {
+        classic: true,
+        extractor: "use_explicit_padding: true num_layers: 3",
+        ssd: "anchor_generator { ssd_anchor_generator { num_layers: 3 } }",
+        predictor: "use_depthwise: true use_dropout: true box_encodings_clip_range { min: -2 max: 2 }",
+        ..Vary::default()
+    };
+    let model = build(&detector(vary), &GraphOptions::default()).unwrap();
+    let text = model.graph.to_string();
+    // Parameters begin with an `@`.
+    let own = |line: &&str| {
+        let name = line.trim_start_matches([' ', '@']);
+        name.starts_with("FeatureExtractor/FeatureMaps") || name.starts_with("BoxPredictor")
+    };
+    let lines: Vec<&str> = text.lines().filter(own).collect();
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
 fn one_suppression_for_all_classes() {
     let nms = "use_class_agnostic_nms: true max_classes_per_detection: 1";
     let vary = Vary {
@@ -63,9 +83,20 @@ fn ninety_classes_stay_below_1500_nodes() {
         nms: "max_detections_per_class: 100 max_total_detections: 100",
         ..Vary::default()
     };
+    let classic = Vary {
+        classic: true,
+        ssd: "num_classes: 90
+              image_resizer { fixed_shape_resizer { height: 300 width: 300 } }
+              anchor_generator { ssd_anchor_generator { num_layers: 6 } }",
+        extractor: "depth_multiplier: 1 min_depth: 16 num_layers: 6",
+        predictor: "",
+        ..vary
+    };
     for input in InputType::ALL {
-        let model = build(&detector(vary), &GraphOptions::new(input)).unwrap();
-        let operations = model.graph.total_nodes();
-        assert!(operations < 1500, "{operations} nodes for {input}");
+        for vary in [vary, classic] {
+            let model = build(&detector(vary), &GraphOptions::new(input)).unwrap();
+            let operations = model.graph.total_nodes();
+            assert!(operations < 1500, "{operations} nodes for {input}");
+        }
     }
 }

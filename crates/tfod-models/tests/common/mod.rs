@@ -10,9 +10,35 @@ pub(crate) struct Vary<'a> {
     pub(crate) predictor: &'a str,
     pub(crate) nms: &'a str,
     pub(crate) post: &'a str,
+    /// Whether to start from [`CLASSIC`].
+    pub(crate) classic: bool,
 }
 
-/// A small MobileNetV2 FPN detector of 2 classes over images of 64x96. Later values of a field replace earlier ones, as in the format.
+/// The parts that make a detector what it is.
+struct Parts {
+    extractor: &'static str,
+    anchors: &'static str,
+    predictor: &'static str,
+    predictor_fields: &'static str,
+}
+
+/// MobileNetV2 with a feature pyramid, and the predictor of RetinaNet.
+const PYRAMID: Parts = Parts {
+    extractor: "type: 'ssd_mobilenet_v2_fpn_keras' use_depthwise: true fpn { min_level: 3 max_level: 6 additional_layer_depth: 64 }",
+    anchors: "multiscale_anchor_generator {
+        min_level: 3 max_level: 6 anchor_scale: 4 aspect_ratios: [1.0, 2.0, 0.5] scales_per_octave: 2 }",
+    predictor: "weight_shared_convolutional_box_predictor",
+    predictor_fields: "depth: 16 num_layers_before_predictor: 1 share_prediction_tower: true use_depthwise: true",
+};
+/// MobileNetV2 with further feature maps, and the predictor of SSD.
+const CLASSIC: Parts = Parts {
+    extractor: "type: 'ssd_mobilenet_v2_keras' num_layers: 4",
+    anchors: "ssd_anchor_generator { num_layers: 4 aspect_ratios: [1.0, 2.0, 0.5] }",
+    predictor: "convolutional_box_predictor",
+    predictor_fields: "use_dropout: false kernel_size: 3 max_depth: 32 num_layers_before_predictor: 1",
+};
+
+/// A small MobileNetV2 detector of 2 classes over images of 64x96. Later values of a field replace earlier ones, as in the format.
 pub(crate) fn detector(vary: Vary<'_>) -> protos::DetectionModel {
     let Vary {
         ssd,
@@ -20,23 +46,27 @@ pub(crate) fn detector(vary: Vary<'_>) -> protos::DetectionModel {
         predictor,
         nms,
         post,
+        classic,
     } = vary;
+    let parts = if classic { CLASSIC } else { PYRAMID };
+    let base_extractor = parts.extractor;
+    let base_predictor = parts.predictor_fields;
+    let predictor_kind = parts.predictor;
+    let anchors = parts.anchors;
     let norm = "batch_norm { scale: true epsilon: 0.001 }";
     let text = format!(
         "model {{ ssd {{
           num_classes: 2
           image_resizer {{ fixed_shape_resizer {{ height: 64 width: 96 }} }}
           feature_extractor {{
-            type: 'ssd_mobilenet_v2_fpn_keras' depth_multiplier: 0.25 min_depth: 8 use_depthwise: true
-            fpn {{ min_level: 3 max_level: 6 additional_layer_depth: 64 }}
+            {base_extractor} depth_multiplier: 0.25 min_depth: 8
             conv_hyperparams {{ activation: RELU_6 {norm} }}
             {extractor}
           }}
           box_coder {{ faster_rcnn_box_coder {{ y_scale: 10 x_scale: 10 height_scale: 5 width_scale: 5 }} }}
-          anchor_generator {{ multiscale_anchor_generator {{
-            min_level: 3 max_level: 6 anchor_scale: 4 aspect_ratios: [1.0, 2.0, 0.5] scales_per_octave: 2 }} }}
-          box_predictor {{ weight_shared_convolutional_box_predictor {{
-            depth: 16 num_layers_before_predictor: 1 share_prediction_tower: true use_depthwise: true
+          anchor_generator {{ {anchors} }}
+          box_predictor {{ {predictor_kind} {{
+            {base_predictor}
             conv_hyperparams {{ activation: RELU_6 {norm} }}
             {predictor}
           }} }}

@@ -3,7 +3,8 @@
 //! A feature extractor is chosen by its name in the configuration. Each is a file here, listed in [`EXTRACTORS`], and put together from a
 //! [`crate::backbone`] and a [`crate::neck`].
 
-mod mobilenet_v2_fpn;
+mod mobilenet;
+mod mobilenet_fpn;
 
 use tfod_config::protos;
 use tfod_config::protos::ssd_feature_extractor::FeaturePyramidOneof;
@@ -37,8 +38,12 @@ type FromConfig =
     fn(&Common, &protos::SsdFeatureExtractor) -> Result<Box<dyn FeatureExtractor>, ModelError>;
 
 /// Feature extractors, by their name in the configuration.
-const EXTRACTORS: [(&str, FromConfig); 1] =
-    [("ssd_mobilenet_v2_fpn_keras", mobilenet_v2_fpn::from_config)];
+const EXTRACTORS: [(&str, FromConfig); 4] = [
+    ("ssd_mobilenet_v1_keras", mobilenet::v1),
+    ("ssd_mobilenet_v1_fpn_keras", mobilenet_fpn::v1),
+    ("ssd_mobilenet_v2_keras", mobilenet::v2),
+    ("ssd_mobilenet_v2_fpn_keras", mobilenet_fpn::v2),
+];
 
 /// The names of all that are supported.
 pub fn names() -> impl Iterator<Item = &'static str> {
