@@ -5,16 +5,13 @@ use std::ops::RangeInclusive;
 use tfod_config::protos;
 use tfod_graph::{Builder, ValueId};
 
-use super::{
-    Common, FeatureExtractor, check_image, fpn_config, fpn_levels, rare_fields, refuse_fields,
-};
+use super::pyramid::Pyramid;
+use super::{Common, FeatureExtractor, check_image, rare_fields, refuse_fields};
 use crate::backbone::mobilenet_v2::MobilenetV2;
 use crate::error::ModelError;
 use crate::facts::Normalization;
-use crate::fields::{invalid, scaled, size};
 use crate::hyperparams::Hyperparams;
 use crate::layers::Path;
-use crate::neck::fpn::Fpn;
 
 /// The smallest image that the reference's MobileNet extractors accept.
 const SMALLEST_IMAGE: u64 = 33;
@@ -24,19 +21,14 @@ const BACKBONE_LEVELS: RangeInclusive<u64> = 2..=5;
 struct MobilenetV2Fpn {
     common: Common,
     backbone: MobilenetV2,
-    pyramid: Fpn,
-    min_level: u64,
-    max_level: u64,
+    pyramid: Pyramid,
 }
 
 pub(super) fn from_config(
     common: &Common,
     config: &protos::SsdFeatureExtractor,
 ) -> Result<Box<dyn FeatureExtractor>, ModelError> {
-    const DEPTH: &str = "model.ssd.feature_extractor.fpn.additional_layer_depth";
     refuse_fields(config, &rare_fields(config))?;
-    let fpn = fpn_config(config)?;
-    let [min_level, max_level] = fpn_levels(&fpn, BACKBONE_LEVELS)?;
     let backbone = MobilenetV2 {
         depth_multiplier: common.depth_multiplier,
         min_depth: common.min_depth,
@@ -47,23 +39,10 @@ pub(super) fn from_config(
             Hyperparams::MOBILENET
         },
     };
-    let depth = size(DEPTH, fpn.additional_layer_depth(), 0)?;
-    let depth = scaled(depth, common.depth_multiplier).max(common.min_depth);
-    if depth == 0 {
-        return Err(invalid(DEPTH, 0, "at least 1 after the depth multiplier"));
-    }
-    let pyramid = Fpn {
-        depth,
-        use_depthwise: common.use_depthwise,
-        explicit_padding: common.explicit_padding,
-        hyperparams: common.hyperparams,
-    };
     Ok(Box::new(MobilenetV2Fpn {
         common: *common,
         backbone,
-        pyramid,
-        min_level,
-        max_level,
+        pyramid: Pyramid::from_config(common, config, BACKBONE_LEVELS)?,
     }))
 }
 
@@ -86,19 +65,9 @@ impl FeatureExtractor for MobilenetV2Fpn {
         })?;
         // The reference takes the last maps of the backbone, whatever the levels are called: with a top level below 5 these are coarser
         // than the levels' names say.
-        let top_level = self.max_level.min(*BACKBONE_LEVELS.end());
-        let levels = usize::try_from(top_level - self.min_level + 1).unwrap_or(features.len());
+        let levels = self.pyramid.backbone_levels().count();
         let used = &features[features.len().saturating_sub(levels)..];
-        b.scope("FeatureMaps", |b| {
-            let generator = path.child("_fpn_features_generator");
-            let mut maps = self.pyramid.top_down(b, &generator, used)?;
-            if let Some(coarsest) = maps.last().copied() {
-                let coarse = usize::try_from(self.max_level - top_level).unwrap_or_default();
-                let layers = path.child("_coarse_feature_layers");
-                // Named after the classifier's 19 layers.
-                maps.extend(self.pyramid.coarse(b, &layers, coarsest, coarse, 20)?);
-            }
-            Ok(maps)
-        })
+        // Named after the classifier's 19 layers.
+        self.pyramid.build(b, path, used, ("bottom_up_Conv2d_", 20))
     }
 }

@@ -4,6 +4,8 @@
 //! [`crate::backbone`] and a [`crate::neck`].
 
 mod mobilenet_v2_fpn;
+mod pyramid;
+mod resnet_v1_fpn;
 
 use tfod_config::protos;
 use tfod_config::protos::ssd_feature_extractor::FeaturePyramidOneof;
@@ -37,8 +39,12 @@ type FromConfig =
     fn(&Common, &protos::SsdFeatureExtractor) -> Result<Box<dyn FeatureExtractor>, ModelError>;
 
 /// Feature extractors, by their name in the configuration.
-const EXTRACTORS: [(&str, FromConfig); 1] =
-    [("ssd_mobilenet_v2_fpn_keras", mobilenet_v2_fpn::from_config)];
+const EXTRACTORS: [(&str, FromConfig); 4] = [
+    ("ssd_mobilenet_v2_fpn_keras", mobilenet_v2_fpn::from_config),
+    ("ssd_resnet50_v1_fpn_keras", resnet_v1_fpn::resnet_50),
+    ("ssd_resnet101_v1_fpn_keras", resnet_v1_fpn::resnet_101),
+    ("ssd_resnet152_v1_fpn_keras", resnet_v1_fpn::resnet_152),
+];
 
 /// The names of all that are supported.
 pub fn names() -> impl Iterator<Item = &'static str> {
