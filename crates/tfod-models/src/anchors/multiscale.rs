@@ -108,7 +108,7 @@ impl Multiscale {
         if feature_maps.len() != self.levels() {
             return Err(ModelError::Inconsistent(format!(
                 "`anchor_generator` has {} levels, the feature extractor gives {} feature maps; \
-                 set min_level and max_level of both alike",
+                 set min_level and max_level of both alike (ResNet extractors always have levels 3 to 7)",
                 self.levels(),
                 feature_maps.len()
             )));

@@ -6,7 +6,7 @@ use tfod_config::protos;
 use tfod_graph::{Builder, ValueId};
 
 use super::pyramid::Pyramid;
-use super::{Common, FeatureExtractor, check_image, rare_fields, refuse_fields};
+use super::{Common, FeatureExtractor, check_image, fpn_config, rare_fields, refuse_fields};
 use crate::backbone::mobilenet_v2::MobilenetV2;
 use crate::error::ModelError;
 use crate::facts::Normalization;
@@ -42,7 +42,7 @@ pub(super) fn from_config(
     Ok(Box::new(MobilenetV2Fpn {
         common: *common,
         backbone,
-        pyramid: Pyramid::from_config(common, config, BACKBONE_LEVELS)?,
+        pyramid: Pyramid::from_config(common, &fpn_config(config)?, BACKBONE_LEVELS)?,
     }))
 }
 

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use tfod_config::protos;
 use tfod_graph::{Builder, ValueId};
 
-use super::{Common, fpn_config, fpn_levels};
+use super::{Common, fpn_levels};
 use crate::error::ModelError;
 use crate::fields::{invalid, scaled, size};
 use crate::layers::Path;
@@ -21,17 +21,16 @@ pub(super) struct Pyramid {
 }
 
 impl Pyramid {
-    /// Reads the `fpn` message. `backbone` are the levels that the backbone has.
+    /// Reads the message. `backbone` are the levels that the backbone has.
     pub(super) fn from_config(
         common: &Common,
-        config: &protos::SsdFeatureExtractor,
+        config: &protos::FeaturePyramidNetworks,
         backbone: RangeInclusive<u64>,
     ) -> Result<Self, ModelError> {
         const DEPTH: &str = "model.ssd.feature_extractor.fpn.additional_layer_depth";
-        let fpn = fpn_config(config)?;
         let top_level = *backbone.end();
-        let [min_level, max_level] = fpn_levels(&fpn, backbone)?;
-        let depth = size(DEPTH, fpn.additional_layer_depth(), 0)?;
+        let [min_level, max_level] = fpn_levels(config, backbone)?;
+        let depth = size(DEPTH, config.additional_layer_depth(), 0)?;
         let depth = scaled(depth, common.depth_multiplier).max(common.min_depth);
         if depth == 0 {
             return Err(invalid(DEPTH, 0, "at least 1 after the depth multiplier"));

@@ -7,7 +7,7 @@ use tfod_config::protos;
 use tfod_graph::{Builder, ValueId};
 
 use super::pyramid::Pyramid;
-use super::{Common, FeatureExtractor, check_image, rare_fields, refuse_fields};
+use super::{Common, FeatureExtractor, check_image, fpn_config, rare_fields, refuse_fields};
 use crate::backbone::resnet_v1::{RESNET_50, RESNET_101, RESNET_152, ResnetV1};
 use crate::error::ModelError;
 use crate::facts::Normalization;
@@ -52,12 +52,14 @@ fn from_config(
     blocks: [u64; 4],
 ) -> Result<Box<dyn FeatureExtractor>, ModelError> {
     refuse_fields(config, &rare_fields(config))?;
-    // The reference's class takes these two and does nothing with them.
+    // The reference's classes take these two, and the numbers of the pyramid, and do nothing with them: levels are 3 to 7, as is the schema's default.
     let common = Common {
         explicit_padding: false,
         use_depthwise: false,
         ..*common
     };
+    fpn_config(config)?;
+    let fpn = protos::FeaturePyramidNetworks::default();
     let backbone = ResnetV1 {
         blocks,
         depth_multiplier: common.depth_multiplier,
@@ -71,7 +73,7 @@ fn from_config(
     Ok(Box::new(ResnetV1Fpn {
         common,
         backbone,
-        pyramid: Pyramid::from_config(&common, config, BACKBONE_LEVELS)?,
+        pyramid: Pyramid::from_config(&common, &fpn, BACKBONE_LEVELS)?,
     }))
 }
 
