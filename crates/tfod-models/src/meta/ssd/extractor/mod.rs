@@ -17,7 +17,7 @@ use crate::fields::{invalid, message, multiplier, size, unsupported};
 use crate::hyperparams::Hyperparams;
 use crate::layers::Path;
 
-const TYPE: &str = "model.ssd.feature_extractor.type";
+pub(crate) const TYPE: &str = "model.ssd.feature_extractor.type";
 const PYRAMID: &str = "model.ssd.feature_extractor.fpn";
 
 /// A configured feature extractor.
