@@ -10,7 +10,7 @@ mod common;
 
 use std::collections::HashMap;
 
-use common::{Vary, detector};
+use common::{Vary, detector, retinanet};
 use tfod_config::protos::DetectionModel;
 use tfod_models::fit::{Explanation, Fit, Found, Variables, explain};
 use tfod_models::{GraphOptions, InputType, build};
@@ -143,23 +143,12 @@ fn each_field_is_found() {
     }
 }
 
-/// The parts of a detector over a ResNet that a test may change.
-fn resnet(depth: u64, ssd: &'static str) -> DetectionModel {
-    let size = "image_resizer { fixed_shape_resizer { height: 160 width: 160 } }";
-    let levels = "anchor_generator { multiscale_anchor_generator { max_level: 7 } }";
-    detector(Vary {
-        ssd: &format!("{size} {levels} {ssd}"),
-        extractor: &format!("type: 'ssd_resnet{depth}_v1_fpn_keras'"),
-        ..Vary::default()
-    })
-}
-
 #[test]
 fn another_depth_of_the_backbone_is_found() {
     for (configured, trained) in [(50, 101), (101, 50), (50, 152), (152, 101)] {
         let found = explain(
-            &resnet(configured, ""),
-            &Trained::of(&resnet(trained, "num_classes: 5")),
+            &retinanet(configured, "", ""),
+            &Trained::of(&retinanet(trained, "num_classes: 5", "")),
         );
         assert!(found.complete, "{configured} {trained}: {found:?}");
         let [deeper, classes] = found.causes.as_slice() else {

@@ -4,9 +4,9 @@
 
 mod common;
 
-use common::{Vary, detector};
+use common::{Vary, detector, retinanet};
 use tfod_graph::validate;
-use tfod_models::{GraphOptions, InputType, build};
+use tfod_models::{GraphOptions, InputType, Stage, build};
 
 #[test]
 fn one_image() {
@@ -36,6 +36,17 @@ fn towers_of_their_own_plain_convolutions_and_explicit_padding() {
         ..Vary::default()
     };
     let model = build(&detector(vary), &GraphOptions::default()).unwrap();
+    insta::assert_snapshot!(model.graph);
+}
+
+#[test]
+fn residual_blocks_and_pooling() {
+    let own = "override_base_feature_extractor_hyperparams: true pad_to_multiple: 64";
+    let options = GraphOptions {
+        stage: Stage::Encodings,
+        ..GraphOptions::default()
+    };
+    let model = build(&retinanet(50, "", own), &options).unwrap();
     insta::assert_snapshot!(model.graph);
 }
 
