@@ -57,6 +57,11 @@ def is_box_head(name):
     return "BoxHead" in name
 
 
+def ends_residual_block(name):
+    """Returns whether a variable is of a ResNet block's last batch norm, whose result is added to the block's input and then activated."""
+    return "_3_bn/" in name
+
+
 def assign_weights(model, rng, kernel_gain, class_bias, box_scale):
     """Gives every variable a seeded value; the box head's are scaled to make boxes near their anchors."""
     for name, variable in named_variables(model):
@@ -65,9 +70,10 @@ def assign_weights(model, rng, kernel_gain, class_bias, box_scale):
         if "kernel" in kind or (kind == "weights" and len(shape) == 4):
             value = rng.normal(0, (kernel_gain / fan_in(name, shape)) ** 0.5, size=shape)
         elif kind == "gamma":
-            value = rng.uniform(0.5, 1.5, size=shape)
+            value = rng.uniform(0.5, 1.5, size=shape) * (0.3 if ends_residual_block(name) else 1.0)
         elif kind == "beta":
-            value = rng.normal(1.0, 0.5, size=shape)
+            # Tens of sums, each a little above zero, would run into the ceiling of ReLU6.
+            value = rng.normal(0.0 if ends_residual_block(name) else 1.0, 0.5, size=shape)
         elif kind == "bias":
             value = rng.normal(class_bias if is_class_head(name) else 0.0 if is_box_head(name) else 0.5, 0.3, size=shape)
         elif kind == "moving_mean":

@@ -1,4 +1,4 @@
-"""Pipeline configs of SSD MobileNetV2 FPNLite models, written from a table of options.
+"""Pipeline configs of SSD MobileNetV2 FPNLite models, and others of its structure, written from a table of options.
 
 `Fpnlite()` with no arguments is a small model for quick tests; `zoo(size)` has the published 320 and 640 models'
 numbers. An option set to None leaves its field out of the text, so that the field's default is tested.
@@ -27,6 +27,7 @@ class BatchNorm:
     scale: Optional[bool] = True
     center: Optional[bool] = None
     epsilon: Optional[float] = 0.001
+    synchronised: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,10 @@ class Fpnlite:
     score_converter: Optional[str] = "SIGMOID"
     logit_scale: Optional[float] = None
     nms: Nms = Nms()
+    extractor: str = "ssd_mobilenet_v2_fpn_keras"
+    pad_to_multiple: Optional[int] = None
+    explicit_padding: Optional[bool] = None
+    fpn_levels: Optional[Tuple[int, int]] = None  # None: those of the anchors
 
     def text(self):
         """Returns the config in protobuf's text format, with the training parts that real configs have."""
@@ -110,16 +115,18 @@ class Fpnlite:
             ),
             block(
                 "feature_extractor",
-                field("type", "ssd_mobilenet_v2_fpn_keras"),
+                field("type", self.extractor),
                 field("use_depthwise", self.depthwise),
                 block(
                     "fpn",
-                    field("min_level", self.levels[0]),
-                    field("max_level", self.levels[1]),
+                    field("min_level", (self.fpn_levels or self.levels)[0]),
+                    field("max_level", (self.fpn_levels or self.levels)[1]),
                     field("additional_layer_depth", self.fpn_depth),
                 ),
                 field("min_depth", self.min_depth),
                 field("depth_multiplier", self.depth_multiplier),
+                field("pad_to_multiple", self.pad_to_multiple),
+                field("use_explicit_padding", self.explicit_padding),
                 hyperparams(self.activation, self.batch_norm),
                 field("override_base_feature_extractor_hyperparams", self.override_base),
             ),
@@ -201,7 +208,7 @@ def hyperparams(activation, batch_norm):
     norm = []
     if batch_norm is not None:
         norm = block(
-            "batch_norm",
+            "sync_batch_norm" if batch_norm.synchronised else "batch_norm",
             field("scale", batch_norm.scale),
             field("center", batch_norm.center),
             field("decay", 0.997),

@@ -14,6 +14,7 @@ use tfod_config::protos::detection_model::Model as MetaArchitecture;
 use tfod_config::protos::ssd_feature_extractor::FeaturePyramidOneof;
 use tfod_graph::{Graph, ParamId};
 
+use crate::meta::ssd::extractor;
 use crate::{GraphOptions, build};
 
 /// A variable of a checkpoint.
@@ -316,27 +317,32 @@ fn scales_candidate(all: &mut Candidates<'_>, anchors: i32) {
 
 fn extractor_candidates(all: &mut Candidates<'_>) {
     use protos::anchor_generator::AnchorGeneratorOneof::MultiscaleAnchorGenerator;
-    let Some(extractor) = all.base.feature_extractor.as_ref() else {
+    let Some(configured) = all.base.feature_extractor.as_ref() else {
         return;
     };
-    let flag = extractor.use_depthwise();
+    for name in extractor::names() {
+        all.extractor(extractor::TYPE, configured.r#type(), name, |e| {
+            e.r#type = Some(name.to_owned());
+        });
+    }
+    let flag = configured.use_depthwise();
     all.extractor(DEPTHWISE, flag, !flag, |e| e.use_depthwise = Some(!flag));
-    let flag = extractor.use_explicit_padding();
+    let flag = configured.use_explicit_padding();
     all.extractor(PADDING, flag, !flag, |e| {
         e.use_explicit_padding = Some(!flag);
     });
     for multiplier in MULTIPLIERS {
-        all.extractor(MULTIPLIER, extractor.depth_multiplier(), multiplier, |e| {
+        all.extractor(MULTIPLIER, configured.depth_multiplier(), multiplier, |e| {
             e.depth_multiplier = Some(multiplier);
         });
     }
     for depth in [0, 8, 16, 32] {
-        all.extractor(MIN_DEPTH, extractor.min_depth(), depth, |e| {
+        all.extractor(MIN_DEPTH, configured.min_depth(), depth, |e| {
             e.min_depth = Some(depth);
         });
     }
     let defaults = protos::FeaturePyramidNetworks::default();
-    let fpn = match &extractor.feature_pyramid_oneof {
+    let fpn = match &configured.feature_pyramid_oneof {
         Some(FeaturePyramidOneof::Fpn(fpn)) => fpn,
         Some(FeaturePyramidOneof::Bifpn(_)) => return,
         None => &defaults,

@@ -85,6 +85,16 @@ impl Hyperparams {
         force_use_bias: false,
     };
 
+    /// What ResNet has in the reference unless the config overrides it. The reference asks for an epsilon of 1e-5.
+    pub const RESNET: Self = Self {
+        activation: Activation::Relu,
+        batch_norm: Some(BatchNorm {
+            epsilon: SMALLEST_FUSED_EPSILON,
+            ..BatchNorm::KERAS
+        }),
+        force_use_bias: false,
+    };
+
     /// Reads the message; an absent one has the schema's defaults. `field` is where it stands in the config.
     ///
     /// # Errors

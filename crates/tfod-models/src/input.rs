@@ -115,6 +115,12 @@ impl Normalization {
         shift: [-1.0; 3],
     };
 
+    /// What ResNets take: the mean colour of ImageNet taken away (Simonyan and Zisserman 2014, <https://arxiv.org/abs/1409.1556>).
+    pub(crate) const CHANNEL_MEANS: Self = Self {
+        scale: [1.0; 3],
+        shift: [-123.68, -116.779, -103.939],
+    };
+
     /// Normalises `[batch, height, width, 3]`.
     fn apply(self, b: &mut Builder, images: ValueId) -> Result<ValueId, ModelError> {
         let mut x = images;

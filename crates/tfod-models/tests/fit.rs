@@ -1,12 +1,17 @@
 //! Why a checkpoint does not fit: checkpoints are stood in for by the variables of a network built from another configuration.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod common;
 
 use std::collections::HashMap;
 
-use common::{Vary, detector};
+use common::{Vary, detector, retinanet};
+use tfod_config::protos::DetectionModel;
 use tfod_models::fit::{Explanation, Fit, Found, Variables, explain};
 use tfod_models::{GraphOptions, InputType, build};
 
@@ -14,7 +19,11 @@ struct Trained(HashMap<Vec<String>, (usize, Vec<u64>)>);
 
 impl Trained {
     fn with(vary: Vary<'_>) -> Self {
-        let model = build(&detector(vary), &GraphOptions::default()).unwrap();
+        Self::of(&detector(vary))
+    }
+
+    fn of(config: &DetectionModel) -> Self {
+        let model = build(config, &GraphOptions::default()).unwrap();
         let variables = model.graph.parameters().enumerate();
         Self(
             variables
@@ -209,6 +218,23 @@ fn each_field_of_a_classic_ssd_is_found() {
         assert_eq!(found.causes.len(), 1, "{field}: {found:?}");
         assert!(found.causes[0].field.ends_with(field), "{field}: {found:?}");
         assert_eq!(found.causes[0].trained, value);
+    }
+}
+
+#[test]
+fn another_depth_of_the_backbone_is_found() {
+    for (configured, trained) in [(50, 101), (101, 50), (50, 152), (152, 101)] {
+        let found = explain(
+            &retinanet(configured, "", ""),
+            &Trained::of(&retinanet(trained, "num_classes: 5", "")),
+        );
+        assert!(found.complete, "{configured} {trained}: {found:?}");
+        let [deeper, classes] = found.causes.as_slice() else {
+            panic!("{configured} {trained}: {found:?}");
+        };
+        assert_eq!(deeper.field, "model.ssd.feature_extractor.type");
+        assert_eq!(deeper.trained, format!("ssd_resnet{trained}_v1_fpn_keras"));
+        assert_eq!(classes.trained, "5");
     }
 }
 

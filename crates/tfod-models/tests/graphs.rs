@@ -4,9 +4,9 @@
 
 mod common;
 
-use common::{Vary, detector};
+use common::{Vary, detector, retinanet};
 use tfod_graph::validate;
-use tfod_models::{GraphOptions, InputType, build};
+use tfod_models::{GraphOptions, InputType, Stage, build};
 
 #[test]
 fn one_image() {
@@ -57,6 +57,17 @@ fn further_feature_maps_and_a_predictor_for_each() {
     };
     let lines: Vec<&str> = text.lines().filter(own).collect();
     insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn residual_blocks_and_pooling() {
+    let own = "override_base_feature_extractor_hyperparams: true pad_to_multiple: 64";
+    let options = GraphOptions {
+        stage: Stage::Encodings,
+        ..GraphOptions::default()
+    };
+    let model = build(&retinanet(50, "", own), &options).unwrap();
+    insta::assert_snapshot!(model.graph);
 }
 
 #[test]

@@ -4,11 +4,12 @@
 
 mod common;
 
-use common::{Vary, detector};
+use common::{Vary, detector, retinanet};
+use tfod_config::protos::DetectionModel;
 use tfod_models::{GraphOptions, build};
 
-fn refusal(vary: Vary<'_>) -> String {
-    match build(&detector(vary), &GraphOptions::default()) {
+fn refusal(config: &DetectionModel) -> String {
+    match build(config, &GraphOptions::default()) {
         Ok(_) => String::from("accepted"),
         Err(error) => error.to_string(),
     }
@@ -67,6 +68,21 @@ fn refusals_name_the_field_the_value_and_what_would_do() {
         nms("use_combined_nms: true"),
         post("calibration_config {}"),
     ];
-    let report: Vec<String> = cases.into_iter().map(refusal).collect();
+    let retinanets = [
+        retinanet(
+            50,
+            "image_resizer { fixed_shape_resizer { height: 128 } }",
+            "",
+        ),
+        retinanet(
+            50,
+            "anchor_generator { multiscale_anchor_generator { max_level: 6 } }",
+            "",
+        ),
+        retinanet(101, "", "bifpn {}"),
+        retinanet(152, "", "depth_multiplier: 0.01 min_depth: 0"),
+    ];
+    let configs = cases.into_iter().map(detector).chain(retinanets);
+    let report: Vec<String> = configs.map(|config| refusal(&config)).collect();
     insta::assert_snapshot!(report.join("\n"));
 }

@@ -1,1 +1,8 @@
-"""Cases of further families of models, a file each."""
+"""The cases of each family of detectors beyond the first, a module each."""
+
+
+def cases():
+    """Returns the cases of all families."""
+    from . import mobilenet, resnet
+
+    return [case for family in (mobilenet, resnet) for case in family.cases()]

@@ -84,7 +84,9 @@ impl AnchorGenerator {
     /// The fields that say for how many feature maps there are anchors.
     fn levels_fields(&self) -> &'static str {
         match self {
-            Self::Multiscale(_) => "set min_level and max_level of both alike",
+            Self::Multiscale(_) => {
+                "set min_level and max_level of both alike (ResNet extractors always have levels 3 to 7)"
+            }
             Self::Ssd(_) => "set num_layers (and scales) alike",
             Self::Flexible(_) => "there must be one anchor_grid for each",
         }

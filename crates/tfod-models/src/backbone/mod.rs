@@ -3,3 +3,4 @@
 mod functional;
 pub mod mobilenet_v1;
 pub mod mobilenet_v2;
+pub mod resnet_v1;

@@ -132,8 +132,8 @@ impl Fpn {
         )))
     }
 
-    /// Further levels, each half the size of the one before, from the coarsest so far. `name` numbers them from `first`; `path` is the place of
-    /// the list of layer lists.
+    /// Further levels, each half the size of the one before, from the coarsest so far. `first` are the name and number of the first; `path` is the
+    /// place of the list of layer lists.
     ///
     /// # Errors
     /// When the graph refuses a node.
@@ -142,13 +142,14 @@ impl Fpn {
         b: &mut Builder,
         path: &Path,
         coarsest: ValueId,
-        count: usize,
-        first: usize,
+        count: u64,
+        first: (&str, u64),
     ) -> Result<Vec<ValueId>, ModelError> {
         let mut x = coarsest;
+        let (name, first) = first;
         (0..count)
             .map(|i| {
-                let name = format!("bottom_up_Conv2d_{}", first + i);
+                let name = format!("{name}{}", first + i);
                 x = self.conv_block(b, &name, &path.child(i), x, 2)?;
                 Ok(x)
             })

@@ -84,3 +84,14 @@ pub(crate) fn detector(vary: Vary<'_>) -> protos::DetectionModel {
         .config;
     config.message().model.clone().unwrap()
 }
+
+/// A small RetinaNet over a ResNet of this depth, for images of 160x160, with parts that the test changes besides.
+pub(crate) fn retinanet(depth: u64, ssd: &str, extractor: &str) -> protos::DetectionModel {
+    let size = "image_resizer { fixed_shape_resizer { height: 160 width: 160 } }";
+    let levels = "anchor_generator { multiscale_anchor_generator { max_level: 7 } }";
+    detector(Vary {
+        ssd: &format!("{size} {levels} {ssd}"),
+        extractor: &format!("type: 'ssd_resnet{depth}_v1_fpn_keras' {extractor}"),
+        ..Vary::default()
+    })
+}

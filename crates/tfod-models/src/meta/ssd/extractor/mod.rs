@@ -5,6 +5,8 @@
 
 mod mobilenet;
 mod mobilenet_fpn;
+mod pyramid;
+mod resnet_v1_fpn;
 
 use tfod_config::protos;
 use tfod_config::protos::ssd_feature_extractor::FeaturePyramidOneof;
@@ -16,7 +18,7 @@ use crate::fields::{invalid, message, multiplier, size, unsupported};
 use crate::hyperparams::Hyperparams;
 use crate::layers::Path;
 
-const TYPE: &str = "model.ssd.feature_extractor.type";
+pub(crate) const TYPE: &str = "model.ssd.feature_extractor.type";
 const PYRAMID: &str = "model.ssd.feature_extractor.fpn";
 
 /// A configured feature extractor.
@@ -38,11 +40,14 @@ type FromConfig =
     fn(&Common, &protos::SsdFeatureExtractor) -> Result<Box<dyn FeatureExtractor>, ModelError>;
 
 /// Feature extractors, by their name in the configuration.
-const EXTRACTORS: [(&str, FromConfig); 4] = [
+const EXTRACTORS: [(&str, FromConfig); 7] = [
     ("ssd_mobilenet_v1_keras", mobilenet::v1),
     ("ssd_mobilenet_v1_fpn_keras", mobilenet_fpn::v1),
     ("ssd_mobilenet_v2_keras", mobilenet::v2),
     ("ssd_mobilenet_v2_fpn_keras", mobilenet_fpn::v2),
+    ("ssd_resnet50_v1_fpn_keras", resnet_v1_fpn::resnet_50),
+    ("ssd_resnet101_v1_fpn_keras", resnet_v1_fpn::resnet_101),
+    ("ssd_resnet152_v1_fpn_keras", resnet_v1_fpn::resnet_152),
 ];
 
 /// The names of all that are supported.

@@ -1,0 +1,130 @@
+"""RetinaNet: ResNet v1 of three depths with a feature pyramid (`ssd_resnet50_v1_fpn_keras` and its siblings).
+
+The reference accepts no image below 129 pixels, so small models are narrow instead. It reads nothing of the config's `fpn`: levels are 3 to 7. Published models are compared at full size for ResNet-50 at 640 pixels;
+the others, which take minutes, on images of 256.
+"""
+
+import itertools
+import os
+import pathlib
+import re
+from dataclasses import replace
+
+from ..cases import Case, pairwise
+from ..configs import BatchNorm, Fpnlite, Nms
+
+SMALL = Fpnlite(
+    extractor="ssd_resnet50_v1_fpn_keras",
+    size=(160, 160),
+    levels=(3, 7),
+    depth_multiplier=0.25,
+    fpn_depth=None,
+    depthwise=None,
+    predictor_depth=32,
+    predictor_depthwise=None,
+    override_base=None,
+    share_tower=None,
+)
+
+QUICK = [
+    Case("resnet", SMALL.text(), seed=300, images=((160, 160), (99, 230)), float_images=((2, 150, 170),)),
+    Case(
+        "resnet_padded",
+        replace(SMALL, size=(150, 170), pad_to_multiple=32, override_base=True, min_depth=24, depth_multiplier=0.2).text(),
+        seed=301,
+        checkpoint="training",
+        images=((150, 170), (201, 88)),
+        float_images=((2, 130, 140),),
+    ),
+]
+
+OPTIONS = {
+    # With what they are padded to: the reference fails where levels do not halve exactly.
+    "shape": (((160, 160), None), ((135, 200), 32)),
+    "width": ((0.25, 16), (0.125, 12)),  # multiplier and least
+    "activation": ("RELU_6", "SWISH"),
+    "batch_norm": (BatchNorm(), BatchNorm(None, None, 0.0), BatchNorm(True, False, 0.01, synchronised=True)),
+    "override_base": (True, None),
+    "ignored": (None, True),  # use_depthwise, use_explicit_padding, and all of fpn
+    "dropout": (None, 0.8),
+}
+# One row of each of the deeper ones, which take long to build: they differ in nothing but a table.
+DEEPER = {1: 101, 3: 152}
+
+
+def combinations():
+    """Returns the rows of the pairwise design as cases."""
+    kinds = itertools.cycle(("plain", "training", "sharded"))
+    cases = []
+    for index, row in enumerate(pairwise(OPTIONS)):
+        size, multiple = row.pop("shape")
+        multiplier, least = row.pop("width")
+        ignored = row.pop("ignored")
+        options = replace(
+            SMALL,
+            extractor=f"ssd_resnet{DEEPER.get(index, 50)}_v1_fpn_keras",
+            size=size,
+            pad_to_multiple=multiple,
+            depth_multiplier=multiplier,
+            min_depth=least,
+            fpn_levels=(2, 6) if ignored else None,
+            fpn_depth=96 if ignored else None,
+            depthwise=ignored,
+            explicit_padding=ignored,
+            **row,
+        )
+        cases.append(
+            Case(
+                f"pairwise_resnet_{index:02}",
+                options.text(),
+                seed=310 + index,
+                checkpoint=next(kinds),
+                images=((140, 190),),
+                float_images=((1, 160, 150),),
+                tier="full",
+            )
+        )
+    return cases
+
+
+def published(depth, size):
+    """Returns the config of a published model of 90 classes, but for its initialisers, for square images of `size` pixels."""
+    options = Fpnlite(
+        extractor=f"ssd_resnet{depth}_v1_fpn_keras",
+        num_classes=90,
+        size=(size, size),
+        levels=(3, 7),
+        depth_multiplier=1.0,
+        fpn_depth=None,
+        depthwise=None,
+        predictor_depth=256,
+        predictor_depthwise=None,
+        share_tower=None,
+        tower_layers=4,
+        nms=Nms(per_class=100, total=100),
+    )
+    return options.text()
+
+
+def resized(text, size):
+    """Returns a config for square images of another size."""
+    return re.sub(r"(fixed_shape_resizer \{\s*height: )\d+(\s*width: )\d+", rf"\g<1>{size}\g<2>{size}", text)
+
+
+def full_size():
+    """Returns the published models: ResNet-50 always, and the zoo's where TFOD_ZOO names its folder."""
+    texts = {"resnet50_640": published(50, 640)}
+    zoo = os.environ.get("TFOD_ZOO")
+    if zoo:
+        for path in sorted(pathlib.Path(zoo).glob("ssd_resnet*_v1_fpn_*.config")):
+            full = path.stem.startswith("ssd_resnet50_v1_fpn_640")
+            texts["zoo_" + path.stem] = path.read_text() if full else resized(path.read_text(), 256)
+    return [
+        Case(name, text, seed=350 + index, images=((480, 700),), float_images=((1, 300, 200),), tier="full")
+        for index, (name, text) in enumerate(texts.items())
+    ]
+
+
+def cases():
+    """Returns every case of the family."""
+    return QUICK + full_size() + combinations()
