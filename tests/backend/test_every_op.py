@@ -64,6 +64,8 @@ def expected_convolutions(image):
         "conv2d": strided,
         "conv2d_dilated": tf.nn.conv2d(image, kernel, 1, "VALID", dilations=[2, 1]),
         "depthwise_conv2d": tf.nn.depthwise_conv2d(image, ramp((3, 3, 3, 2), 1), [1, 1, 1, 1], "SAME"),
+        "max_pool": tf.nn.max_pool2d(image - 20, 3, 2, "SAME"),
+        "max_pool_uneven": tf.nn.max_pool2d(image, [2, 3], [1, 2], "VALID"),
         "bias_add": strided + bias,
         "batch_norm": gamma * (strided - mean) / np.sqrt(variance + 0.001) + beta,
     }

@@ -7,7 +7,9 @@ use std::collections::HashMap;
 
 use crate::graph::{Graph, Node, NodeId, Output, ParamId, Parameter, Value, ValueId};
 use crate::infer::{Typed, infer};
-use crate::op::{Binary, Compare, ConvAttrs, MapInput, NmsAttrs, Op, Reduce, ResizeMethod, Unary};
+use crate::op::{
+    Binary, Compare, ConvAttrs, MapInput, NmsAttrs, Op, PoolAttrs, Reduce, ResizeMethod, Unary,
+};
 use crate::tensor::{DType, Dim, Shape, Tensor};
 use crate::validate::ValidateError;
 
@@ -256,6 +258,11 @@ impl Builder {
         attrs: ConvAttrs,
     ) -> Built {
         self.one(name, Op::DepthwiseConv2d(attrs), &[x, kernel])
+    }
+
+    /// [`Op::MaxPool`]
+    pub fn max_pool(&mut self, name: &str, x: ValueId, attrs: PoolAttrs) -> Built {
+        self.one(name, Op::MaxPool(attrs), &[x])
     }
 
     /// [`Op::BiasAdd`]

@@ -4,7 +4,9 @@
 //! says what was expected and found; the builder and the validator add the node's name.
 
 use crate::graph::{Graph, Parameter, Value};
-use crate::op::{Binary, ConvAttrs, MapInput, NmsAttrs, Op, Padding, Reduce, ResizeMethod};
+use crate::op::{
+    Binary, ConvAttrs, MapInput, NmsAttrs, Op, Padding, PoolAttrs, Reduce, ResizeMethod,
+};
 use crate::tensor::{DType, Dim, Shape, Tensor};
 
 /// An operation applied to values that it does not accept.
@@ -48,6 +50,7 @@ pub fn infer(
         }
         Op::Conv2d(attrs) => rule.conv2d(*attrs),
         Op::DepthwiseConv2d(attrs) => rule.depthwise_conv2d(*attrs),
+        Op::MaxPool(attrs) => rule.max_pool(*attrs),
         Op::BiasAdd => rule.bias_add(),
         Op::BatchNorm { .. } => rule.batch_norm(),
         Op::Unary(_) | Op::Softmax => rule.float_map(),
@@ -248,6 +251,21 @@ impl Rule<'_> {
             .checked_mul(m)
             .ok_or_else(|| self.inputs_error("fewer channels"))?;
         let shape = self.spatial(self.shape(0), [kh, kw], attrs, channels)?;
+        Ok(vec![(DType::F32, shape)])
+    }
+
+    fn max_pool(&self, attrs: PoolAttrs) -> Result<Vec<Typed>, ShapeError> {
+        self.arity(1)?;
+        let channels = match self.shape(0).dims() {
+            [_, _, _, Dim::Known(channels)] if self.dtype(0) == DType::F32 => *channels,
+            _ => return Err(self.inputs_error("f32[n, h, w, c]")),
+        };
+        let moved = ConvAttrs {
+            strides: attrs.strides,
+            padding: attrs.padding,
+            dilations: [1; 2],
+        };
+        let shape = self.spatial(self.shape(0), attrs.window, moved, channels)?;
         Ok(vec![(DType::F32, shape)])
     }
 
@@ -629,6 +647,25 @@ mod tests {
             shapes(&depthwise, &[x, f32s(&[3, 3, 3, 2])]),
             Ok(vec!["f32[batch, 5, 6, 6]".into()])
         );
+    }
+
+    #[test]
+    fn pooling_windows_move_as_kernels_do() {
+        let pool = |window, padding| Op::MaxPool(PoolAttrs::new(window, 2, padding));
+        let x = batched(&[5, 6, 3]);
+        assert_eq!(
+            shapes(&pool(3, Padding::Same), std::slice::from_ref(&x)),
+            Ok(vec!["f32[batch, 3, 3, 3]".into()])
+        );
+        assert_eq!(
+            shapes(&pool(3, Padding::Valid), std::slice::from_ref(&x)),
+            Ok(vec!["f32[batch, 2, 2, 3]".into()])
+        );
+        assert!(shapes(&pool(6, Padding::Valid), std::slice::from_ref(&x)).is_err());
+        assert!(shapes(&pool(0, Padding::Same), std::slice::from_ref(&x)).is_err());
+        assert!(shapes(&pool(2, Padding::Same), &[f32s(&[5, 6, 3])]).is_err());
+        let bytes = value(DType::U8, x.shape);
+        assert!(shapes(&pool(2, Padding::Same), &[bytes]).is_err());
     }
 
     #[test]

@@ -35,6 +35,28 @@ impl ConvAttrs {
     }
 }
 
+/// The attributes of pooling, `[height, width]` each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PoolAttrs {
+    /// Size of the window.
+    pub window: [u64; 2],
+    /// Step of the window.
+    pub strides: [u64; 2],
+    /// Border treatment.
+    pub padding: Padding,
+}
+
+impl PoolAttrs {
+    /// Window and stride as given in both directions.
+    pub fn new(window: u64, stride: u64, padding: Padding) -> Self {
+        Self {
+            window: [window; 2],
+            strides: [stride; 2],
+            padding,
+        }
+    }
+}
+
 /// Element-wise functions of one value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unary {
@@ -136,6 +158,8 @@ pub enum Op {
     /// Convolution of each channel by itself: `[n, h, w, c]` with a kernel `[kh, kw, c, m]`. Output channel `i * m + j`
     /// comes from input channel `i`. Both strides must be equal.
     DepthwiseConv2d(ConvAttrs),
+    /// The largest value in each window of each channel of `[n, h, w, c]`. Padding is smaller than every value.
+    MaxPool(PoolAttrs),
     /// Adds a vector over the last dimension.
     BiasAdd,
     /// `gamma * (x - mean) / sqrt(variance + epsilon) + beta` over the last dimension of `[n, h, w, c]`.
@@ -228,6 +252,7 @@ impl Op {
             Self::Parameter(_) => "parameter",
             Self::Conv2d(_) => "conv2d",
             Self::DepthwiseConv2d(_) => "depthwise_conv2d",
+            Self::MaxPool(_) => "max_pool",
             Self::BiasAdd => "bias_add",
             Self::BatchNorm { .. } => "batch_norm",
             Self::Unary(Unary::Relu) => "relu",

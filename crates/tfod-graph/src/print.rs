@@ -15,7 +15,7 @@
 use std::fmt::{self, Write as _};
 
 use crate::graph::{Graph, Node, Value, ValueId};
-use crate::op::{ConvAttrs, MapInput, Op};
+use crate::op::{ConvAttrs, MapInput, Op, PoolAttrs};
 use crate::tensor::{DType, Tensor};
 
 /// Constants of up to this many elements are printed in full.
@@ -122,10 +122,20 @@ fn conv(attrs: ConvAttrs) -> String {
     text
 }
 
+fn pool(attrs: PoolAttrs) -> String {
+    let PoolAttrs {
+        window,
+        strides,
+        padding,
+    } = attrs;
+    format!(" window={window:?} strides={strides:?} padding={padding:?}").to_lowercase()
+}
+
 fn attributes(op: &Op) -> String {
     match op {
         Op::Constant(tensor) => format!(" {}", constant(tensor)),
         Op::Conv2d(attrs) | Op::DepthwiseConv2d(attrs) => conv(*attrs),
+        Op::MaxPool(attrs) => pool(*attrs),
         Op::BatchNorm { epsilon } => format!(" epsilon={epsilon}"),
         Op::Pad(paddings) => format!(" {paddings:?}"),
         Op::Resize {

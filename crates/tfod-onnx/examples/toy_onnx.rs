@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use tfod_graph::{
     Binary, Builder, Built, Compare, ConvAttrs, DType, Dim, MapInput, NmsAttrs, Op, Padding,
-    ParameterSpec, Reduce, ResizeMethod, Shape, Tensor, TensorView, Unary, ValidateError, ValueId,
-    Weights, passes,
+    ParameterSpec, PoolAttrs, Reduce, ResizeMethod, Shape, Tensor, TensorView, Unary,
+    ValidateError, ValueId, Weights, passes,
 };
 use tfod_onnx::{ExternalData, InputLayout, OnnxWriter, Options};
 
@@ -59,6 +59,17 @@ fn convolutions(b: &mut Builder, image: ValueId, photo: ValueId) -> Result<(), B
     let depthwise = parameter(b, "depthwise/kernel", &[3, 3, 3, 2])?;
     let attrs = ConvAttrs::new(1, Padding::Same);
     let depthwise = b.depthwise_conv2d("depthwise", image, depthwise, attrs)?;
+    // So that a padding with zeros would show.
+    let negative = b.binary_scalar("negative", Binary::Sub, image, 20.0)?;
+    let max_pool = b.max_pool("max_pooled", negative, PoolAttrs::new(3, 2, Padding::Same))?;
+    let uneven = PoolAttrs {
+        window: [2, 3],
+        strides: [1, 2],
+        padding: Padding::Valid,
+    };
+    let uneven = b.max_pool("max_pooled_unevenly", image, uneven)?;
+    let unknown = PoolAttrs::new(2, 1, Padding::Same);
+    let unknown = b.max_pool("max_pooled_unknown", floats, unknown)?;
     let bias = parameter(b, "conv/bias", &[8])?;
     // One bias that is added to a map used otherwise too, one that the convolution adds.
     let bias_add = b.bias_add("bias_add", strided, bias)?;
@@ -103,6 +114,9 @@ fn convolutions(b: &mut Builder, image: ValueId, photo: ValueId) -> Result<(), B
         ("conv2d_same_unknown", same),
         ("conv2d_computed_kernel", computed),
         ("depthwise_conv2d", depthwise),
+        ("max_pool", max_pool),
+        ("max_pool_uneven", uneven),
+        ("max_pool_unknown", unknown),
         ("bias_add", bias_add),
         ("bias_add_fused", biased),
         ("batch_norm", normal),

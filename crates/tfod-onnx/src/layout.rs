@@ -142,9 +142,11 @@ fn wishes(graph: &Graph) -> HashMap<ValueId, Wish> {
 fn role(graph: &Graph, node: &Node) -> Role {
     let rank = |value: Option<&ValueId>| value.map_or(0, |v| graph.value(*v).shape.rank());
     match &node.op {
-        Op::Conv2d(_) | Op::DepthwiseConv2d(_) | Op::BatchNorm { .. } | Op::Resize { .. } => {
-            Role::ChannelsFirst
-        }
+        Op::Conv2d(_)
+        | Op::DepthwiseConv2d(_)
+        | Op::MaxPool(_)
+        | Op::BatchNorm { .. }
+        | Op::Resize { .. } => Role::ChannelsFirst,
         Op::BiasAdd
         | Op::Unary(_)
         | Op::Binary(_)

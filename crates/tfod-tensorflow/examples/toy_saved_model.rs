@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use tfod_graph::{
     Binary, Builder, Built, Compare, ConvAttrs, DType, Dim, MapInput, NmsAttrs, Op, Padding,
-    ParameterSpec, Reduce, ResizeMethod, Shape, Tensor, TensorView, Unary, ValidateError, ValueId,
-    Weights, passes,
+    ParameterSpec, PoolAttrs, Reduce, ResizeMethod, Shape, Tensor, TensorView, Unary,
+    ValidateError, ValueId, Weights, passes,
 };
 use tfod_tensorflow::{Options, SavedModelWriter};
 
@@ -54,6 +54,15 @@ fn convolutions(b: &mut Builder, image: ValueId) -> Built<()> {
         kernel,
         ConvAttrs::new(1, Padding::Same),
     )?;
+    // So that a padding with zeros would show.
+    let negative = b.binary_scalar("negative", Binary::Sub, image, 20.0)?;
+    let max_pool = b.max_pool("max_pool", negative, PoolAttrs::new(3, 2, Padding::Same))?;
+    let uneven = PoolAttrs {
+        window: [2, 3],
+        strides: [1, 2],
+        padding: Padding::Valid,
+    };
+    let uneven = b.max_pool("max_pool_uneven", image, uneven)?;
     let bias = parameter(b, "conv/bias", &[8], true)?;
     let bias_add = b.bias_add("bias_add", strided, bias)?;
     let gamma = parameter(b, "bn/gamma", &[8], true)?;
@@ -65,6 +74,8 @@ fn convolutions(b: &mut Builder, image: ValueId) -> Built<()> {
         ("conv2d", strided),
         ("conv2d_dilated", dilated),
         ("depthwise_conv2d", depthwise),
+        ("max_pool", max_pool),
+        ("max_pool_uneven", uneven),
         ("bias_add", bias_add),
         ("batch_norm", batch_norm),
     ] {

@@ -1,4 +1,4 @@
-//! Operations on feature maps, which ONNX has channels-first: convolutions, batch normalisation, resizing.
+//! Operations on feature maps, which ONNX has channels-first: convolutions, pooling, batch normalisation, resizing.
 //!
 //! SAME padding is written as explicit pads. They can always be computed: where the size of a map is not known, the graph allows a stride of 1
 //! only, and then the pads do not depend on it. In a map over slices, the maps of all slices are one longer batch.
@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 
 use tfod_graph::{
-    ConvAttrs, DType, Dim, Graph, Node, NodeId, Op, Padding, ResizeMethod, Shape, ValueId,
+    ConvAttrs, DType, Dim, Graph, Node, NodeId, Op, Padding, PoolAttrs, ResizeMethod, Shape,
+    ValueId,
 };
 
 use super::resample::{self, Resampling, Weights};
@@ -156,6 +157,27 @@ impl Lowering<'_, '_> {
             let bias = input(self.graph.node(*bias), 1)?;
             inputs.push(self.operand(bias, Layout::ChannelsLast)?);
         }
+        let mut list = self.window(node, [kernel[0], kernel[1]], attrs)?;
+        if groups != 1 {
+            list.push(Attr::Int("group", size(&node.name, groups)?));
+        }
+        self.map_result(node, &map, "Conv", &inputs, list)
+    }
+
+    /// ONNX pads what is pooled with values smaller than all others, as the graph does.
+    pub(super) fn max_pool(&mut self, node: &Node, attrs: PoolAttrs) -> Result<Place, Error> {
+        let map = self.map_operand(node)?;
+        let moved = ConvAttrs {
+            strides: attrs.strides,
+            padding: attrs.padding,
+            dilations: [1; 2],
+        };
+        let list = self.window(node, attrs.window, moved)?;
+        self.map_result(node, &map, "MaxPool", &[map.id], list)
+    }
+
+    /// The attributes that say how a window moves over the feature map of a node.
+    fn window(&self, node: &Node, window: [u64; 2], attrs: ConvAttrs) -> Result<Vec<Attr>, Error> {
         let (shape, result) = (
             &self.graph.value(input(node, 0)?).shape,
             &self.graph.value(only_output(node)?).shape,
@@ -164,7 +186,7 @@ impl Lowering<'_, '_> {
         if attrs.padding == Padding::Same {
             for axis in 0..2 {
                 let sizes = (&shape.0[axis + 1], &result.0[axis + 1]);
-                let effective = (kernel[axis] - 1) * attrs.dilations[axis] + 1;
+                let effective = (window[axis] - 1) * attrs.dilations[axis] + 1;
                 let total = same_padding(sizes, effective, attrs.strides[axis]);
                 pads[axis] = total / 2;
                 pads[axis + 2] = total - total / 2;
@@ -175,7 +197,7 @@ impl Lowering<'_, '_> {
             numbers.collect()
         };
         let mut list = vec![
-            Attr::Ints("kernel_shape", numbers(&kernel[..2])?),
+            Attr::Ints("kernel_shape", numbers(&window)?),
             Attr::Ints("strides", numbers(&attrs.strides)?),
         ];
         if pads != [0; 4] {
@@ -184,10 +206,7 @@ impl Lowering<'_, '_> {
         if attrs.dilations != [1; 2] {
             list.push(Attr::Ints("dilations", numbers(&attrs.dilations)?));
         }
-        if groups != 1 {
-            list.push(Attr::Int("group", size(&node.name, groups)?));
-        }
-        self.map_result(node, &map, "Conv", &inputs, list)
+        Ok(list)
     }
 
     /// The kernel, first seen as `sizes`, in ONNX's order.

@@ -21,6 +21,7 @@ impl<'a> Lowering<'a, '_> {
             Op::Input | Op::Constant(_) | Op::Parameter(_) => return Ok(Vec::new()),
             Op::Conv2d(attrs) => self.conv2d(id, node, *attrs)?,
             Op::DepthwiseConv2d(attrs) => self.depthwise_conv2d(id, node, *attrs)?,
+            Op::MaxPool(attrs) => self.max_pool(node, *attrs)?,
             Op::BatchNorm { epsilon } => self.batch_norm(node, *epsilon)?,
             Op::Resize {
                 method,

@@ -4,8 +4,8 @@
 //! them. Specified by TensorFlow's operation registry.
 
 use tfod_graph::{
-    Binary, Compare, ConvAttrs, DType, Dim, NmsAttrs, Node, Op, Padding, Reduce, ResizeMethod,
-    Unary,
+    Binary, Compare, ConvAttrs, DType, Dim, NmsAttrs, Node, Op, Padding, PoolAttrs, Reduce,
+    ResizeMethod, Unary,
 };
 
 use super::attrs::{Attrs, data_type};
@@ -37,6 +37,7 @@ impl Lowering<'_, '_> {
                 let attrs = depthwise(node, *attrs)?;
                 self.one(node, "DepthwiseConv2dNative", "output", inputs, attrs)
             }
+            Op::MaxPool(attrs) => self.one(node, "MaxPool", "output", inputs, pool(node, *attrs)?),
             // BiasAdd wants two dimensions or more.
             Op::BiasAdd if value(0).shape.rank() < 2 => {
                 self.one(node, "AddV2", "z", inputs, typed())
@@ -306,15 +307,26 @@ fn steps(node: &Node, [height, width]: [u64; 2]) -> Result<[i64; 4], Error> {
     Ok([1, size(node, height)?.into(), size(node, width)?.into(), 1])
 }
 
-fn conv(node: &Node, attrs: ConvAttrs) -> Result<Attrs, Error> {
-    let padding = match attrs.padding {
+fn padding(padding: Padding) -> &'static str {
+    match padding {
         Padding::Same => "SAME",
         Padding::Valid => "VALID",
-    };
+    }
+}
+
+fn conv(node: &Node, attrs: ConvAttrs) -> Result<Attrs, Error> {
     Ok(Attrs::typed(DType::F32)
         .ints("strides", &steps(node, attrs.strides)?)
-        .text("padding", padding)
+        .text("padding", padding(attrs.padding))
         .ints_unless(&[1; 4], "dilations", &steps(node, attrs.dilations)?))
+}
+
+/// The element type is not written: its default is that of feature maps.
+fn pool(node: &Node, attrs: PoolAttrs) -> Result<Attrs, Error> {
+    Ok(Attrs::new()
+        .ints("ksize", &steps(node, attrs.window)?)
+        .ints("strides", &steps(node, attrs.strides)?)
+        .text("padding", padding(attrs.padding)))
 }
 
 /// The attribute for dilations is there, but kernels ignore it in old releases and refuse it in some new ones.
