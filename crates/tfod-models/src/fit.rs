@@ -10,9 +10,9 @@ use tfod_config::protos;
 use tfod_config::protos::box_predictor::BoxPredictorOneof;
 use tfod_config::protos::detection_model::Model as MetaArchitecture;
 use tfod_config::protos::ssd_feature_extractor::FeaturePyramidOneof;
-use tfod_graph::{Graph, ParamId};
+use tfod_graph::ParamId;
 
-use crate::{GraphOptions, build};
+use crate::{GraphOptions, Model, build};
 
 /// A variable of a checkpoint.
 #[derive(Clone, Copy, Debug)]
@@ -40,17 +40,17 @@ pub struct Fit {
     pub missing: Vec<ParamId>,
     /// Parameters whose variable has another shape, with that shape.
     pub mismatched: Vec<(ParamId, Vec<u64>)>,
-    /// Variables that the graph uses, by [`Found::id`].
+    /// Variables that the graph uses and those known to be idle, by [`Found::id`].
     pub used: HashSet<usize>,
-    /// How many variables of the checkpoint's model the graph does not use.
+    /// How many variables of the checkpoint's model are beyond them.
     pub unused: usize,
 }
 
 impl Fit {
     /// Compares.
-    pub fn new(graph: &Graph, variables: &dyn Variables) -> Self {
+    pub fn new(model: &Model, variables: &dyn Variables) -> Self {
         let mut fit = Self::default();
-        for (id, parameter) in graph.parameters() {
+        for (id, parameter) in model.graph.parameters() {
             match variables.find(&parameter.path) {
                 None => fit.missing.push(id),
                 Some(found) => {
@@ -63,6 +63,8 @@ impl Fit {
                 }
             }
         }
+        let idle = model.idle.iter().filter_map(|path| variables.find(path));
+        fit.used.extend(idle.map(|found| found.id));
         fit.unused = variables.count().saturating_sub(fit.used.len());
         fit
     }
@@ -366,7 +368,7 @@ pub fn explain(config: &protos::DetectionModel, variables: &dyn Variables) -> Ex
             model: Some(MetaArchitecture::Ssd(ssd.clone())),
         };
         let model = build(&config, &GraphOptions::default()).ok()?;
-        Some(Fit::new(&model.graph, variables))
+        Some(Fit::new(&model, variables))
     };
     let mut current = ssd.clone();
     let Some(mut best) = fit(&current) else {

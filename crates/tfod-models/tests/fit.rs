@@ -47,7 +47,7 @@ fn a_checkpoint_of_the_same_configuration_fits() {
         &GraphOptions::new(InputType::FloatImageTensor),
     )
     .unwrap();
-    let fit = Fit::new(&model.graph, &trained);
+    let fit = Fit::new(&model, &trained);
     assert!(fit.is_complete());
     assert_eq!((fit.matched, fit.unused), (trained.count(), 0));
     assert_eq!(

@@ -3,6 +3,7 @@
 //! A feature extractor is chosen by its name in the configuration. Each is a file here, listed in [`EXTRACTORS`], and put together from a
 //! [`crate::backbone`] and a [`crate::neck`].
 
+mod efficientnet_bifpn;
 mod mobilenet_v2_fpn;
 
 use tfod_config::protos;
@@ -37,8 +38,41 @@ type FromConfig =
     fn(&Common, &protos::SsdFeatureExtractor) -> Result<Box<dyn FeatureExtractor>, ModelError>;
 
 /// Feature extractors, by their name in the configuration.
-const EXTRACTORS: [(&str, FromConfig); 1] =
-    [("ssd_mobilenet_v2_fpn_keras", mobilenet_v2_fpn::from_config)];
+const EXTRACTORS: [(&str, FromConfig); 9] = [
+    ("ssd_mobilenet_v2_fpn_keras", mobilenet_v2_fpn::from_config),
+    (
+        "ssd_efficientnet-b0_bifpn_keras",
+        efficientnet_bifpn::from_config,
+    ),
+    (
+        "ssd_efficientnet-b1_bifpn_keras",
+        efficientnet_bifpn::from_config,
+    ),
+    (
+        "ssd_efficientnet-b2_bifpn_keras",
+        efficientnet_bifpn::from_config,
+    ),
+    (
+        "ssd_efficientnet-b3_bifpn_keras",
+        efficientnet_bifpn::from_config,
+    ),
+    (
+        "ssd_efficientnet-b4_bifpn_keras",
+        efficientnet_bifpn::from_config,
+    ),
+    (
+        "ssd_efficientnet-b5_bifpn_keras",
+        efficientnet_bifpn::from_config,
+    ),
+    (
+        "ssd_efficientnet-b6_bifpn_keras",
+        efficientnet_bifpn::from_config,
+    ),
+    (
+        "ssd_efficientnet-b7_bifpn_keras",
+        efficientnet_bifpn::from_config,
+    ),
+];
 
 /// The names of all that are supported.
 pub fn names() -> impl Iterator<Item = &'static str> {
