@@ -12,7 +12,8 @@ use tfod_config::protos::detection_model::Model as MetaArchitecture;
 use tfod_config::protos::ssd_feature_extractor::FeaturePyramidOneof;
 use tfod_graph::ParamId;
 
-use crate::{GraphOptions, Model, build};
+use crate::meta::ssd::extractor::names;
+use crate::{GraphOptions, Model, Stage, build};
 
 /// A variable of a checkpoint.
 #[derive(Clone, Copy, Debug)]
@@ -116,20 +117,28 @@ const SHARE: &str =
 const DEPTH: &str = "model.ssd.box_predictor.weight_shared_convolutional_box_predictor.depth";
 const HEAD_DEPTHWISE: &str =
     "model.ssd.box_predictor.weight_shared_convolutional_box_predictor.use_depthwise";
+const TYPE: &str = "model.ssd.feature_extractor.type";
 const DEPTHWISE: &str = "model.ssd.feature_extractor.use_depthwise";
 const MULTIPLIER: &str = "model.ssd.feature_extractor.depth_multiplier";
 const MIN_DEPTH: &str = "model.ssd.feature_extractor.min_depth";
 const PYRAMID_DEPTH: &str = "model.ssd.feature_extractor.fpn.additional_layer_depth";
 const PYRAMID_LEVELS: &str =
     "model.ssd.feature_extractor.fpn.max_level (and the anchor generator's)";
+const BIFPN_ITERATIONS: &str = "model.ssd.feature_extractor.bifpn.num_iterations";
+const BIFPN_FILTERS: &str = "model.ssd.feature_extractor.bifpn.num_filters";
+const BIFPN_COMBINE: &str = "model.ssd.feature_extractor.bifpn.combine_method";
+const BIFPN_LEVELS: &str =
+    "model.ssd.feature_extractor.bifpn.max_level (and the anchor generator's)";
 const SCALES: &str = "model.ssd.anchor_generator.multiscale_anchor_generator.scales_per_octave";
 
 /// Depth multipliers of published checkpoints.
 const MULTIPLIERS: [f32; 9] = [0.25, 0.35, 0.5, 0.75, 1.0, 1.25, 1.3, 1.4, 2.0];
 /// More tower layers than anybody uses.
 const MOST_LAYERS: i32 = 8;
-/// A misfit of more than this many fields is another model.
-const MOST_CAUSES: usize = 4;
+/// More rounds of a weighted pyramid than any published model has.
+const MOST_ITERATIONS: i32 = 9;
+/// A misfit of more than this many fields is another model. Two sizes of EfficientDet differ in five, and then there are the classes.
+const MOST_CAUSES: usize = 6;
 
 /// One change to try.
 struct Candidate {
@@ -216,7 +225,7 @@ fn candidates(config: &protos::Ssd, variables: &dyn Variables) -> Vec<Candidate>
         list: Vec::new(),
     };
     predictor_candidates(&mut all, variables);
-    extractor_candidates(&mut all);
+    extractor_candidates(&mut all, variables);
     all.list
 }
 
@@ -308,11 +317,21 @@ fn scales_candidate(all: &mut Candidates<'_>, anchors: i32) {
     });
 }
 
-fn extractor_candidates(all: &mut Candidates<'_>) {
-    use protos::anchor_generator::AnchorGeneratorOneof::MultiscaleAnchorGenerator;
+/// Whether two types are sizes of one: their names differ in nothing but numbers.
+fn are_siblings(a: &str, b: &str) -> bool {
+    let letters = |name: &str| name.replace(|c: char| c.is_ascii_digit(), "");
+    letters(a) == letters(b)
+}
+
+fn extractor_candidates(all: &mut Candidates<'_>, variables: &dyn Variables) {
     let Some(extractor) = all.base.feature_extractor.as_ref() else {
         return;
     };
+    for sibling in names().filter(|name| are_siblings(name, extractor.r#type())) {
+        all.extractor(TYPE, extractor.r#type(), sibling, |e| {
+            e.r#type = Some(sibling.to_owned());
+        });
+    }
     let flag = extractor.use_depthwise();
     all.extractor(DEPTHWISE, flag, !flag, |e| e.use_depthwise = Some(!flag));
     for multiplier in MULTIPLIERS {
@@ -328,7 +347,10 @@ fn extractor_candidates(all: &mut Candidates<'_>) {
     let defaults = protos::FeaturePyramidNetworks::default();
     let fpn = match &extractor.feature_pyramid_oneof {
         Some(FeaturePyramidOneof::Fpn(fpn)) => fpn,
-        Some(FeaturePyramidOneof::Bifpn(_)) => return,
+        Some(FeaturePyramidOneof::Bifpn(bifpn)) => {
+            bifpn_candidates(all, bifpn, variables);
+            return;
+        }
         None => &defaults,
     };
     let with_fpn = |extractor: &mut protos::SsdFeatureExtractor,
@@ -347,12 +369,62 @@ fn extractor_candidates(all: &mut Candidates<'_>) {
             if let Some(extractor) = config.feature_extractor.as_mut() {
                 with_fpn(extractor, &|fpn| fpn.max_level = Some(level));
             }
-            let generator = config.anchor_generator.as_mut();
-            if let Some(MultiscaleAnchorGenerator(generator)) =
-                generator.and_then(|g| g.anchor_generator_oneof.as_mut())
-            {
-                generator.max_level = Some(level);
-            }
+            set_anchor_levels(config, level);
+        });
+    }
+}
+
+/// Gives the anchors another highest level, as a pyramid needs it.
+fn set_anchor_levels(config: &mut protos::Ssd, max_level: i32) {
+    use protos::anchor_generator::AnchorGeneratorOneof::MultiscaleAnchorGenerator;
+    let generator = config.anchor_generator.as_mut();
+    if let Some(MultiscaleAnchorGenerator(generator)) =
+        generator.and_then(|g| g.anchor_generator_oneof.as_mut())
+    {
+        generator.max_level = Some(max_level);
+    }
+}
+
+fn bifpn_candidates(
+    all: &mut Candidates<'_>,
+    bifpn: &protos::BidirectionalFeaturePyramidNetworks,
+    variables: &dyn Variables,
+) {
+    fn change(
+        config: &mut protos::Ssd,
+        change: impl FnOnce(&mut protos::BidirectionalFeaturePyramidNetworks),
+    ) {
+        let extractor = config.feature_extractor.as_mut();
+        if let Some(FeaturePyramidOneof::Bifpn(bifpn)) =
+            extractor.and_then(|e| e.feature_pyramid_oneof.as_mut())
+        {
+            change(bifpn);
+        }
+    }
+    // The first map that the pyramid pools, from the backbone's coarsest.
+    let kernel = ["_feature_extractor/_bifpn_stage/node_input_blocks/0/0/1/0/kernel".to_owned()];
+    if let Some(filters) = last_size(variables, &kernel) {
+        all.push(BIFPN_FILTERS, bifpn.num_filters(), filters, |config| {
+            change(config, |bifpn| bifpn.num_filters = Some(filters));
+        });
+    }
+    for rounds in 1..=MOST_ITERATIONS {
+        all.push(BIFPN_ITERATIONS, bifpn.num_iterations(), rounds, |config| {
+            change(config, |bifpn| bifpn.num_iterations = Some(rounds));
+        });
+    }
+    // Whether nodes have weights can be seen in a checkpoint, not what is done with them.
+    for method in ["fast_attention", "sum"] {
+        all.push(BIFPN_COMBINE, bifpn.combine_method(), method, |config| {
+            change(config, |bifpn| {
+                bifpn.combine_method = Some(method.to_owned());
+            });
+        });
+    }
+    for level in 6..=8 {
+        all.push(BIFPN_LEVELS, bifpn.max_level(), level, |config| {
+            change(config, |bifpn| bifpn.max_level = Some(level));
+            set_anchor_levels(config, level);
         });
     }
 }
@@ -367,7 +439,12 @@ pub fn explain(config: &protos::DetectionModel, variables: &dyn Variables) -> Ex
         let config = protos::DetectionModel {
             model: Some(MetaArchitecture::Ssd(ssd.clone())),
         };
-        let model = build(&config, &GraphOptions::default()).ok()?;
+        // What comes after the predictions has no variables.
+        let options = GraphOptions {
+            stage: Stage::Encodings,
+            ..GraphOptions::default()
+        };
+        let model = build(&config, &options).ok()?;
         Some(Fit::new(&model, variables))
     };
     let mut current = ssd.clone();
