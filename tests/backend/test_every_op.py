@@ -66,6 +66,7 @@ def expected_convolutions(image):
         "depthwise_conv2d": tf.nn.depthwise_conv2d(image, ramp((3, 3, 3, 2), 1), [1, 1, 1, 1], "SAME"),
         "max_pool": tf.nn.max_pool2d(image - 20, 3, 2, "SAME"),
         "max_pool_uneven": tf.nn.max_pool2d(image, [2, 3], [1, 2], "VALID"),
+        "global_average_pool": image.mean(axis=(1, 2), keepdims=True),
         "bias_add": strided + bias,
         "batch_norm": gamma * (strided - mean) / np.sqrt(variance + 0.001) + beta,
     }

@@ -86,6 +86,8 @@ def expected_convolutions(image, photo):
         "max_pool": tf.nn.max_pool2d(image - 20, 3, 2, "SAME"),
         "max_pool_uneven": tf.nn.max_pool2d(image, [2, 3], [1, 2], "VALID"),
         "max_pool_unknown": tf.nn.max_pool2d(photo.astype(np.float32), 2, 1, "SAME"),
+        "global_average_pool": image.mean(axis=(1, 2), keepdims=True),
+        "global_average_pool_unknown": photo.astype(np.float32).mean(axis=(1, 2), keepdims=True),
         "bias_add": bias_add,
         "bias_add_fused": tf.nn.conv2d(image, kernel, 3, "SAME") + bias,
         "batch_norm": normal,

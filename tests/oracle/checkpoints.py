@@ -21,7 +21,11 @@ HEAD_GAINS = (0.05, 0.3, 0.02, 0.1, 1.0, 0.008, 0.003)  # variance of the class 
 KERNEL_GAINS = (2.0, 1.0, 1.4)  # of all other kernels; only models without batch norm need more than the first
 INPUT_NOISE = 5e-7  # relative; moves the outputs several times as far as the rounding errors of another implementation do
 MOST_MOVEMENT = 5e-5  # of an output under that noise, |a - b| / (1 + |b|): half of the tolerance of the comparison
-BATCH_NORMS = (freezable_batch_norm.FreezableBatchNorm, freezable_sync_batch_norm.FreezableSyncBatchNorm)
+BATCH_NORMS = (
+    tf.keras.layers.BatchNormalization,  # of backbones that the config has no say in
+    freezable_batch_norm.FreezableBatchNorm,
+    freezable_sync_batch_norm.FreezableSyncBatchNorm,
+)
 
 
 def build(config):
@@ -69,6 +73,9 @@ def assign_weights(model, rng, kernel_gain, class_bias, box_scale):
         kind = name.split("/")[-1].split(":")[0]
         if "kernel" in kind or (kind == "weights" and len(shape) == 4):
             value = rng.normal(0, (kernel_gain / fan_in(name, shape)) ** 0.5, size=shape)
+        elif kind == "bifpn_combine_weights":
+            value = rng.uniform(-0.3, 1.5, size=shape)
+            value[0] = 0.1 + abs(value[0])  # not all negative: they would be zeros
         elif kind == "gamma":
             value = rng.uniform(0.5, 1.5, size=shape) * (0.3 if ends_residual_block(name) else 1.0)
         elif kind == "beta":

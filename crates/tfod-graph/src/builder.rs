@@ -265,6 +265,11 @@ impl Builder {
         self.one(name, Op::MaxPool(attrs), &[x])
     }
 
+    /// [`Op::GlobalAveragePool`]
+    pub fn global_average_pool(&mut self, name: &str, x: ValueId) -> Built {
+        self.one(name, Op::GlobalAveragePool, &[x])
+    }
+
     /// [`Op::BiasAdd`]
     pub fn bias_add(&mut self, name: &str, x: ValueId, bias: ValueId) -> Built {
         self.one(name, Op::BiasAdd, &[x, bias])

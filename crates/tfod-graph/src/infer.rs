@@ -51,6 +51,7 @@ pub fn infer(
         Op::Conv2d(attrs) => rule.conv2d(*attrs),
         Op::DepthwiseConv2d(attrs) => rule.depthwise_conv2d(*attrs),
         Op::MaxPool(attrs) => rule.max_pool(*attrs),
+        Op::GlobalAveragePool => rule.global_average_pool(),
         Op::BiasAdd => rule.bias_add(),
         Op::BatchNorm { .. } => rule.batch_norm(),
         Op::Unary(_) | Op::Softmax => rule.float_map(),
@@ -267,6 +268,17 @@ impl Rule<'_> {
         };
         let shape = self.spatial(self.shape(0), attrs.window, moved, channels)?;
         Ok(vec![(DType::F32, shape)])
+    }
+
+    fn global_average_pool(&self) -> Result<Vec<Typed>, ShapeError> {
+        self.arity(1)?;
+        match self.shape(0).dims() {
+            [n, _, _, c] if self.dtype(0) == DType::F32 => {
+                let dims = vec![n.clone(), 1.into(), 1.into(), c.clone()];
+                Ok(vec![(DType::F32, Shape(dims))])
+            }
+            _ => Err(self.inputs_error("f32[n, h, w, c]")),
+        }
     }
 
     /// Whether inputs `from..` are vectors over the last dimension of input 0.
@@ -666,6 +678,17 @@ mod tests {
         assert!(shapes(&pool(2, Padding::Same), &[f32s(&[5, 6, 3])]).is_err());
         let bytes = value(DType::U8, x.shape);
         assert!(shapes(&pool(2, Padding::Same), &[bytes]).is_err());
+    }
+
+    #[test]
+    fn global_pooling_leaves_one_position() {
+        let x = batched(&[5, 6, 3]);
+        assert_eq!(
+            shapes(&Op::GlobalAveragePool, std::slice::from_ref(&x)),
+            Ok(vec!["f32[batch, 1, 1, 3]".into()])
+        );
+        assert!(shapes(&Op::GlobalAveragePool, &[f32s(&[5, 6, 3])]).is_err());
+        assert!(shapes(&Op::GlobalAveragePool, &[value(DType::U8, x.shape)]).is_err());
     }
 
     #[test]

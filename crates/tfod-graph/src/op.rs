@@ -160,6 +160,8 @@ pub enum Op {
     DepthwiseConv2d(ConvAttrs),
     /// The largest value in each window of each channel of `[n, h, w, c]`. Padding is smaller than every value.
     MaxPool(PoolAttrs),
+    /// The average of each channel of `[n, h, w, c]` over all positions, as a map of one position: `[n, 1, 1, c]`.
+    GlobalAveragePool,
     /// Adds a vector over the last dimension.
     BiasAdd,
     /// `gamma * (x - mean) / sqrt(variance + epsilon) + beta` over the last dimension of `[n, h, w, c]`.
@@ -253,6 +255,7 @@ impl Op {
             Self::Conv2d(_) => "conv2d",
             Self::DepthwiseConv2d(_) => "depthwise_conv2d",
             Self::MaxPool(_) => "max_pool",
+            Self::GlobalAveragePool => "global_average_pool",
             Self::BiasAdd => "bias_add",
             Self::BatchNorm { .. } => "batch_norm",
             Self::Unary(Unary::Relu) => "relu",

@@ -167,6 +167,7 @@ fn attributes(op: &Op) -> String {
         }
         Op::Input
         | Op::Parameter(_)
+        | Op::GlobalAveragePool
         | Op::BiasAdd
         | Op::Unary(_)
         | Op::Binary(_)

@@ -12,10 +12,10 @@ use tfod_config::protos;
 use tfod_config::protos::box_predictor::BoxPredictorOneof;
 use tfod_config::protos::detection_model::Model as MetaArchitecture;
 use tfod_config::protos::ssd_feature_extractor::FeaturePyramidOneof;
-use tfod_graph::{Graph, ParamId};
+use tfod_graph::ParamId;
 
 use crate::meta::ssd::extractor;
-use crate::{GraphOptions, build};
+use crate::{GraphOptions, Model, Stage, build};
 
 /// A variable of a checkpoint.
 #[derive(Clone, Copy, Debug)]
@@ -43,17 +43,17 @@ pub struct Fit {
     pub missing: Vec<ParamId>,
     /// Parameters whose variable has another shape, with that shape.
     pub mismatched: Vec<(ParamId, Vec<u64>)>,
-    /// Variables that the graph uses, by [`Found::id`].
+    /// Variables that the graph uses and those known to be idle, by [`Found::id`].
     pub used: HashSet<usize>,
-    /// How many variables of the checkpoint's model the graph does not use.
+    /// How many variables of the checkpoint's model are beyond them.
     pub unused: usize,
 }
 
 impl Fit {
     /// Compares.
-    pub fn new(graph: &Graph, variables: &dyn Variables) -> Self {
+    pub fn new(model: &Model, variables: &dyn Variables) -> Self {
         let mut fit = Self::default();
-        for (id, parameter) in graph.parameters() {
+        for (id, parameter) in model.graph.parameters() {
             match variables.find(&parameter.path) {
                 None => fit.missing.push(id),
                 Some(found) => {
@@ -66,6 +66,8 @@ impl Fit {
                 }
             }
         }
+        let idle = model.idle.iter().filter_map(|path| variables.find(path));
+        fit.used.extend(idle.map(|found| found.id));
         fit.unused = variables.count().saturating_sub(fit.used.len());
         fit
     }
@@ -124,14 +126,21 @@ const MIN_DEPTH: &str = "model.ssd.feature_extractor.min_depth";
 const PYRAMID_DEPTH: &str = "model.ssd.feature_extractor.fpn.additional_layer_depth";
 const PYRAMID_LEVELS: &str =
     "model.ssd.feature_extractor.fpn.max_level (and the anchor generator's)";
+const BIFPN_ITERATIONS: &str = "model.ssd.feature_extractor.bifpn.num_iterations";
+const BIFPN_FILTERS: &str = "model.ssd.feature_extractor.bifpn.num_filters";
+const BIFPN_COMBINE: &str = "model.ssd.feature_extractor.bifpn.combine_method";
+const BIFPN_LEVELS: &str =
+    "model.ssd.feature_extractor.bifpn.max_level (and the anchor generator's)";
 const SCALES: &str = "model.ssd.anchor_generator.multiscale_anchor_generator.scales_per_octave";
 
 /// Depth multipliers of published checkpoints.
 const MULTIPLIERS: [f32; 9] = [0.25, 0.35, 0.5, 0.75, 1.0, 1.25, 1.3, 1.4, 2.0];
 /// More tower layers than anybody uses.
 const MOST_LAYERS: i32 = 8;
-/// A misfit of more than this many fields is another model.
-const MOST_CAUSES: usize = 4;
+/// More rounds of a weighted pyramid than any published model has.
+const MOST_ITERATIONS: i32 = 9;
+/// A misfit of more than this many fields is another model. Two sizes of EfficientDet differ in five, and then there are the classes.
+const MOST_CAUSES: usize = 6;
 
 /// One change to try.
 struct Candidate {
@@ -218,7 +227,7 @@ fn candidates(config: &protos::Ssd, variables: &dyn Variables) -> Vec<Candidate>
         list: Vec::new(),
     };
     predictor_candidates(&mut all, variables);
-    extractor_candidates(&mut all);
+    extractor_candidates(&mut all, variables);
     all.list
 }
 
@@ -315,8 +324,7 @@ fn scales_candidate(all: &mut Candidates<'_>, anchors: i32) {
     });
 }
 
-fn extractor_candidates(all: &mut Candidates<'_>) {
-    use protos::anchor_generator::AnchorGeneratorOneof::MultiscaleAnchorGenerator;
+fn extractor_candidates(all: &mut Candidates<'_>, variables: &dyn Variables) {
     let Some(configured) = all.base.feature_extractor.as_ref() else {
         return;
     };
@@ -344,7 +352,10 @@ fn extractor_candidates(all: &mut Candidates<'_>) {
     let defaults = protos::FeaturePyramidNetworks::default();
     let fpn = match &configured.feature_pyramid_oneof {
         Some(FeaturePyramidOneof::Fpn(fpn)) => fpn,
-        Some(FeaturePyramidOneof::Bifpn(_)) => return,
+        Some(FeaturePyramidOneof::Bifpn(bifpn)) => {
+            bifpn_candidates(all, bifpn, variables);
+            return;
+        }
         None => &defaults,
     };
     let with_fpn = |extractor: &mut protos::SsdFeatureExtractor,
@@ -363,12 +374,62 @@ fn extractor_candidates(all: &mut Candidates<'_>) {
             if let Some(extractor) = config.feature_extractor.as_mut() {
                 with_fpn(extractor, &|fpn| fpn.max_level = Some(level));
             }
-            let generator = config.anchor_generator.as_mut();
-            if let Some(MultiscaleAnchorGenerator(generator)) =
-                generator.and_then(|g| g.anchor_generator_oneof.as_mut())
-            {
-                generator.max_level = Some(level);
-            }
+            set_anchor_levels(config, level);
+        });
+    }
+}
+
+/// Gives the anchors another highest level, as a pyramid needs it.
+fn set_anchor_levels(config: &mut protos::Ssd, max_level: i32) {
+    use protos::anchor_generator::AnchorGeneratorOneof::MultiscaleAnchorGenerator;
+    let generator = config.anchor_generator.as_mut();
+    if let Some(MultiscaleAnchorGenerator(generator)) =
+        generator.and_then(|g| g.anchor_generator_oneof.as_mut())
+    {
+        generator.max_level = Some(max_level);
+    }
+}
+
+fn bifpn_candidates(
+    all: &mut Candidates<'_>,
+    bifpn: &protos::BidirectionalFeaturePyramidNetworks,
+    variables: &dyn Variables,
+) {
+    fn change(
+        config: &mut protos::Ssd,
+        change: impl FnOnce(&mut protos::BidirectionalFeaturePyramidNetworks),
+    ) {
+        let extractor = config.feature_extractor.as_mut();
+        if let Some(FeaturePyramidOneof::Bifpn(bifpn)) =
+            extractor.and_then(|e| e.feature_pyramid_oneof.as_mut())
+        {
+            change(bifpn);
+        }
+    }
+    // The first map that the pyramid pools, from the backbone's coarsest.
+    let kernel = ["_feature_extractor/_bifpn_stage/node_input_blocks/0/0/1/0/kernel".to_owned()];
+    if let Some(filters) = last_size(variables, &kernel) {
+        all.push(BIFPN_FILTERS, bifpn.num_filters(), filters, |config| {
+            change(config, |bifpn| bifpn.num_filters = Some(filters));
+        });
+    }
+    for rounds in 1..=MOST_ITERATIONS {
+        all.push(BIFPN_ITERATIONS, bifpn.num_iterations(), rounds, |config| {
+            change(config, |bifpn| bifpn.num_iterations = Some(rounds));
+        });
+    }
+    // Whether nodes have weights can be seen in a checkpoint, not what is done with them.
+    for method in ["fast_attention", "sum"] {
+        all.push(BIFPN_COMBINE, bifpn.combine_method(), method, |config| {
+            change(config, |bifpn| {
+                bifpn.combine_method = Some(method.to_owned());
+            });
+        });
+    }
+    for level in 6..=8 {
+        all.push(BIFPN_LEVELS, bifpn.max_level(), level, |config| {
+            change(config, |bifpn| bifpn.max_level = Some(level));
+            set_anchor_levels(config, level);
         });
     }
 }
@@ -383,8 +444,13 @@ pub fn explain(config: &protos::DetectionModel, variables: &dyn Variables) -> Ex
         let config = protos::DetectionModel {
             model: Some(MetaArchitecture::Ssd(ssd.clone())),
         };
-        let model = build(&config, &GraphOptions::default()).ok()?;
-        Some(Fit::new(&model.graph, variables))
+        // What comes after the predictions has no variables.
+        let options = GraphOptions {
+            stage: Stage::Encodings,
+            ..GraphOptions::default()
+        };
+        let model = build(&config, &options).ok()?;
+        Some(Fit::new(&model, variables))
     };
     let mut current = ssd.clone();
     // Where no variable is where the network looks for it, the checkpoint is of another kind of model.

@@ -121,6 +121,16 @@ impl Normalization {
         shift: [-123.68, -116.779, -103.939],
     };
 
+    /// What networks take that the TensorFlow model garden trained on ImageNet: its channels' means and standard deviations become 0 and 1.
+    pub(crate) const STANDARD: Self = Self {
+        scale: [
+            1.0 / (255.0 * 0.229),
+            1.0 / (255.0 * 0.224),
+            1.0 / (255.0 * 0.225),
+        ],
+        shift: [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225],
+    };
+
     /// Normalises `[batch, height, width, 3]`.
     fn apply(self, b: &mut Builder, images: ValueId) -> Result<ValueId, ModelError> {
         let mut x = images;

@@ -32,7 +32,14 @@ pub(crate) fn channels(b: &Builder, x: ValueId) -> u64 {
     last.and_then(tfod_graph::Dim::known).unwrap_or_default()
 }
 
-fn variable(b: &mut Builder, path: &Path, name: &str, shape: &[u64], trainable: bool) -> Built {
+/// A variable of a layer, by Keras' name for it.
+pub(crate) fn variable(
+    b: &mut Builder,
+    path: &Path,
+    name: &str,
+    shape: &[u64],
+    trainable: bool,
+) -> Built {
     b.parameter(ParameterSpec {
         name,
         path: path.child(name).0,

@@ -42,6 +42,8 @@ pub use facts::Facts;
 pub use input::InputType;
 pub use options::{Batch, GraphOptions, Stage};
 
+use std::collections::HashSet;
+
 use tfod_config::protos;
 use tfod_config::protos::detection_model::Model as MetaArchitecture;
 use tfod_graph::{Graph, passes, validate};
@@ -51,6 +53,9 @@ use tfod_graph::{Graph, passes, validate};
 pub struct Model {
     /// The network; already shared, pruned and validated.
     pub graph: Graph,
+    /// Paths of variables that the trained model has and the graph does not need: a backbone's classifier, and what only outputs need that were not
+    /// asked for.
+    pub idle: Vec<Vec<String>>,
     /// The architecture, as the configuration calls it: `ssd_mobilenet_v2_fpn_keras`.
     pub architecture: String,
     /// How many classes it tells apart, the background left out.
@@ -79,7 +84,15 @@ pub fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<
     }
     let graph = passes::standard(&model.graph)?;
     validate(&graph)?;
-    Ok(Model { graph, ..model })
+    let needed: HashSet<_> = graph.parameters().map(|(_, p)| &p.path).collect();
+    let written = model.graph.parameters().map(|(_, p)| &p.path);
+    let idle = written.filter(|path| !needed.contains(path));
+    let idle = idle.cloned().collect();
+    Ok(Model {
+        graph,
+        idle,
+        ..model
+    })
 }
 
 /// Leaves only the outputs of these keys.

@@ -24,10 +24,13 @@ impl Trained {
 
     fn of(config: &DetectionModel) -> Self {
         let model = build(config, &GraphOptions::default()).unwrap();
-        let variables = model.graph.parameters().enumerate();
+        let needed = model.graph.parameters();
+        let needed = needed.map(|(_, p)| (p.path.clone(), p.shape.clone()));
+        let idle = model.idle.iter().map(|path| (path.clone(), vec![1]));
+        let variables = needed.chain(idle).enumerate();
         Self(
             variables
-                .map(|(i, (_, p))| (p.path.clone(), (i, p.shape.clone())))
+                .map(|(i, (path, shape))| (path, (i, shape)))
                 .collect(),
         )
     }
@@ -56,7 +59,7 @@ fn a_checkpoint_of_the_same_configuration_fits() {
         &GraphOptions::new(InputType::FloatImageTensor),
     )
     .unwrap();
-    let fit = Fit::new(&model.graph, &trained);
+    let fit = Fit::new(&model, &trained);
     assert!(fit.is_complete());
     assert_eq!((fit.matched, fit.unused), (trained.count(), 0));
     assert_eq!(
@@ -252,4 +255,68 @@ fn several_fields_are_found_together() {
         ["7", "true", "4"].iter().all(|v| fields.contains(v)),
         "{found:?}"
     );
+}
+
+/// The fields in which two sizes of `EfficientDet` differ, from the config's D0 and other classes to the checkpoint's D1.
+#[test]
+fn another_size_of_efficientdet_is_found() {
+    let detector = |classes: u64, variant: u64, rounds: u64, channels: u64| {
+        let ssd = format!(
+            "num_classes: {classes} image_resizer {{ fixed_shape_resizer {{ height: 192 width: 192 }} }}"
+        );
+        let extractor = format!(
+            "type: 'ssd_efficientnet-b{variant}_bifpn_keras' use_depthwise: false depth_multiplier: 1
+             bifpn {{ max_level: 6 num_iterations: {rounds} num_filters: {channels} }}"
+        );
+        let predictor = format!("depth: {channels} num_layers_before_predictor: 3");
+        common::detector(Vary {
+            ssd: &ssd,
+            extractor: &extractor,
+            predictor: &predictor,
+            ..Vary::default()
+        })
+    };
+    let trained = Trained::of(&detector(90, 1, 4, 88));
+    let found = explain(&detector(5, 0, 3, 64), &trained);
+    assert!(found.complete, "{found:?}");
+    let value = |field: &str| {
+        let cause = found.causes.iter().find(|c| c.field.ends_with(field));
+        cause.map(|c| c.trained.as_str())
+    };
+    assert_eq!(value("type"), Some("ssd_efficientnet-b1_bifpn_keras"));
+    assert_eq!(value("num_iterations"), Some("4"));
+    assert_eq!(value("num_filters"), Some("88"));
+    assert_eq!(value("depth"), Some("88"));
+    assert_eq!(value("num_classes"), Some("90"));
+    assert_eq!(found.causes.len(), 5, "{found:?}");
+}
+
+/// A checkpoint has the backbone's classifier too, which a graph without it knows.
+#[test]
+fn a_classifier_is_idle_not_unused() {
+    let vary = Vary {
+        ssd: "image_resizer { fixed_shape_resizer { height: 192 width: 192 } }",
+        extractor: "type: 'ssd_efficientnet-b0_bifpn_keras' use_depthwise: false depth_multiplier: 1
+                    bifpn { max_level: 6 num_iterations: 1 num_filters: 16 combine_method: 'attention' }",
+        ..Vary::default()
+    };
+    let model = build(&detector(vary), &GraphOptions::default()).unwrap();
+    let idle: Vec<String> = model.idle.iter().map(|path| path.join("/")).collect();
+    let is_idle = |end: &str| idle.iter().any(|path| path.ends_with(end));
+    assert!(
+        is_idle("classification_backbone/layer_with_weights-130/kernel"),
+        "{idle:?}"
+    );
+    assert!(
+        is_idle("node_combine_op/1/bifpn_combine_weights"),
+        "{idle:?}"
+    );
+    let trained = Trained::with(vary);
+    assert_eq!(
+        trained.count(),
+        model.graph.parameters().count() + idle.len()
+    );
+    let fit = Fit::new(&model, &trained);
+    assert!(fit.is_complete());
+    assert_eq!(fit.unused, 0);
 }

@@ -84,6 +84,22 @@ fn one_suppression_for_all_classes() {
 }
 
 #[test]
+fn efficientdet() {
+    let vary = Vary {
+        ssd: "image_resizer { fixed_shape_resizer { height: 192 width: 256 } }",
+        extractor:
+            "type: 'ssd_efficientnet-b0_bifpn_keras' use_depthwise: false depth_multiplier: 1
+                    bifpn { max_level: 6 num_iterations: 2 num_filters: 24 }
+                    conv_hyperparams { activation: SWISH force_use_bias: true }",
+        ..Vary::default()
+    };
+    let model = build(&detector(vary), &GraphOptions::default()).unwrap();
+    validate(&model.graph).unwrap();
+    let text = model.graph.to_string();
+    insta::assert_snapshot!(&text[..text.find("BoxPredictor").unwrap()]);
+}
+
+#[test]
 fn ninety_classes_stay_below_1500_nodes() {
     let vary = Vary {
         ssd: "num_classes: 90

@@ -8,6 +8,18 @@ use common::{Vary, detector, retinanet};
 use tfod_config::protos::DetectionModel;
 use tfod_models::{GraphOptions, build};
 
+/// A small EfficientDet, but for these fields of its feature extractor.
+fn efficientdet_refusal(fields: &str) -> String {
+    let defaults =
+        "type: 'ssd_efficientnet-b0_bifpn_keras' use_depthwise: false depth_multiplier: 1
+                    bifpn { max_level: 6 num_iterations: 1 num_filters: 16 }";
+    refusal(&detector(Vary {
+        ssd: "image_resizer { fixed_shape_resizer { height: 192 width: 192 } }",
+        extractor: &format!("{defaults} {fields}"),
+        ..Vary::default()
+    }))
+}
+
 fn refusal(config: &DetectionModel) -> String {
     match build(config, &GraphOptions::default()) {
         Ok(_) => String::from("accepted"),
@@ -60,6 +72,9 @@ fn refusals_name_the_field_the_value_and_what_would_do() {
         extractor("type: 'ssd_mobilenet_v1_fpn_keras' depth_multiplier: 0.1 min_depth: 0"),
         extractor("bifpn {}"),
         extractor("fpn { min_level: 6 }"),
+        extractor(
+            "type: 'ssd_efficientnet-b0_bifpn_keras' use_depthwise: false depth_multiplier: 1 bifpn { num_iterations: 1 }",
+        ),
         predictor("kernel_size: 1"),
         predictor("depth: -3"),
         nms("iou_threshold: 1.5"),
@@ -84,5 +99,25 @@ fn refusals_name_the_field_the_value_and_what_would_do() {
     ];
     let configs = cases.into_iter().map(detector).chain(retinanets);
     let report: Vec<String> = configs.map(|config| refusal(&config)).collect();
+    insta::assert_snapshot!(report.join("\n"));
+}
+
+#[test]
+fn efficientdet_refuses_what_the_reference_does() {
+    let cases = [
+        "use_depthwise: true",
+        "use_explicit_padding: true",
+        "depth_multiplier: 0.5",
+        "num_layers: 6",
+        "fpn {}",
+        "bifpn { min_level: 6 }",
+        "bifpn { max_level: 5 }",
+        "bifpn { max_level: 7 }",
+        "bifpn { num_iterations: 0 }",
+        "bifpn { num_iterations: 1000000 }",
+        "bifpn { num_filters: 0 } min_depth: 0",
+        "bifpn { combine_method: 'max' }",
+    ];
+    let report: Vec<String> = cases.into_iter().map(efficientdet_refusal).collect();
     insta::assert_snapshot!(report.join("\n"));
 }

@@ -70,6 +70,8 @@ fn convolutions(b: &mut Builder, image: ValueId, photo: ValueId) -> Result<(), B
     let uneven = b.max_pool("max_pooled_unevenly", image, uneven)?;
     let unknown = PoolAttrs::new(2, 1, Padding::Same);
     let unknown = b.max_pool("max_pooled_unknown", floats, unknown)?;
+    let average = b.global_average_pool("average_pooled", image)?;
+    let average_unknown = b.global_average_pool("average_pooled_unknown", floats)?;
     let bias = parameter(b, "conv/bias", &[8])?;
     // One bias that is added to a map used otherwise too, one that the convolution adds.
     let bias_add = b.bias_add("bias_add", strided, bias)?;
@@ -117,6 +119,8 @@ fn convolutions(b: &mut Builder, image: ValueId, photo: ValueId) -> Result<(), B
         ("max_pool", max_pool),
         ("max_pool_uneven", uneven),
         ("max_pool_unknown", unknown),
+        ("global_average_pool", average),
+        ("global_average_pool_unknown", average_unknown),
         ("bias_add", bias_add),
         ("bias_add_fused", biased),
         ("batch_norm", normal),

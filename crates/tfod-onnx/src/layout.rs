@@ -145,6 +145,7 @@ fn role(graph: &Graph, node: &Node) -> Role {
         Op::Conv2d(_)
         | Op::DepthwiseConv2d(_)
         | Op::MaxPool(_)
+        | Op::GlobalAveragePool
         | Op::BatchNorm { .. }
         | Op::Resize { .. } => Role::ChannelsFirst,
         Op::BiasAdd

@@ -63,6 +63,7 @@ fn convolutions(b: &mut Builder, image: ValueId) -> Built<()> {
         padding: Padding::Valid,
     };
     let uneven = b.max_pool("max_pool_uneven", image, uneven)?;
+    let average = b.global_average_pool("global_average_pool", image)?;
     let bias = parameter(b, "conv/bias", &[8], true)?;
     let bias_add = b.bias_add("bias_add", strided, bias)?;
     let gamma = parameter(b, "bn/gamma", &[8], true)?;
@@ -76,6 +77,7 @@ fn convolutions(b: &mut Builder, image: ValueId) -> Built<()> {
         ("depthwise_conv2d", depthwise),
         ("max_pool", max_pool),
         ("max_pool_uneven", uneven),
+        ("global_average_pool", average),
         ("bias_add", bias_add),
         ("batch_norm", batch_norm),
     ] {

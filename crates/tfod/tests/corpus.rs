@@ -64,9 +64,9 @@ fn compare(folder: &Path) -> Option<(Fit, Explanation)> {
         .ok()?
         .config;
     let model = config.message().model.as_ref()?;
-    let graph = build(model, &GraphOptions::default()).ok()?.graph;
+    let built = build(model, &GraphOptions::default()).ok()?;
     let variables = Index::open(&index);
-    Some((Fit::new(&graph, &variables), explain(model, &variables)))
+    Some((Fit::new(&built, &variables), explain(model, &variables)))
 }
 
 #[test]

@@ -3,6 +3,6 @@
 
 def cases():
     """Returns the cases of all families."""
-    from . import mobilenet, resnet
+    from . import efficientdet, mobilenet, resnet
 
-    return [case for family in (mobilenet, resnet) for case in family.cases()]
+    return [case for family in (mobilenet, resnet, efficientdet) for case in family.cases()]

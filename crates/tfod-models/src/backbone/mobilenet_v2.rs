@@ -78,7 +78,7 @@ pub struct Features {
     clippy::cast_sign_loss,
     reason = "widths are small and positive; the truncation is the rule's"
 )]
-fn make_divisible(value: f64) -> u64 {
+pub(super) fn make_divisible(value: f64) -> u64 {
     let rounded = ((value + 4.0) as u64 / 8 * 8).max(8);
     if (rounded as f64) < 0.9 * value {
         rounded + 8

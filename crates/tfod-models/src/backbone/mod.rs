@@ -1,5 +1,6 @@
 //! Image classifiers without their last layers. Each gives the feature maps that a detector builds on.
 
+pub mod efficientnet;
 mod functional;
 pub mod mobilenet_v1;
 pub mod mobilenet_v2;

@@ -1,4 +1,5 @@
 //! Between backbone and predictor: feature pyramids, and further coarse feature maps.
 
+pub mod bifpn;
 pub mod fpn;
 pub mod multi_resolution;

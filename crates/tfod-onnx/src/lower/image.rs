@@ -176,6 +176,11 @@ impl Lowering<'_, '_> {
         self.map_result(node, &map, "MaxPool", &[map.id], list)
     }
 
+    pub(super) fn global_average_pool(&mut self, node: &Node) -> Result<Place, Error> {
+        let map = self.map_operand(node)?;
+        self.map_result(node, &map, "GlobalAveragePool", &[map.id], vec![])
+    }
+
     /// The attributes that say how a window moves over the feature map of a node.
     fn window(&self, node: &Node, window: [u64; 2], attrs: ConvAttrs) -> Result<Vec<Attr>, Error> {
         let (shape, result) = (

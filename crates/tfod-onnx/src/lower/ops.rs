@@ -22,6 +22,7 @@ impl<'a> Lowering<'a, '_> {
             Op::Conv2d(attrs) => self.conv2d(id, node, *attrs)?,
             Op::DepthwiseConv2d(attrs) => self.depthwise_conv2d(id, node, *attrs)?,
             Op::MaxPool(attrs) => self.max_pool(node, *attrs)?,
+            Op::GlobalAveragePool => self.global_average_pool(node)?,
             Op::BatchNorm { epsilon } => self.batch_norm(node, *epsilon)?,
             Op::Resize {
                 method,

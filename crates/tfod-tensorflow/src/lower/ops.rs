@@ -38,6 +38,11 @@ impl Lowering<'_, '_> {
                 self.one(node, "DepthwiseConv2dNative", "output", inputs, attrs)
             }
             Op::MaxPool(attrs) => self.one(node, "MaxPool", "output", inputs, pool(node, *attrs)?),
+            Op::GlobalAveragePool => {
+                let axes = self.vector(node, "axes", &[1, 2])?;
+                let attrs = typed().bool_unless(false, "keep_dims", true);
+                self.one(node, "Mean", "output", &[inputs[0].clone(), axes], attrs)
+            }
             // BiasAdd wants two dimensions or more.
             Op::BiasAdd if value(0).shape.rank() < 2 => {
                 self.one(node, "AddV2", "z", inputs, typed())

@@ -90,10 +90,11 @@ impl<'a> Placement<'a> {
     }
 }
 
-/// The policy: what is small is a `Const`, except for trained tensors of two and more dimensions (kernels), which are variables at any
-/// size.
+/// The policy: what is small is a `Const`, except for trained tensors that extend in two and more dimensions (kernels), which are variables at
+/// any size. A column of weights is a vector.
 fn is_const(op: &Op, shape: &[u64], bytes: usize) -> bool {
-    let is_kernel = matches!(op, Op::Parameter(_)) && shape.len() > 1;
+    let extents = shape.iter().filter(|size| **size > 1).count();
+    let is_kernel = matches!(op, Op::Parameter(_)) && extents > 1;
     bytes <= CONST_LIMIT && !is_kernel
 }
 

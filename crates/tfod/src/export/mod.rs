@@ -18,6 +18,7 @@ mod manifest;
 mod staging;
 mod thresholds;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -176,7 +177,7 @@ pub struct Unused {
     pub model: Vec<String>,
     /// Of the optimizer: momenta and the like.
     pub optimizer: Vec<String>,
-    /// The rest: step, counters.
+    /// The rest: step, counters, a backbone's classifier.
     pub other: Vec<String>,
 }
 
@@ -253,11 +254,17 @@ impl Export {
             (Stage::Detections, None) => None,
             _ => Some(self.build(&config, &GraphOptions::default())?),
         };
-        let whole = &whole.as_ref().unwrap_or(&model).graph;
+        let whole = whole.as_ref().unwrap_or(&model);
         let fit = Fit::new(whole, &trained);
         if !fit.is_complete() {
             let explanation = explain_fit(&config, &trained);
-            let misfit = Misfit::new(&self.pipeline_config, &trained, whole, &fit, explanation);
+            let misfit = Misfit::new(
+                &self.pipeline_config,
+                &trained,
+                &whole.graph,
+                &fit,
+                explanation,
+            );
             return Err(ExportError::Misfit(Box::new(misfit)));
         }
         let unused = unused(&trained, whole);
@@ -359,12 +366,13 @@ fn explain_fit(config: &PipelineConfig, trained: &TrainedModel) -> Explanation {
     model.map_or_else(Explanation::default, |model| explain(model, trained))
 }
 
-fn unused(trained: &TrainedModel, graph: &Graph) -> Unused {
+fn unused(trained: &TrainedModel, model: &Model) -> Unused {
+    let idle: BTreeSet<String> = model.idle.iter().map(|path| trained.key(path)).collect();
     let mut unused = Unused::default();
-    for key in trained.keys_beyond(graph) {
+    for key in trained.keys_beyond(&model.graph) {
         let list = if key.contains("/.OPTIMIZER_SLOT/") || key.starts_with("optimizer/") {
             &mut unused.optimizer
-        } else if key.starts_with("model/") {
+        } else if key.starts_with("model/") && !idle.contains(key) {
             &mut unused.model
         } else {
             &mut unused.other

@@ -111,6 +111,7 @@ pub fn build(config: &protos::Ssd, options: &GraphOptions) -> Result<Model, Mode
     }
     Ok(Model {
         graph: builder.finish(),
+        idle: Vec::new(),
         architecture: architecture.to_owned(),
         num_classes,
         image_size: resizer.network_size(),

@@ -49,7 +49,6 @@ fn from_config(
     config: &protos::SsdFeatureExtractor,
     backbone: Backbone,
 ) -> Result<Box<dyn FeatureExtractor>, ModelError> {
-    const DEPTH: &str = "model.ssd.feature_extractor.fpn.additional_layer_depth";
     refuse_fields(config, &rare_fields(config))?;
     Ok(Box::new(MobilenetFpn {
         common: *common,

@@ -3,6 +3,7 @@
 //! A feature extractor is chosen by its name in the configuration. Each is a file here, listed in [`EXTRACTORS`], and put together from a
 //! [`crate::backbone`] and a [`crate::neck`].
 
+mod efficientnet_bifpn;
 mod mobilenet;
 mod mobilenet_fpn;
 mod pyramid;
@@ -40,7 +41,7 @@ type FromConfig =
     fn(&Common, &protos::SsdFeatureExtractor) -> Result<Box<dyn FeatureExtractor>, ModelError>;
 
 /// Feature extractors, by their name in the configuration.
-const EXTRACTORS: [(&str, FromConfig); 7] = [
+const EXTRACTORS: [(&str, FromConfig); 15] = [
     ("ssd_mobilenet_v1_keras", mobilenet::v1),
     ("ssd_mobilenet_v1_fpn_keras", mobilenet_fpn::v1),
     ("ssd_mobilenet_v2_keras", mobilenet::v2),
@@ -48,6 +49,38 @@ const EXTRACTORS: [(&str, FromConfig); 7] = [
     ("ssd_resnet50_v1_fpn_keras", resnet_v1_fpn::resnet_50),
     ("ssd_resnet101_v1_fpn_keras", resnet_v1_fpn::resnet_101),
     ("ssd_resnet152_v1_fpn_keras", resnet_v1_fpn::resnet_152),
+    (
+        "ssd_efficientnet-b0_bifpn_keras",
+        efficientnet_bifpn::from_config,
+    ),
+    (
+        "ssd_efficientnet-b1_bifpn_keras",
+        efficientnet_bifpn::from_config,
+    ),
+    (
+        "ssd_efficientnet-b2_bifpn_keras",
+        efficientnet_bifpn::from_config,
+    ),
+    (
+        "ssd_efficientnet-b3_bifpn_keras",
+        efficientnet_bifpn::from_config,
+    ),
+    (
+        "ssd_efficientnet-b4_bifpn_keras",
+        efficientnet_bifpn::from_config,
+    ),
+    (
+        "ssd_efficientnet-b5_bifpn_keras",
+        efficientnet_bifpn::from_config,
+    ),
+    (
+        "ssd_efficientnet-b6_bifpn_keras",
+        efficientnet_bifpn::from_config,
+    ),
+    (
+        "ssd_efficientnet-b7_bifpn_keras",
+        efficientnet_bifpn::from_config,
+    ),
 ];
 
 /// The names of all that are supported.

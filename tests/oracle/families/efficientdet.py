@@ -1,0 +1,200 @@
+"""EfficientDet: EfficientNet with a weighted bidirectional pyramid (`ssd_efficientnet-b0_bifpn_keras` and its siblings).
+
+The reference accepts no image below 129 pixels, and fails where height and width are no multiples of the coarsest level's stride. The published
+numbers are compared for all of D0 to D7: D0 on images of 512 pixels, as published, the others, which take minutes so, on images of 256.
+"""
+
+import itertools
+import os
+import pathlib
+import re
+from dataclasses import dataclass, replace
+from typing import Optional, Tuple
+
+from ..cases import Case, pairwise
+from ..configs import BatchNorm, Fpnlite, Nms, block, field, hyperparams
+
+
+@dataclass(frozen=True)
+class EfficientDet:
+    """The options of one config: those of a weight-shared detector, whose feature extractor is replaced."""
+
+    rest: Fpnlite = Fpnlite(
+        size=(192, 192),
+        levels=(3, 6),
+        scales_per_octave=3,
+        predictor_depth=32,
+        predictor_activation="SWISH",
+        share_tower=None,
+        nms=Nms(iou_threshold=0.5),
+    )
+    variant: int = 0
+    has_bifpn: bool = True  # without, the variant's own numbers hold
+    iterations: Optional[int] = 2
+    filters: Optional[int] = 32
+    combine: Optional[str] = None
+    min_depth: Optional[int] = None
+    pad_to_multiple: Optional[int] = None
+    override_base: Optional[bool] = None
+    activation: Optional[str] = "SWISH"
+    batch_norm: Optional[BatchNorm] = BatchNorm()
+    synchronised: bool = False  # in the extractor and the predictor
+    force_use_bias: bool = True  # in both, too
+
+    def extractor(self):
+        """Returns the lines of `feature_extractor`."""
+        bifpn = block(
+            "bifpn",
+            field("min_level", self.rest.levels[0]),
+            field("max_level", self.rest.levels[1]),
+            field("num_iterations", self.iterations),
+            field("num_filters", self.filters),
+            field("combine_method", self.combine),
+        )
+        return block(
+            "feature_extractor",
+            field("type", f"ssd_efficientnet-b{self.variant}_bifpn_keras"),
+            bifpn if self.has_bifpn else [],
+            field("min_depth", self.min_depth),
+            field("pad_to_multiple", self.pad_to_multiple),
+            hyperparams(self.activation, self.batch_norm),
+            field("override_base_feature_extractor_hyperparams", self.override_base),
+        )
+
+    def text(self):
+        """Returns the config in protobuf's text format."""
+        lines = self.rest.text().split("\n")
+        begin = next(index for index, line in enumerate(lines) if line.strip() == "feature_extractor {")
+        indent = lines[begin][: -len("feature_extractor {")]
+        end = lines.index(indent + "}", begin)
+        lines[begin : end + 1] = [indent + line for line in self.extractor()]
+        text = "\n".join(lines)
+        if self.force_use_bias:
+            text = text.replace("conv_hyperparams {", "conv_hyperparams {\n force_use_bias: true")
+        return text.replace(" batch_norm {", " sync_batch_norm {") if self.synchronised else text
+
+
+def detector(rest=None, **changes):
+    """Returns the small model with some options changed; `rest` are those of `Fpnlite`."""
+    options = EfficientDet()
+    return replace(options, rest=replace(options.rest, **(rest or {})), **changes)
+
+
+QUICK = [
+    Case(
+        "efficientdet",
+        detector().text(),
+        seed=500,
+        checkpoint="training",
+        images=((192, 192), (140, 210)),
+        float_images=((2, 150, 170),),
+    ),
+    Case(
+        "efficientdet_attention_without_bias",
+        detector(
+            {"size": (140, 250), "levels": (4, 6), "share_tower": True, "dropout": 0.8, "tower_layers": 1},
+            pad_to_multiple=64,
+            iterations=1,
+            combine="attention",
+            synchronised=True,
+            force_use_bias=False,
+        ).text(),
+        seed=501,
+        images=((140, 250), (99, 230)),
+        float_images=((2, 150, 170),),
+    ),
+]
+
+OPTIONS = {
+    "combine": (None, "sum", "weighted_sum"),
+    "shape": (((192, 192), (3, 6), None), ((150, 250), (2, 6), 64), ((256, 256), (3, 7), None)),  # with levels and the multiple to pad to
+    "iterations": (2, 1),
+    "filters": ((32, None), (None, 24)),  # with the least
+    "activation": ("SWISH", "RELU_6"),
+    "batch_norm": (BatchNorm(), BatchNorm(None, False, 0.01)),
+    "synchronised": (False, True),
+    "force_use_bias": (True, False),
+    "override_base": (None, True),
+    "share_tower": (None, True),
+    "predictor_depthwise": (True, None),
+    "dropout": (None, 0.8),
+}
+
+
+def combinations():
+    """Returns the rows of the pairwise design as cases."""
+    kinds = itertools.cycle(("plain", "training", "sharded", "exported"))
+    cases = []
+    for index, row in enumerate(pairwise(OPTIONS)):
+        size, levels, multiple = row.pop("shape")
+        filters, least = row.pop("filters")
+        rest = {name: row.pop(name) for name in ("share_tower", "predictor_depthwise", "dropout")}
+        options = detector(
+            {"size": size, "levels": levels, "predictor_batch_norm": row["batch_norm"], **rest},
+            pad_to_multiple=multiple,
+            filters=filters,
+            min_depth=least,
+            **row,
+        )
+        cases.append(
+            Case(
+                f"pairwise_efficientdet_{index:02}",
+                options.text(),
+                seed=510 + index,
+                checkpoint=next(kinds),
+                images=((140, 190),),
+                float_images=((1, 160, 150),),
+                tier="full",
+            )
+        )
+    return cases
+
+
+# Of D0 to D7: the variant of EfficientNet, rounds, channels, layers of the towers, how nodes add (table 1 of the paper; D7 is D6 on larger images).
+PUBLISHED = (
+    (0, 3, 64, 3, None),
+    (1, 4, 88, 3, None),
+    (2, 5, 112, 3, None),
+    (3, 6, 160, 4, None),
+    (4, 7, 224, 4, None),
+    (5, 7, 288, 4, None),
+    (6, 8, 384, 5, "sum"),
+    (6, 8, 384, 5, "sum"),
+)
+
+
+def published(index, size):
+    """Returns the config of a published model of 90 classes, but for its initialisers, for square images of `size` pixels."""
+    variant, iterations, channels, layers, combine = PUBLISHED[index]
+    rest = {
+        "num_classes": 90,
+        "size": (size, size),
+        "levels": (3, 7),
+        "predictor_depth": channels,
+        "tower_layers": layers,
+        "nms": Nms(iou_threshold=0.5, per_class=100, total=100),
+    }
+    return detector(rest, variant=variant, iterations=iterations, filters=channels, combine=combine)
+
+
+def full_size():
+    """Returns the published models, EfficientNet-B7, which none of them uses, with its own defaults, and the zoo's where TFOD_ZOO names its folder."""
+    texts = {f"efficientdet_d{index}": published(index, 512 if index == 0 else 256).text() for index in range(7)}
+    texts["efficientdet_b7"] = detector({"size": (256, 256), "levels": (3, 7)}, variant=7, has_bifpn=False).text()
+    return [
+        Case(
+            name,
+            text,
+            seed=540 + index,
+            checkpoint="training" if index == 0 else "plain",
+            images=((480, 700),) if index == 0 else ((256, 256),),
+            float_images=((1, 300, 200),),
+            tier="full",
+        )
+        for index, (name, text) in enumerate(texts.items())
+    ]
+
+
+def cases():
+    """Returns every case of the family."""
+    return QUICK + full_size() + combinations()
