@@ -95,6 +95,13 @@ impl Hyperparams {
         force_use_bias: false,
     };
 
+    /// What EfficientNet uses; the config has no say.
+    pub const EFFICIENTNET: Self = Self {
+        activation: Activation::Swish,
+        batch_norm: Some(BatchNorm::KERAS),
+        force_use_bias: false,
+    };
+
     /// Reads the message; an absent one has the schema's defaults. `field` is where it stands in the config.
     ///
     /// # Errors

@@ -4,10 +4,11 @@
 
 use tfod_graph::{Binary, Builder, Dim, Unary, ValueId};
 
+use super::functional::Functional;
 use super::mobilenet_v2::make_divisible;
 use crate::error::ModelError;
-use crate::hyperparams::{Activation, BatchNorm};
-use crate::layers::{Path, Window, batch_norm, conv2d, depthwise_conv2d, variable};
+use crate::hyperparams::Hyperparams;
+use crate::layers::{Path, variable};
 
 /// Depth and width relative to the base network B0 (compound scaling, section 3.3 of the paper).
 #[derive(Clone, Copy, Debug)]
@@ -107,30 +108,29 @@ impl EfficientNet {
         path: &Path,
         images: ValueId,
     ) -> Result<[ValueId; 5], ModelError> {
-        let mut net = Net {
-            // Two Keras models share the layers. Checkpoints have those up to the coarsest map under the smaller model.
-            path: path.child("_efficientnet"),
-            weighted_layers: 0,
-        };
-        let mut x = net.conv_norm(b, "stem", images, self.channels(STEM), 3, 2)?;
-        x = net.activation(b, "stem", x)?;
+        // Two Keras models share the layers. Checkpoints have those up to the coarsest map under the smaller model.
+        let smaller = path.child("_efficientnet");
+        let whole = path.child("classification_backbone");
+        let mut net = Functional::new(&smaller, false, Hyperparams::EFFICIENTNET);
+        let mut x = conv_norm(&mut net, b, "stem", images, self.channels(STEM), [3, 2])?;
+        x = net.activation(b, "stem_activation", x)?;
         let mut levels = Vec::with_capacity(LEVELS.len());
         for (index, stage) in STAGES.iter().enumerate() {
             let filters = self.channels(stage.channels);
-            for block in 0..self.blocks(stage.blocks) {
-                let name = format!("stack_{index}/block_{block}");
-                let stride = if block == 0 { stage.stride } else { 1 };
-                x = b.scope(&name, |b| net.block(b, x, stage, filters, stride))?;
-                if LEVELS.contains(&(index, block)) {
+            for repeat in 0..self.blocks(stage.blocks) {
+                let name = format!("stack_{index}/block_{repeat}");
+                let stride = if repeat == 0 { stage.stride } else { 1 };
+                x = b.scope(&name, |b| block(&mut net, b, x, stage, filters, stride))?;
+                if LEVELS.contains(&(index, repeat)) {
                     levels.push(x);
                 }
                 if levels.len() == LEVELS.len() {
-                    net.path = path.child("classification_backbone");
+                    net.continue_at(&whole);
                 }
             }
         }
         let top = self.channels(TOP);
-        net.conv_norm(b, "top", x, top, 1, 1)?;
+        conv_norm(&mut net, b, "top", x, top, [1, 1])?;
         let logits = net.next_layer();
         variable(b, &logits, "kernel", &[top, CLASSES], true)?;
         variable(b, &logits, "bias", &[CLASSES], true)?;
@@ -141,104 +141,62 @@ impl EfficientNet {
     }
 }
 
-/// A Keras functional model numbers its layers that have variables, in order.
-struct Net {
-    path: Path,
-    weighted_layers: usize,
+/// A convolution and its normalisation.
+fn conv_norm(
+    net: &mut Functional<'_>,
+    b: &mut Builder,
+    name: &str,
+    x: ValueId,
+    filters: u64,
+    [kernel, stride]: [u64; 2],
+) -> Result<ValueId, ModelError> {
+    let conv = format!("{name}_conv2d");
+    let x = net.conv(b, &conv, x, filters, kernel, stride)?;
+    net.norm(b, &format!("{name}_bn"), x)
 }
 
-impl Net {
-    fn next_layer(&mut self) -> Path {
-        let layer = format!("layer_with_weights-{}", self.weighted_layers);
-        self.weighted_layers += 1;
-        self.path.child(layer)
+/// An inverted residual block: widen, filter each channel, weigh the channels, project; added to its input where shapes allow.
+fn block(
+    net: &mut Functional<'_>,
+    b: &mut Builder,
+    input: ValueId,
+    stage: &Stage,
+    filters: u64,
+    stride: u64,
+) -> Result<ValueId, ModelError> {
+    let outside = b.shape(input).dims().last().and_then(Dim::known);
+    let outside = outside.unwrap_or_default();
+    let inside = outside * stage.expansion;
+    let mut x = input;
+    if stage.expansion != 1 {
+        x = conv_norm(net, b, "expand", x, inside, [1, 1])?;
+        x = net.activation(b, "expand_activation", x)?;
     }
+    x = net.depthwise(b, "depthwise_conv2d", x, stage.kernel, stride)?;
+    x = net.norm(b, "depthwise_bn", x)?;
+    x = net.activation(b, "depthwise_activation", x)?;
+    x = squeeze_and_excite(net, b, x, (outside / SQUEEZE).max(1), inside)?;
+    x = conv_norm(net, b, "project", x, filters, [1, 1])?;
+    if stride == 1 && outside == filters {
+        x = b.binary("add", Binary::Add, x, input)?;
+    }
+    Ok(x)
+}
 
-    fn norm(&mut self, b: &mut Builder, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
-        let path = self.next_layer();
-        Ok(batch_norm(
-            b,
-            &format!("{name}_bn"),
-            &path,
-            x,
-            BatchNorm::KERAS,
-        )?)
-    }
-
-    fn activation(&self, b: &mut Builder, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
-        Ok(Activation::Swish.apply(b, &format!("{name}_activation"), x)?)
-    }
-
-    fn conv_norm(
-        &mut self,
-        b: &mut Builder,
-        name: &str,
-        x: ValueId,
-        filters: u64,
-        kernel: u64,
-        stride: u64,
-    ) -> Result<ValueId, ModelError> {
-        let path = self.next_layer();
-        let window = Window {
-            stride,
-            ..Window::same(kernel)
-        };
-        let conv = format!("{name}_conv2d");
-        let x = conv2d(b, &conv, &path, x, filters, window, false)?;
-        self.norm(b, name, x)
-    }
-
-    /// An inverted residual block: widen, filter each channel, weigh the channels, project; added to its input where shapes allow.
-    fn block(
-        &mut self,
-        b: &mut Builder,
-        input: ValueId,
-        stage: &Stage,
-        filters: u64,
-        stride: u64,
-    ) -> Result<ValueId, ModelError> {
-        let outside = b.shape(input).dims().last().and_then(Dim::known);
-        let outside = outside.unwrap_or_default();
-        let inside = outside * stage.expansion;
-        let mut x = input;
-        if stage.expansion != 1 {
-            x = self.conv_norm(b, "expand", x, inside, 1, 1)?;
-            x = self.activation(b, "expand", x)?;
-        }
-        let path = self.next_layer();
-        let window = Window {
-            stride,
-            ..Window::same(stage.kernel)
-        };
-        x = depthwise_conv2d(b, "depthwise_conv2d", &path, x, window)?;
-        x = self.norm(b, "depthwise", x)?;
-        x = self.activation(b, "depthwise", x)?;
-        x = self.squeeze_and_excite(b, x, (outside / SQUEEZE).max(1), inside)?;
-        x = self.conv_norm(b, "project", x, filters, 1, 1)?;
-        if stride == 1 && outside == filters {
-            x = b.binary("add", Binary::Add, x, input)?;
-        }
-        Ok(x)
-    }
-
-    /// Weighs channels by a gate computed from their averages (Hu et al. 2018, <https://arxiv.org/abs/1709.01507>).
-    fn squeeze_and_excite(
-        &mut self,
-        b: &mut Builder,
-        x: ValueId,
-        squeezed: u64,
-        channels: u64,
-    ) -> Result<ValueId, ModelError> {
-        let one = Window::same(1);
-        let mut gate = b.global_average_pool("se_squeeze", x)?;
-        let reduce = self.next_layer();
-        gate = conv2d(b, "se_reduce_conv2d", &reduce, gate, squeezed, one, true)?;
-        gate = self.activation(b, "se_reduce", gate)?;
-        let expand = self.next_layer();
-        gate = conv2d(b, "se_expand_conv2d", &expand, gate, channels, one, true)?;
-        gate = b.unary("se_expand_activation", Unary::Sigmoid, gate)?;
-        Ok(b.binary("se_excite", Binary::Mul, x, gate)?)
-    }
+/// Weighs channels by a gate computed from their averages (Hu et al. 2018, <https://arxiv.org/abs/1709.01507>).
+fn squeeze_and_excite(
+    net: &mut Functional<'_>,
+    b: &mut Builder,
+    x: ValueId,
+    squeezed: u64,
+    channels: u64,
+) -> Result<ValueId, ModelError> {
+    let mut gate = b.global_average_pool("se_squeeze", x)?;
+    gate = net.dense(b, "se_reduce_conv2d", gate, squeezed)?;
+    gate = net.activation(b, "se_reduce_activation", gate)?;
+    gate = net.dense(b, "se_expand_conv2d", gate, channels)?;
+    gate = b.unary("se_expand_activation", Unary::Sigmoid, gate)?;
+    Ok(b.binary("se_excite", Binary::Mul, x, gate)?)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::error::ModelError;
 use crate::hyperparams::Hyperparams;
 use crate::layers::{Path, Window, batch_norm, conv2d, depthwise_conv2d};
 
-/// The model's place, how its layers are configured, and how many there are so far. Its convolutions have no bias.
+/// The model's place, how its layers are configured, and how many there are so far.
 pub(super) struct Functional<'a> {
     path: &'a Path,
     explicit_padding: bool,
@@ -26,7 +26,13 @@ impl<'a> Functional<'a> {
         }
     }
 
-    fn next_layer(&mut self) -> Path {
+    /// Further layers are those of a larger model at another place, which begins with the layers so far.
+    pub(super) fn continue_at(&mut self, path: &'a Path) {
+        self.path = path;
+    }
+
+    /// The place of the next layer.
+    pub(super) fn next_layer(&mut self) -> Path {
         let layer = format!("layer_with_weights-{}", self.weighted_layers);
         self.weighted_layers += 1;
         self.path.child(layer)
@@ -40,7 +46,7 @@ impl<'a> Functional<'a> {
         }
     }
 
-    /// A convolution with a square kernel.
+    /// A convolution with a square kernel, without bias.
     pub(super) fn conv(
         &mut self,
         b: &mut Builder,
@@ -55,16 +61,29 @@ impl<'a> Functional<'a> {
         Ok(conv2d(b, name, &path, x, filters, window, false)?)
     }
 
-    /// A convolution of 3x3 pixels of each channel by itself.
+    /// A convolution across channels only, with a bias.
+    pub(super) fn dense(
+        &mut self,
+        b: &mut Builder,
+        name: &str,
+        x: ValueId,
+        filters: u64,
+    ) -> Result<ValueId, ModelError> {
+        let path = self.next_layer();
+        Ok(conv2d(b, name, &path, x, filters, Window::same(1), true)?)
+    }
+
+    /// A convolution of each channel by itself with a square kernel.
     pub(super) fn depthwise(
         &mut self,
         b: &mut Builder,
         name: &str,
         x: ValueId,
+        kernel: u64,
         stride: u64,
     ) -> Result<ValueId, ModelError> {
         let path = self.next_layer();
-        let window = self.window(3, stride);
+        let window = self.window(kernel, stride);
         Ok(depthwise_conv2d(b, name, &path, x, window)?)
     }
 

@@ -91,7 +91,7 @@ impl MobilenetV1 {
         x = net.activation(b, "conv1_relu", x)?;
         let mut features = Vec::with_capacity(FEATURE_BLOCKS.len());
         for (block, (nominal, stride)) in (1..).zip(BLOCKS) {
-            x = net.depthwise(b, &format!("conv_dw_{block}"), x, stride)?;
+            x = net.depthwise(b, &format!("conv_dw_{block}"), x, 3, stride)?;
             x = net.norm(b, &format!("conv_dw_{block}_bn"), x)?;
             x = net.activation(b, &format!("conv_dw_{block}_relu"), x)?;
             let filters = self.block_channels(block, nominal);

@@ -176,7 +176,7 @@ impl MobilenetV2 {
             x = net.activation(b, &format!("{prefix}_expand_relu"), x)?;
         }
         let inside = x;
-        x = net.depthwise(b, &format!("{prefix}_depthwise"), x, stride)?;
+        x = net.depthwise(b, &format!("{prefix}_depthwise"), x, 3, stride)?;
         x = net.norm(b, &format!("{prefix}_depthwise_BN"), x)?;
         x = net.activation(b, &format!("{prefix}_depthwise_relu"), x)?;
         let nominal = self.block_channels(group.channels);
