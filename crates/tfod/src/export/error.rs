@@ -4,9 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tfod_graph::Graph;
-use tfod_models::ModelError;
 use tfod_models::fit::{Explanation, Fit};
+use tfod_models::{Model, ModelError};
 
 use crate::trained::TrainedModel;
 
@@ -114,12 +113,12 @@ impl Misfit {
     pub(super) fn new(
         config: &Path,
         trained: &TrainedModel,
-        graph: &Graph,
+        model: &Model,
         fit: &Fit,
         explanation: Explanation,
     ) -> Self {
         let variable = |id, found: Option<&Vec<u64>>| {
-            let parameter = graph.parameter(id);
+            let parameter = model.graph.parameter(id);
             MisfitVariable {
                 layer: parameter.name.clone(),
                 key: trained.key(&parameter.path),

@@ -258,13 +258,7 @@ impl Export {
         let fit = Fit::new(whole, &trained);
         if !fit.is_complete() {
             let explanation = explain_fit(&config, &trained);
-            let misfit = Misfit::new(
-                &self.pipeline_config,
-                &trained,
-                &whole.graph,
-                &fit,
-                explanation,
-            );
+            let misfit = Misfit::new(&self.pipeline_config, &trained, whole, &fit, explanation);
             return Err(ExportError::Misfit(Box::new(misfit)));
         }
         let unused = unused(&trained, whole);
