@@ -62,9 +62,6 @@ impl WeightShared {
             ));
         }
         let code_size = size(CODE, config.box_code_size(), 1)?;
-        if code_size != 4 {
-            return Err(invalid(CODE, code_size, "4, for boxes without keypoints"));
-        }
         let [anchors_per_location, rest @ ..] = anchors_per_location else {
             return Err(ModelError::Inconsistent("anchors on no level".into()));
         };
