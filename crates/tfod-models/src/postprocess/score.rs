@@ -76,6 +76,24 @@ impl Calibration {
     }
 }
 
+impl Calibration {
+    fn description(&self) -> String {
+        match self {
+            Self::Temperature(scaler) => format!(
+                "temperature_scaling_calibration: raw scores are divided by {scaler} before all else"
+            ),
+            Self::Functions(Functions::Shared(_)) => {
+                "function_approximation: converted scores go through the function of the config's points".to_owned()
+            }
+            Self::Functions(Functions::PerClass(_)) => {
+                "class_id_function_approximations: the converted scores of each class, counted from the background where there is one, \
+                 go through the function of the config's points for it"
+                    .to_owned()
+            }
+        }
+    }
+}
+
 impl ScoreConverter {
     /// Reads what `post_processing` says of scores.
     ///
@@ -135,16 +153,7 @@ impl ScoreConverter {
         ScoreConversion {
             converter: self.kind.as_str_name(),
             logit_scale: self.logit_scale,
-            calibration: self
-                .calibration
-                .as_ref()
-                .map(|calibration| match calibration {
-                    Calibration::Temperature(_) => "temperature_scaling_calibration",
-                    Calibration::Functions(Functions::Shared(_)) => "function_approximation",
-                    Calibration::Functions(Functions::PerClass(_)) => {
-                        "class_id_function_approximations"
-                    }
-                }),
+            calibration: self.calibration.as_ref().map(Calibration::description),
             has_background,
         }
     }
