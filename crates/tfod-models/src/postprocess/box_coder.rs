@@ -98,6 +98,11 @@ impl BoxCoder {
         }
     }
 
+    /// Whether low corners are never beyond high ones, whatever is decoded.
+    pub fn orders_corners(self) -> bool {
+        !matches!(self, Self::MeanStddev { .. })
+    }
+
     /// Decodes `[batch, num_anchors, code_size]` encodings.
     ///
     /// # Errors

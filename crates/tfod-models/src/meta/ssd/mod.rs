@@ -24,12 +24,12 @@ use crate::Model;
 use crate::anchors::AnchorGenerator;
 use crate::error::ModelError;
 use crate::facts::Facts;
-use crate::fields::{invalid, message, size};
+use crate::fields::{invalid, message, size, unsupported};
 use crate::head::{BoxPredictor, Predictions};
 use crate::input::network_input;
 use crate::layers::Path;
 use crate::options::{GraphOptions, Stage};
-use crate::postprocess::box_coder::BoxCoder;
+use crate::postprocess::box_coder::{BoxCoder, Decoded};
 use crate::postprocess::nms::NonMaxSuppression;
 use crate::postprocess::score::ScoreConverter;
 use crate::resizer::Resizer;
@@ -55,6 +55,7 @@ pub fn build(config: &protos::Ssd, options: &GraphOptions) -> Result<Model, Mode
     let post = message("model.ssd.post_processing", config.post_processing.as_ref())?;
     let score_converter = ScoreConverter::from_config(post)?;
     let nms = NonMaxSuppression::from_config(post.batch_non_max_suppression.as_ref())?;
+    check_corners(nms, box_coder)?;
     let has_background = has_background(config, num_classes)?;
 
     let architecture = config.feature_extractor.as_ref().map_or("", |e| e.r#type());
@@ -74,7 +75,7 @@ pub fn build(config: &protos::Ssd, options: &GraphOptions) -> Result<Model, Mode
     let predictions = b.scope("BoxPredictor", |b| {
         predictor.build(b, &Path::new("_box_predictor"), &features)
     })?;
-    check_code_size(b, &predictions, box_coder)?;
+    check_code_size(b, predictions, box_coder)?;
 
     if options.stage == Stage::Encodings {
         b.output("box_encodings", predictions.box_encodings);
@@ -99,27 +100,7 @@ pub fn build(config: &protos::Ssd, options: &GraphOptions) -> Result<Model, Mode
             } else {
                 all_scores
             };
-            let keypoints = decoded.keypoints.map(|keypoints| ("keypoints", keypoints));
-            let fields: Vec<(&str, ValueId)> = [("multiclass_scores", all_scores)]
-                .into_iter()
-                .chain(keypoints)
-                .collect();
-            let detections = b.scope("nms", |b| nms.build(b, decoded.boxes, scores, &fields))?;
-            let classes =
-                b.binary_scalar("classes_from_1", Binary::Add, detections.classes, 1.0)?;
-            let mut outputs = vec![
-                ("detection_boxes", detections.boxes),
-                ("detection_classes", classes),
-                ("detection_scores", detections.scores),
-                ("num_detections", detections.num_detections),
-            ];
-            if let Some(origins) = detections.origins {
-                outputs.push(("detection_anchor_indices", origins.anchor_indices));
-                let keys = ["detection_multiclass_scores", "detection_keypoints"];
-                outputs.extend(keys.into_iter().zip(origins.fields));
-            }
-            outputs.sort_by_key(|(key, _)| *key);
-            for (key, value) in outputs {
+            for (key, value) in detections(b, nms, decoded, scores, all_scores)? {
                 b.output(key, value);
             }
             Ok(())
@@ -157,10 +138,52 @@ fn has_background(config: &protos::Ssd, num_classes: u64) -> Result<bool, ModelE
     Ok(true)
 }
 
+/// Suppresses decoded boxes by `scores`, which are `all_scores` but for the background; gives the outputs in the order of their keys.
+fn detections(
+    b: &mut Builder,
+    nms: NonMaxSuppression,
+    decoded: Decoded,
+    scores: ValueId,
+    all_scores: ValueId,
+) -> Result<Vec<(&'static str, ValueId)>, ModelError> {
+    let keypoints = decoded.keypoints.map(|keypoints| ("keypoints", keypoints));
+    let fields: Vec<(&str, ValueId)> = [("multiclass_scores", all_scores)]
+        .into_iter()
+        .chain(keypoints)
+        .collect();
+    let detections = b.scope("nms", |b| nms.build(b, decoded.boxes, scores, &fields))?;
+    let classes = b.binary_scalar("classes_from_1", Binary::Add, detections.classes, 1.0)?;
+    let mut outputs = vec![
+        ("detection_boxes", detections.boxes),
+        ("detection_classes", classes),
+        ("detection_scores", detections.scores),
+        ("num_detections", detections.num_detections),
+    ];
+    if let Some(origins) = detections.origins {
+        outputs.push(("detection_anchor_indices", origins.anchor_indices));
+        let keys = ["detection_multiclass_scores", "detection_keypoints"];
+        outputs.extend(keys.into_iter().zip(origins.fields));
+    }
+    outputs.sort_by_key(|(key, _)| *key);
+    Ok(outputs)
+}
+
+/// Refuses a box coder that can turn boxes inside out, where the reference's suppression then does what nobody wants.
+fn check_corners(nms: NonMaxSuppression, box_coder: BoxCoder) -> Result<(), ModelError> {
+    if !nms.needs_ordered_corners() || box_coder.orders_corners() {
+        return Ok(());
+    }
+    Err(unsupported(
+        "model.ssd.box_coder",
+        "mean_stddev_box_coder where use_static_shapes is true",
+        "the other box coders: this one can turn boxes inside out, and the reference then goes by the first box",
+    ))
+}
+
 /// Refuses predictions of another size than the box coder decodes.
 fn check_code_size(
     b: &Builder,
-    predictions: &Predictions,
+    predictions: Predictions,
     box_coder: BoxCoder,
 ) -> Result<(), ModelError> {
     let predicted = b.shape(predictions.box_encodings).dims().last();

@@ -154,6 +154,11 @@ impl NonMaxSuppression {
         }
     }
 
+    /// Whether it is exact only for boxes whose low corners are not beyond their high ones.
+    pub fn needs_ordered_corners(self) -> bool {
+        matches!(self.rules, Rules::Padded { .. })
+    }
+
     /// Suppresses boxes `[batch, num_anchors, 4]`, in coordinates of which the image is the unit square, by `scores`
     /// `[batch, num_anchors, classes]` (no background). Fields, by names for the graph's nodes, are `[batch, num_anchors, ...]`.
     ///
