@@ -18,6 +18,7 @@ class Nms:
     total: Optional[int] = 40
     class_agnostic: Optional[bool] = None
     classes_per_detection: Optional[int] = None
+    more: Tuple[Tuple[str, object], ...] = ()  # (field, value)
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,15 @@ class Fpnlite:
     pad_to_multiple: Optional[int] = None
     explicit_padding: Optional[bool] = None
     fpn_levels: Optional[Tuple[int, int]] = None  # None: those of the anchors
+    other_box_coder: Optional[Tuple[str, ...]] = None  # lines of a box_coder in place of faster_rcnn_box_coder
+    box_code_size: Optional[int] = None
+    more_post_processing: Tuple[str, ...] = ()  # lines
+    more: Tuple[Tuple[str, object], ...] = ()  # (field, value) of the `ssd` message
+
+    def faster_rcnn_box_coder(self):
+        """Returns the lines of the usual box coder."""
+        names = ("y_scale", "x_scale", "height_scale", "width_scale")
+        return block("faster_rcnn_box_coder", *(field(name, value) for name, value in zip(names, self.box_coder)))
 
     def text(self):
         """Returns the config in protobuf's text format, with the training parts that real configs have."""
@@ -73,13 +83,7 @@ class Fpnlite:
             field("num_classes", self.num_classes),
             field("inplace_batchnorm_update", True),
             field("freeze_batchnorm", False),
-            block(
-                "box_coder",
-                block(
-                    "faster_rcnn_box_coder",
-                    *(field(name, value) for name, value in zip(("y_scale", "x_scale", "height_scale", "width_scale"), self.box_coder)),
-                ),
-            ),
+            block("box_coder", self.other_box_coder or self.faster_rcnn_box_coder()),
             block("matcher", block("argmax_matcher", field("matched_threshold", 0.5), field("unmatched_threshold", 0.5))),
             block("similarity_calculator", block("iou_similarity")),
             field("encode_background_as_zeros", self.encode_background_as_zeros),
@@ -111,6 +115,7 @@ class Fpnlite:
                     field("kernel_size", self.kernel_size),
                     field("use_dropout", None if self.dropout is None else True),
                     field("dropout_keep_probability", self.dropout),
+                    field("box_code_size", self.box_code_size),
                 ),
             ),
             block(
@@ -149,10 +154,13 @@ class Fpnlite:
                     field("max_total_detections", self.nms.total),
                     field("use_class_agnostic_nms", self.nms.class_agnostic),
                     field("max_classes_per_detection", self.nms.classes_per_detection),
+                    *(field(name, value) for name, value in self.nms.more),
                 ),
                 field("score_converter", Symbol(self.score_converter) if self.score_converter else None),
                 field("logit_scale", self.logit_scale),
+                self.more_post_processing,
             ),
+            *(field(name, value) for name, value in self.more),
         )
         training = block(
             "train_config",

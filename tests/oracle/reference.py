@@ -61,8 +61,8 @@ def is_stable(model, image, seed):
 def order(detections):
     """Returns which anchors and classes were detected, in their order, as something to compare."""
     count = int(detections["num_detections"][0])
-    keys = ("detection_anchor_indices", "detection_classes")
-    return (count, *(detections[key][0, :count].numpy().tobytes() for key in keys))
+    keys = {"detection_anchor_indices", "detection_classes"} & set(detections)  # use_combined_nms gives no anchors
+    return (count, *(detections[key][0, :count].numpy().tobytes() for key in sorted(keys)))
 
 
 def stable_images(model, make, seed, height, width, count):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from oracle.cases import all_cases
+from oracle.families.postprocessing import NOT_IN_ONNX
 
 from . import compare
 from .conftest import run_export
@@ -22,7 +23,7 @@ def parameters(are_pairwise):
     return [pytest.param(case, id=case.name, marks=getattr(pytest.mark, case.tier)) for case in cases]
 
 
-CASES = parameters(are_pairwise=False)
+CASES = [case for case in parameters(are_pairwise=False) if case.id not in NOT_IN_ONNX]
 
 
 def export_onnx(results, folder, input_type, *options):
@@ -71,6 +72,13 @@ def test_every_combination_equals_the_reference_from_its_preprocessed_images(cas
     resized = [tf.compat.v1.image.resize_bilinear(image, resize["size"]).numpy() for image, _ in recorded]
     images = [image * np.float32(normalize["scale"]) + np.float32(normalize["shift"]) for image in resized]
     assert_parity(run(python, model, images), recorded)
+
+
+@pytest.mark.parametrize("case", [case for case in parameters(are_pairwise=False) if case.id in NOT_IN_ONNX])
+def test_what_onnx_cannot_express_is_refused(case, oracle, tmp_path):
+    results = oracle(case)
+    with pytest.raises(AssertionError, match="soft_nms_sigma"):
+        export_onnx(results, tmp_path, "image_tensor")
 
 
 @pytest.mark.quick

@@ -54,12 +54,14 @@ pub struct BoxDecoding {
 }
 
 /// How class scores are made.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ScoreConversion {
     /// The function's name in the configuration.
     pub converter: &'static str,
     /// What raw scores are divided by first.
     pub logit_scale: f32,
+    /// The calibration's name in the configuration, and what it does, in words.
+    pub calibration: Option<String>,
     /// Whether class 0 of the raw scores is the background.
     pub has_background: bool,
 }
@@ -89,7 +91,7 @@ pub struct Meaning {
 }
 
 /// The outputs that the reference's models have, by key: meaning and unit.
-const OUTPUTS: [(&str, &str, &str); 10] = [
+const OUTPUTS: [(&str, &str, &str); 11] = [
     (
         "box_encodings",
         "undecoded boxes of all anchors: see `box_decoding`",
@@ -114,6 +116,11 @@ const OUTPUTS: [(&str, &str, &str); 10] = [
         "detection_classes",
         "the detections' classes; 1 in rows after the last detection",
         "class id, from 1",
+    ),
+    (
+        "detection_keypoints",
+        "the detections' keypoints: y, x",
+        "fractions of the image's height and width",
     ),
     (
         "detection_multiclass_scores",

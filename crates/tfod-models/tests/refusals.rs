@@ -81,7 +81,34 @@ fn refusals_name_the_field_the_value_and_what_would_do() {
         nms("max_detections_per_class: 100"),
         nms("use_class_agnostic_nms: true max_classes_per_detection: 2"),
         nms("use_combined_nms: true"),
+        nms("use_combined_nms: true change_coordinate_frame: false use_class_agnostic_nms: true"),
+        nms("use_combined_nms: true change_coordinate_frame: false soft_nms_sigma: 0.5"),
+        nms("use_combined_nms: true change_coordinate_frame: false score_threshold: -2"),
+        nms("use_static_shapes: true iou_threshold: 0"),
+        nms("use_static_shapes: true soft_nms_sigma: 0.5"),
+        nms(
+            "use_static_shapes: true use_partitioned_nms: true max_detections_per_class: 1025 max_total_detections: 1025",
+        ),
+        nms("use_hard_nms: true soft_nms_sigma: 0.5"),
+        nms("soft_nms_sigma: -1"),
+        nms("score_threshold: nan"),
+        post("logit_scale: 0"),
         post("calibration_config {}"),
+        post("calibration_config { sigmoid_calibration {} }"),
+        post("calibration_config { function_approximation {} }"),
+        post("calibration_config { function_approximation { x_y_pairs { x_y_pair { x: inf } } } }"),
+        post("calibration_config { temperature_scaling_calibration { scaler: -1 } }"),
+        ssd("box_coder { keypoint_box_coder {} }"),
+        ssd("box_coder { keypoint_box_coder { num_keypoints: 2 } }"),
+        ssd("box_coder { faster_rcnn_box_coder { y_scale: 0 } }"),
+        ssd("box_coder { mean_stddev_box_coder { stddev: nan } }"),
+        Vary {
+            ssd: "box_coder { mean_stddev_box_coder {} }",
+            nms: "use_static_shapes: true",
+            ..Vary::default()
+        },
+        ssd("explicit_background_class: true"),
+        ssd("explicit_background_class: true add_background_class: false num_classes: 1"),
     ];
     let retinanets = [
         retinanet(

@@ -9,7 +9,7 @@ use tfod_graph::{Builder, ValueId};
 
 use crate::error::ModelError;
 use crate::fields::{invalid, size};
-use crate::head::{Predictions, all_encodings, code_size, kernel_size, per_anchor};
+use crate::head::{Predictions, all_encodings, kernel_size, per_anchor};
 use crate::hyperparams::Hyperparams;
 use crate::layers::{Path, Window, channels, conv_block, conv2d, depthwise_block};
 
@@ -71,7 +71,7 @@ impl Convolutional {
             max_depth,
             layers_before,
             kernel: kernel_size(KERNEL, config.kernel_size(), config.use_depthwise())?,
-            code_size: code_size(CODE, config.box_code_size())?,
+            code_size: size(CODE, config.box_code_size(), 1)?,
             dropout: config.use_dropout(),
             use_depthwise: config.use_depthwise(),
             clip: clip.map(|range| [range.min(), range.max()]),

@@ -92,15 +92,6 @@ fn kernel_size(field: &'static str, kernel: i32, use_depthwise: bool) -> Result<
     Ok(kernel)
 }
 
-/// How many values describe a box.
-fn code_size(field: &'static str, code_size: i32) -> Result<u64, ModelError> {
-    let code_size = size(field, code_size, 1)?;
-    if code_size != 4 {
-        return Err(invalid(field, code_size, "4, for boxes without keypoints"));
-    }
-    Ok(code_size)
-}
-
 /// From `[batch, height, width, anchors_per_location * values]` to `[batch, height * width * anchors_per_location, values]`.
 fn per_anchor(
     b: &mut Builder,

@@ -7,7 +7,7 @@ use tfod_graph::{Builder, Unary, ValueId};
 
 use crate::error::ModelError;
 use crate::fields::size;
-use crate::head::{Predictions, all_encodings, code_size, kernel_size, per_anchor};
+use crate::head::{Predictions, all_encodings, kernel_size, per_anchor};
 use crate::hyperparams::Hyperparams;
 use crate::layers::{Path, Window, conv2d_or_separable, norm_and_activation};
 
@@ -54,7 +54,7 @@ impl WeightShared {
         let tower_layers = size(LAYERS, config.num_layers_before_predictor(), 0)?;
         let depth = size(DEPTH, config.depth(), u64::from(tower_layers > 0))?;
         let kernel = kernel_size(KERNEL, config.kernel_size(), config.use_depthwise())?;
-        let code_size = code_size(CODE, config.box_code_size())?;
+        let code_size = size(CODE, config.box_code_size(), 1)?;
         let [anchors_per_location, rest @ ..] = anchors_per_location else {
             return Err(ModelError::Inconsistent("anchors on no level".into()));
         };

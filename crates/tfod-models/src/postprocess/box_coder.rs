@@ -2,41 +2,108 @@
 
 use tfod_config::protos;
 use tfod_config::protos::box_coder::BoxCoderOneof;
-use tfod_graph::{Binary, Builder, Tensor, Unary, ValueId};
+use tfod_graph::{Binary, Builder, Dim, Tensor, Unary, ValueId};
 
 use crate::anchors::Corners;
 use crate::error::ModelError;
 use crate::facts::BoxDecoding;
-use crate::fields::{invalid, message, unsupported};
+use crate::fields::{invalid, message, size};
 
 const FIELD: &str = "model.ssd.box_coder";
 
-/// A configured box coder.
+/// A configured box coder. Encodings `[batch, num_anchors, code_size]` decode to corners `[batch, num_anchors, 4]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum BoxCoder {
-    /// `faster_rcnn_box_coder`
-    FasterRcnn(FasterRcnn),
+    /// `faster_rcnn_box_coder` (Faster R-CNN, Ren et al. 2015, <https://arxiv.org/abs/1506.01497>): an encoding is `[ty, tx, th, tw]`, and
+    /// `ty = y_scale * (y - y_anchor) / h_anchor`, `th = height_scale * ln(h / h_anchor)`, likewise for x and w; y and x are centres.
+    FasterRcnn {
+        /// y_scale, x_scale, height_scale, width_scale
+        scales: [f32; 4],
+    },
+    /// `keypoint_box_coder`: the same, followed by `[ky, kx]` for each keypoint, which are coded as the centre is.
+    Keypoint {
+        /// y_scale, x_scale, height_scale, width_scale
+        scales: [f32; 4],
+        /// How many keypoints there are.
+        num_keypoints: u64,
+    },
+    /// `square_box_coder`: an encoding is `[ty, tx, tl]`, relative to the square of the anchor's area: `l_anchor = sqrt(h_anchor * w_anchor)`,
+    /// `ty = y_scale * (y - y_anchor) / l_anchor`, `tl = length_scale * ln(l / l_anchor)`.
+    Square {
+        /// y_scale, x_scale, length_scale
+        scales: [f32; 3],
+    },
+    /// `mean_stddev_box_coder`: an encoding is the distance of each corner's coordinate from the anchor's, in units of `stddev`.
+    MeanStddev {
+        /// The unit.
+        stddev: f32,
+    },
+}
+
+/// What encodings decode to.
+#[derive(Clone, Copy, Debug)]
+pub struct Decoded {
+    /// `[batch, num_anchors, 4]`: ymin, xmin, ymax, xmax.
+    pub boxes: ValueId,
+    /// `[batch, num_anchors, num_keypoints, 2]`: y, x. Where encodings have keypoints.
+    pub keypoints: Option<ValueId>,
 }
 
 impl BoxCoder {
     /// Reads the message.
     ///
     /// # Errors
-    /// For a coder that is not supported, and for numbers that code nothing.
+    /// For numbers that code nothing.
     pub fn from_config(config: Option<&protos::BoxCoder>) -> Result<Self, ModelError> {
-        let other = |given: &str| unsupported(FIELD, given, "faster_rcnn_box_coder");
+        const KEYPOINTS: &str = "model.ssd.box_coder.keypoint_box_coder.num_keypoints";
+        const STDDEV: &str = "model.ssd.box_coder.mean_stddev_box_coder.stddev";
         match &message(FIELD, config)?.box_coder_oneof {
-            Some(BoxCoderOneof::FasterRcnnBoxCoder(coder)) => {
-                Ok(Self::FasterRcnn(FasterRcnn::from_config(coder)?))
+            Some(BoxCoderOneof::FasterRcnnBoxCoder(coder)) => Ok(Self::FasterRcnn {
+                scales: scales([
+                    coder.y_scale(),
+                    coder.x_scale(),
+                    coder.height_scale(),
+                    coder.width_scale(),
+                ])?,
+            }),
+            Some(BoxCoderOneof::KeypointBoxCoder(coder)) => Ok(Self::Keypoint {
+                scales: scales([
+                    coder.y_scale(),
+                    coder.x_scale(),
+                    coder.height_scale(),
+                    coder.width_scale(),
+                ])?,
+                num_keypoints: size(KEYPOINTS, coder.num_keypoints(), 1)?,
+            }),
+            Some(BoxCoderOneof::SquareBoxCoder(coder)) => Ok(Self::Square {
+                scales: scales([coder.y_scale(), coder.x_scale(), coder.length_scale()])?,
+            }),
+            Some(BoxCoderOneof::MeanStddevBoxCoder(coder)) => {
+                let stddev = coder.stddev();
+                if !stddev.is_finite() {
+                    return Err(invalid(STDDEV, stddev, "a number"));
+                }
+                Ok(Self::MeanStddev { stddev })
             }
-            Some(BoxCoderOneof::MeanStddevBoxCoder(_)) => Err(other("mean_stddev_box_coder")),
-            Some(BoxCoderOneof::SquareBoxCoder(_)) => Err(other("square_box_coder")),
-            Some(BoxCoderOneof::KeypointBoxCoder(_)) => Err(other("keypoint_box_coder")),
             None => Err(ModelError::Missing { field: FIELD }),
         }
     }
 
-    /// Decodes `[batch, num_anchors, 4]` encodings to `[batch, num_anchors, 4]` corners.
+    /// How many numbers an encoding has.
+    pub fn code_size(self) -> u64 {
+        match self {
+            Self::FasterRcnn { .. } | Self::MeanStddev { .. } => 4,
+            Self::Keypoint { num_keypoints, .. } => 4 + 2 * num_keypoints,
+            Self::Square { .. } => 3,
+        }
+    }
+
+    /// Whether low corners are never beyond high ones, whatever is decoded.
+    pub fn orders_corners(self) -> bool {
+        !matches!(self, Self::MeanStddev { .. })
+    }
+
+    /// Decodes `[batch, num_anchors, code_size]` encodings.
     ///
     /// # Errors
     /// When the graph refuses a node.
@@ -45,106 +112,213 @@ impl BoxCoder {
         b: &mut Builder,
         encodings: ValueId,
         anchors: &[Corners],
-    ) -> Result<ValueId, ModelError> {
+    ) -> Result<Decoded, ModelError> {
+        let boxes_only = |boxes| Decoded {
+            boxes,
+            keypoints: None,
+        };
         match self {
-            Self::FasterRcnn(coder) => coder.decode(b, encodings, anchors),
+            Self::FasterRcnn { scales } => {
+                let centered = Centered::new(b, anchors, sides, scales)?;
+                Ok(boxes_only(centered.boxes(b, encodings)?))
+            }
+            Self::Keypoint {
+                scales,
+                num_keypoints,
+            } => {
+                let centered = Centered::new(b, anchors, sides, scales)?;
+                Ok(Decoded {
+                    boxes: centered.boxes(b, encodings)?,
+                    keypoints: Some(centered.keypoints(b, encodings, num_keypoints)?),
+                })
+            }
+            Self::Square { scales } => {
+                let centered = Centered::new(b, anchors, square_side, scales)?;
+                Ok(boxes_only(centered.boxes(b, encodings)?))
+            }
+            Self::MeanStddev { stddev } => {
+                let distance = b.binary_scalar("corner_offsets", Binary::Mul, encodings, stddev)?;
+                let corners: Vec<f32> = anchors.iter().flatten().copied().collect();
+                let corners = constant(b, "anchors/corners", &[anchors.len(), 4], &corners)?;
+                Ok(boxes_only(b.binary(
+                    "boxes",
+                    Binary::Add,
+                    distance,
+                    corners,
+                )?))
+            }
         }
     }
 
     /// What users of undecoded boxes need to know.
     pub fn facts(self, anchors: Vec<Corners>) -> BoxDecoding {
-        match self {
-            Self::FasterRcnn(coder) => {
-                let names = ["y_scale", "x_scale", "height_scale", "width_scale"];
-                BoxDecoding {
-                    coder: "faster_rcnn_box_coder",
-                    scales: names.into_iter().zip(coder.scales).collect(),
-                    description: "an encoding is [ty, tx, th, tw]; with the anchor's centre (ya, xa), height ha and width wa: \
-                                  y = ty / y_scale * ha + ya, x = tx / x_scale * wa + xa, h = exp(th / height_scale) * ha, \
-                                  w = exp(tw / width_scale) * wa; the box is (y - h / 2, x - w / 2, y + h / 2, x + w / 2)",
-                    anchors,
-                }
-            }
+        const NAMES: [&str; 4] = ["y_scale", "x_scale", "height_scale", "width_scale"];
+        let (coder, scales, description) = match self {
+            Self::FasterRcnn { scales } => (
+                "faster_rcnn_box_coder",
+                NAMES.into_iter().zip(scales).collect(),
+                "an encoding is [ty, tx, th, tw]; with the anchor's centre (ya, xa), height ha and width wa: \
+                 y = ty / y_scale * ha + ya, x = tx / x_scale * wa + xa, h = exp(th / height_scale) * ha, \
+                 w = exp(tw / width_scale) * wa; the box is (y - h / 2, x - w / 2, y + h / 2, x + w / 2)",
+            ),
+            Self::Keypoint { scales, .. } => (
+                "keypoint_box_coder",
+                NAMES.into_iter().zip(scales).collect(),
+                "an encoding is [ty, tx, th, tw], then [ky, kx] of each keypoint; with the anchor's centre (ya, xa), height ha and width wa: \
+                 y = ty / y_scale * ha + ya, x = tx / x_scale * wa + xa, h = exp(th / height_scale) * ha, \
+                 w = exp(tw / width_scale) * wa; the box is (y - h / 2, x - w / 2, y + h / 2, x + w / 2); \
+                 a keypoint is (ky / y_scale * ha + ya, kx / x_scale * wa + xa)",
+            ),
+            Self::Square { scales } => (
+                "square_box_coder",
+                ["y_scale", "x_scale", "length_scale"]
+                    .into_iter()
+                    .zip(scales)
+                    .collect(),
+                "an encoding is [ty, tx, tl]; with the anchor's centre (ya, xa), height ha and width wa: la = sqrt(ha * wa), \
+                 y = ty / y_scale * la + ya, x = tx / x_scale * la + xa, l = exp(tl / length_scale) * la; \
+                 the box is (y - l / 2, x - l / 2, y + l / 2, x + l / 2)",
+            ),
+            Self::MeanStddev { stddev } => (
+                "mean_stddev_box_coder",
+                vec![("stddev", stddev)],
+                "an encoding is [ty, tx, by, bx]; with the anchor (ymin, xmin, ymax, xmax) the box is \
+                 (ty * stddev + ymin, tx * stddev + xmin, by * stddev + ymax, bx * stddev + xmax)",
+            ),
+        };
+        BoxDecoding {
+            coder,
+            scales,
+            description,
+            anchors,
         }
     }
 }
 
-/// The coder of Faster R-CNN (Ren et al. 2015, <https://arxiv.org/abs/1506.01497>): an encoding is `[ty, tx, th, tw]`, and
-/// `ty = y_scale * (y - y_anchor) / h_anchor`, `th = height_scale * ln(h / h_anchor)`, likewise for x and w; y and x are centres.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct FasterRcnn {
-    /// y_scale, x_scale, height_scale, width_scale
-    scales: [f32; 4],
+fn scales<const N: usize>(scales: [f32; N]) -> Result<[f32; N], ModelError> {
+    match scales.iter().find(|s| !(s.is_finite() && **s > 0.0)) {
+        Some(scale) => Err(invalid(
+            FIELD,
+            format!("a scale of {scale}"),
+            "numbers above 0",
+        )),
+        None => Ok(scales),
+    }
 }
 
-impl FasterRcnn {
-    /// Reads the message.
-    ///
-    /// # Errors
-    /// For a scale that is not above 0.
-    pub fn from_config(coder: &protos::FasterRcnnBoxCoder) -> Result<Self, ModelError> {
-        let scales = [
-            coder.y_scale(),
-            coder.x_scale(),
-            coder.height_scale(),
-            coder.width_scale(),
-        ];
-        match scales.iter().find(|s| !(s.is_finite() && **s > 0.0)) {
-            Some(scale) => Err(invalid(
-                FIELD,
-                format!("a scale of {scale}"),
-                "numbers above 0",
-            )),
-            None => Ok(Self { scales }),
-        }
-    }
+/// Height and width of a box.
+fn sides(corners: &Corners) -> [f32; 2] {
+    let [y0, x0, y1, x1] = corners;
+    [y1 - y0, x1 - x0]
+}
 
-    /// Decodes `[batch, num_anchors, 4]` encodings to `[batch, num_anchors, 4]` corners.
-    ///
-    /// # Errors
-    /// When the graph refuses a node.
-    pub fn decode(
-        self,
+/// The side of the square of a box's area.
+fn square_side(corners: &Corners) -> [f32; 1] {
+    let [height, width] = sides(corners);
+    [(height * width).sqrt()]
+}
+
+/// The centre of a box.
+fn center(corners: &Corners) -> [f32; 2] {
+    let [height, width] = sides(corners);
+    [corners[0] + height / 2.0, corners[1] + width / 2.0]
+}
+
+/// Decoding relative to an anchor's centre, in units of its size.
+struct Centered {
+    /// `[num_anchors, sides]`, where a square has one side.
+    sizes: ValueId,
+    /// `[num_anchors, 2]`
+    centers: ValueId,
+    /// `[2]`: what codes of centres and keypoints are divided by.
+    center_scale: ValueId,
+    /// `[sides]`: what codes of sides are divided by.
+    size_scale: ValueId,
+}
+
+impl Centered {
+    /// `scales` are those of y and x, then of each side.
+    fn new<const SIDES: usize>(
         b: &mut Builder,
-        encodings: ValueId,
         anchors: &[Corners],
-    ) -> Result<ValueId, ModelError> {
-        let half = |[y0, x0, y1, x1]: Corners| [(y1 - y0) / 2.0, (x1 - x0) / 2.0];
-        let sizes: Vec<f32> = anchors
-            .iter()
-            .flat_map(|[y0, x0, y1, x1]| [y1 - y0, x1 - x0])
-            .collect();
-        let centers: Vec<f32> = anchors
-            .iter()
-            .flat_map(|a| [a[0] + half(*a)[0], a[1] + half(*a)[1]])
-            .collect();
-        let table = |b: &mut Builder, name: &str, values: &[f32]| {
-            let shape = [anchors.len() as u64, 2];
-            let tensor = Tensor::f32(&shape, values)
-                .ok_or_else(|| ModelError::Inconsistent("anchors without corners".into()))?;
-            Ok::<_, ModelError>(b.constant(name, tensor)?)
-        };
-        let pair = |b: &mut Builder, name: &str, values: [f32; 2]| {
-            let tensor =
-                Tensor::f32(&[2], &values).unwrap_or_else(|| Tensor::scalar_f32(values[0]));
-            b.constant(name, tensor)
-        };
-        let [y, x, h, w] = self.scales;
-        let sizes = table(b, "anchors/sizes", &sizes)?;
-        let centers = table(b, "anchors/centers", &centers)?;
-        let center_scale = pair(b, "center_scale", [y, x])?;
-        let size_scale = pair(b, "size_scale", [h, w])?;
+        sides: impl Fn(&Corners) -> [f32; SIDES],
+        scales: impl AsRef<[f32]>,
+    ) -> Result<Self, ModelError> {
+        let sizes: Vec<f32> = anchors.iter().flat_map(sides).collect();
+        let centers: Vec<f32> = anchors.iter().flat_map(center).collect();
+        let (center_scale, size_scale) = scales
+            .as_ref()
+            .split_at_checked(2)
+            .ok_or_else(|| ModelError::Inconsistent("scales without y and x".into()))?;
+        Ok(Self {
+            sizes: constant(b, "anchors/sizes", &[anchors.len(), SIDES], &sizes)?,
+            centers: constant(b, "anchors/centers", &[anchors.len(), 2], &centers)?,
+            center_scale: constant(b, "center_scale", &[2], center_scale)?,
+            size_scale: constant(b, "size_scale", &[SIDES], size_scale)?,
+        })
+    }
+
+    /// Corners `[batch, num_anchors, 4]` from the first codes, of the centre and the sides.
+    fn boxes(&self, b: &mut Builder, encodings: ValueId) -> Result<ValueId, ModelError> {
+        let sides = b.shape(self.size_scale).elements().unwrap_or(2);
         let offset = b.slice_last("center_codes", encodings, 0, 2)?;
-        let offset = b.binary("center_codes/unscaled", Binary::Div, offset, center_scale)?;
-        let offset = b.binary("center_offsets", Binary::Mul, offset, sizes)?;
-        let center = b.binary("centers", Binary::Add, offset, centers)?;
-        let growth = b.slice_last("size_codes", encodings, 2, 2)?;
-        let growth = b.binary("size_codes/unscaled", Binary::Div, growth, size_scale)?;
+        let offset = b.binary(
+            "center_codes/unscaled",
+            Binary::Div,
+            offset,
+            self.center_scale,
+        )?;
+        let offset = b.binary("center_offsets", Binary::Mul, offset, self.sizes)?;
+        let center = b.binary("centers", Binary::Add, offset, self.centers)?;
+        let growth = b.slice_last("size_codes", encodings, 2, sides)?;
+        let growth = b.binary("size_codes/unscaled", Binary::Div, growth, self.size_scale)?;
         let growth = b.unary("growth", Unary::Exp, growth)?;
-        let size = b.binary("sizes", Binary::Mul, growth, sizes)?;
+        let size = b.binary("sizes", Binary::Mul, growth, self.sizes)?;
         let half = b.binary_scalar("half_sizes", Binary::Mul, size, 0.5)?;
         let low = b.binary("low_corners", Binary::Sub, center, half)?;
         let high = b.binary("high_corners", Binary::Add, center, half)?;
         Ok(b.concat("boxes", 2, &[low, high])?)
     }
+
+    /// Keypoints `[batch, num_anchors, num_keypoints, 2]` from the codes after those of the box.
+    fn keypoints(
+        &self,
+        b: &mut Builder,
+        encodings: ValueId,
+        num_keypoints: u64,
+    ) -> Result<ValueId, ModelError> {
+        let codes = b.slice_last("keypoint_codes", encodings, 4, 2 * num_keypoints)?;
+        let mut dims = b.shape(codes).dims().to_vec();
+        dims.pop();
+        let pair = [
+            dims.last().cloned().unwrap_or(Dim::Known(1)),
+            1.into(),
+            2.into(),
+        ];
+        dims.extend([num_keypoints.into(), 2.into()]);
+        let sizes = b.reshape("keypoint_sizes", self.sizes, &pair)?;
+        let centers = b.reshape("keypoint_centers", self.centers, &pair)?;
+        let codes = b.reshape("keypoint_pairs", codes, &dims)?;
+        let offset = b.binary(
+            "keypoint_codes/unscaled",
+            Binary::Div,
+            codes,
+            self.center_scale,
+        )?;
+        let offset = b.binary("keypoint_offsets", Binary::Mul, offset, sizes)?;
+        Ok(b.binary("keypoints", Binary::Add, offset, centers)?)
+    }
+}
+
+/// A constant of these sizes.
+fn constant(
+    b: &mut Builder,
+    name: &str,
+    sizes: &[usize],
+    values: &[f32],
+) -> Result<ValueId, ModelError> {
+    let sizes: Vec<u64> = sizes.iter().map(|size| *size as u64).collect();
+    let tensor = Tensor::f32(&sizes, values)
+        .ok_or_else(|| ModelError::Inconsistent(format!("`{name}` of another shape")))?;
+    Ok(b.constant(name, tensor)?)
 }

@@ -1,5 +1,6 @@
 //! From raw predictions to detections.
 
 pub mod box_coder;
+pub mod calibration;
 pub mod nms;
 pub mod score;

@@ -86,6 +86,7 @@ pub(crate) fn detector(vary: Vary<'_>) -> protos::DetectionModel {
 }
 
 /// A small RetinaNet over a ResNet of this depth, for images of 160x160, with parts that the test changes besides.
+#[allow(dead_code, reason = "not every test has one")]
 pub(crate) fn retinanet(depth: u64, ssd: &str, extractor: &str) -> protos::DetectionModel {
     let size = "image_resizer { fixed_shape_resizer { height: 160 width: 160 } }";
     let levels = "anchor_generator { multiscale_anchor_generator { max_level: 7 } }";

@@ -196,12 +196,13 @@ fn suppression(facts: &Facts) -> Value {
 }
 
 fn score_conversion(facts: &Facts) -> Value {
-    let scores = facts.scores;
+    let scores = &facts.scores;
     json!({
         "converter": scores.converter,
         "logit_scale": number(scores.logit_scale),
+        "calibration": scores.calibration,
         "has_background": scores.has_background,
-        "description": "converter(raw / logit_scale); where there is a background, it is class 0 of the scores",
+        "description": "converter(raw / logit_scale), calibrated where there is a calibration; where there is a background, it is class 0 of the scores",
     })
 }
 

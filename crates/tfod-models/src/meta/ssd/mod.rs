@@ -8,27 +8,28 @@
 //! | `detection_boxes` | `[batch, M, 4]` | ymin, xmin, ymax, xmax in 0..1 of the image |
 //! | `detection_scores` | `[batch, M]` | descending |
 //! | `detection_classes` | `[batch, M]` | counted from 1; 1 in rows after the last detection |
-//! | `detection_multiclass_scores` | `[batch, M, C + 1]` | |
-//! | `detection_anchor_indices` | `[batch, M]` | which of the `N` |
+//! | `detection_multiclass_scores` | `[batch, M, C + 1]` | not with `use_combined_nms` |
+//! | `detection_anchor_indices` | `[batch, M]` | which of the `N`; not with `use_combined_nms` |
+//! | `detection_keypoints` | `[batch, M, K, 2]` | y, x of `K` keypoints; only with `keypoint_box_coder`, not with `use_combined_nms` |
 //! | `num_detections` | `[batch]` | |
 //! | `raw_detection_boxes` | `[batch, N, 4]` | before suppression |
 //! | `raw_detection_scores` | `[batch, N, C + 1]` | before suppression |
-//! | `box_encodings` | `[batch, N, 4]` | only at [`Stage::Encodings`] |
+//! | `box_encodings` | `[batch, N, code_size]` | only at [`Stage::Encodings`] |
 //! | `class_predictions_with_background` | `[batch, N, C + 1]` | only at [`Stage::Encodings`] |
 
 use tfod_config::protos;
-use tfod_graph::{Binary, Builder};
+use tfod_graph::{Binary, Builder, Dim, ValueId};
 
 use crate::Model;
 use crate::anchors::AnchorGenerator;
 use crate::error::ModelError;
 use crate::facts::Facts;
-use crate::fields::{message, size};
-use crate::head::BoxPredictor;
+use crate::fields::{invalid, message, size, unsupported};
+use crate::head::{BoxPredictor, Predictions};
 use crate::input::network_input;
 use crate::layers::Path;
 use crate::options::{GraphOptions, Stage};
-use crate::postprocess::box_coder::BoxCoder;
+use crate::postprocess::box_coder::{BoxCoder, Decoded};
 use crate::postprocess::nms::NonMaxSuppression;
 use crate::postprocess::score::ScoreConverter;
 use crate::resizer::Resizer;
@@ -54,7 +55,8 @@ pub fn build(config: &protos::Ssd, options: &GraphOptions) -> Result<Model, Mode
     let post = message("model.ssd.post_processing", config.post_processing.as_ref())?;
     let score_converter = ScoreConverter::from_config(post)?;
     let nms = NonMaxSuppression::from_config(post.batch_non_max_suppression.as_ref())?;
-    let has_background = config.add_background_class() || config.explicit_background_class();
+    check_corners(nms, box_coder)?;
+    let has_background = has_background(config, num_classes)?;
 
     let architecture = config.feature_extractor.as_ref().map_or("", |e| e.r#type());
     let mut builder = Builder::new(architecture);
@@ -73,6 +75,7 @@ pub fn build(config: &protos::Ssd, options: &GraphOptions) -> Result<Model, Mode
     let predictions = b.scope("BoxPredictor", |b| {
         predictor.build(b, &Path::new("_box_predictor"), &features)
     })?;
+    check_code_size(b, predictions, box_coder)?;
 
     if options.stage == Stage::Encodings {
         b.output("box_encodings", predictions.box_encodings);
@@ -82,11 +85,11 @@ pub fn build(config: &protos::Ssd, options: &GraphOptions) -> Result<Model, Mode
         );
     } else {
         b.scope::<_, ModelError>("Postprocessor", |b| {
-            let boxes = b.scope("decode", |b| {
+            let decoded = b.scope("decode", |b| {
                 box_coder.decode(b, predictions.box_encodings, &anchors)
             })?;
             let all_scores = score_converter.apply(b, predictions.class_scores)?;
-            b.output("raw_detection_boxes", boxes);
+            b.output("raw_detection_boxes", decoded.boxes);
             b.output("raw_detection_scores", all_scores);
             if options.stage == Stage::Boxes {
                 return Ok(());
@@ -97,15 +100,9 @@ pub fn build(config: &protos::Ssd, options: &GraphOptions) -> Result<Model, Mode
             } else {
                 all_scores
             };
-            let detections = b.scope("nms", |b| nms.build(b, boxes, scores, all_scores))?;
-            let classes =
-                b.binary_scalar("classes_from_1", Binary::Add, detections.classes, 1.0)?;
-            b.output("detection_anchor_indices", detections.anchor_indices);
-            b.output("detection_boxes", detections.boxes);
-            b.output("detection_classes", classes);
-            b.output("detection_multiclass_scores", detections.multiclass_scores);
-            b.output("detection_scores", detections.scores);
-            b.output("num_detections", detections.num_detections);
+            for (key, value) in detections(b, nms, decoded, scores, all_scores)? {
+                b.output(key, value);
+            }
             Ok(())
         })?;
     }
@@ -123,4 +120,80 @@ pub fn build(config: &protos::Ssd, options: &GraphOptions) -> Result<Model, Mode
             scores: score_converter.facts(has_background),
         },
     })
+}
+
+/// Whether class 0 of the scores is the background, which is no detection.
+fn has_background(config: &protos::Ssd, num_classes: u64) -> Result<bool, ModelError> {
+    const EXPLICIT: &str = "model.ssd.explicit_background_class";
+    if !config.explicit_background_class() {
+        return Ok(config.add_background_class());
+    }
+    if config.add_background_class() {
+        let expected = "false where add_background_class is true, as it is by default";
+        return Err(invalid(EXPLICIT, true, expected));
+    }
+    if num_classes < 2 {
+        let expected = "false where num_classes, which then counts the background, is 1";
+        return Err(invalid(EXPLICIT, true, expected));
+    }
+    Ok(true)
+}
+
+/// Suppresses decoded boxes by `scores`, which are `all_scores` but for the background; gives the outputs in the order of their keys.
+fn detections(
+    b: &mut Builder,
+    nms: NonMaxSuppression,
+    decoded: Decoded,
+    scores: ValueId,
+    all_scores: ValueId,
+) -> Result<Vec<(&'static str, ValueId)>, ModelError> {
+    let keypoints = decoded.keypoints.map(|keypoints| ("keypoints", keypoints));
+    let fields: Vec<(&str, ValueId)> = [("multiclass_scores", all_scores)]
+        .into_iter()
+        .chain(keypoints)
+        .collect();
+    let detections = b.scope("nms", |b| nms.build(b, decoded.boxes, scores, &fields))?;
+    let classes = b.binary_scalar("classes_from_1", Binary::Add, detections.classes, 1.0)?;
+    let mut outputs = vec![
+        ("detection_boxes", detections.boxes),
+        ("detection_classes", classes),
+        ("detection_scores", detections.scores),
+        ("num_detections", detections.num_detections),
+    ];
+    if let Some(origins) = detections.origins {
+        outputs.push(("detection_anchor_indices", origins.anchor_indices));
+        let keys = ["detection_multiclass_scores", "detection_keypoints"];
+        outputs.extend(keys.into_iter().zip(origins.fields));
+    }
+    outputs.sort_by_key(|(key, _)| *key);
+    Ok(outputs)
+}
+
+/// Refuses a box coder that can turn boxes inside out, where the reference's suppression then does what nobody wants.
+fn check_corners(nms: NonMaxSuppression, box_coder: BoxCoder) -> Result<(), ModelError> {
+    if !nms.needs_ordered_corners() || box_coder.orders_corners() {
+        return Ok(());
+    }
+    Err(unsupported(
+        "model.ssd.box_coder",
+        "mean_stddev_box_coder where use_static_shapes is true",
+        "the other box coders: this one can turn boxes inside out, and the reference then goes by the first box",
+    ))
+}
+
+/// Refuses predictions of another size than the box coder decodes.
+fn check_code_size(
+    b: &Builder,
+    predictions: Predictions,
+    box_coder: BoxCoder,
+) -> Result<(), ModelError> {
+    let predicted = b.shape(predictions.box_encodings).dims().last();
+    match predicted.and_then(Dim::known) {
+        Some(size) if size == box_coder.code_size() => Ok(()),
+        size => Err(invalid(
+            "model.ssd.box_predictor",
+            format!("one of box_code_size {}", size.unwrap_or_default()),
+            format!("{}, as `model.ssd.box_coder` has it", box_coder.code_size()),
+        )),
+    }
 }

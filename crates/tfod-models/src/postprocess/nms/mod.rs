@@ -1,0 +1,335 @@
+//! Non-max suppression, exactly as the reference's `batch_multiclass_non_max_suppression` computes it: for each class by itself or for all together
+//! ([`select`]), and with one of three sets of rules for what becomes of the selected boxes.
+//!
+//! | rules | in the configuration | boxes that clipping leaves without area | rows after the last detection |
+//! | --- | --- | --- | --- |
+//! | [`pruned`] | none of the following | dropped | zeros |
+//! | [`padded`] | `use_static_shapes` | ranked last | whatever was ranked there, with the score -1 |
+//! | [`combined`] | `use_combined_nms` | kept | zeros |
+//!
+//! The reference handles each class by a dozen operations, then joins and sorts. The same result needs one suppression a class: all classes' selections are
+//! laid side by side in one table `[classes, per_class]`, and the best of the table are the detections. Ties keep the order of the table (class, then
+//! selection), as in the reference, whose sorts are stable.
+
+mod combined;
+mod padded;
+mod pruned;
+mod select;
+
+use tfod_config::protos;
+use tfod_graph::{Binary, Builder, Dim, MapInput, Tensor, ValidateError, ValueId};
+
+use crate::error::ModelError;
+use crate::facts::Suppression;
+use crate::fields::{invalid, message, size};
+
+/// What happens to selected boxes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rules {
+    Pruned,
+    Padded {
+        /// `use_partitioned_nms`
+        partitioned: bool,
+    },
+    Combined {
+        /// No more rows than the classes can fill (`use_static_shapes`).
+        pad_per_class: bool,
+    },
+}
+
+/// The configuration of the suppression.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NonMaxSuppression {
+    iou_threshold: f32,
+    score_threshold: f32,
+    soft_nms_sigma: f32,
+    /// At most this many of one class; `None` where boxes of different classes suppress each other.
+    max_per_class: Option<u64>,
+    max_total: u64,
+    rules: Rules,
+}
+
+/// Detections, best first: of a batch, or of one image, without the leading dimension. There are `rows` of them: `max_total_detections`, or no more
+/// than all classes can fill where the configuration has `use_static_shapes`.
+#[derive(Clone, Debug)]
+pub struct Detections {
+    /// `[batch, rows, 4]`, clipped to the image.
+    pub boxes: ValueId,
+    /// `[batch, rows]`
+    pub scores: ValueId,
+    /// `[batch, rows]`, floats, counted from 0.
+    pub classes: ValueId,
+    /// `[batch]`, floats: how many detections there are.
+    pub num_detections: ValueId,
+    /// Where detections come from; combined suppression does not say.
+    pub origins: Option<Origins>,
+}
+
+/// Where detections come from.
+#[derive(Clone, Debug)]
+pub struct Origins {
+    /// `[batch, rows]`, floats: the anchor of each detection.
+    pub anchor_indices: ValueId,
+    /// `[batch, rows, ...]`: each of the fields given, at these anchors.
+    pub fields: Vec<ValueId>,
+}
+
+/// One image as the rules see it.
+#[derive(Clone, Copy, Debug)]
+struct Image<'a> {
+    /// `[num_anchors, 4]`
+    boxes: ValueId,
+    /// `[num_anchors, classes]`
+    scores: ValueId,
+    /// `[num_anchors, ...]` each, by name.
+    fields: &'a [(&'static str, ValueId)],
+}
+
+impl NonMaxSuppression {
+    /// Reads the message. `use_cpu_nms` says where the reference computes, not what.
+    ///
+    /// # Errors
+    /// For thresholds, limits and combinations that the reference refuses, or in which it does not suppress sensibly.
+    pub fn from_config(
+        config: Option<&protos::BatchNonMaxSuppression>,
+    ) -> Result<Self, ModelError> {
+        const FIELD: &str = "model.ssd.post_processing.batch_non_max_suppression";
+        const IOU: &str = "model.ssd.post_processing.batch_non_max_suppression.iou_threshold";
+        const SCORE: &str = "model.ssd.post_processing.batch_non_max_suppression.score_threshold";
+        const PER_CLASS: &str =
+            "model.ssd.post_processing.batch_non_max_suppression.max_detections_per_class";
+        const TOTAL: &str =
+            "model.ssd.post_processing.batch_non_max_suppression.max_total_detections";
+        const CLASSES: &str =
+            "model.ssd.post_processing.batch_non_max_suppression.max_classes_per_detection";
+        let config = message(FIELD, config)?;
+        let rules = rules(config)?;
+        let iou_threshold = config.iou_threshold();
+        if !(0.0..=1.0).contains(&iou_threshold) {
+            return Err(invalid(IOU, iou_threshold, "0 to 1"));
+        }
+        if matches!(rules, Rules::Padded { .. }) && iou_threshold == 0.0 {
+            let expected = "more than 0 where use_static_shapes is true";
+            return Err(invalid(IOU, iou_threshold, expected));
+        }
+        let score_threshold = config.score_threshold();
+        if score_threshold.is_nan() {
+            return Err(invalid(SCORE, score_threshold, "a number"));
+        }
+        if matches!(rules, Rules::Combined { .. }) && score_threshold < combined::NO_SCORE {
+            let expected = "at least -1, the score of empty rows, where use_combined_nms is true";
+            return Err(invalid(SCORE, score_threshold, expected));
+        }
+        let max_total = size(TOTAL, config.max_total_detections(), 1)?;
+        let max_per_class = size(PER_CLASS, config.max_detections_per_class(), 1)?;
+        if max_per_class > max_total {
+            let expected = format!("at most max_total_detections ({max_total})");
+            return Err(invalid(PER_CLASS, max_per_class, expected));
+        }
+        let is_agnostic = config.use_class_agnostic_nms();
+        if is_agnostic && config.max_classes_per_detection() > 1 {
+            let given = config.max_classes_per_detection();
+            let expected =
+                "1 where use_class_agnostic_nms is true: the reference has no more either";
+            return Err(invalid(CLASSES, given, expected));
+        }
+        Ok(Self {
+            iou_threshold,
+            score_threshold,
+            soft_nms_sigma: soft_nms_sigma(config, rules)?,
+            max_per_class: (!is_agnostic).then_some(max_per_class),
+            max_total,
+            rules,
+        })
+    }
+
+    /// What users need to know of it.
+    pub fn facts(self) -> Suppression {
+        Suppression {
+            score_threshold: self.score_threshold,
+            iou_threshold: self.iou_threshold,
+            max_detections_per_class: self.max_per_class,
+            max_total_detections: self.max_total,
+            soft_nms_sigma: self.soft_nms_sigma,
+        }
+    }
+
+    /// Whether it is exact only for boxes whose low corners are not beyond their high ones.
+    pub fn needs_ordered_corners(self) -> bool {
+        matches!(self.rules, Rules::Padded { .. })
+    }
+
+    /// Suppresses boxes `[batch, num_anchors, 4]`, in coordinates of which the image is the unit square, by `scores`
+    /// `[batch, num_anchors, classes]` (no background). Fields, by names for the graph's nodes, are `[batch, num_anchors, ...]`.
+    ///
+    /// # Errors
+    /// When the graph refuses a node.
+    pub fn build(
+        self,
+        b: &mut Builder,
+        boxes: ValueId,
+        scores: ValueId,
+        fields: &[(&'static str, ValueId)],
+    ) -> Result<Detections, ModelError> {
+        let inputs: Vec<(ValueId, MapInput)> = [boxes, scores]
+            .into_iter()
+            .chain(fields.iter().map(|(_, value)| *value))
+            .map(|value| (value, MapInput::Sliced))
+            .collect();
+        let results = b.map::<ModelError>("per_image", &inputs, |b, args| {
+            let [boxes, scores, values @ ..] = args else {
+                return Err(ModelError::Inconsistent(
+                    "boxes and scores are passed".into(),
+                ));
+            };
+            let names = fields.iter().map(|(name, _)| *name);
+            let sliced: Vec<(&str, ValueId)> = names.clone().zip(values.iter().copied()).collect();
+            let image = Image {
+                boxes: *boxes,
+                scores: *scores,
+                fields: &sliced,
+            };
+            let detections = self.one_image(b, image)?;
+            b.output("boxes", detections.boxes);
+            b.output("scores", detections.scores);
+            b.output("classes", detections.classes);
+            b.output("num_detections", detections.num_detections);
+            if let Some(origins) = detections.origins {
+                b.output("anchor_indices", origins.anchor_indices);
+                for (name, field) in names.zip(origins.fields) {
+                    b.output(name, field);
+                }
+            }
+            Ok(())
+        })?;
+        let [boxes, scores, classes, num_detections, origins @ ..] = results.as_slice() else {
+            return Err(ModelError::Inconsistent("four results are declared".into()));
+        };
+        Ok(Detections {
+            boxes: *boxes,
+            scores: *scores,
+            classes: *classes,
+            num_detections: *num_detections,
+            origins: origins
+                .split_first()
+                .map(|(anchor_indices, fields)| Origins {
+                    anchor_indices: *anchor_indices,
+                    fields: fields.to_vec(),
+                }),
+        })
+    }
+
+    /// Boxes are suppressed by a greater intersection over union.
+    fn suppression_threshold(self) -> f32 {
+        match self.rules {
+            // By an equal one too.
+            Rules::Padded { .. } => self.iou_threshold.next_down(),
+            Rules::Pruned | Rules::Combined { .. } => self.iou_threshold,
+        }
+    }
+
+    fn one_image(self, b: &mut Builder, image: Image<'_>) -> Result<Detections, ModelError> {
+        match self.rules {
+            Rules::Pruned => self.pruned(b, image),
+            Rules::Padded { partitioned } => self.padded(b, image, partitioned),
+            Rules::Combined { pad_per_class } => self.combined(b, image, pad_per_class),
+        }
+    }
+}
+
+/// Which rules a configuration asks for.
+fn rules(config: &protos::BatchNonMaxSuppression) -> Result<Rules, ModelError> {
+    const COMBINED: &str = "model.ssd.post_processing.batch_non_max_suppression.use_combined_nms";
+    let partitioned = config.use_partitioned_nms();
+    let is_static = config.use_static_shapes();
+    if !config.use_combined_nms() {
+        return Ok(if is_static {
+            Rules::Padded { partitioned }
+        } else {
+            Rules::Pruned
+        });
+    }
+    if config.change_coordinate_frame() {
+        return Err(invalid(
+            COMBINED,
+            true,
+            "false where change_coordinate_frame is true, as it is by default",
+        ));
+    }
+    if config.use_class_agnostic_nms() {
+        let expected = "false where use_class_agnostic_nms is true";
+        return Err(invalid(COMBINED, true, expected));
+    }
+    Ok(Rules::Combined {
+        pad_per_class: is_static,
+    })
+}
+
+/// The sigma of soft suppression; 0 for hard suppression.
+fn soft_nms_sigma(
+    config: &protos::BatchNonMaxSuppression,
+    rules: Rules,
+) -> Result<f32, ModelError> {
+    const SIGMA: &str = "model.ssd.post_processing.batch_non_max_suppression.soft_nms_sigma";
+    let sigma = config.soft_nms_sigma();
+    let expected = match rules {
+        _ if !(sigma.is_finite() && sigma >= 0.0) => "a number of at least 0",
+        _ if sigma == 0.0 => return Ok(0.0),
+        Rules::Padded { .. } => "0 where use_static_shapes is true",
+        Rules::Combined { .. } => "0 where use_combined_nms is true",
+        // The reference's class-agnostic suppression does not look at use_hard_nms.
+        Rules::Pruned if config.use_hard_nms() && !config.use_class_agnostic_nms() => {
+            "0 where use_hard_nms is true"
+        }
+        Rules::Pruned => return Ok(sigma),
+    };
+    Err(invalid(SIGMA, sigma, expected))
+}
+
+/// Rows `[kept, ...]` with zeros where they are not valid, and zero rows after them up to `rows`.
+fn zero_padded(
+    b: &mut Builder,
+    key: &str,
+    value: ValueId,
+    valid: ValueId,
+    rows: u64,
+) -> Result<ValueId, ValidateError> {
+    b.scope(&format!("padded_{key}"), |b| {
+        let zero = b.constant("zero", Tensor::scalar_f32(0.0))?;
+        let mut dims = vec![Dim::Known(1); b.shape(value).rank()];
+        let mut paddings = vec![(0, 0); dims.len()];
+        if let ([dim, ..], [padding, ..]) = (dims.as_mut_slice(), paddings.as_mut_slice())
+            && let Some(kept) = b.shape(value).dims().first().and_then(Dim::known)
+        {
+            *dim = Dim::Known(kept);
+            padding.1 = rows.saturating_sub(kept);
+        }
+        let mask = b.reshape("mask", valid, &dims)?;
+        let masked = b.select("masked", mask, value, zero)?;
+        if paddings.iter().all(|padding| *padding == (0, 0)) {
+            return Ok(masked);
+        }
+        b.pad("pad", masked, &paddings)
+    })
+}
+
+/// Boxes `[..., 4]` with corners beyond the image moved to its border.
+fn clip(b: &mut Builder, boxes: ValueId) -> Result<ValueId, ValidateError> {
+    let boxes = b.binary_scalar("clip_low", Binary::Maximum, boxes, 0.0)?;
+    b.binary_scalar("clip_high", Binary::Minimum, boxes, 1.0)
+}
+
+/// Height times width of boxes `[..., 4]`: below 0 for a box turned inside out in one direction.
+fn area(b: &mut Builder, boxes: ValueId) -> Result<ValueId, ValidateError> {
+    let axis = b.shape(boxes).rank().saturating_sub(1);
+    let low = b.slice_last("low_corners", boxes, 0, 2)?;
+    let high = b.slice_last("high_corners", boxes, 2, 2)?;
+    let sides = b.binary("sides", Binary::Sub, high, low)?;
+    let sides = b.unstack("sides_split", sides, axis)?;
+    b.binary("area", Binary::Mul, sides[0], sides[1])
+}
+
+/// Sizes are checked to be far below the limit.
+fn as_i32(n: u64) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}

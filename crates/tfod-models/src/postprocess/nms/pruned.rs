@@ -1,0 +1,56 @@
+//! The rules of all suppression that neither `use_static_shapes` nor `use_combined_nms` changes: boxes are clipped, those without area and those with scores below
+//! 0 dropped. Both are given the score -1, like empty places of the table; what remains are detections.
+
+use tfod_graph::{Builder, Compare, DType, Reduce, Tensor};
+
+use super::{Detections, Image, NonMaxSuppression, Origins, area, clip, zero_padded};
+use crate::error::ModelError;
+
+impl NonMaxSuppression {
+    pub(super) fn pruned(
+        self,
+        b: &mut Builder,
+        image: Image<'_>,
+    ) -> Result<Detections, ModelError> {
+        let candidates = self.candidates(b, image)?;
+        let per_row = self.limit().min(candidates.num_anchors);
+        let selection = self.select(b, image.boxes, candidates.scores, per_row)?;
+
+        let boxes = b.gather("selected_boxes", image.boxes, selection.anchors)?;
+        let boxes = clip(b, boxes)?;
+        let area = area(b, boxes)?;
+        let zero = b.constant("zero", Tensor::scalar_f32(0.0))?;
+        let has_area = b.compare("has_area", Compare::Greater, area, zero)?;
+        let counts = b.and("kept", selection.filled, has_area)?;
+        let none = b.constant("no_score", Tensor::scalar_f32(-1.0))?;
+        let scores = b.select("ranked_scores", counts, selection.scores, none)?;
+
+        let anchors = selection.flat(b, "flat_anchors", selection.anchors)?;
+        let scores = selection.flat(b, "flat_scores", scores)?;
+        let boxes = selection.flat(b, "flat_boxes", boxes)?;
+        let kept = self.max_total.min(selection.places());
+        let [scores, places] = b.top_k("best", scores, kept)?;
+        let valid = b.compare("valid", Compare::GreaterEqual, scores, zero)?;
+        let anchors = b.gather("anchors", anchors, places)?;
+        let boxes = b.gather("boxes", boxes, places)?;
+        let classes = candidates.classes(b, selection, places, anchors)?;
+        let anchor_indices = b.cast("anchors_float", anchors, DType::F32)?;
+        let mut fields = Vec::with_capacity(image.fields.len());
+        for (name, field) in image.fields {
+            let field = b.gather(name, *field, anchors)?;
+            fields.push(zero_padded(b, name, field, valid, self.max_total)?);
+        }
+        let ones = b.cast("valid_float", valid, DType::F32)?;
+        let mut padded = |key, value| zero_padded(b, key, value, valid, self.max_total);
+        Ok(Detections {
+            boxes: padded("boxes", boxes)?,
+            scores: padded("scores", scores)?,
+            classes: padded("classes", classes)?,
+            origins: Some(Origins {
+                anchor_indices: padded("anchor_indices", anchor_indices)?,
+                fields,
+            }),
+            num_detections: b.reduce("num_detections", Reduce::Sum, ones, &[0])?,
+        })
+    }
+}

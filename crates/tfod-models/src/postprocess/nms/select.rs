@@ -1,0 +1,148 @@
+//! Greedy selection, for each class by itself or for all together: the selections in one table, a row for each class. Class-agnostic suppression is the same
+//! with a single row: each box counts with its best class.
+
+use tfod_graph::{Binary, Builder, Compare, DType, Dim, NmsAttrs, Tensor, ValueId};
+
+use super::{Image, NonMaxSuppression, as_i32};
+use crate::error::ModelError;
+
+/// What is selected from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidates {
+    /// `[num_anchors, rows]`: the scores by which each row of the table selects.
+    pub(super) scores: ValueId,
+    pub(super) num_anchors: u64,
+    pub(super) rows: u64,
+    /// `[num_anchors]`, `i32`: each box's class, where it counts with its best one only.
+    best_class: Option<ValueId>,
+}
+
+/// The table of selections.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Selection {
+    rows: u64,
+    pub(super) per_row: u64,
+    /// `[rows, per_row]`: indices of anchors, 0 in empty places.
+    pub(super) anchors: ValueId,
+    /// `[rows, per_row]`: scores; in soft suppression as they have become.
+    pub(super) scores: ValueId,
+    /// `[rows, per_row]`, booleans: whether there is a selection in this place.
+    pub(super) filled: ValueId,
+}
+
+impl Selection {
+    /// How many places the table has.
+    pub(super) fn places(self) -> u64 {
+        self.rows * self.per_row
+    }
+
+    /// A value `[rows, per_row, ...]` with all places in one dimension, row by row.
+    pub(super) fn flat(
+        self,
+        b: &mut Builder,
+        name: &str,
+        value: ValueId,
+    ) -> Result<ValueId, ModelError> {
+        let rest = b.shape(value).dims().iter().skip(2).cloned();
+        let dims: Vec<Dim> = [self.places().into()].into_iter().chain(rest).collect();
+        Ok(b.reshape(name, value, &dims)?)
+    }
+}
+
+impl Candidates {
+    /// The classes of selections, as floats, by their places in the table and their anchors.
+    pub(super) fn classes(
+        self,
+        b: &mut Builder,
+        selection: Selection,
+        places: ValueId,
+        anchors: ValueId,
+    ) -> Result<ValueId, ModelError> {
+        let class = if let Some(best_class) = self.best_class {
+            b.gather("classes", best_class, anchors)?
+        } else {
+            let per_row = Tensor::scalar_i32(as_i32(selection.per_row));
+            let per_row = b.constant("per_class", per_row)?;
+            b.binary("classes", Binary::FloorDiv, places, per_row)?
+        };
+        Ok(b.cast("classes_float", class, DType::F32)?)
+    }
+}
+
+impl NonMaxSuppression {
+    /// What selection starts from.
+    pub(super) fn candidates(
+        self,
+        b: &mut Builder,
+        image: Image<'_>,
+    ) -> Result<Candidates, ModelError> {
+        let dims = b.shape(image.scores).dims();
+        let &[Dim::Known(num_anchors), Dim::Known(classes)] = dims else {
+            let text = "non-max suppression over an unknown number of anchors or classes";
+            return Err(ModelError::Inconsistent(text.to_owned()));
+        };
+        if self.max_per_class.is_some() {
+            return Ok(Candidates {
+                scores: image.scores,
+                num_anchors,
+                rows: classes,
+                best_class: None,
+            });
+        }
+        let [scores, class] = b.top_k("best_class", image.scores, 1)?;
+        Ok(Candidates {
+            scores,
+            num_anchors,
+            rows: 1,
+            best_class: Some(b.reshape("best_classes", class, &[num_anchors.into()])?),
+        })
+    }
+
+    /// How many boxes each row of the table may have.
+    pub(super) fn limit(self) -> u64 {
+        self.max_per_class.unwrap_or(self.max_total)
+    }
+
+    /// Selects among boxes `[num_anchors, 4]` by each column of `scores`, `[num_anchors, rows]`, for a table of `per_row` places in a row.
+    pub(super) fn select(
+        self,
+        b: &mut Builder,
+        boxes: ValueId,
+        scores: ValueId,
+        per_row: u64,
+    ) -> Result<Selection, ModelError> {
+        let attrs = NmsAttrs {
+            max_output_size: per_row,
+            iou_threshold: self.suppression_threshold(),
+            score_threshold: self.score_threshold,
+            soft_nms_sigma: self.soft_nms_sigma,
+        };
+        let columns = b.unstack("scores_by_class", scores, 1)?;
+        let rows = columns.len() as u64;
+        let mut results = [const { Vec::new() }; 3];
+        for (row, scores) in columns.into_iter().enumerate() {
+            let name = format!("class_{row}");
+            let selected = b.non_max_suppression(&name, boxes, scores, attrs)?;
+            for (list, result) in results.iter_mut().zip(selected) {
+                list.push(result);
+            }
+        }
+        let [indices, scores, counts] = results;
+        let anchors = b.stack("selected", 0, &indices)?;
+        let scores = b.stack("selected_scores", 0, &scores)?;
+        let counts = b.stack("selected_counts", 0, &counts)?;
+
+        let counts = b.reshape("counts_column", counts, &[rows.into(), 1.into()])?;
+        let slots: Vec<i32> = (0..as_i32(per_row)).collect();
+        let slots = Tensor::i32(&[per_row], &slots).unwrap_or_else(|| Tensor::scalar_i32(0));
+        let slots = b.constant("slots", slots)?;
+        let filled = b.compare("filled", Compare::Less, slots, counts)?;
+        Ok(Selection {
+            rows,
+            per_row,
+            anchors,
+            scores,
+            filled,
+        })
+    }
+}
