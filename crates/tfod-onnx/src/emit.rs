@@ -206,6 +206,8 @@ impl<'a> Emitter<'a> {
         for node in std::mem::take(&mut self.nodes).into_iter().rev() {
             if node.outputs.iter().any(|id| needed.contains(id)) {
                 needed.extend(&node.inputs);
+                // Operators that give several tensors must give them all, but for optional ones, which none of these has.
+                needed.extend(&node.outputs);
                 kept.push(node);
             }
         }
@@ -218,7 +220,7 @@ impl<'a> Emitter<'a> {
             input: info(&self.inputs),
             output: info(&self.outputs),
             value_info: between.map(|id| self.value_info(*id)).collect(),
-            node: kept.iter().map(|node| self.node(node, &needed)).collect(),
+            node: kept.iter().map(|node| self.node(node)).collect(),
             initializer: Vec::new(),
         };
         let initializers = self.initializers.into_iter();
@@ -231,25 +233,11 @@ impl<'a> Emitter<'a> {
         (graph, initializers.collect())
     }
 
-    fn node(&self, node: &Node, needed: &HashSet<TensorId>) -> NodeProto {
+    fn node(&self, node: &Node) -> NodeProto {
         let name = |id: &TensorId| self.tensors[id.0].name.clone();
-        let mut outputs: Vec<String> = node
-            .outputs
-            .iter()
-            .map(|id| {
-                if needed.contains(id) {
-                    name(id)
-                } else {
-                    String::new()
-                }
-            })
-            .collect();
-        while outputs.last().is_some_and(String::is_empty) {
-            outputs.pop();
-        }
         NodeProto {
-            input: node.inputs.iter().map(name).collect(),
-            output: outputs,
+            input: node.inputs.iter().map(&name).collect(),
+            output: node.outputs.iter().map(name).collect(),
             name: Some(node.name.clone()),
             op_type: Some(node.op.to_owned()),
             attribute: node.attrs.iter().map(attribute).collect(),
