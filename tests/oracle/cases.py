@@ -182,4 +182,6 @@ def full_size():
 
 def all_cases():
     """Returns every case, quick ones first and the longest in between, so that two workers end together."""
-    return QUICK + full_size() + combinations()
+    from .families import resizers
+
+    return QUICK + resizers.cases() + full_size() + combinations()

@@ -3,3 +3,4 @@
 pub mod box_coder;
 pub mod nms;
 pub mod score;
+pub mod window;

@@ -16,6 +16,7 @@ use tfod_graph::{
 use crate::error::ModelError;
 use crate::facts::Suppression;
 use crate::fields::{invalid, message, refuse_flag, size};
+use crate::postprocess::window::{self, Window};
 
 /// The configuration of the suppression.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,6 +27,7 @@ pub struct NonMaxSuppression {
     /// At most this many of one class; `None` where boxes of different classes suppress each other.
     max_per_class: Option<u64>,
     max_total: u64,
+    change_coordinate_frame: bool,
 }
 
 /// Detections of a batch, best first. Rows after the last detection are zero, but for classes, which are as in `classes`.
@@ -105,6 +107,7 @@ impl NonMaxSuppression {
             soft_nms_sigma,
             max_per_class: (!is_agnostic).then_some(max_per_class),
             max_total,
+            change_coordinate_frame: config.change_coordinate_frame(),
         })
     }
 
@@ -119,8 +122,8 @@ impl NonMaxSuppression {
         }
     }
 
-    /// Suppresses boxes `[batch, num_anchors, 4]`, in coordinates of which the image is the unit square, by `scores`
-    /// `[batch, num_anchors, classes]` (no background).
+    /// Suppresses boxes `[batch, num_anchors, 4]`, in coordinates of which the network's input is the unit square, by `scores`
+    /// `[batch, num_anchors, classes]` (no background). `window` is the part of the input that is not padding; by default all of it.
     ///
     /// # Errors
     /// When the graph refuses a node.
@@ -130,11 +133,16 @@ impl NonMaxSuppression {
         boxes: ValueId,
         scores: ValueId,
         multiclass_scores: ValueId,
+        window: Option<Window>,
     ) -> Result<Detections, ModelError> {
-        let inputs = [boxes, scores, multiclass_scores].map(|value| (value, MapInput::Sliced));
+        let mut inputs = [boxes, scores, multiclass_scores]
+            .map(|value| (value, MapInput::Sliced))
+            .to_vec();
+        inputs.extend(window.map(|Window(extents)| (extents, MapInput::Whole)));
         let results = b.map::<ModelError>("per_image", &inputs, |b, args| match *args {
-            [boxes, scores, multiclass_scores] => {
-                self.one_image(b, boxes, scores, multiclass_scores)
+            [boxes, scores, multiclass_scores, ref window @ ..] => {
+                let window = window.first().copied().map(Window);
+                self.one_image(b, boxes, scores, multiclass_scores, window)
             }
             _ => Err(ModelError::Inconsistent("three inputs are passed".into())),
         })?;
@@ -164,6 +172,7 @@ impl NonMaxSuppression {
         boxes: ValueId,
         scores: ValueId,
         multiclass_scores: ValueId,
+        window: Option<Window>,
     ) -> Result<(), ModelError> {
         let known =
             |b: &Builder, axis: usize| b.shape(scores).dims().get(axis).and_then(Dim::known);
@@ -188,13 +197,16 @@ impl NonMaxSuppression {
             let class = b.reshape("best_classes", class, &flat)?;
             (Table { rows: 1, per_row }, vec![best], Some(class))
         };
-        let selected = self.select(b, boxes, &rows, table)?;
+        let selected = self.select(b, boxes, &rows, table, window)?;
         let kept = self.max_total.min(table.places());
         let [best, places] = b.top_k("best", selected.scores, kept)?;
         let zero = b.constant("zero", Tensor::scalar_f32(0.0))?;
         let valid = b.compare("valid", Compare::GreaterEqual, best, zero)?;
         let anchor = b.gather("anchors", selected.anchors, places)?;
-        let box_rows = b.gather("boxes", selected.boxes, places)?;
+        let mut box_rows = b.gather("boxes", selected.boxes, places)?;
+        if let Some(window) = window.filter(|_| self.change_coordinate_frame) {
+            box_rows = window.relative(b, box_rows)?;
+        }
         let multiclass = b.gather("multiclass_scores", multiclass_scores, anchor)?;
         let class = if let Some(best_class) = best_class {
             b.gather("classes", best_class, anchor)?
@@ -239,6 +251,7 @@ impl NonMaxSuppression {
         boxes: ValueId,
         rows: &[ValueId],
         table: Table,
+        window: Option<Window>,
     ) -> Result<Selected, ModelError> {
         let attrs = NmsAttrs {
             max_output_size: table.per_row,
@@ -266,8 +279,7 @@ impl NonMaxSuppression {
         let filled = b.compare("filled", Compare::Less, slots, counts)?;
 
         let boxes = b.gather("selected_boxes", boxes, anchors)?;
-        let boxes = b.binary_scalar("clip_low", Binary::Maximum, boxes, 0.0)?;
-        let boxes = b.binary_scalar("clip_high", Binary::Minimum, boxes, 1.0)?;
+        let boxes = window::clip(b, boxes, window)?;
         let low = b.slice_last("low_corners", boxes, 0, 2)?;
         let high = b.slice_last("high_corners", boxes, 2, 2)?;
         let sides = b.binary("sides", Binary::Sub, high, low)?;

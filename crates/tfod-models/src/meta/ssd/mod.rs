@@ -5,13 +5,13 @@
 //!
 //! | key | shape | |
 //! | --- | --- | --- |
-//! | `detection_boxes` | `[batch, M, 4]` | ymin, xmin, ymax, xmax in 0..1 of the image |
+//! | `detection_boxes` | `[batch, M, 4]` | ymin, xmin, ymax, xmax in 0..1 of the image, without padding |
 //! | `detection_scores` | `[batch, M]` | descending |
 //! | `detection_classes` | `[batch, M]` | counted from 1; 1 in rows after the last detection |
 //! | `detection_multiclass_scores` | `[batch, M, C + 1]` | |
 //! | `detection_anchor_indices` | `[batch, M]` | which of the `N` |
 //! | `num_detections` | `[batch]` | |
-//! | `raw_detection_boxes` | `[batch, N, 4]` | before suppression |
+//! | `raw_detection_boxes` | `[batch, N, 4]` | before suppression; in 0..1 of the network's input, padding included |
 //! | `raw_detection_scores` | `[batch, N, C + 1]` | before suppression |
 //! | `box_encodings` | `[batch, N, 4]` | only at [`Stage::Encodings`] |
 //! | `class_predictions_with_background` | `[batch, N, C + 1]` | only at [`Stage::Encodings`] |
@@ -31,6 +31,7 @@ use crate::options::{GraphOptions, Stage};
 use crate::postprocess::box_coder::BoxCoder;
 use crate::postprocess::nms::NonMaxSuppression;
 use crate::postprocess::score::ScoreConverter;
+use crate::postprocess::window::Window;
 use crate::resizer::Resizer;
 
 pub mod extractor;
@@ -59,17 +60,18 @@ pub fn build(config: &protos::Ssd, options: &GraphOptions) -> Result<Model, Mode
     let architecture = config.feature_extractor.as_ref().map_or("", |e| e.r#type());
     let mut builder = Builder::new(architecture);
     let b = &mut builder;
-    let images = b.scope("Preprocessor", |b| {
+    let input = b.scope("Preprocessor", |b| {
         network_input(b, options, &resizer, extractor.normalization())
     })?;
     let features = b.scope("FeatureExtractor", |b| {
-        extractor.build(b, &Path::new("_feature_extractor"), images)
+        extractor.build(b, &Path::new("_feature_extractor"), input.images)
     })?;
     let spatial = features
         .iter()
         .map(|f| extractor::spatial_size(b, *f))
         .collect::<Result<Vec<_>, _>>()?;
-    let anchors = anchor_generator.generate(&spatial, resizer.network_size())?;
+    let image_size = extractor::spatial_size(b, input.images)?;
+    let anchors = anchor_generator.generate(&spatial, image_size)?;
     let predictions = b.scope("BoxPredictor", |b| {
         predictor.build(b, &Path::new("_box_predictor"), &features)
     })?;
@@ -97,7 +99,11 @@ pub fn build(config: &protos::Ssd, options: &GraphOptions) -> Result<Model, Mode
             } else {
                 all_scores
             };
-            let detections = b.scope("nms", |b| nms.build(b, boxes, scores, all_scores))?;
+            let window = input
+                .extent
+                .map(|extent| Window::new(b, extent))
+                .transpose()?;
+            let detections = b.scope("nms", |b| nms.build(b, boxes, scores, all_scores, window))?;
             let classes =
                 b.binary_scalar("classes_from_1", Binary::Add, detections.classes, 1.0)?;
             b.output("detection_anchor_indices", detections.anchor_indices);
@@ -113,7 +119,7 @@ pub fn build(config: &protos::Ssd, options: &GraphOptions) -> Result<Model, Mode
         graph: builder.finish(),
         architecture: architecture.to_owned(),
         num_classes,
-        image_size: resizer.network_size(),
+        image_size: Some(image_size),
         facts: Facts {
             resizer,
             normalization: extractor.normalization(),
