@@ -1,33 +1,33 @@
-"""Parity of ONNX models with the reference: every output of every case, in ONNX Runtime and in OpenVINO, on several images and batches.
+"""Parity of ONNX models with the reference: every output of every case, in ONNX Runtime and in OpenVINO, on several images and batches."""
 
-Models are written by the example `export_onnx` of the crate `tfod-onnx`.
-"""
-
+import json
 import pathlib
 import subprocess
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from oracle.cases import all_cases
 
 from . import compare
+from .conftest import run_export
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 RUNNER = ROOT / "tests" / "oracle" / "run_onnx.py"
-BINARY = ROOT / "target" / "release" / "examples" / "export_onnx"
 RUNTIMES = ("onnxruntime", "openvino")
-# The pairwise cases are about the network, which every back end is given alike; operations are compared one by one in backend/test_onnx_every_op.py.
-CASES = [pytest.param(case, id=case.name, marks=getattr(pytest.mark, case.tier)) for case in all_cases() if not case.name.startswith("pairwise")]
 
 
-def export_onnx(results, path, input_type, *options):
-    """Writes the model of a case; returns its path."""
-    assert BINARY.exists(), f"{BINARY} does not exist: cargo build --release -p tfod-onnx --examples"
-    kind = ["float"] if input_type == "float_image_tensor" else []
-    command = [BINARY, results / "pipeline.config", results / "checkpoint", path, *kind, *options]
-    ran = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-    return path
+def parameters(are_pairwise):
+    cases = [case for case in all_cases() if case.name.startswith("pairwise") == are_pairwise]
+    return [pytest.param(case, id=case.name, marks=getattr(pytest.mark, case.tier)) for case in cases]
+
+
+CASES = parameters(are_pairwise=False)
+
+
+def export_onnx(results, folder, input_type, *options):
+    """Exports a case as ONNX; returns the model's path."""
+    return run_export(folder, results, input_type, "--format=onnx", *options) / "model.onnx"
 
 
 def run(python, model, inputs):
@@ -54,19 +54,34 @@ def test_every_output_equals_the_reference(case, input_type, oracle, other_tenso
     python = other_tensorflow("onnx")
     results = oracle(case)
     recorded = compare.recorded(results / f"{input_type}.npz")
-    model = export_onnx(results, tmp_path / "model.onnx", input_type)
+    model = export_onnx(results, tmp_path, input_type)
     assert_parity(run(python, model, [image for image, _ in recorded]), recorded)
 
 
+@pytest.mark.parametrize("case", parameters(are_pairwise=True))
+def test_every_combination_equals_the_reference_from_its_preprocessed_images(case, oracle, other_tensorflow, tmp_path):
+    """The combinations are about the network, not about resizing images, in which runtimes round positions their own way: the images come resized."""
+    python = other_tensorflow("onnx")
+    results = oracle(case)
+    recorded = compare.recorded(results / "float_image_tensor.npz")
+    model = export_onnx(results, tmp_path, "float_image_tensor", "--no_preprocess")
+    manifest = json.loads((model.parent / "manifest.json").read_text())
+    resize, normalize = manifest["preprocessing"]["steps"]
+    assert resize["method"] == "BILINEAR"
+    resized = [tf.compat.v1.image.resize_bilinear(image, resize["size"]).numpy() for image, _ in recorded]
+    images = [image * np.float32(normalize["scale"]) + np.float32(normalize["shift"]) for image in resized]
+    assert_parity(run(python, model, images), recorded)
+
+
 @pytest.mark.quick
-@pytest.mark.parametrize("options", [("nchw",), ("external",), ("13",), ("23",)], ids="-".join)
+@pytest.mark.parametrize("options", [("--input_layout=nchw",), ("--external_data",), ("--opset=13",), ("--opset=23",)], ids="-".join)
 @pytest.mark.parametrize("case", [case for case in CASES if case.id == "base"])
 def test_options_change_no_result(case, options, oracle, other_tensorflow, tmp_path):
     python = other_tensorflow("onnx")
     results = oracle(case)
     recorded = compare.recorded(results / "float_image_tensor.npz")
-    model = export_onnx(results, tmp_path / "model.onnx", "float_image_tensor", *options)
-    images = [np.moveaxis(image, 3, 1) if "nchw" in options else image for image, _ in recorded]
+    model = export_onnx(results, tmp_path, "float_image_tensor", *options)
+    images = [np.moveaxis(image, 3, 1) if "--input_layout=nchw" in options else image for image, _ in recorded]
     assert_parity(run(python, model, images), recorded)
 
 
@@ -74,5 +89,5 @@ def test_options_change_no_result(case, options, oracle, other_tensorflow, tmp_p
 @pytest.mark.parametrize("case", [case for case in CASES if case.id == "base"])
 def test_the_same_model_has_the_same_bytes(case, oracle, tmp_path):
     results = oracle(case)
-    models = [export_onnx(results, tmp_path / name, "image_tensor") for name in ("a.onnx", "b.onnx")]
+    models = [export_onnx(results, tmp_path / name, "image_tensor") for name in ("a", "b")]
     assert models[0].read_bytes() == models[1].read_bytes()

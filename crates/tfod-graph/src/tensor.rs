@@ -20,6 +20,17 @@ pub enum DType {
 }
 
 impl DType {
+    /// What users know it as: NumPy's and TensorFlow's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::I32 => "int32",
+            Self::I64 => "int64",
+            Self::U8 => "uint8",
+            Self::Bool => "bool",
+        }
+    }
+
     /// Bytes of one element.
     pub fn size(self) -> usize {
         match self {

@@ -38,3 +38,10 @@ pub enum ModelError {
     #[error("the network cannot be built: {0}")]
     Graph(#[from] ValidateError),
 }
+
+impl ModelError {
+    /// Whether it is an option of the command that is wrong, not the configuration.
+    pub fn is_about_options(&self) -> bool {
+        matches!(self, Self::Invalid { field, .. } | Self::Unsupported { field, .. } if field.starts_with("--"))
+    }
+}

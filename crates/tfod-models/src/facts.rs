@@ -2,7 +2,32 @@
 //! thresholds it has.
 
 use crate::anchors::Corners;
-use crate::resizer::Resizer;
+
+/// How images are brought to the network's size.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resizing {
+    /// The resizer's name in the configuration.
+    pub resizer: &'static str,
+    /// Height and width of the network's input, where they are fixed.
+    pub size: Option<[u64; 2]>,
+    /// The interpolation's name in the configuration, where images are resized.
+    pub method: Option<&'static str>,
+    /// What it does, in words.
+    pub description: String,
+    /// What is put below and on the right of the normalised image.
+    pub padding: Option<ImagePadding>,
+    /// Whether the network sees one channel: the luma of what is normalised and padded.
+    pub grayscale: bool,
+}
+
+/// Padding of images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImagePadding {
+    /// For each channel.
+    pub values: [f32; 3],
+    /// Up to which size, in words.
+    pub description: String,
+}
 
 /// How pixel values, red, green and blue from 0 to 255, become the network's input: `value * scale + shift`, for each channel.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,6 +60,8 @@ pub struct BoxDecoding {
     pub coder: &'static str,
     /// Its numbers, by their names in the configuration.
     pub scales: Vec<(&'static str, f32)>,
+    /// How an encoding becomes a box, as a formula.
+    pub description: &'static str,
     /// The boxes that encodings are relative to; empty where they are not constants.
     pub anchors: Vec<Corners>,
 }
@@ -54,7 +81,7 @@ pub struct ScoreConversion {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Facts {
     /// How images are brought to the network's size.
-    pub resizer: Resizer,
+    pub resizing: Resizing,
     /// How pixels are normalised.
     pub normalization: Normalization,
     /// Of non-max suppression.
@@ -63,4 +90,73 @@ pub struct Facts {
     pub boxes: BoxDecoding,
     /// Of scores.
     pub scores: ScoreConversion,
+}
+
+/// What an output means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meaning {
+    /// In words.
+    pub text: &'static str,
+    /// What its numbers count or measure; empty where they have no unit.
+    pub unit: &'static str,
+}
+
+/// The outputs that the reference's models have, by key: meaning and unit.
+const OUTPUTS: [(&str, &str, &str); 10] = [
+    (
+        "box_encodings",
+        "undecoded boxes of all anchors: see `box_decoding`",
+        "",
+    ),
+    (
+        "class_predictions_with_background",
+        "unconverted class scores of all anchors: see `score_conversion`",
+        "",
+    ),
+    (
+        "detection_anchor_indices",
+        "the anchor that each detection comes from, a row of raw_detection_boxes",
+        "index, from 0",
+    ),
+    (
+        "detection_boxes",
+        "the detections' boxes: ymin, xmin, ymax, xmax, best score first",
+        "fractions of the image's height and width, 0 to 1",
+    ),
+    (
+        "detection_classes",
+        "the detections' classes; 1 in rows after the last detection",
+        "class id, from 1",
+    ),
+    (
+        "detection_multiclass_scores",
+        "the detections' scores for every class, the background first where the model has one",
+        "score",
+    ),
+    (
+        "detection_scores",
+        "the detections' scores, descending; 0 in rows after the last detection",
+        "score",
+    ),
+    (
+        "num_detections",
+        "how many rows are detections; the rest is padding",
+        "count",
+    ),
+    (
+        "raw_detection_boxes",
+        "decoded boxes of all anchors before non-max suppression: ymin, xmin, ymax, xmax, not clipped",
+        "fractions of the height and width of the network's input, padding included",
+    ),
+    (
+        "raw_detection_scores",
+        "converted scores of all anchors before non-max suppression, the background first where the model has one",
+        "score",
+    ),
+];
+
+/// What the output of a key means.
+pub fn meaning(key: &str) -> Option<Meaning> {
+    let (_, text, unit) = OUTPUTS.iter().find(|(known, ..)| *known == key)?;
+    Some(Meaning { text, unit })
 }

@@ -94,10 +94,15 @@ pub(crate) fn network_input(
         Some(size) => size.map(Dim::Known),
         None => [Dim::symbol("height"), Dim::symbol("width")],
     };
-    let (dtype, channels) = if options.no_preprocess {
-        (DType::F32, resizer.channels())
+    let dtype = if options.no_preprocess || options.float_input {
+        DType::F32
     } else {
-        (options.input.dtype(), 3)
+        options.input.dtype()
+    };
+    let channels = if options.no_preprocess {
+        resizer.channels()
+    } else {
+        3
     };
     let shape = Shape(vec![options.batch_dim(), height, width, channels.into()]);
     let input = b.input(INPUT_NAME, dtype, shape);

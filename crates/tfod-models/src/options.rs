@@ -38,6 +38,8 @@ pub enum Stage {
 pub struct GraphOptions {
     /// The kind of input.
     pub input: InputType,
+    /// Take pixels as 32-bit floats, 0 to 255, where they would be bytes.
+    pub float_input: bool,
     /// The number of images; by default the one of the input type.
     pub batch: Option<Batch>,
     /// Height and width of the images given; by default they are known only at run time.

@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, BufWriter, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tfod_tensorflow::{Endpoint, FreezeError, FreezeOptions, Frozen, SavedModelReader};
+
+use crate::write_behind::{WriteBehind, write_behind};
 
 /// How many of the largest constants a report names.
 const LARGEST: usize = 5;
@@ -153,9 +155,10 @@ fn failed<'a>(
 /// Writes a file beside its place, and renames it.
 pub(crate) fn write_file<E>(
     path: &Path,
-    write: impl FnOnce(&mut BufWriter<&fs::File>) -> Result<(), E>,
+    write: impl FnOnce(&mut WriteBehind) -> Result<(), E>,
 ) -> Result<(), FreezeFileError>
 where
+    E: From<io::Error>,
     FreezeFileError: From<E>,
 {
     let folder = match path.parent() {
@@ -174,10 +177,7 @@ where
     let file = builder
         .tempfile_in(folder)
         .map_err(failed(folder, "write into the folder"))?;
-    let mut out = BufWriter::with_capacity(1 << 16, file.as_file());
-    write(&mut out)?;
-    out.flush().map_err(failed(path, "write"))?;
-    drop(out);
+    write_behind(file.as_file(), write)?;
     file.persist(path)
         .map_err(|error| failed(path, "put the file in place")(error.error))?;
     Ok(())

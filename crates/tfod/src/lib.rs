@@ -5,15 +5,18 @@
 //! training checkpoint to an export folder, [`Freeze`] from a SavedModel to one file.
 //!
 //! ```no_run
-//! use tfod::{Export, Format, InputType};
+//! use tfod::{Export, Format, GraphOptions, InputType, OnnxChoices, Thresholds};
 //!
 //! let report = Export {
-//!     input_type: InputType::ImageTensor,
+//!     graph: GraphOptions::new(InputType::ImageTensor),
 //!     pipeline_config: "train/pipeline.config".into(),
 //!     checkpoint_dir: "train".into(),
 //!     checkpoint: None,
 //!     config_override: String::new(),
+//!     thresholds: Thresholds::default(),
+//!     label_map: None,
 //!     formats: vec![Format::SavedModel],
+//!     onnx: OnnxChoices::default(),
 //!     output: "exported".into(),
 //! }
 //! .run()?;
@@ -24,13 +27,15 @@
 mod export;
 mod freeze;
 mod trained;
+mod write_behind;
 
 pub use export::{
-    Export, ExportError, ExportReport, Format, Interface, Misfit, MisfitVariable, TensorInfo,
-    Unused,
+    Export, ExportError, ExportReport, Format, Interface, Misfit, MisfitVariable, OnnxChoices,
+    TensorInfo, Thresholds, Unused,
 };
 pub use freeze::{Freeze, FreezeFileError, FreezeReport};
 pub use tfod_checkpoint::DType as StoredType;
-pub use tfod_models::InputType;
+pub use tfod_models::{Batch, GraphOptions, InputType, Stage};
+pub use tfod_onnx::{ExternalData, InputLayout, OPSETS};
 pub use tfod_tensorflow::{Endpoint, FreezeError, FreezeOptions};
 pub use trained::TrainedModel;

@@ -59,6 +59,9 @@ impl BoxCoder {
                 BoxDecoding {
                     coder: "faster_rcnn_box_coder",
                     scales: names.into_iter().zip(coder.scales).collect(),
+                    description: "an encoding is [ty, tx, th, tw]; with the anchor's centre (ya, xa), height ha and width wa: \
+                                  y = ty / y_scale * ha + ya, x = tx / x_scale * wa + xa, h = exp(th / height_scale) * ha, \
+                                  w = exp(tw / width_scale) * wa; the box is (y - h / 2, x - w / 2, y + h / 2, x + w / 2)",
                     anchors,
                 }
             }

@@ -200,7 +200,7 @@ pub(crate) struct Store {
 pub(crate) type Sink<'s> = &'s mut dyn FnMut(&[u8]) -> io::Result<()>;
 
 /// Tensors are read in pieces of this size, a multiple of every element's.
-const CHUNK: usize = 1 << 20;
+const CHUNK: usize = 1 << 18;
 
 /// The field of a `TensorProto` with the elements as strings.
 const STRINGS: u8 = 8;

@@ -5,7 +5,10 @@ use std::process::ExitCode;
 
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser as _};
 use serde_json::json;
-use tfod::{Export, ExportReport, Format, InputType, TensorInfo};
+use tfod::{
+    Batch, Export, ExportReport, ExternalData, Format, GraphOptions, InputLayout, InputType,
+    OPSETS, OnnxChoices, Stage, TensorInfo, Thresholds,
+};
 
 use super::output;
 
@@ -13,17 +16,19 @@ use super::output;
 ///
 /// Takes the flags of the official exporter (exporter_main_v2.py) with their meaning, so that a
 /// command line for it works unchanged. Flags may be written with underscores or hyphens.
+/// Beyond these, the graph can be fitted to what runs it: every option holds for every format.
 ///
 /// The output folder gets
 ///   checkpoint/      the model alone, without optimizer; training can start from it
 ///                    (fine_tune_checkpoint)
 ///   saved_model/     for TensorFlow, TensorFlow Serving and converters
 ///   pipeline.config  the configuration, with overrides merged in
+///   manifest.json    inputs, outputs, preprocessing, thresholds: how the model is to be used
 ///
 /// An earlier export there is replaced at the end; other files stay. When anything goes wrong,
 /// the folder is as it was.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES, args_override_self = true)]
 pub(super) struct Args {
     /// What the exported model is given
     ///
@@ -80,6 +85,76 @@ pub(super) struct Args {
     )]
     config_override: String,
 
+    /// How many images the model takes at once: a number, or dynamic
+    ///
+    /// Without it, 1 for image_tensor, dynamic for the others.
+    #[arg(long = "batch", value_name = "N|dynamic", value_parser = batch, help_heading = GRAPH)]
+    batch: Option<Batch>,
+
+    /// Height and width of the images that the model is given; without it, any
+    #[arg(long = "input_size", value_name = "HxW", value_parser = input_size, help_heading = GRAPH)]
+    input_size: Option<[u64; 2]>,
+
+    /// Take pixels as float32, 0 to 255, instead of uint8
+    #[arg(long = "float_input", help_heading = GRAPH)]
+    float_input: bool,
+
+    /// Take the network's own input: images already resized and normalised, as manifest.json says
+    #[arg(long = "no_preprocess", help_heading = GRAPH)]
+    no_preprocess: bool,
+
+    /// End before non-max suppression: decoded boxes and scores of all anchors
+    #[arg(long = "no_nms", help_heading = GRAPH)]
+    no_nms: bool,
+
+    /// End at the network's own predictions: undecoded boxes and raw scores
+    ///
+    /// manifest.json has the anchors, the box coder's scales and the score converter.
+    #[arg(long = "raw_encodings", help_heading = GRAPH)]
+    raw_encodings: bool,
+
+    /// Only these outputs, separated by commas
+    #[arg(long = "outputs", value_name = "KEYS", value_delimiter = ',', help_heading = GRAPH)]
+    outputs: Option<Vec<String>>,
+
+    /// Drop detections with lower scores than this, whatever the config says
+    #[arg(long = "score_threshold", value_name = "SCORE", value_parser = fraction, help_heading = GRAPH)]
+    score_threshold: Option<f32>,
+
+    /// Drop boxes that overlap better ones by more than this, whatever the config says
+    #[arg(long = "iou_threshold", value_name = "IOU", value_parser = fraction, help_heading = GRAPH)]
+    iou_threshold: Option<f32>,
+
+    /// Return at most this many detections, whatever the config says
+    #[arg(long = "max_detections", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20), help_heading = GRAPH)]
+    max_detections: Option<u32>,
+
+    /// A label map, whose class names go into manifest.json and the ONNX metadata
+    #[arg(long = "label_map", value_name = "FILE", help_heading = GRAPH)]
+    label_map: Option<PathBuf>,
+
+    /// The operator set of the ONNX model; 17 without it
+    #[arg(
+        long = "opset",
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(i64::from(*OPSETS.start())..=i64::from(*OPSETS.end())),
+        help_heading = ONNX
+    )]
+    opset: Option<u32>,
+
+    /// The order of an image's dimensions in the ONNX model; nhwc without it
+    #[arg(
+        long = "input_layout",
+        value_name = "LAYOUT",
+        value_parser = PossibleValuesParser::new(["nhwc", "nchw"]).map(|name| layout(&name)),
+        help_heading = ONNX
+    )]
+    input_layout: Option<InputLayout>,
+
+    /// Keep the ONNX model's weights in a file beside it, as is done anyway beyond 2 GB
+    #[arg(long = "external_data", help_heading = ONNX)]
+    external_data: bool,
+
     /// Print a summary for scripts, as one JSON object
     #[arg(long)]
     json: bool,
@@ -129,6 +204,39 @@ pub(super) struct Args {
     side_input_names: Option<String>,
 }
 
+const GRAPH: &str = "Options of the graph";
+const ONNX: &str = "Options of the ONNX model";
+
+fn batch(text: &str) -> Result<Batch, String> {
+    match text.parse() {
+        _ if text == "dynamic" => Ok(Batch::Dynamic),
+        Ok(n) if n >= 1 => Ok(Batch::Fixed(n)),
+        _ => Err("expected a number of at least 1, or dynamic".into()),
+    }
+}
+
+fn input_size(text: &str) -> Result<[u64; 2], String> {
+    let side = |text: &str| text.parse::<u64>().ok().filter(|side| *side >= 1);
+    text.split_once('x')
+        .and_then(|(height, width)| Some([side(height)?, side(width)?]))
+        .ok_or_else(|| "expected height and width in pixels, such as 480x640".into())
+}
+
+fn layout(name: &str) -> InputLayout {
+    if name == "nchw" {
+        InputLayout::Nchw
+    } else {
+        InputLayout::Nhwc
+    }
+}
+
+fn fraction(text: &str) -> Result<f32, String> {
+    let number = text.parse().ok();
+    number
+        .filter(|n| (0.0..=1.0).contains(n))
+        .ok_or_else(|| "expected a number from 0 to 1".into())
+}
+
 const EXAMPLES: &str = "\
 Examples:
   Export the latest checkpoint of a training:
@@ -141,6 +249,15 @@ Examples:
         --output_directory exported --config_override \\
         'model { ssd { post_processing { batch_non_max_suppression {
            max_detections_per_class: 20 max_total_detections: 20 } } } }'
+
+  For ONNX Runtime or TensorRT: fixed sizes, only the detections, at least half sure:
+    tfod export --format onnx --batch 1 --input_size 480x640 --score_threshold 0.5 \\
+        --outputs detection_boxes,detection_classes,detection_scores,num_detections \\
+        --pipeline_config_path train/pipeline.config --trained_checkpoint_dir train \\
+        --output_directory exported
+
+  For a device that does its own preprocessing and suppression:
+    tfod export --format onnx --no_preprocess --no_nms --input_layout nchw ...
 
   Use the result:
     python -c \"import tensorflow as tf; print(tf.saved_model.load('exported/saved_model')
@@ -164,13 +281,53 @@ impl Args {
             );
             return ExitCode::from(2);
         }
+        if !self.formats.contains(&Format::Onnx) {
+            let given = [
+                (self.opset.is_some(), "--opset"),
+                (self.input_layout.is_some(), "--input_layout"),
+                (self.external_data, "--external_data"),
+            ];
+            if let Some((_, flag)) = given.into_iter().find(|(is_given, _)| *is_given) {
+                eprintln!("error: {flag} is for ONNX: add onnx to --format, or leave the flag out");
+                return ExitCode::from(2);
+            }
+        }
+        let defaults = OnnxChoices::default();
+        let onnx = OnnxChoices {
+            opset: self.opset.unwrap_or(defaults.opset),
+            input_layout: self.input_layout.unwrap_or(defaults.input_layout),
+            external_data: if self.external_data {
+                ExternalData::Always
+            } else {
+                defaults.external_data
+            },
+        };
         let export = Export {
-            input_type: self.input_type,
+            graph: GraphOptions {
+                input: self.input_type,
+                float_input: self.float_input,
+                batch: self.batch,
+                input_size: self.input_size,
+                no_preprocess: self.no_preprocess,
+                stage: match (self.raw_encodings, self.no_nms) {
+                    (true, _) => Stage::Encodings,
+                    (false, true) => Stage::Boxes,
+                    (false, false) => Stage::Detections,
+                },
+                outputs: self.outputs,
+            },
             pipeline_config: self.pipeline_config_path,
             checkpoint_dir: self.trained_checkpoint_dir,
             checkpoint: self.checkpoint,
             config_override: self.config_override,
+            thresholds: Thresholds {
+                score: self.score_threshold,
+                iou: self.iou_threshold,
+                max_detections: self.max_detections,
+            },
+            label_map: self.label_map,
             formats: self.formats,
+            onnx,
             output: self.output_directory,
         };
         let report = match export.run() {
@@ -252,7 +409,8 @@ fn summary(report: &ExportReport, verbose: bool) -> String {
         .map(|o| o.key.len())
         .max()
         .unwrap_or_default();
-    let tensor = |info: &TensorInfo| format!("{:width$}  {} {}", info.key, info.dtype, info.shape);
+    let tensor =
+        |info: &TensorInfo| format!("{:width$}  {} {}", info.key, info.dtype.name(), info.shape);
     for (title, tensors) in [
         ("input", &report.interface.inputs),
         ("output", &report.interface.outputs),
@@ -294,7 +452,7 @@ fn summary_json(report: &ExportReport) -> serde_json::Value {
                             .map_or_else(|| json!(dim.to_string()), |n| json!(n))
                     })
                     .collect();
-                json!({ "key": info.key, "dtype": info.dtype.to_string(), "shape": shape })
+                json!({ "key": info.key, "dtype": info.dtype.name(), "shape": shape })
             })
             .collect()
     };

@@ -28,6 +28,9 @@ pub enum ExportError {
         /// What is wrong.
         source: ModelError,
     },
+    /// The options of the graph are impossible, or contradict the configuration.
+    #[error("{0}")]
+    Options(ModelError),
     /// The checkpoint cannot be found or read.
     #[error(transparent)]
     Checkpoint(#[from] tfod_checkpoint::Error),

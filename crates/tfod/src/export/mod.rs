@@ -5,6 +5,7 @@
 //!   checkpoint/      the model alone: checkpoint, ckpt-0.index, ckpt-0.data-00000-of-00001
 //!   saved_model/     saved_model.pb, variables/, assets/
 //!   pipeline.config  the merged configuration
+//!   manifest.json    how the model is to be used
 //!   frozen.pb        one GraphDef with the weights inside, when that format is asked for
 //!   model.onnx       an ONNX model, when that format is asked for; beyond 2 GB its weights are in model.onnx.data
 //! ```
@@ -13,31 +14,37 @@
 //! renaming.
 
 mod error;
+mod manifest;
 mod staging;
+mod thresholds;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tfod_checkpoint::{
     Bundle, BundleWriter, CheckpointState, DType as StoredType, OBJECT_GRAPH_KEY, SAVE_COUNTER,
     STATE_FILE,
 };
-use tfod_config::PipelineConfig;
+use tfod_config::{LabelMap, PipelineConfig};
 use tfod_graph::{DType, Graph, Shape, ValueId};
 use tfod_models::fit::{Explanation, Fit, explain};
-use tfod_models::{InputType, Model, ModelError, build};
-use tfod_onnx::{OnnxWriter, Options as OnnxOptions, Summary as OnnxSummary};
+use tfod_models::{GraphOptions, Model, ModelError, Stage, build};
+use tfod_onnx::{
+    ExternalData, InputLayout, OnnxWriter, Options as OnnxOptions, Summary as OnnxSummary,
+};
 use tfod_tensorflow::{FreezeOptions, Options, SavedModelWriter, Summary};
 
 use crate::freeze::{Freeze, FreezeReport};
 use crate::trained::{MODEL, TrainedModel};
 pub use error::{ExportError, Misfit, MisfitVariable};
+use manifest::{About, Source};
 use staging::Staging;
+pub use thresholds::Thresholds;
 
 const CHECKPOINT_FOLDER: &str = "checkpoint";
 const CONFIG: &str = "pipeline.config";
+const MANIFEST: &str = "manifest.json";
 /// Where the weights of an ONNX model of more than 2 GB are.
 const ONNX_DATA: &str = "model.onnx.data";
 /// The prefix of the checkpoint in an export.
@@ -77,11 +84,38 @@ impl Format {
     }
 }
 
+/// Choices that only ONNX has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnnxChoices {
+    /// The operator set.
+    pub opset: u32,
+    /// The order of the dimensions of images.
+    pub input_layout: InputLayout,
+    /// Where weights are written.
+    pub external_data: ExternalData,
+}
+
+impl Default for OnnxChoices {
+    fn default() -> Self {
+        let OnnxOptions {
+            opset,
+            input_layout,
+            external_data,
+            ..
+        } = OnnxOptions::default();
+        Self {
+            opset,
+            input_layout,
+            external_data,
+        }
+    }
+}
+
 /// An export to be made.
 #[derive(Clone, Debug)]
 pub struct Export {
-    /// What the exported model is given.
-    pub input_type: InputType,
+    /// What the exported model is given and what it returns.
+    pub graph: GraphOptions,
     /// The `pipeline.config` that the model was trained with.
     pub pipeline_config: PathBuf,
     /// The folder that training wrote to, or the prefix of a checkpoint.
@@ -90,8 +124,14 @@ pub struct Export {
     pub checkpoint: Option<String>,
     /// Text merged into the configuration.
     pub config_override: String,
+    /// Numbers that take the place of the configuration's.
+    pub thresholds: Thresholds,
+    /// The label map that names the classes.
+    pub label_map: Option<PathBuf>,
     /// The formats to write.
     pub formats: Vec<Format>,
+    /// Choices of the ONNX model.
+    pub onnx: OnnxChoices,
     /// Where the export goes. Files there that are not of an export stay.
     pub output: PathBuf,
 }
@@ -201,21 +241,26 @@ impl Export {
         if !self.config_override.is_empty() {
             config.merge_override(&self.config_override)?;
         }
-        let model = self.build(&config)?;
+        self.thresholds.apply(&mut config)?;
+        let labels = self.label_map.as_deref().map(LabelMap::read).transpose()?;
+        let model = self.build(&config, &self.graph)?;
+        if let Some(labels) = &labels {
+            warnings.extend(label_warnings(labels, model.num_classes));
+        }
         let trained = TrainedModel::open(&self.checkpoint_dir, self.checkpoint.as_deref())?;
-        let fit = Fit::new(&model.graph, &trained);
+        // Of the whole model, whatever part of it is asked for.
+        let whole = match (self.graph.stage, &self.graph.outputs) {
+            (Stage::Detections, None) => None,
+            _ => Some(self.build(&config, &GraphOptions::default())?),
+        };
+        let whole = &whole.as_ref().unwrap_or(&model).graph;
+        let fit = Fit::new(whole, &trained);
         if !fit.is_complete() {
             let explanation = explain_fit(&config, &trained);
-            let misfit = Misfit::new(
-                &self.pipeline_config,
-                &trained,
-                &model.graph,
-                &fit,
-                explanation,
-            );
+            let misfit = Misfit::new(&self.pipeline_config, &trained, whole, &fit, explanation);
             return Err(ExportError::Misfit(Box::new(misfit)));
         }
-        let unused = unused(&trained, &model.graph);
+        let unused = unused(&trained, whole);
         if !unused.model.is_empty() {
             warnings.push(unused_warning(
                 &unused.model,
@@ -223,10 +268,23 @@ impl Export {
             ));
         }
         let weights = trained.weights(&model.graph)?;
+        let facts = manifest::facts(&About {
+            model: &model,
+            options: &self.graph,
+            labels: labels.as_ref(),
+            config: &source(&self.pipeline_config)?,
+            checkpoint_index: &source(&with_ending(trained.prefix(), ".index"))?,
+        });
         let options = Options::default();
         let writer = SavedModelWriter::new(&model.graph, &weights, &options)?;
         let onnx_writer = if self.formats.contains(&Format::Onnx) {
-            let options = onnx_options(&model);
+            let options = OnnxOptions {
+                opset: self.onnx.opset,
+                input_layout: self.onnx.input_layout,
+                external_data: self.onnx.external_data,
+                metadata: manifest::metadata(&facts),
+                ..OnnxOptions::default()
+            };
             Some(OnnxWriter::new(&model.graph, &weights, &options)?)
         } else {
             None
@@ -252,7 +310,10 @@ impl Export {
             Some(writer) => Some(writer.write(&staging.path(Format::Onnx.item()))?),
             None => None,
         };
-        let mut items = vec![CHECKPOINT_FOLDER, CONFIG];
+        let files = manifest::files(self, frozen.as_ref(), onnx.as_ref());
+        let manifest = manifest::text(facts, files);
+        staging.file(MANIFEST, manifest.as_bytes())?;
+        let mut items = vec![CHECKPOINT_FOLDER, CONFIG, MANIFEST];
         items.extend(self.formats.iter().map(|format| format.item()));
         if onnx.is_some_and(|summary| summary.data_bytes.is_some()) {
             items.push(ONNX_DATA);
@@ -277,18 +338,19 @@ impl Export {
         })
     }
 
-    fn build(&self, config: &PipelineConfig) -> Result<Model, ExportError> {
-        let in_config = |source: ModelError| ExportError::Model {
-            config: self.pipeline_config.clone(),
-            source,
+    fn build(&self, config: &PipelineConfig, options: &GraphOptions) -> Result<Model, ExportError> {
+        let in_config = |source: ModelError| {
+            if source.is_about_options() {
+                return ExportError::Options(source);
+            }
+            ExportError::Model {
+                config: self.pipeline_config.clone(),
+                source,
+            }
         };
         let message = config.message().model.as_ref();
         let missing = || in_config(ModelError::Missing { field: "model" });
-        build(
-            message.ok_or_else(missing)?,
-            &tfod_models::GraphOptions::new(self.input_type),
-        )
-        .map_err(in_config)
+        build(message.ok_or_else(missing)?, options).map_err(in_config)
     }
 }
 
@@ -327,14 +389,46 @@ fn unused_warning(keys: &[String], explanation: &Explanation) -> String {
     text
 }
 
-fn onnx_options(model: &Model) -> OnnxOptions {
-    OnnxOptions {
-        metadata: BTreeMap::from([
-            ("architecture".to_owned(), model.architecture.clone()),
-            ("num_classes".to_owned(), model.num_classes.to_string()),
-        ]),
-        ..OnnxOptions::default()
+/// What of a label map does not go with the model's classes, which are numbered from 1.
+fn label_warnings(labels: &LabelMap, num_classes: u64) -> Vec<String> {
+    let names = labels.class_names();
+    let ids = 1..=i32::try_from(num_classes).unwrap_or(i32::MAX);
+    let mut warnings = Vec::new();
+    let unnamed: Vec<String> = ids
+        .clone()
+        .filter(|id| !names.contains_key(id))
+        .map(|id| id.to_string())
+        .collect();
+    if let Some(first) = unnamed.first() {
+        let count = unnamed.len();
+        warnings.push(format!(
+            "the label map has no name for {count} of the model's {num_classes} classes, first {first}"
+        ));
     }
+    if let Some((id, name)) = names.iter().find(|(id, _)| !ids.contains(id)) {
+        warnings.push(format!(
+            "the label map has class {id} ({name}), but the model has only {num_classes}; it may belong to another model"
+        ));
+    }
+    warnings
+}
+
+/// A file that the export is made from, for the manifest.
+fn source(path: &Path) -> Result<Source, ExportError> {
+    let bytes = fs::read(path).map_err(|source| ExportError::Output {
+        path: path.to_owned(),
+        action: "read",
+        source,
+    })?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    Ok(Source::new(name.into_owned(), &bytes))
+}
+
+/// A path with more text at its end, a dot in its name or not.
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut text = path.as_os_str().to_owned();
+    text.push(ending);
+    text.into()
 }
 
 /// Freezes the SavedModel that has been written; the system still has it in memory.

@@ -121,7 +121,7 @@ pub fn build(config: &protos::Ssd, options: &GraphOptions) -> Result<Model, Mode
         num_classes,
         image_size: Some(image_size),
         facts: Facts {
-            resizer,
+            resizing: resizer.facts(),
             normalization: extractor.normalization(),
             suppression: nms.facts(),
             boxes: box_coder.facts(anchors),

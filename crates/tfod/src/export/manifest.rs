@@ -1,0 +1,286 @@
+//! `manifest.json`: what programs and people need to know of an exported model to use it, in one file beside it. The same facts are the metadata of
+//! the ONNX model.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+use tfod_config::LabelMap;
+use tfod_graph::{Dim, Shape};
+use tfod_models::facts::{self, Facts};
+use tfod_models::resizer;
+use tfod_models::{GraphOptions, Model, Stage};
+use tfod_onnx::{InputLayout, Summary as OnnxSummary};
+use tfod_tensorflow::Endpoint;
+
+use super::{Export, Format, Interface, ONNX_DATA, TensorInfo};
+use crate::freeze::FreezeReport;
+
+/// Grows when a member changes its meaning or goes; new members do not count.
+const FORMAT_VERSION: u32 = 1;
+
+/// A file that the model was made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Source {
+    /// Its name, without folders.
+    pub(super) name: String,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub(super) sha256: String,
+}
+
+impl Source {
+    pub(super) fn new(name: String, bytes: &[u8]) -> Self {
+        use std::fmt::Write as _;
+        let mut sha256 = String::new();
+        for byte in Sha256::digest(bytes) {
+            // Writing to a string does not fail.
+            let _ = write!(sha256, "{byte:02x}");
+        }
+        Self { name, sha256 }
+    }
+
+    fn json(&self) -> Value {
+        json!({ "name": self.name, "sha256": self.sha256 })
+    }
+}
+
+/// What the manifest is made of.
+pub(super) struct About<'a> {
+    pub(super) model: &'a Model,
+    pub(super) options: &'a GraphOptions,
+    pub(super) labels: Option<&'a LabelMap>,
+    pub(super) config: &'a Source,
+    /// The index of the checkpoint, which holds a checksum of every tensor; all that the model uses were verified.
+    pub(super) checkpoint_index: &'a Source,
+}
+
+/// The facts that hold for every format, by name.
+pub(super) fn facts(about: &About<'_>) -> Map<String, Value> {
+    let model = about.model;
+    let interface = Interface::of(&model.graph);
+    let preprocessing = preprocessing(&model.facts, about.options.no_preprocess);
+    let mut facts = Map::new();
+    let mut add = |name: &str, value: Value| {
+        facts.insert(name.to_owned(), value);
+    };
+    add("manifest_version", json!(FORMAT_VERSION));
+    add(
+        "producer",
+        json!(concat!("tfod ", env!("CARGO_PKG_VERSION"))),
+    );
+    add("architecture", json!(model.architecture));
+    add("num_classes", json!(model.num_classes));
+    add("class_id_base", json!(1));
+    if let Some(labels) = about.labels {
+        let labels = labels.class_names().into_iter();
+        let labels: Vec<Value> = labels
+            .map(|(id, name)| json!({ "id": id, "name": name }))
+            .collect();
+        add("labels", json!(labels));
+    }
+    let inputs = interface.inputs.iter();
+    let inputs: Vec<Value> = inputs.map(|i| input(i, about.options)).collect();
+    add("inputs", json!(inputs));
+    let outputs: Vec<Value> = interface.outputs.iter().map(output).collect();
+    add("outputs", json!(outputs));
+    add("preprocessing", preprocessing);
+    add("score_conversion", score_conversion(&model.facts));
+    match about.options.stage {
+        Stage::Detections => add("non_max_suppression", suppression(&model.facts)),
+        Stage::Boxes => {}
+        Stage::Encodings => add("box_decoding", box_decoding(&model.facts)),
+    }
+    add("pipeline_config", about.config.json());
+    add("checkpoint_index", about.checkpoint_index.json());
+    facts
+}
+
+/// The facts as metadata of a file: texts as they are, other values as JSON.
+pub(super) fn metadata(facts: &Map<String, Value>) -> BTreeMap<String, String> {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    facts
+        .iter()
+        .map(|(name, value)| (name.clone(), text(value)))
+        .collect()
+}
+
+/// A number as people wrote it: the shortest that is the same 32-bit float.
+fn number(value: f32) -> Value {
+    value
+        .to_string()
+        .parse::<f64>()
+        .map_or(Value::Null, |n| json!(n))
+}
+
+fn numbers(values: impl IntoIterator<Item = f32>) -> Value {
+    values.into_iter().map(number).collect()
+}
+
+/// Sizes known only at run time are strings, the same for the same size.
+pub(super) fn shape(shape: &Shape) -> Value {
+    let dim = |dim: &Dim| {
+        dim.known()
+            .map_or_else(|| json!(dim.to_string()), |n| json!(n))
+    };
+    shape.dims().iter().map(dim).collect()
+}
+
+fn input(info: &TensorInfo, options: &GraphOptions) -> Value {
+    let (meaning, unit) = if options.no_preprocess {
+        (
+            "the network's own input: images resized and normalised as `preprocessing` says",
+            "",
+        )
+    } else {
+        ("images: red, green, blue", "intensity, 0 to 255")
+    };
+    json!({
+        "name": info.key,
+        "dtype": info.dtype.name(),
+        "shape": shape(&info.shape),
+        "layout": "NHWC",
+        "meaning": meaning,
+        "unit": unit,
+    })
+}
+
+fn output(info: &TensorInfo) -> Value {
+    let mut output = json!({
+        "name": info.key,
+        "dtype": info.dtype.name(),
+        "shape": shape(&info.shape),
+    });
+    if let (Some(meaning), Some(members)) = (facts::meaning(&info.key), output.as_object_mut()) {
+        members.insert("meaning".to_owned(), json!(meaning.text));
+        members.insert("unit".to_owned(), json!(meaning.unit));
+    }
+    output
+}
+
+fn preprocessing(facts: &Facts, is_left_to_the_caller: bool) -> Value {
+    let resizing = &facts.resizing;
+    let normalization = facts.normalization;
+    let mut steps = vec![
+        json!({
+            "step": "resize",
+            "resizer": resizing.resizer,
+            "size": resizing.size,
+            "method": resizing.method,
+            "description": resizing.description,
+        }),
+        json!({
+            "step": "normalize",
+            "scale": numbers(normalization.scale),
+            "shift": numbers(normalization.shift),
+            "description": "value * scale + shift, for each channel",
+        }),
+    ];
+    if let Some(padding) = &resizing.padding {
+        steps.push(json!({
+            "step": "pad",
+            "values": numbers(padding.values),
+            "description": padding.description,
+        }));
+    }
+    if resizing.grayscale {
+        steps.push(json!({
+            "step": "grayscale",
+            "weights": numbers(resizer::LUMA),
+            "description": "the weighted sum of the channels, as one channel",
+        }));
+    }
+    json!({
+        "done_by": if is_left_to_the_caller { "caller" } else { "model" },
+        "channels": "RGB",
+        "steps": steps,
+    })
+}
+
+fn suppression(facts: &Facts) -> Value {
+    let nms = facts.suppression;
+    json!({
+        "score_threshold": number(nms.score_threshold),
+        "iou_threshold": number(nms.iou_threshold),
+        "max_detections_per_class": nms.max_detections_per_class,
+        "max_total_detections": nms.max_total_detections,
+        "class_agnostic": nms.max_detections_per_class.is_none(),
+        "soft_nms_sigma": number(nms.soft_nms_sigma),
+    })
+}
+
+fn score_conversion(facts: &Facts) -> Value {
+    let scores = facts.scores;
+    json!({
+        "converter": scores.converter,
+        "logit_scale": number(scores.logit_scale),
+        "has_background": scores.has_background,
+        "description": "converter(raw / logit_scale); where there is a background, it is class 0 of the scores",
+    })
+}
+
+fn box_decoding(facts: &Facts) -> Value {
+    let boxes = &facts.boxes;
+    let scales: Map<String, Value> = boxes
+        .scales
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), number(*value)))
+        .collect();
+    json!({
+        "coder": boxes.coder,
+        "scales": scales,
+        "description": boxes.description,
+        "anchors": boxes.anchors.iter().map(|anchor| numbers(*anchor)).collect::<Value>(),
+        "anchors_description": "ymin, xmin, ymax, xmax of each row of box_encodings",
+    })
+}
+
+/// What each format's file is called, and what is particular to it.
+pub(super) fn files(
+    export: &Export,
+    frozen: Option<&FreezeReport>,
+    onnx: Option<&OnnxSummary>,
+) -> Value {
+    let mut files = Map::new();
+    for format in &export.formats {
+        let mut file = json!({ "format": format.name() });
+        let members = match (format, frozen, onnx) {
+            (Format::SavedModel, ..) => json!({ "signature": "serving_default" }),
+            (Format::Frozen, Some(frozen), _) => json!({
+                "inputs": tensors(&frozen.inputs),
+                "outputs": tensors(&frozen.outputs),
+            }),
+            (Format::Onnx, _, Some(onnx)) => json!({
+                "opset": onnx.opset,
+                "input_layout": match export.onnx.input_layout {
+                    InputLayout::Nhwc => "NHWC",
+                    InputLayout::Nchw => "NCHW",
+                },
+                "external_data": onnx.data_bytes.map(|_| ONNX_DATA),
+            }),
+            _ => Value::Null,
+        };
+        if let (Some(file), Value::Object(members)) = (file.as_object_mut(), members) {
+            file.extend(members);
+        }
+        files.insert(format.item().to_owned(), file);
+    }
+    Value::Object(files)
+}
+
+/// The tensor of each key.
+fn tensors(endpoints: &[Endpoint]) -> Value {
+    let tensors = endpoints.iter();
+    tensors
+        .map(|e| (e.key.clone(), json!(e.tensor)))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+/// The manifest's text.
+pub(super) fn text(mut facts: Map<String, Value>, files: Value) -> String {
+    facts.insert("files".to_owned(), files);
+    format!("{:#}\n", Value::Object(facts))
+}

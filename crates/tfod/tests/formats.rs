@@ -1,0 +1,86 @@
+//! Formats and where they go: what is written in one go is what is written step by step.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+fn tfod(arguments: &[&str]) {
+    let output = Command::new(env!("CARGO_BIN_EXE_tfod"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {said}");
+}
+
+fn export(output: &Path, options: &[&str]) {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shapes");
+    let config = example.join("pipeline.config");
+    let checkpoint = example.join("checkpoint");
+    let mut arguments = vec![
+        "export",
+        "--pipeline_config_path",
+        config.to_str().unwrap(),
+        "--trained_checkpoint_dir",
+        checkpoint.to_str().unwrap(),
+        "--output_directory",
+        output.to_str().unwrap(),
+    ];
+    arguments.extend(options);
+    tfod(&arguments);
+}
+
+#[test]
+fn a_frozen_export_is_the_frozen_saved_model() {
+    let root = tempfile::tempdir().unwrap();
+    let both = root.path().join("both");
+    export(&both, &["--format", "saved_model,frozen"]);
+    let in_one_go = fs::read(both.join("frozen.pb")).unwrap();
+    let saved_model = both.join("saved_model");
+    let saved_model = saved_model.to_str().unwrap();
+    let step_by_step = root.path().join("frozen.pb");
+    tfod(&[
+        "freeze",
+        "--saved_model_dir",
+        saved_model,
+        "--output",
+        step_by_step.to_str().unwrap(),
+    ]);
+    assert!(!in_one_go.is_empty());
+    assert_eq!(in_one_go, fs::read(step_by_step).unwrap());
+
+    let alone = root.path().join("alone");
+    export(&alone, &["--format", "frozen"]);
+    assert_eq!(in_one_go, fs::read(alone.join("frozen.pb")).unwrap());
+    assert!(!alone.join("saved_model").exists());
+    assert!(alone.join("checkpoint").is_dir());
+}
+
+/// As `tf.io.write_graph(graph, logdir, name)`: the folder is made.
+#[test]
+fn logdir_and_name_are_the_parts_of_an_output() {
+    let root = tempfile::tempdir().unwrap();
+    let exported = root.path().join("exported");
+    export(&exported, &["--format", "saved_model,frozen"]);
+    let saved_model = exported.join("saved_model");
+    let logdir = root.path().join("logs/graphs");
+    for (name, is_text) in [("frozen.pb", false), ("frozen.pbtxt", true)] {
+        tfod(&[
+            "freeze",
+            "--saved_model_dir",
+            saved_model.to_str().unwrap(),
+            "--logdir",
+            logdir.to_str().unwrap(),
+            "--name",
+            name,
+        ]);
+        let written = fs::read(logdir.join(name)).unwrap();
+        if is_text {
+            assert!(written.starts_with(b"node {"));
+        } else {
+            assert_eq!(written, fs::read(exported.join("frozen.pb")).unwrap());
+        }
+    }
+}
