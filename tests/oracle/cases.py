@@ -182,6 +182,6 @@ def full_size():
 
 def all_cases():
     """Returns every case, quick ones first and the longest in between, so that two workers end together."""
-    from .families import resizers
+    from .families import mobilenet, resizers  # import this module
 
-    return QUICK + resizers.cases() + full_size() + combinations()
+    return QUICK + resizers.cases() + full_size() + combinations() + mobilenet.cases()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from oracle.cases import all_cases
+from oracle.families import resizers
 
 from . import compare
 from .conftest import run_export
@@ -22,7 +23,7 @@ def parameters(are_pairwise):
     return [pytest.param(case, id=case.name, marks=getattr(pytest.mark, case.tier)) for case in cases]
 
 
-CASES = parameters(are_pairwise=False)
+CASES = [case for case in parameters(are_pairwise=False) if case.id not in resizers.NOT_IN_ONNX]
 
 
 def export_onnx(results, folder, input_type, *options):

@@ -27,7 +27,7 @@ impl Path {
 }
 
 /// The channels of a feature map.
-fn channels(b: &Builder, x: ValueId) -> u64 {
+pub(crate) fn channels(b: &Builder, x: ValueId) -> u64 {
     let last = b.shape(x).dims().last();
     last.and_then(tfod_graph::Dim::known).unwrap_or_default()
 }
@@ -126,6 +126,44 @@ pub fn depthwise_conv2d(
         let (x, attrs) = window.apply(b, x)?;
         b.depthwise_conv2d("depthwise", x, kernel, attrs)
     })
+}
+
+/// A convolution, then normalisation and activation: places `first` and `first + 1` of the list of layers at `path`.
+///
+/// # Errors
+/// When the graph refuses a node.
+pub fn conv_block(
+    b: &mut Builder,
+    name: &str,
+    (path, first): (&Path, u64),
+    x: ValueId,
+    filters: u64,
+    window: Window,
+    hyperparams: &Hyperparams,
+) -> Built {
+    let conv = format!("{name}_conv");
+    let use_bias = hyperparams.use_bias();
+    let y = conv2d(b, &conv, &path.child(first), x, filters, window, use_bias)?;
+    norm_and_activation(b, name, &path.child(first + 1), y, hyperparams)
+}
+
+/// As [`conv_block`], with a convolution of each channel by itself.
+///
+/// # Errors
+/// When the graph refuses a node.
+pub fn depthwise_block(
+    b: &mut Builder,
+    name: &str,
+    (path, first): (&Path, u64),
+    x: ValueId,
+    window: Window,
+    hyperparams: &Hyperparams,
+) -> Built {
+    let conv = format!("{name}_conv");
+    let conv_path = path.child(first);
+    let y = depthwise_conv2d(b, &conv, &conv_path, x, window)?;
+    let y = b.scope(&conv, |b| bias(b, &conv_path, y, hyperparams.use_bias()))?;
+    norm_and_activation(b, name, &path.child(first + 1), y, hyperparams)
 }
 
 /// `SeparableConv2D`: a depthwise convolution, then one across channels, then the bias.

@@ -9,7 +9,7 @@ use tfod_config::protos::ResizeType;
 use tfod_config::protos::conditional_shape_resizer::ResizeCondition;
 use tfod_config::protos::image_resizer::ImageResizerOneof;
 use tfod_graph::{
-    Binary, Builder, Compare, ConvAttrs, Padding, PixelGrid, ResizeMethod, Tensor, ValueId,
+    Binary, Builder, Compare, ConvAttrs, Dim, Padding, PixelGrid, ResizeMethod, Tensor, ValueId,
 };
 
 use crate::error::ModelError;
@@ -331,11 +331,16 @@ impl Resizer {
                 max,
                 padding: Some(_),
                 ..
-            } => [known(max); 2],
-            Kind::PadToMultiple { multiple } => next_multiples(b, size, multiple)?,
-            _ => size,
+            } => Some(Target::square(max)),
+            Kind::PadToMultiple { multiple } => {
+                Some(Target::next_multiples(b, images, size, multiple)?)
+            }
+            _ => None,
         };
-        let mut images = pad(b, images, size, padded)?;
+        let mut images = match &padded {
+            Some(to) => pad(b, images, size, to)?,
+            None => images,
+        };
         if let Kind::KeepAspectRatio {
             max,
             padding: Some(values),
@@ -348,10 +353,9 @@ impl Resizer {
         if self.grayscale {
             images = luma(b, images)?;
         }
-        let extent = if padded == size {
-            None
-        } else {
-            extent(b, size, padded)?
+        let extent = match padded {
+            Some(to) => extent(b, size, to.size)?,
+            None => None,
         };
         Ok(Finished { images, extent })
     }
@@ -445,34 +449,65 @@ fn scale_side(
     Ok([scaled("height", height)?, scaled("width", width)?])
 }
 
-/// Both sides rounded up to a multiple.
-fn next_multiples(b: &mut Builder, size: [Int; 2], multiple: u64) -> Result<[Int; 2], ModelError> {
-    let mut round = |name: &str, side: Int| {
-        let step = known(multiple);
-        let high = side.binary(
-            b,
-            &format!("{name}_and_more"),
-            Binary::Add,
-            known(multiple - 1),
-        )?;
-        let steps = high.binary(b, &format!("{name}_steps"), Binary::FloorDiv, step)?;
-        steps.binary(b, &format!("padded_{name}"), Binary::Mul, step)
-    };
-    Ok([round("height", size[0])?, round("width", size[1])?])
+/// A size and what it is called.
+#[derive(Clone, Debug, PartialEq)]
+struct Target {
+    size: [Int; 2],
+    dims: [Dim; 2],
 }
 
-/// Zeros below and on the right of `[batch, height, width, channels]`, from one size to another.
-pub(crate) fn pad(
+impl Target {
+    fn square(side: u64) -> Self {
+        Self {
+            size: [known(side); 2],
+            dims: [Dim::Known(side), Dim::Known(side)],
+        }
+    }
+
+    /// Both sides of an image rounded up to a multiple.
+    fn next_multiples(
+        b: &mut Builder,
+        images: ValueId,
+        size: [Int; 2],
+        multiple: u64,
+    ) -> Result<Self, ModelError> {
+        let step = known(multiple);
+        let mut round = |name: &str, side: Int| {
+            let more = known(multiple.saturating_sub(1));
+            let high = side.binary(b, &format!("{name}_and_more"), Binary::Add, more)?;
+            let steps = high.binary(b, &format!("{name}_steps"), Binary::FloorDiv, step)?;
+            steps.binary(b, &format!("padded_{name}"), Binary::Mul, step)
+        };
+        let padded = [round("height", size[0])?, round("width", size[1])?];
+        let name = |axis: usize| {
+            let from = b.shape(images).dims().get(axis).map(Dim::to_string);
+            format!("ceil({}/{multiple})*{multiple}", from.unwrap_or_default())
+        };
+        let dims = [padded[0].dim(&name(1)), padded[1].dim(&name(2))];
+        Ok(Self { size: padded, dims })
+    }
+}
+
+/// Zeros below and on the right of `[batch, height, width, channels]`, to the next multiples.
+pub(crate) fn pad_to_multiple(
+    b: &mut Builder,
+    images: ValueId,
+    multiple: u64,
+) -> Result<ValueId, ModelError> {
+    let size = spatial(b, "given", images)?;
+    let to = Target::next_multiples(b, images, size, multiple)?;
+    pad(b, images, size, &to)
+}
+
+/// Zeros below and on the right of `[batch, height, width, channels]`.
+fn pad(
     b: &mut Builder,
     images: ValueId,
     from: [Int; 2],
-    to: [Int; 2],
+    to: &Target,
 ) -> Result<ValueId, ModelError> {
-    if from == to {
-        return Ok(images);
-    }
-    let below = to[0].binary(b, "rows_below", Binary::Sub, from[0])?;
-    let right = to[1].binary(b, "columns_right", Binary::Sub, from[1])?;
+    let below = to.size[0].binary(b, "rows_below", Binary::Sub, from[0])?;
+    let right = to.size[1].binary(b, "columns_right", Binary::Sub, from[1])?;
     if let (Int::Known(below), Int::Known(right)) = (below, right) {
         let count = |n: i32| {
             u64::try_from(n).map_err(|_| {
@@ -480,13 +515,15 @@ pub(crate) fn pad(
             })
         };
         let paddings = [(0, 0), (0, count(below)?), (0, count(right)?), (0, 0)];
+        if paddings == [(0, 0); 4] {
+            return Ok(images);
+        }
         return Ok(b.pad("pad", images, &paddings)?);
     }
     let by = vector(b, "padding", &[Int::Known(0), below, right, Int::Known(0)])?;
     let mut dims = b.shape(images).dims().to_vec();
     if let [_, height, width, _] = dims.as_mut_slice() {
-        *height = to[0].dim("padded_height");
-        *width = to[1].dim("padded_width");
+        [*height, *width] = to.dims.clone();
     }
     Ok(b.pad_end("pad", images, by, dims)?)
 }

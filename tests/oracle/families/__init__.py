@@ -1,0 +1,1 @@
+"""Cases of further families of models, a file each."""

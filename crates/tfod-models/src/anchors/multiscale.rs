@@ -3,13 +3,14 @@
 //! `MultiscaleGridAnchorGenerator`, in the same 32-bit arithmetic.
 
 use tfod_config::protos;
+use tfod_graph::Builder;
 
-use crate::anchors::Corners;
+use crate::anchors::Image;
+use crate::anchors::positive;
+use crate::anchors::tiling::{Tiling, per_pixel, shaped};
 use crate::error::ModelError;
 use crate::fields::{invalid, size};
-
-/// More anchors than this would need gigabytes; the largest published model has about 350,000.
-const MOST_ANCHORS: u64 = 1 << 24;
+use crate::scalar::{Float, Int};
 
 /// The configuration of the generator.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,19 +41,9 @@ impl Multiscale {
                 format!("a level of at least min_level ({min}), at most 24"),
             ));
         }
-        if let Some(ratio) = config
-            .aspect_ratios
-            .iter()
-            .find(|r| !(r.is_finite() && **r > 0.0))
-        {
-            return Err(invalid(RATIOS, ratio, "numbers above 0"));
-        }
-        if config.aspect_ratios.is_empty() || config.aspect_ratios.len() > 1000 {
-            return Err(invalid(
-                RATIOS,
-                format!("a list of {}", config.aspect_ratios.len()),
-                "1 to 1000 numbers",
-            ));
+        positive(RATIOS, &config.aspect_ratios)?;
+        if config.aspect_ratios.is_empty() {
+            return Err(invalid(RATIOS, "an empty list", "at least one number"));
         }
         let scales = size(SCALES, config.scales_per_octave(), 1)?;
         Ok(Self {
@@ -65,18 +56,14 @@ impl Multiscale {
         })
     }
 
-    /// How many levels of feature maps there must be.
-    pub fn levels(&self) -> usize {
-        self.levels as usize
+    /// Boxes at each position, for each level.
+    pub fn per_location(&self) -> Vec<u64> {
+        let boxes = self.aspect_ratios.len() as u64 * u64::from(self.scales_per_octave);
+        vec![boxes; self.levels as usize]
     }
 
-    /// Boxes at each position of a feature map.
-    pub fn per_location(&self) -> u64 {
-        self.aspect_ratios.len() as u64 * u64::from(self.scales_per_octave)
-    }
-
-    /// Height and width of the boxes around one centre, for a base size: for each aspect ratio all scales.
-    fn boxes(&self, base: f32) -> Vec<[f32; 2]> {
+    /// Height and width of the boxes around one centre, in units of a base size: for each aspect ratio all scales.
+    fn shapes(&self) -> Vec<[f32; 2]> {
         let octave = f64::from(self.scales_per_octave);
         #[expect(
             clippy::cast_possible_truncation,
@@ -86,86 +73,44 @@ impl Multiscale {
         let scales: Vec<f32> = (0..self.scales_per_octave).map(scale).collect();
         let ratios = self.aspect_ratios.iter();
         ratios
-            .flat_map(|ratio| {
-                let root = ratio.sqrt();
-                scales
-                    .iter()
-                    .map(move |scale| [scale / root * base, scale * root * base])
-            })
+            .flat_map(|ratio| scales.iter().map(|scale| shaped(*scale, *ratio)))
             .collect()
     }
 
-    /// The anchors over feature maps of these heights and widths, for an image of this size: level by level, row by row, with the boxes of
-    /// one centre together. Normalised by the image's size unless the configuration says otherwise.
-    ///
-    /// # Errors
-    /// When there are not as many feature maps as levels, or far too many anchors.
-    pub fn generate(
-        &self,
-        feature_maps: &[[u64; 2]],
-        image: [u64; 2],
-    ) -> Result<Vec<Corners>, ModelError> {
-        if feature_maps.len() != self.levels() {
-            return Err(ModelError::Inconsistent(format!(
-                "`anchor_generator` has {} levels, the feature extractor gives {} feature maps; \
-                 set min_level and max_level of both alike",
-                self.levels(),
-                feature_maps.len()
-            )));
-        }
-        let count = feature_maps.iter().try_fold(0u64, |sum, [h, w]| {
-            sum.checked_add(h.checked_mul(*w)?.checked_mul(self.per_location())?)
-        });
-        if count.is_none_or(|n| n > MOST_ANCHORS) {
-            return Err(ModelError::Inconsistent(format!(
-                "an image of {}x{} has more than {MOST_ANCHORS} anchors",
-                image[0], image[1]
-            )));
-        }
-        let mut anchors = Vec::new();
-        for (level, map) in (self.min_level..).zip(feature_maps) {
-            self.level(level, *map, image, &mut anchors);
-        }
-        Ok(anchors)
+    /// The boxes of each level, for an image of this size. Normalised by the image's size unless the configuration says otherwise.
+    pub(super) fn tilings(&self, b: &mut Builder, image: Image) -> Result<Vec<Tiling>, ModelError> {
+        let scale = if self.normalize {
+            per_pixel(b, image.size)?
+        } else {
+            [Float::Known(1.0); 2]
+        };
+        let levels = (self.min_level..).take(self.levels as usize);
+        Ok(levels
+            .map(|level| self.tiling(level, image, scale))
+            .collect())
     }
 
     #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^24")]
-    fn level(
-        &self,
-        level: u32,
-        [rows, columns]: [u64; 2],
-        image: [u64; 2],
-        anchors: &mut Vec<Corners>,
-    ) {
-        let stride = 1u64 << level;
-        // Where strides divide the image, centres lie in the middle of their cells.
-        let offset = |size: u64| {
-            if size.is_multiple_of(stride) || size == 1 {
-                stride as f32 / 2.0
-            } else {
+    fn tiling(&self, level: u32, image: Image, scale: [Float; 2]) -> Tiling {
+        let stride = 1i32 << level;
+        // Where strides divide the image, centres lie in the middle of their cells. In a reference that is traced for images of any size they
+        // always do.
+        let is_off = |size: Int| {
+            image.is_fixed && matches!(size, Int::Known(n) if n % stride != 0 && n != 1)
+        };
+        let offset = |size: Int| {
+            if is_off(size) {
                 0.0
+            } else {
+                stride as f32 / 2.0
             }
         };
-        let offsets = image.map(offset);
-        let boxes = self.boxes(stride as f32 * self.anchor_scale);
-        let scale = if self.normalize {
-            image.map(|size| 1.0 / size as f32)
-        } else {
-            [1.0; 2]
-        };
-        for row in 0..rows {
-            let y = row as f32 * stride as f32 + offsets[0];
-            for column in 0..columns {
-                let x = column as f32 * stride as f32 + offsets[1];
-                anchors.extend(boxes.iter().map(|[h, w]| {
-                    [
-                        (y - 0.5 * h) * scale[0],
-                        (x - 0.5 * w) * scale[1],
-                        (y + 0.5 * h) * scale[0],
-                        (x + 0.5 * w) * scale[1],
-                    ]
-                }));
-            }
+        Tiling {
+            shapes: self.shapes(),
+            base: [Float::Known(stride as f32 * self.anchor_scale); 2],
+            stride: [Float::Known(stride as f32); 2],
+            offset: image.size.map(|size| Float::Known(offset(size))),
+            scale,
         }
     }
 }
@@ -173,18 +118,19 @@ impl Multiscale {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::anchors::AnchorGenerator;
     use proptest::prelude::*;
 
-    fn generator(min: i32, max: i32, scales: i32, ratios: &[f32]) -> Multiscale {
-        Multiscale::from_config(&protos::MultiscaleAnchorGenerator {
+    fn generator(min: i32, max: i32, scales: i32, ratios: &[f32]) -> AnchorGenerator {
+        let generator = Multiscale::from_config(&protos::MultiscaleAnchorGenerator {
             min_level: Some(min),
             max_level: Some(max),
             anchor_scale: Some(4.0),
             aspect_ratios: ratios.to_vec(),
             scales_per_octave: Some(scales),
             normalize_coordinates: None,
-        })
-        .unwrap()
+        });
+        AnchorGenerator::Multiscale(generator.unwrap())
     }
 
     #[test]

@@ -3,10 +3,11 @@
 
 use tfod_graph::{Binary, Builder, ValueId};
 
+use crate::backbone::functional::Functional;
 use crate::error::ModelError;
 use crate::fields::scaled;
 use crate::hyperparams::Hyperparams;
-use crate::layers::{Path, Window, batch_norm, conv2d, depthwise_conv2d};
+use crate::layers::{Path, channels};
 
 /// One group of inverted residual blocks: a row of table 2 of the paper.
 struct Group {
@@ -45,6 +46,8 @@ const STEM: u64 = 32;
 const LAST: u64 = 1280;
 /// Blocks (counted from 0) after which strides 4, 8 and 16 are complete; the last convolution completes stride 32.
 const FEATURE_BLOCKS: [u64; 3] = [2, 5, 12];
+/// The block whose widened input SSD builds on: the finest channels of stride 16 before stride 32 begins.
+const EXPANDED_BLOCK: u64 = 13;
 
 /// How wide the network is and how its layers are configured.
 #[derive(Clone, Copy, Debug)]
@@ -53,10 +56,19 @@ pub struct MobilenetV2 {
     pub depth_multiplier: f32,
     /// No convolution but the widening ones has fewer channels.
     pub min_depth: u64,
-    /// Padding written out; see [`Window`].
+    /// Padding written out; see [`Window`](crate::layers::Window).
     pub explicit_padding: bool,
     /// Activation and normalisation.
     pub hyperparams: Hyperparams,
+}
+
+/// The feature maps that detectors use.
+#[derive(Clone, Copy, Debug)]
+pub struct Features {
+    /// Of strides 4, 8, 16 and 32.
+    pub levels: [ValueId; 4],
+    /// Of stride 16, widened for the block that begins stride 32 (6 times the channels of the level).
+    pub expanded: ValueId,
 }
 
 /// The nearest multiple of 8, but not less than 90 % of the value (the paper's rule for channel counts).
@@ -95,8 +107,7 @@ impl MobilenetV2 {
         }
     }
 
-    /// Writes the network over images `[n, h, w, 3]`. `path` is the Keras model's place in the object tree. Gives the feature maps of strides 4, 8,
-    /// 16 and 32.
+    /// Writes the network over images `[n, h, w, 3]`. `path` is the Keras model's place in the object tree.
     ///
     /// # Errors
     /// When the graph refuses a node.
@@ -105,138 +116,78 @@ impl MobilenetV2 {
         b: &mut Builder,
         path: &Path,
         images: ValueId,
-    ) -> Result<[ValueId; 4], ModelError> {
-        let mut net = Net {
-            config: self,
-            path,
-            weighted_layers: 0,
-        };
+    ) -> Result<Features, ModelError> {
+        let mut net = Functional::new(path, self.explicit_padding, self.hyperparams);
         let stem = self.divisible(STEM).max(self.min_depth);
         let mut x = net.conv(b, "Conv1", images, stem, 3, 2)?;
         x = net.norm(b, "bn_Conv1", x)?;
-        x = self.hyperparams.activation.apply(b, "Conv1_relu", x)?;
-        let mut features = Vec::with_capacity(4);
+        x = net.activation(b, "Conv1_relu", x)?;
+        let mut levels = Vec::with_capacity(4);
+        let mut expanded = x;
         let mut block = 0;
         for group in &GROUPS {
             for repeat in 0..group.blocks {
                 let stride = if repeat == 0 { group.stride } else { 1 };
-                x = net.block(b, block, x, group, stride)?;
+                let (inside, output) = self.block(b, &mut net, block, x, group, stride)?;
+                x = output;
                 if FEATURE_BLOCKS.contains(&block) {
-                    features.push(x);
+                    levels.push(x);
+                }
+                if block == EXPANDED_BLOCK {
+                    expanded = inside;
                 }
                 block += 1;
             }
         }
-        x = net.conv(
-            b,
-            "Conv_1",
-            x,
-            self.last_channels().max(self.min_depth),
-            1,
-            1,
-        )?;
+        let last = self.last_channels().max(self.min_depth);
+        x = net.conv(b, "Conv_1", x, last, 1, 1)?;
         x = net.norm(b, "Conv_1_bn", x)?;
-        features.push(self.hyperparams.activation.apply(b, "out_relu", x)?);
-        <[ValueId; 4]>::try_from(features).map_err(|found| {
+        levels.push(net.activation(b, "out_relu", x)?);
+        let levels = <[ValueId; 4]>::try_from(levels).map_err(|found| {
             ModelError::Inconsistent(format!(
                 "{} feature maps of MobileNetV2, not 4",
                 found.len()
             ))
-        })
-    }
-}
-
-/// A Keras functional model numbers its layers that have variables, in order.
-struct Net<'a> {
-    config: &'a MobilenetV2,
-    path: &'a Path,
-    weighted_layers: usize,
-}
-
-impl Net<'_> {
-    fn next_layer(&mut self) -> Path {
-        let layer = format!("layer_with_weights-{}", self.weighted_layers);
-        self.weighted_layers += 1;
-        self.path.child(layer)
+        })?;
+        Ok(Features { levels, expanded })
     }
 
-    fn window(&self, kernel: u64, stride: u64) -> Window {
-        Window {
-            kernel,
-            stride,
-            explicit_padding: self.config.explicit_padding && kernel > 1,
-        }
-    }
-
-    fn conv(
-        &mut self,
-        b: &mut Builder,
-        name: &str,
-        x: ValueId,
-        filters: u64,
-        kernel: u64,
-        stride: u64,
-    ) -> Result<ValueId, ModelError> {
-        let path = self.next_layer();
-        let window = self.window(kernel, stride);
-        Ok(conv2d(b, name, &path, x, filters, window, false)?)
-    }
-
-    fn norm(&mut self, b: &mut Builder, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
-        let Some(norm) = self.config.hyperparams.batch_norm else {
-            return Ok(x);
-        };
-        let path = self.next_layer();
-        Ok(batch_norm(b, name, &path, x, norm)?)
-    }
-
-    /// An inverted residual block: widen, filter each channel, project; added to its input where shapes allow.
+    /// An inverted residual block: widen, filter each channel, project; added to its input where shapes allow. Gives what is widened, and the
+    /// block's output.
     fn block(
-        &mut self,
+        &self,
         b: &mut Builder,
+        net: &mut Functional<'_>,
         index: u64,
         input: ValueId,
         group: &Group,
         stride: u64,
-    ) -> Result<ValueId, ModelError> {
-        let activation = self.config.hyperparams.activation;
+    ) -> Result<(ValueId, ValueId), ModelError> {
         let prefix = match index {
             0 => String::from("expanded_conv"),
             index => format!("block_{index}"),
         };
-        let inside = b
-            .shape(input)
-            .dims()
-            .last()
-            .and_then(tfod_graph::Dim::known)
-            .unwrap_or_default();
+        let channels = channels(b, input);
         let mut x = input;
         if index > 0 {
-            x = self.conv(
-                b,
-                &format!("{prefix}_expand"),
-                x,
-                group.expansion * inside,
-                1,
-                1,
-            )?;
-            x = self.norm(b, &format!("{prefix}_expand_BN"), x)?;
-            x = activation.apply(b, &format!("{prefix}_expand_relu"), x)?;
+            let filters = group.expansion * channels;
+            x = net.conv(b, &format!("{prefix}_expand"), x, filters, 1, 1)?;
+            x = net.norm(b, &format!("{prefix}_expand_BN"), x)?;
+            x = net.activation(b, &format!("{prefix}_expand_relu"), x)?;
         }
-        let path = self.next_layer();
-        let window = self.window(3, stride);
-        x = depthwise_conv2d(b, &format!("{prefix}_depthwise"), &path, x, window)?;
-        x = self.norm(b, &format!("{prefix}_depthwise_BN"), x)?;
-        x = activation.apply(b, &format!("{prefix}_depthwise_relu"), x)?;
-        let nominal = self.config.block_channels(group.channels);
-        let filters = nominal.max(self.config.min_depth);
-        x = self.conv(b, &format!("{prefix}_project"), x, filters, 1, 1)?;
-        x = self.norm(b, &format!("{prefix}_project_BN"), x)?;
+        let inside = x;
+        x = net.depthwise(b, &format!("{prefix}_depthwise"), x, stride)?;
+        x = net.norm(b, &format!("{prefix}_depthwise_BN"), x)?;
+        x = net.activation(b, &format!("{prefix}_depthwise_relu"), x)?;
+        let nominal = self.block_channels(group.channels);
+        let filters = nominal.max(self.min_depth);
+        x = net.conv(b, &format!("{prefix}_project"), x, filters, 1, 1)?;
+        x = net.norm(b, &format!("{prefix}_project_BN"), x)?;
         // The application compares with the width before the minimal depth is applied, so a block widened by it is not residual.
-        if stride == 1 && inside == nominal {
+        if stride == 1 && channels == nominal {
             x = b.binary(&format!("{prefix}_add"), Binary::Add, input, x)?;
         }
-        Ok(x)
+        Ok((inside, x))
     }
 }
 

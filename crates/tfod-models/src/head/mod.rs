@@ -1,14 +1,17 @@
 //! Predictors: from feature maps to box encodings and class scores for every anchor.
 
+pub mod convolutional;
 pub mod weight_shared;
 
 use tfod_config::protos;
 use tfod_config::protos::box_predictor::BoxPredictorOneof;
-use tfod_graph::{Builder, ValueId};
+use tfod_graph::{Binary, Builder, ValueId};
 
+use crate::anchors::anchors_dim;
 use crate::error::ModelError;
-use crate::fields::{message, unsupported};
+use crate::fields::{invalid, message, size, unsupported};
 use crate::layers::Path;
+use convolutional::Convolutional;
 use weight_shared::WeightShared;
 
 /// Raw predictions for all anchors, in the anchors' order.
@@ -23,6 +26,8 @@ pub struct Predictions {
 /// A configured predictor.
 #[derive(Clone, Debug)]
 pub enum BoxPredictor {
+    /// `convolutional_box_predictor`
+    Convolutional(Convolutional),
     /// `weight_shared_convolutional_box_predictor`
     WeightShared(WeightShared),
 }
@@ -45,7 +50,11 @@ impl BoxPredictor {
                     WeightShared::from_config(config, class_slots, anchors_per_location)?;
                 return Ok(Self::WeightShared(predictor));
             }
-            Some(BoxPredictorOneof::ConvolutionalBoxPredictor(_)) => "convolutional_box_predictor",
+            Some(BoxPredictorOneof::ConvolutionalBoxPredictor(config)) => {
+                let predictor =
+                    Convolutional::from_config(config, class_slots, anchors_per_location)?;
+                return Ok(Self::Convolutional(predictor));
+            }
             Some(BoxPredictorOneof::MaskRcnnBoxPredictor(_)) => "mask_rcnn_box_predictor",
             Some(BoxPredictorOneof::RfcnBoxPredictor(_)) => "rfcn_box_predictor",
             None => return Err(ModelError::Missing { field: FIELD }),
@@ -53,7 +62,7 @@ impl BoxPredictor {
         Err(unsupported(
             FIELD,
             given,
-            "weight_shared_convolutional_box_predictor",
+            "convolutional_box_predictor, weight_shared_convolutional_box_predictor",
         ))
     }
 
@@ -68,7 +77,57 @@ impl BoxPredictor {
         features: &[ValueId],
     ) -> Result<Predictions, ModelError> {
         match self {
+            Self::Convolutional(predictor) => predictor.build(b, path, features),
             Self::WeightShared(predictor) => predictor.build(b, path, features),
         }
     }
+}
+
+/// The kernel size of a last convolution.
+fn kernel_size(field: &'static str, kernel: i32, use_depthwise: bool) -> Result<u64, ModelError> {
+    let kernel = size(field, kernel, 1)?;
+    if use_depthwise && kernel == 1 {
+        let expected = "more than 1 where use_depthwise is true";
+        return Err(invalid(field, kernel, expected));
+    }
+    Ok(kernel)
+}
+
+/// How many values describe a box.
+fn code_size(field: &'static str, code_size: i32) -> Result<u64, ModelError> {
+    let code_size = size(field, code_size, 1)?;
+    if code_size != 4 {
+        return Err(invalid(field, code_size, "4, for boxes without keypoints"));
+    }
+    Ok(code_size)
+}
+
+/// From `[batch, height, width, anchors_per_location * values]` to `[batch, height * width * anchors_per_location, values]`.
+fn per_anchor(
+    b: &mut Builder,
+    map: ValueId,
+    anchors_per_location: u64,
+    values: u64,
+) -> Result<ValueId, ModelError> {
+    let dims = b.shape(map).dims().to_vec();
+    let [batch, height, width, _] = dims.as_slice() else {
+        let text = "a feature map has four dimensions".to_owned();
+        return Err(ModelError::Inconsistent(text));
+    };
+    let anchors = anchors_dim(&[height.clone(), width.clone()], anchors_per_location);
+    Ok(b.reshape("flat", map, &[batch.clone(), anchors, values.into()])?)
+}
+
+/// The box encodings of all feature maps, one after another, limited to a range where there is one.
+fn all_encodings(
+    b: &mut Builder,
+    maps: &[ValueId],
+    clip: Option<[f32; 2]>,
+) -> Result<ValueId, ModelError> {
+    let mut encodings = b.concat("box_encodings", 1, maps)?;
+    if let Some([min, max]) = clip {
+        encodings = b.binary_scalar("clip_max", Binary::Minimum, encodings, max)?;
+        encodings = b.binary_scalar("clip_min", Binary::Maximum, encodings, min)?;
+    }
+    Ok(encodings)
 }

@@ -3,11 +3,11 @@
 
 use tfod_config::protos;
 use tfod_config::protos::weight_shared_convolutional_box_predictor::ScoreConverter;
-use tfod_graph::{Binary, Builder, Dim, Unary, ValueId};
+use tfod_graph::{Builder, Unary, ValueId};
 
 use crate::error::ModelError;
-use crate::fields::{invalid, size};
-use crate::head::Predictions;
+use crate::fields::size;
+use crate::head::{Predictions, all_encodings, code_size, kernel_size, per_anchor};
 use crate::hyperparams::Hyperparams;
 use crate::layers::{Path, Window, conv2d_or_separable, norm_and_activation};
 
@@ -53,18 +53,8 @@ impl WeightShared {
         hyperparams.batch_norm = hyperparams.batch_norm.filter(|norm| !norm.synchronised);
         let tower_layers = size(LAYERS, config.num_layers_before_predictor(), 0)?;
         let depth = size(DEPTH, config.depth(), u64::from(tower_layers > 0))?;
-        let kernel = size(KERNEL, config.kernel_size(), 1)?;
-        if config.use_depthwise() && kernel == 1 {
-            return Err(invalid(
-                KERNEL,
-                kernel,
-                "more than 1 where use_depthwise is true",
-            ));
-        }
-        let code_size = size(CODE, config.box_code_size(), 1)?;
-        if code_size != 4 {
-            return Err(invalid(CODE, code_size, "4, for boxes without keypoints"));
-        }
+        let kernel = kernel_size(KERNEL, config.kernel_size(), config.use_depthwise())?;
+        let code_size = code_size(CODE, config.box_code_size())?;
         let [anchors_per_location, rest @ ..] = anchors_per_location else {
             return Err(ModelError::Inconsistent("anchors on no level".into()));
         };
@@ -152,14 +142,7 @@ impl WeightShared {
             Window::same(self.kernel),
             true,
         )?;
-        let dims = b.shape(y).dims().to_vec();
-        let [batch, Dim::Known(height), Dim::Known(width), _] = dims.as_slice() else {
-            let text = "a predictor over feature maps of unknown size".to_owned();
-            return Err(ModelError::Inconsistent(text));
-        };
-        let positions = height * width;
-        let anchors = positions * self.anchors_per_location;
-        Ok(b.reshape("flat", y, &[batch.clone(), anchors.into(), values.into()])?)
+        per_anchor(b, y, self.anchors_per_location, values)
     }
 
     /// Predictions over the levels of a pyramid. `path` is the place of the reference's box predictor.
@@ -213,11 +196,7 @@ impl WeightShared {
                 Ok(())
             })?;
         }
-        let mut box_encodings = b.concat("box_encodings", 1, &boxes)?;
-        if let Some([min, max]) = self.clip {
-            box_encodings = b.binary_scalar("clip_max", Binary::Minimum, box_encodings, max)?;
-            box_encodings = b.binary_scalar("clip_min", Binary::Maximum, box_encodings, min)?;
-        }
+        let box_encodings = all_encodings(b, &boxes, self.clip)?;
         let mut class_scores = b.concat("class_predictions", 1, &classes)?;
         if self.sigmoid {
             class_scores = b.unary("class_predictions_sigmoid", Unary::Sigmoid, class_scores)?;

@@ -1,3 +1,4 @@
-//! Feature pyramids: they give feature maps of many scales one width and one kind of content.
+//! Between backbone and predictor: feature pyramids, and further coarse feature maps.
 
 pub mod fpn;
+pub mod multi_resolution;

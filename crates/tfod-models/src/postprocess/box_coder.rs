@@ -4,7 +4,7 @@ use tfod_config::protos;
 use tfod_config::protos::box_coder::BoxCoderOneof;
 use tfod_graph::{Binary, Builder, Tensor, Unary, ValueId};
 
-use crate::anchors::Corners;
+use crate::anchors::{Anchors, Corners};
 use crate::error::ModelError;
 use crate::facts::BoxDecoding;
 use crate::fields::{invalid, message, unsupported};
@@ -44,7 +44,7 @@ impl BoxCoder {
         self,
         b: &mut Builder,
         encodings: ValueId,
-        anchors: &[Corners],
+        anchors: &Anchors,
     ) -> Result<ValueId, ModelError> {
         match self {
             Self::FasterRcnn(coder) => coder.decode(b, encodings, anchors),
@@ -107,31 +107,15 @@ impl FasterRcnn {
         self,
         b: &mut Builder,
         encodings: ValueId,
-        anchors: &[Corners],
+        anchors: &Anchors,
     ) -> Result<ValueId, ModelError> {
-        let half = |[y0, x0, y1, x1]: Corners| [(y1 - y0) / 2.0, (x1 - x0) / 2.0];
-        let sizes: Vec<f32> = anchors
-            .iter()
-            .flat_map(|[y0, x0, y1, x1]| [y1 - y0, x1 - x0])
-            .collect();
-        let centers: Vec<f32> = anchors
-            .iter()
-            .flat_map(|a| [a[0] + half(*a)[0], a[1] + half(*a)[1]])
-            .collect();
-        let table = |b: &mut Builder, name: &str, values: &[f32]| {
-            let shape = [anchors.len() as u64, 2];
-            let tensor = Tensor::f32(&shape, values)
-                .ok_or_else(|| ModelError::Inconsistent("anchors without corners".into()))?;
-            Ok::<_, ModelError>(b.constant(name, tensor)?)
-        };
         let pair = |b: &mut Builder, name: &str, values: [f32; 2]| {
             let tensor =
                 Tensor::f32(&[2], &values).unwrap_or_else(|| Tensor::scalar_f32(values[0]));
             b.constant(name, tensor)
         };
         let [y, x, h, w] = self.scales;
-        let sizes = table(b, "anchors/sizes", &sizes)?;
-        let centers = table(b, "anchors/centers", &centers)?;
+        let [sizes, centers] = b.scope("anchors", |b| anchors.sizes_and_centers(b))?;
         let center_scale = pair(b, "center_scale", [y, x])?;
         let size_scale = pair(b, "size_scale", [h, w])?;
         let offset = b.slice_last("center_codes", encodings, 0, 2)?;

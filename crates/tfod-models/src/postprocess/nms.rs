@@ -176,11 +176,12 @@ impl NonMaxSuppression {
     ) -> Result<(), ModelError> {
         let known =
             |b: &Builder, axis: usize| b.shape(scores).dims().get(axis).and_then(Dim::known);
-        let (Some(anchors), Some(classes)) = (known(b, 0), known(b, 1)) else {
-            let text =
-                "non-max suppression over an unknown number of anchors or classes".to_owned();
+        let Some(classes) = known(b, 1) else {
+            let text = "non-max suppression over an unknown number of classes".to_owned();
             return Err(ModelError::Inconsistent(text));
         };
+        // Of an unknown number of anchors more may be asked for than there are: rows are filled up.
+        let anchors = known(b, 0).unwrap_or(u64::MAX);
         let (table, rows, best_class) = if let Some(limit) = self.max_per_class {
             let per_row = limit.min(anchors);
             let rows = b.unstack("scores_by_class", scores, 1)?;
@@ -192,7 +193,7 @@ impl NonMaxSuppression {
         } else {
             let per_row = self.max_total.min(anchors);
             let [best, class] = b.top_k("best_class", scores, 1)?;
-            let flat = [Dim::Known(anchors)];
+            let flat: Vec<Dim> = b.shape(scores).dims().iter().take(1).cloned().collect();
             let best = b.reshape("best_class_scores", best, &flat)?;
             let class = b.reshape("best_classes", class, &flat)?;
             (Table { rows: 1, per_row }, vec![best], Some(class))

@@ -20,7 +20,8 @@ use tfod_config::protos;
 use tfod_graph::{Binary, Builder};
 
 use crate::Model;
-use crate::anchors::AnchorGenerator;
+use crate::anchors::tiling::Cells;
+use crate::anchors::{AnchorGenerator, Image};
 use crate::error::ModelError;
 use crate::facts::Facts;
 use crate::fields::{message, size};
@@ -33,6 +34,7 @@ use crate::postprocess::nms::NonMaxSuppression;
 use crate::postprocess::score::ScoreConverter;
 use crate::postprocess::window::Window;
 use crate::resizer::Resizer;
+use crate::scalar::spatial;
 
 pub mod extractor;
 
@@ -66,12 +68,16 @@ pub fn build(config: &protos::Ssd, options: &GraphOptions) -> Result<Model, Mode
     let features = b.scope("FeatureExtractor", |b| {
         extractor.build(b, &Path::new("_feature_extractor"), input.images)
     })?;
-    let spatial = features
-        .iter()
-        .map(|f| extractor::spatial_size(b, *f))
-        .collect::<Result<Vec<_>, _>>()?;
-    let image_size = extractor::spatial_size(b, input.images)?;
-    let anchors = anchor_generator.generate(&spatial, image_size)?;
+    let anchors = b.scope("Anchors", |b| {
+        let image = Image {
+            size: spatial(b, "image", input.images)?,
+            is_fixed: resizer.network_size().is_some(),
+        };
+        let maps = features.iter().enumerate();
+        let maps = maps.map(|(level, map)| Cells::of(b, &format!("map_{level}"), *map));
+        let maps = maps.collect::<Result<Vec<_>, _>>()?;
+        anchor_generator.build(b, &maps, image)
+    })?;
     let predictions = b.scope("BoxPredictor", |b| {
         predictor.build(b, &Path::new("_box_predictor"), &features)
     })?;
@@ -115,16 +121,17 @@ pub fn build(config: &protos::Ssd, options: &GraphOptions) -> Result<Model, Mode
             Ok(())
         })?;
     }
+    let image_size = extractor::spatial_size(b, input.images);
     Ok(Model {
         graph: builder.finish(),
         architecture: architecture.to_owned(),
         num_classes,
-        image_size: Some(image_size),
+        image_size,
         facts: Facts {
             resizing: resizer.facts(),
             normalization: extractor.normalization(),
             suppression: nms.facts(),
-            boxes: box_coder.facts(anchors),
+            boxes: box_coder.facts(anchors.known()),
             scores: score_converter.facts(has_background),
         },
     })

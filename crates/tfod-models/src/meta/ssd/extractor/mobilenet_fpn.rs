@@ -1,52 +1,63 @@
-//! `ssd_mobilenet_v2_fpn_keras`: MobileNetV2 and a feature pyramid, whose levels beyond 5 are further convolutions.
+//! `ssd_mobilenet_v1_fpn_keras` and `ssd_mobilenet_v2_fpn_keras`: a MobileNet and a feature pyramid, whose levels beyond 5 are further
+//! convolutions.
 
 use std::ops::RangeInclusive;
 
 use tfod_config::protos;
 use tfod_graph::{Builder, ValueId};
 
+use super::mobilenet::{SMALLEST_IMAGE, mobilenet_v1, mobilenet_v2};
 use super::{
     Common, FeatureExtractor, check_image, fpn_config, fpn_levels, rare_fields, refuse_fields,
 };
+use crate::backbone::mobilenet_v1::MobilenetV1;
 use crate::backbone::mobilenet_v2::MobilenetV2;
 use crate::error::ModelError;
 use crate::facts::Normalization;
 use crate::fields::{invalid, scaled, size};
-use crate::hyperparams::Hyperparams;
 use crate::layers::Path;
 use crate::neck::fpn::Fpn;
 
-/// The smallest image that the reference's MobileNet extractors accept.
-const SMALLEST_IMAGE: u64 = 33;
-/// The levels that MobileNetV2 itself has: strides 4 to 32.
+/// The levels that MobileNets themselves have: strides 4 to 32.
 const BACKBONE_LEVELS: RangeInclusive<u64> = 2..=5;
 
-struct MobilenetV2Fpn {
+enum Backbone {
+    V1(MobilenetV1),
+    V2(MobilenetV2),
+}
+
+struct MobilenetFpn {
     common: Common,
-    backbone: MobilenetV2,
+    backbone: Backbone,
     pyramid: Fpn,
     min_level: u64,
     max_level: u64,
 }
 
-pub(super) fn from_config(
+pub(super) fn v1(
     common: &Common,
     config: &protos::SsdFeatureExtractor,
+) -> Result<Box<dyn FeatureExtractor>, ModelError> {
+    let backbone = mobilenet_v1(common, common.use_depthwise);
+    from_config(common, config, Backbone::V1(backbone))
+}
+
+pub(super) fn v2(
+    common: &Common,
+    config: &protos::SsdFeatureExtractor,
+) -> Result<Box<dyn FeatureExtractor>, ModelError> {
+    from_config(common, config, Backbone::V2(mobilenet_v2(common)))
+}
+
+fn from_config(
+    common: &Common,
+    config: &protos::SsdFeatureExtractor,
+    backbone: Backbone,
 ) -> Result<Box<dyn FeatureExtractor>, ModelError> {
     const DEPTH: &str = "model.ssd.feature_extractor.fpn.additional_layer_depth";
     refuse_fields(config, &rare_fields(config))?;
     let fpn = fpn_config(config)?;
     let [min_level, max_level] = fpn_levels(&fpn, BACKBONE_LEVELS)?;
-    let backbone = MobilenetV2 {
-        depth_multiplier: common.depth_multiplier,
-        min_depth: common.min_depth,
-        explicit_padding: common.explicit_padding,
-        hyperparams: if common.override_base {
-            common.hyperparams
-        } else {
-            Hyperparams::MOBILENET
-        },
-    };
     let depth = size(DEPTH, fpn.additional_layer_depth(), 0)?;
     let depth = scaled(depth, common.depth_multiplier).max(common.min_depth);
     if depth == 0 {
@@ -58,7 +69,7 @@ pub(super) fn from_config(
         explicit_padding: common.explicit_padding,
         hyperparams: common.hyperparams,
     };
-    Ok(Box::new(MobilenetV2Fpn {
+    Ok(Box::new(MobilenetFpn {
         common: *common,
         backbone,
         pyramid,
@@ -67,7 +78,7 @@ pub(super) fn from_config(
     }))
 }
 
-impl FeatureExtractor for MobilenetV2Fpn {
+impl FeatureExtractor for MobilenetFpn {
     fn normalization(&self) -> Normalization {
         Normalization::SIGNED
     }
@@ -80,10 +91,18 @@ impl FeatureExtractor for MobilenetV2Fpn {
     ) -> Result<Vec<ValueId>, ModelError> {
         check_image(b, images, SMALLEST_IMAGE)?;
         let images = self.common.pad_to_multiple(b, images)?;
-        let features = b.scope("MobilenetV2", |b| {
-            let path = path.child("classification_backbone");
-            self.backbone.build(b, &path, images)
-        })?;
+        let place = path.child("classification_backbone");
+        // Coarse layers are numbered on from the classifier's own, 13 and 19.
+        let (features, first_coarse) = match &self.backbone {
+            Backbone::V1(net) => {
+                let features = b.scope("MobilenetV1", |b| net.build(b, &place, images))?;
+                (features, 14)
+            }
+            Backbone::V2(net) => {
+                let features = b.scope("MobilenetV2", |b| net.build(b, &place, images))?;
+                (features.levels, 20)
+            }
+        };
         // The reference takes the last maps of the backbone, whatever the levels are called: with a top level below 5 these are coarser
         // than the levels' names say.
         let top_level = self.max_level.min(*BACKBONE_LEVELS.end());
@@ -95,8 +114,10 @@ impl FeatureExtractor for MobilenetV2Fpn {
             if let Some(coarsest) = maps.last().copied() {
                 let coarse = usize::try_from(self.max_level - top_level).unwrap_or_default();
                 let layers = path.child("_coarse_feature_layers");
-                // Named after the classifier's 19 layers.
-                maps.extend(self.pyramid.coarse(b, &layers, coarsest, coarse, 20)?);
+                maps.extend(
+                    self.pyramid
+                        .coarse(b, &layers, coarsest, coarse, first_coarse)?,
+                );
             }
             Ok(maps)
         })

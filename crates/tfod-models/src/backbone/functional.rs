@@ -1,0 +1,94 @@
+//! A Keras functional model being written: its layers that have variables are numbered in order, and so the checkpoint names them
+//! (`layer_with_weights-0`, …).
+
+use tfod_graph::{Builder, ValueId};
+
+use crate::error::ModelError;
+use crate::hyperparams::Hyperparams;
+use crate::layers::{Path, Window, batch_norm, conv2d, depthwise_conv2d};
+
+/// The model's place, how its layers are configured, and how many there are so far. Its convolutions have no bias.
+pub(super) struct Functional<'a> {
+    path: &'a Path,
+    explicit_padding: bool,
+    hyperparams: Hyperparams,
+    weighted_layers: usize,
+}
+
+impl<'a> Functional<'a> {
+    /// A model without layers. `explicit_padding` is that of [`Window`].
+    pub(super) fn new(path: &'a Path, explicit_padding: bool, hyperparams: Hyperparams) -> Self {
+        Self {
+            path,
+            explicit_padding,
+            hyperparams,
+            weighted_layers: 0,
+        }
+    }
+
+    fn next_layer(&mut self) -> Path {
+        let layer = format!("layer_with_weights-{}", self.weighted_layers);
+        self.weighted_layers += 1;
+        self.path.child(layer)
+    }
+
+    fn window(&self, kernel: u64, stride: u64) -> Window {
+        Window {
+            kernel,
+            stride,
+            explicit_padding: self.explicit_padding && kernel > 1,
+        }
+    }
+
+    /// A convolution with a square kernel.
+    pub(super) fn conv(
+        &mut self,
+        b: &mut Builder,
+        name: &str,
+        x: ValueId,
+        filters: u64,
+        kernel: u64,
+        stride: u64,
+    ) -> Result<ValueId, ModelError> {
+        let path = self.next_layer();
+        let window = self.window(kernel, stride);
+        Ok(conv2d(b, name, &path, x, filters, window, false)?)
+    }
+
+    /// A convolution of 3x3 pixels of each channel by itself.
+    pub(super) fn depthwise(
+        &mut self,
+        b: &mut Builder,
+        name: &str,
+        x: ValueId,
+        stride: u64,
+    ) -> Result<ValueId, ModelError> {
+        let path = self.next_layer();
+        let window = self.window(3, stride);
+        Ok(depthwise_conv2d(b, name, &path, x, window)?)
+    }
+
+    /// Batch normalisation, where the configuration has one.
+    pub(super) fn norm(
+        &mut self,
+        b: &mut Builder,
+        name: &str,
+        x: ValueId,
+    ) -> Result<ValueId, ModelError> {
+        let Some(norm) = self.hyperparams.batch_norm else {
+            return Ok(x);
+        };
+        let path = self.next_layer();
+        Ok(batch_norm(b, name, &path, x, norm)?)
+    }
+
+    /// The configured activation.
+    pub(super) fn activation(
+        &self,
+        b: &mut Builder,
+        name: &str,
+        x: ValueId,
+    ) -> Result<ValueId, ModelError> {
+        Ok(self.hyperparams.activation.apply(b, name, x)?)
+    }
+}

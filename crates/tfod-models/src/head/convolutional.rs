@@ -1,0 +1,180 @@
+//! The convolutional predictor of SSD (Liu et al. 2016, section 2.1, <https://arxiv.org/abs/1512.02325>): every feature map has convolutions of its own, a few
+//! across channels first if so configured, then one for boxes and one for classes.
+//!
+//! The reference's Keras predictor does not look at `apply_sigmoid_to_scores`; `class_prediction_bias_init` and `dropout_keep_probability` concern
+//! training only.
+
+use tfod_config::protos;
+use tfod_graph::{Builder, ValueId};
+
+use crate::error::ModelError;
+use crate::fields::{invalid, size};
+use crate::head::{Predictions, all_encodings, code_size, kernel_size, per_anchor};
+use crate::hyperparams::Hyperparams;
+use crate::layers::{Path, Window, channels, conv_block, conv2d, depthwise_block};
+
+/// The predictor's configuration.
+#[derive(Clone, Debug)]
+pub struct Convolutional {
+    hyperparams: Hyperparams,
+    min_depth: u64,
+    max_depth: u64,
+    layers_before: u64,
+    kernel: u64,
+    code_size: u64,
+    dropout: bool,
+    use_depthwise: bool,
+    clip: Option<[f32; 2]>,
+    class_slots: u64,
+    anchors_per_location: Vec<u64>,
+}
+
+/// One of the two last convolutions over a feature map.
+struct Head<'a> {
+    scope: &'a str,
+    path: Path,
+    /// Its place in the list of layers.
+    first: u64,
+    values: u64,
+    anchors_per_location: u64,
+}
+
+impl Convolutional {
+    /// Reads the message. `class_slots` counts the background where it has a slot; `anchors_per_location` has one number for each feature map.
+    ///
+    /// # Errors
+    /// For sizes that make no layer, and for combinations that the reference refuses too.
+    pub fn from_config(
+        config: &protos::ConvolutionalBoxPredictor,
+        class_slots: u64,
+        anchors_per_location: &[u64],
+    ) -> Result<Self, ModelError> {
+        const HYPERPARAMS: &str =
+            "model.ssd.box_predictor.convolutional_box_predictor.conv_hyperparams";
+        const MIN_DEPTH: &str = "model.ssd.box_predictor.convolutional_box_predictor.min_depth";
+        const MAX_DEPTH: &str = "model.ssd.box_predictor.convolutional_box_predictor.max_depth";
+        const LAYERS: &str =
+            "model.ssd.box_predictor.convolutional_box_predictor.num_layers_before_predictor";
+        const KERNEL: &str = "model.ssd.box_predictor.convolutional_box_predictor.kernel_size";
+        const CODE: &str = "model.ssd.box_predictor.convolutional_box_predictor.box_code_size";
+        let min_depth = size(MIN_DEPTH, config.min_depth(), 0)?;
+        let max_depth = size(MAX_DEPTH, config.max_depth(), 0)?;
+        if min_depth > max_depth {
+            let expected = format!("at most max_depth ({max_depth})");
+            return Err(invalid(MIN_DEPTH, min_depth, expected));
+        }
+        let layers_before = size(LAYERS, config.num_layers_before_predictor(), 0)?;
+        let clip = config.box_encodings_clip_range.as_ref();
+        Ok(Self {
+            hyperparams: Hyperparams::from_config(HYPERPARAMS, config.conv_hyperparams.as_ref())?,
+            min_depth,
+            max_depth,
+            layers_before,
+            kernel: kernel_size(KERNEL, config.kernel_size(), config.use_depthwise())?,
+            code_size: code_size(CODE, config.box_code_size())?,
+            dropout: config.use_dropout(),
+            use_depthwise: config.use_depthwise(),
+            clip: clip.map(|range| [range.min(), range.max()]),
+            class_slots,
+            anchors_per_location: anchors_per_location.to_vec(),
+        })
+    }
+
+    /// The convolutions across channels before both heads. A depth of 0 means that there are none.
+    fn shared(
+        &self,
+        b: &mut Builder,
+        path: &Path,
+        feature: ValueId,
+    ) -> Result<ValueId, ModelError> {
+        let depth = channels(b, feature).min(self.max_depth).max(self.min_depth);
+        if depth == 0 {
+            return Ok(feature);
+        }
+        let mut x = feature;
+        for layer in 0..self.layers_before {
+            // Convolution, normalisation and activation are three layers of the list, even where there is no normalisation.
+            let name = format!("Conv2d_{layer}_1x1_{depth}");
+            let place = (path, 3 * layer);
+            x = conv_block(
+                b,
+                &name,
+                place,
+                x,
+                depth,
+                Window::same(1),
+                &self.hyperparams,
+            )?;
+        }
+        Ok(x)
+    }
+
+    /// A head over a feature map, as `[batch, positions * anchors_per_location, values]`.
+    fn predict(&self, b: &mut Builder, head: &Head<'_>, x: ValueId) -> Result<ValueId, ModelError> {
+        b.scope(head.scope, |b| {
+            let mut window = Window::same(self.kernel);
+            let (mut x, mut place) = (x, head.first);
+            if self.use_depthwise {
+                let first = (&head.path, place);
+                x = depthwise_block(b, "depthwise", first, x, window, &self.hyperparams)?;
+                window = Window::same(1);
+                place += 3;
+            }
+            let filters = head.anchors_per_location * head.values;
+            let path = head.path.child(place);
+            let y = conv2d(b, "conv", &path, x, filters, window, true)?;
+            per_anchor(b, y, head.anchors_per_location, head.values)
+        })
+    }
+
+    /// Predictions over all feature maps. `path` is the place of the reference's box predictor.
+    ///
+    /// # Errors
+    /// When there are not as many feature maps as anchors are configured for.
+    pub fn build(
+        &self,
+        b: &mut Builder,
+        path: &Path,
+        features: &[ValueId],
+    ) -> Result<Predictions, ModelError> {
+        if features.len() != self.anchors_per_location.len() {
+            return Err(ModelError::Inconsistent(format!(
+                "`box_predictor` has layers for {} feature maps, the feature extractor gives {}",
+                self.anchors_per_location.len(),
+                features.len()
+            )));
+        }
+        let heads = path.child("_prediction_heads");
+        let (mut boxes, mut classes) = (Vec::new(), Vec::new());
+        let maps = features.iter().zip(&self.anchors_per_location);
+        for (map, (feature, anchors_per_location)) in maps.enumerate() {
+            let place = |head: &str| heads.child(head).child(map);
+            let box_head = Head {
+                scope: "BoxPredictor",
+                path: place("box_encodings").child("_box_encoder_layers"),
+                first: 0,
+                values: self.code_size,
+                anchors_per_location: *anchors_per_location,
+            };
+            let class_head = Head {
+                scope: "ClassPredictor",
+                path: place("class_predictions_with_background").child("_class_predictor_layers"),
+                // Dropout does nothing at inference, but it is a layer, before the others.
+                first: u64::from(self.dropout),
+                values: self.class_slots,
+                anchors_per_location: *anchors_per_location,
+            };
+            b.scope::<_, ModelError>(&format!("map_{map}"), |b| {
+                let shared = path.child("_shared_nets").child(map);
+                let x = b.scope("Shared", |b| self.shared(b, &shared, *feature))?;
+                boxes.push(self.predict(b, &box_head, x)?);
+                classes.push(self.predict(b, &class_head, x)?);
+                Ok(())
+            })?;
+        }
+        Ok(Predictions {
+            box_encodings: all_encodings(b, &boxes, self.clip)?,
+            class_scores: b.concat("class_predictions", 1, &classes)?,
+        })
+    }
+}
