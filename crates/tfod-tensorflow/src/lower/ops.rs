@@ -249,16 +249,25 @@ impl Lowering<'_, '_> {
             .output("output", 0);
         let dtype = self.graph.value(node.inputs[0]).dtype;
         let operands = [inputs[0].clone(), paddings];
-        let unknown = dims.iter().filter(|dim| dim.known().is_none()).count();
-        if unknown > 1 {
-            return Ok(self.one(node, "Pad", "output", &operands, Attrs::typed(dtype)));
-        }
         let name = self.list.fresh(&format!("{}/padded", node.name));
         let padded = self
             .list
             .add(&name, "Pad", &operands, Attrs::typed(dtype))
             .output("output", 0);
-        let shape = self.target_shape(node, &padded, dims)?;
+        let whole = self.shape_of(node, &padded, dtype);
+        let mut sizes = Vec::with_capacity(dims.len());
+        for (axis, dim) in dims.iter().enumerate() {
+            sizes.push(match dim.known() {
+                Some(n) => self.scalar(node, "size", size(node, n)?),
+                None => self.size_along(node, &whole, axis)?,
+            });
+        }
+        let name = self.list.fresh(&format!("{}/shape", node.name));
+        let attrs = Attrs::typed(DType::I32).int("N", count(&sizes));
+        let shape = self
+            .list
+            .add(&name, "Pack", &sizes, attrs)
+            .output("output", 0);
         let attrs = Attrs::typed(dtype);
         Ok(self.one(node, "Reshape", "output", &[padded, shape], attrs))
     }
