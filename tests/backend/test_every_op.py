@@ -99,6 +99,7 @@ def expected_elementwise(image, pixels):
         "floor_div_i32": to_i32 // 4,
         "cast_to_bool": to_i32 != 0,
         "cast_to_f32": pixels.astype(np.float32),
+        "round": np.round(to_i32.astype(np.float32) / 2),
     }
 
 
@@ -125,6 +126,26 @@ def expected_shapes(image, pixels):
         "stack": np.moveaxis(image, 3, 1),
         "reduce_sum": image.sum(axis=(1, 2)),
         "reduce_max": image.max(axis=3),
+    }
+
+
+def expected_sizes(pixels):
+    raw, size = tf.raw_ops, (4, 5)
+    ways = {
+        "bilinear": raw.ResizeBilinear,
+        "nearest": raw.ResizeNearestNeighbor,
+        "bicubic": raw.ResizeBicubic,
+        "area": raw.ResizeArea,
+    }
+    return {
+        "shape_of": np.array(pixels.shape, np.int32),
+        "range": np.arange(7, dtype=np.int32),
+        **{f"resize_{name}_aligned": way(images=pixels, size=size, align_corners=True) for name, way in ways.items()},
+        **{f"resize_{name}_computed": way(images=pixels, size=size) for name, way in ways.items()},
+        "pad_end": np.pad(pixels, ((0, 0), (0, 4), (0, 5), (0, 0))),
+        "pad_end_known": np.pad(pixels, ((0, 0), (0, 3), (0, 1), (0, 0))),
+        "conv2d_unknown": tf.nn.conv2d(pixels.astype(np.float32), ramp((3, 3, 3, 2), 7), 2, "SAME"),
+        "concat_unknown": np.concatenate([pixels, pixels], axis=1),
     }
 
 
@@ -192,6 +213,7 @@ def expected(inputs):
         **expected_convolutions(image),
         **expected_elementwise(image, pixels),
         **expected_shapes(image, pixels),
+        **expected_sizes(pixels),
         **expected_selection(boxes, scores),
         **expected_maps(boxes, scores),
     }
@@ -293,8 +315,8 @@ def test_static_shapes_are_known(folder):
 def test_variables_are_those_that_are_large(folder):
     model = tf.saved_model.load(str(folder))  # owns the variables
     variables = {variable.name: variable for variable in model.signatures["serving_default"].variables}
-    assert sorted(variables) == ["anchors:0", "conv/kernel:0", "depthwise/kernel:0"]
-    assert [name for name, variable in sorted(variables.items()) if variable.trainable] == ["conv/kernel:0", "depthwise/kernel:0"]
+    assert sorted(variables) == ["anchors:0", "conv/kernel:0", "depthwise/kernel:0", "unknown/kernel:0"]
+    assert [name for name, variable in sorted(variables.items()) if variable.trainable] == ["conv/kernel:0", "depthwise/kernel:0", "unknown/kernel:0"]
 
 
 def test_inputs_keep_their_names_and_order(folder):

@@ -138,6 +138,7 @@ def expected_elementwise(image, pixels):
         "cast_to_i32": to_i32,
         "cast_to_bool": to_i32 != 0,
         "cast_to_f32": pixels.astype(np.float32),
+        "round": np.round(to_i32.astype(np.float32) / 2),
     }
 
 
@@ -156,6 +157,33 @@ def expected_resizes(pixels, photo):
         results[f"resize_area{suffix}"] = raw.ResizeArea(images=pixels, size=size)
     results["photo_bilinear"] = ways["resize_bilinear"](photo, (5, 8), False)
     results["photo_bilinear_centers"] = ways["resize_bilinear"](photo, (5, 8), True)
+    return results
+
+
+def expected_sizes(pixels, photo):
+    raw = tf.raw_ops
+    ways = {
+        "bilinear": raw.ResizeBilinear,
+        "nearest": raw.ResizeNearestNeighbor,
+        "bicubic": raw.ResizeBicubic,
+        "area": raw.ResizeArea,
+    }
+    strided = tf.nn.conv2d(photo.astype(np.float32), ramp((3, 3, 3, 2), 9), 2, "SAME").numpy()
+    # From 8x11: powers of two, because OpenVINO does not divide exactly.
+    size = (16, 4)
+    results = {
+        "conv2d_unknown": strided,
+        "shape_of": np.array(strided.shape, np.int32),
+        "range": np.arange(6, dtype=np.int32),
+        "pad_end": 2 * np.pad(photo, ((0, 0), (0, 16), (0, 4), (0, 0))),
+        "pad_end_strided": 2 * np.pad(strided, ((0, 0), (0, 16), (0, 4), (0, 0))),
+    }
+    for suffix, grid in (("", {}), ("_centers", {"half_pixel_centers": True}), ("_aligned", {"align_corners": True})):
+        for key in ("bilinear", "nearest"):
+            results[f"computed_{key}{suffix}"] = ways[key](images=photo, size=size, **grid)
+    for suffix, size in (("", (4, 5)), ("_up", (14, 11)), ("_single", (1, 1))):
+        for key, way in ways.items():
+            results[f"aligned_{key}{suffix}"] = way(images=pixels, size=size, align_corners=True)
     return results
 
 
@@ -232,6 +260,7 @@ def make_expected(inputs):
         **expected_convolutions(image, photo),
         **expected_elementwise(image, pixels),
         **expected_resizes(pixels, photo),
+        **expected_sizes(pixels, photo),
         **expected_shapes(image, pixels, photo),
         **expected_selection(boxes, scores, many_boxes, many_scores),
         **expected_maps(image, boxes, scores, class_scores, own_boxes),

@@ -5,7 +5,7 @@ numbers. An option set to None leaves its field out of the text, so that the fie
 """
 
 from dataclasses import dataclass, replace
-from typing import Optional, Tuple
+from typing import Optional, Tuple, Union
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Nms:
     class_agnostic: Optional[bool] = None
     classes_per_detection: Optional[int] = None
     more: Tuple[Tuple[str, object], ...] = ()  # (field, value)
+    change_coordinate_frame: Optional[bool] = None
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,24 @@ class BatchNorm:
 
 
 @dataclass(frozen=True)
+class Resizer:
+    """An image resizer: its name without `_resizer`, and its fields."""
+
+    name: str
+    fields: Tuple[Tuple[str, Union[bool, int, float, str]], ...] = ()
+
+    def lines(self):
+        return block(f"{self.name}_resizer", *(field(name, Symbol(value) if isinstance(value, str) else value) for name, value in self.fields))
+
+
+@dataclass(frozen=True)
 class Fpnlite:
     """The options of one config. Sizes are pixels, levels are powers of two of the stride."""
 
     num_classes: int = 3
     size: Tuple[int, int] = (96, 96)  # height, width
+    resizer: Optional[Resizer] = None  # instead of a fixed size
+    pad_to_multiple: Optional[int] = None  # in the feature extractor
     levels: Tuple[int, int] = (3, 6)
     aspect_ratios: Tuple[float, ...] = (1.0, 2.0, 0.5)
     scales_per_octave: Optional[int] = 2
@@ -100,7 +114,7 @@ class Fpnlite:
             ),
             block(
                 "image_resizer",
-                block("fixed_shape_resizer", field("height", self.size[0]), field("width", self.size[1])),
+                (self.resizer or Resizer("fixed_shape", (("height", self.size[0]), ("width", self.size[1])))).lines(),
             ),
             block(
                 "box_predictor",
@@ -155,6 +169,7 @@ class Fpnlite:
                     field("use_class_agnostic_nms", self.nms.class_agnostic),
                     field("max_classes_per_detection", self.nms.classes_per_detection),
                     *(field(name, value) for name, value in self.nms.more),
+                    field("change_coordinate_frame", self.nms.change_coordinate_frame),
                 ),
                 field("score_converter", Symbol(self.score_converter) if self.score_converter else None),
                 field("logit_scale", self.logit_scale),

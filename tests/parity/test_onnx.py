@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from oracle.cases import all_cases
-from oracle.families.postprocessing import NOT_IN_ONNX
+from oracle.families import postprocessing, resizers
 
 from . import compare
 from .conftest import run_export
@@ -23,6 +23,7 @@ def parameters(are_pairwise):
     return [pytest.param(case, id=case.name, marks=getattr(pytest.mark, case.tier)) for case in cases]
 
 
+NOT_IN_ONNX = {*postprocessing.NOT_IN_ONNX, *resizers.NOT_IN_ONNX}
 CASES = [case for case in parameters(are_pairwise=False) if case.id not in NOT_IN_ONNX]
 
 

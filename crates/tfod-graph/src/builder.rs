@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use crate::graph::{Graph, Node, NodeId, Output, ParamId, Parameter, Value, ValueId};
 use crate::infer::{Typed, infer};
 use crate::op::{
-    Binary, Compare, ConvAttrs, MapInput, NmsAttrs, Op, PoolAttrs, Reduce, ResizeMethod, Unary,
+    Binary, Compare, ConvAttrs, MapInput, NmsAttrs, Op, PixelGrid, PoolAttrs, Reduce, ResizeMethod,
+    Unary,
 };
 use crate::tensor::{DType, Dim, Shape, Tensor};
 use crate::validate::ValidateError;
@@ -340,7 +341,12 @@ impl Builder {
         self.one(name, Op::Pad(paddings.to_vec()), &[x])
     }
 
-    /// [`Op::Resize`]
+    /// [`Op::PadEnd`] by numbers that make `to`.
+    pub fn pad_end(&mut self, name: &str, x: ValueId, by: ValueId, to: Vec<Dim>) -> Built {
+        self.one(name, Op::PadEnd(to), &[x, by])
+    }
+
+    /// [`Op::Resize`] to a known size.
     pub fn resize(
         &mut self,
         name: &str,
@@ -349,12 +355,37 @@ impl Builder {
         size: [u64; 2],
         half_pixel_centers: bool,
     ) -> Built {
-        let op = Op::Resize {
-            method,
-            size,
-            half_pixel_centers,
+        let grid = if half_pixel_centers {
+            PixelGrid::Centers
+        } else {
+            PixelGrid::Corners
         };
-        self.one(name, op, &[x])
+        self.resize_on(name, x, method, grid, size.map(Dim::Known), None)
+    }
+
+    /// [`Op::Resize`] to a size that is known, or else is `computed` at run time.
+    pub fn resize_on(
+        &mut self,
+        name: &str,
+        x: ValueId,
+        method: ResizeMethod,
+        grid: PixelGrid,
+        size: [Dim; 2],
+        computed: Option<ValueId>,
+    ) -> Built {
+        let inputs: Vec<ValueId> = std::iter::once(x).chain(computed).collect();
+        let op = Op::Resize { method, size, grid };
+        self.one(name, op, &inputs)
+    }
+
+    /// [`Op::ShapeOf`]
+    pub fn shape_of(&mut self, name: &str, x: ValueId) -> Built {
+        self.one(name, Op::ShapeOf, &[x])
+    }
+
+    /// [`Op::Range`] of `count` numbers, a vector of the size `dim`.
+    pub fn range(&mut self, name: &str, count: ValueId, dim: Dim) -> Built {
+        self.one(name, Op::Range(dim), &[count])
     }
 
     /// [`Op::Reshape`]; nothing is added when the value already has the shape.

@@ -64,7 +64,19 @@ pub fn infer(
             Ok(vec![(*to, rule.shape(0).clone())])
         }
         Op::Pad(paddings) => rule.pad(paddings),
-        Op::Resize { method, size, .. } => rule.resize(*method, *size),
+        Op::PadEnd(dims) => rule.pad_end(dims),
+        Op::Resize { method, size, .. } => rule.resize(*method, size),
+        Op::ShapeOf => {
+            rule.arity(1)?;
+            let rank = rule.shape(0).rank() as u64;
+            Ok(vec![(DType::I32, Shape::known(&[rank]))])
+        }
+        Op::Range(dim) => {
+            rule.arity(1)?;
+            let is_count = rule.dtype(0) == DType::I32 && rule.shape(0).rank() == 0;
+            rule.require(is_count, "an i32 scalar")?;
+            Ok(vec![(DType::I32, Shape(vec![dim.clone()]))])
+        }
         Op::Reshape(dims) => rule.reshape(dims),
         Op::Concat { axis } => rule.concat(*axis),
         Op::Slice(ranges) => rule.slice(ranges),
@@ -181,20 +193,17 @@ impl Rule<'_> {
             .and_then(|k| k.checked_add(1))
             .filter(|_| stride > 0 && dilation > 0)
             .ok_or_else(|| self.error("a kernel, stride and dilation of at least 1", "0"))?;
-        match (size, padding) {
-            (Dim::Known(n), Padding::Same) => Ok(Dim::Known(n.div_ceil(stride))),
-            (Dim::Known(n), Padding::Valid) if *n >= effective => {
-                Ok(Dim::Known((n - effective) / stride + 1))
-            }
-            (Dim::Known(n), Padding::Valid) => Err(self.error(
+        // One position for each stride begun, of all places where the window fits.
+        let places = match padding {
+            Padding::Same => Some(size.clone()),
+            Padding::Valid => size.shrunk(effective - 1),
+        };
+        places.map(|places| places.div_ceil(stride)).ok_or_else(|| {
+            self.error(
                 format!("at least {effective} rows and columns without padding"),
-                n.to_string(),
-            )),
-            (Dim::Symbol(_), _) if stride == 1 && padding == Padding::Same => Ok(size.clone()),
-            (Dim::Symbol(name), _) => {
-                Err(self.error("a size known when the graph is written", name.to_string()))
-            }
-        }
+                size.to_string(),
+            )
+        })
     }
 
     fn spatial(
@@ -359,36 +368,42 @@ impl Rule<'_> {
 
     fn pad(&self, paddings: &[(u64, u64)]) -> Result<Vec<Typed>, ShapeError> {
         self.arity(1)?;
-        let expected = format!(
-            "{} dimensions, known where padding is added",
-            paddings.len()
-        );
+        let expected = format!("{} dimensions", paddings.len());
         self.require(self.shape(0).rank() == paddings.len(), &expected)?;
         let dims = self.shape(0).0.iter().zip(paddings);
         let dims = dims
-            .map(|(dim, &(before, after))| match dim {
-                dim if before == 0 && after == 0 => Some(dim.clone()),
-                Dim::Known(n) => n.checked_add(before)?.checked_add(after).map(Dim::Known),
-                Dim::Symbol(_) => None,
-            })
+            .map(|(dim, &(before, after))| dim.grown(before.checked_add(after)?))
             .collect::<Option<Vec<_>>>()
             .ok_or_else(|| self.inputs_error(expected))?;
         Ok(vec![(self.dtype(0), Shape(dims))])
     }
 
-    fn resize(&self, method: ResizeMethod, size: [u64; 2]) -> Result<Vec<Typed>, ShapeError> {
-        self.arity(1)?;
+    fn pad_end(&self, dims: &[Dim]) -> Result<Vec<Typed>, ShapeError> {
+        self.arity(2)?;
+        let rank = self.shape(0).rank();
+        let numbers = Shape::known(&[rank as u64]);
+        let shrinks = |(from, to): (&Dim, &Dim)| from.known() > to.known().or(Some(u64::MAX));
+        let fits = dims.len() == rank
+            && (self.dtype(1), self.shape(1)) == (DType::I32, &numbers)
+            && !self.shape(0).0.iter().zip(dims).any(shrinks);
+        let expected = format!("{} dimensions and as many i32", Shape(dims.to_vec()));
+        self.require(fits, &expected)?;
+        Ok(vec![(self.dtype(0), Shape(dims.to_vec()))])
+    }
+
+    fn resize(&self, method: ResizeMethod, size: &[Dim; 2]) -> Result<Vec<Typed>, ShapeError> {
+        let is_known = size.iter().all(|dim| dim.known().is_some());
+        self.arity(if is_known { 1 } else { 2 })?;
+        let sizes = Shape::known(&[2]);
         self.require(
-            self.shape(0).rank() == 4 && self.dtype(0).is_number(),
-            "numbers [n, h, w, c]",
+            self.shape(0).rank() == 4
+                && self.dtype(0).is_number()
+                && (is_known || (self.dtype(1), self.shape(1)) == (DType::I32, &sizes)),
+            "numbers [n, h, w, c] and, for a size known only at run time, i32[2]",
         )?;
         let x = &self.shape(0).0;
-        let shape = Shape(vec![
-            x[0].clone(),
-            size[0].into(),
-            size[1].into(),
-            x[3].clone(),
-        ]);
+        let [height, width] = size.clone();
+        let shape = Shape(vec![x[0].clone(), height, width, x[3].clone()]);
         let dtype = match method {
             ResizeMethod::Nearest => self.dtype(0),
             ResizeMethod::Bilinear | ResizeMethod::Bicubic | ResizeMethod::Area => DType::F32,
@@ -438,23 +453,17 @@ impl Rule<'_> {
             .first()
             .ok_or_else(|| self.inputs_error(expected))?;
         self.axis(axis, first.shape.rank())?;
-        let mut total = Some(0u64);
+        let mut total = Some(Dim::Known(0));
         for input in self.inputs {
             let same = input.dtype == first.dtype
                 && input.shape.rank() == first.shape.rank()
                 && (0..first.shape.rank())
                     .all(|i| i == axis || input.shape.0[i] == first.shape.0[i]);
             self.require(same, expected)?;
-            total = total
-                .zip(input.shape.0[axis].known())
-                .and_then(|(sum, n)| sum.checked_add(n));
+            total = total.and_then(|sum| sum.plus(&input.shape.0[axis]));
         }
         let mut shape = first.shape.clone();
-        shape.0[axis] = match (total, self.inputs) {
-            (Some(total), _) => Dim::Known(total),
-            (None, [only]) => only.shape.0[axis].clone(),
-            (None, _) => return Err(self.inputs_error("known sizes along the axis")),
-        };
+        shape.0[axis] = total.ok_or_else(|| self.inputs_error("fewer in all"))?;
         Ok(vec![(first.dtype, shape)])
     }
 
@@ -715,6 +724,65 @@ mod tests {
         assert!(to(vec![Dim::symbol("rows"), 6.into()]).is_ok());
         assert!(to(vec![Dim::symbol("batch"), 25.into()]).is_err());
         assert!(to(vec![24.into()]).is_err());
+    }
+
+    #[test]
+    fn sizes_known_only_at_run_time_are_formulas() {
+        let map = value(
+            DType::F32,
+            Shape(vec![1.into(), Dim::symbol("h"), Dim::symbol("w"), 3.into()]),
+        );
+        let of = |op: &Op, others: &[Value]| {
+            shapes(op, &[std::slice::from_ref(&map), others].concat()).map(|s| s.join(", "))
+        };
+        let conv = |padding| Op::Conv2d(ConvAttrs::new(2, padding));
+        let kernel = f32s(&[3, 3, 3, 8]);
+        assert_eq!(
+            of(&conv(Padding::Same), std::slice::from_ref(&kernel)),
+            Ok("f32[1, ceil(h/2), ceil(w/2), 8]".into())
+        );
+        assert_eq!(
+            of(&conv(Padding::Valid), &[kernel]),
+            Ok("f32[1, ceil((h-2)/2), ceil((w-2)/2), 8]".into())
+        );
+        let pad = Op::Pad(vec![(0, 0), (1, 1), (0, 0), (0, 0)]);
+        assert_eq!(of(&pad, &[]), Ok("f32[1, h+2, w, 3]".into()));
+        let concat = Op::Concat { axis: 1 };
+        assert_eq!(
+            of(&concat, std::slice::from_ref(&map)),
+            Ok("f32[1, h+h, w, 3]".into())
+        );
+        assert_eq!(of(&Op::ShapeOf, &[]), Ok("i32[4]".into()));
+    }
+
+    #[test]
+    fn computed_sizes_are_inputs() {
+        let sizes = |n| value(DType::I32, Shape::known(&[n]));
+        let resize = |size| Op::Resize {
+            method: ResizeMethod::Nearest,
+            size,
+            grid: crate::op::PixelGrid::Corners,
+        };
+        let free = resize([Dim::symbol("rows"), 4.into()]);
+        let x = f32s(&[1, 2, 3, 3]);
+        assert_eq!(
+            shapes(&free, &[x.clone(), sizes(2)]),
+            Ok(vec!["f32[1, rows, 4, 3]".into()])
+        );
+        assert!(shapes(&free, std::slice::from_ref(&x)).is_err());
+        assert!(shapes(&free, &[x.clone(), sizes(3)]).is_err());
+        assert!(shapes(&resize([5.into(), 4.into()]), &[x.clone(), sizes(2)]).is_err());
+        let pad = |dims: [u64; 4]| Op::PadEnd(dims.map(Dim::Known).to_vec());
+        assert_eq!(
+            shapes(&pad([1, 8, 8, 3]), &[x.clone(), sizes(4)]),
+            Ok(vec!["f32[1, 8, 8, 3]".into()])
+        );
+        assert!(shapes(&pad([1, 1, 8, 3]), &[x.clone(), sizes(4)]).is_err());
+        assert!(shapes(&pad([1, 8, 8, 3]), &[x, sizes(3)]).is_err());
+        let range = Op::Range(Dim::symbol("n"));
+        let scalar = value(DType::I32, Shape::scalar());
+        assert_eq!(shapes(&range, &[scalar]), Ok(vec!["i32[n]".into()]));
+        assert!(shapes(&range, &[sizes(1)]).is_err());
     }
 
     #[test]

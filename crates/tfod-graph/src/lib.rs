@@ -60,8 +60,8 @@ pub use builder::{Builder, Built, ParameterSpec};
 pub use graph::{Graph, Node, NodeId, Output, ParamId, Parameter, Value, ValueId, Weights};
 pub use infer::ShapeError;
 pub use op::{
-    Binary, Compare, ConvAttrs, MapInput, NmsAttrs, Op, Padding, PoolAttrs, Reduce, ResizeMethod,
-    Unary,
+    Binary, Compare, ConvAttrs, MapInput, NmsAttrs, Op, Padding, PixelGrid, PoolAttrs, Reduce,
+    ResizeMethod, Unary,
 };
 pub use tensor::{DType, Dim, Shape, Tensor, TensorView};
 pub use validate::{ValidateError, validate, validate_weights};

@@ -68,6 +68,8 @@ pub enum Unary {
     Sigmoid,
     /// `exp(x)`
     Exp,
+    /// The nearest whole number; of two, the even one.
+    Round,
 }
 
 /// Element-wise functions of two values of one number type, with NumPy broadcasting.
@@ -109,16 +111,29 @@ pub enum Reduce {
     Max,
 }
 
+/// Where [`Op::Resize`] takes the samples of an image to be, which decides the source of each position of the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PixelGrid {
+    /// In the upper left corners of pixels: `position * in / out`.
+    Corners,
+    /// In the centres of pixels: `(position + 0.5) * in / out - 0.5`.
+    Centers,
+    /// The first and the last samples of source and result are in the same place: `position * (in - 1) / (out - 1)`, and `position * in / out` for
+    /// a result of one position.
+    AlignedCorners,
+}
+
 /// Interpolation of [`Op::Resize`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ResizeMethod {
     /// Bilinear over the 2x2 neighbours; samples beyond the border repeat it.
     Bilinear,
-    /// The nearest lower neighbour: `floor(position * in / out)`, or with half-pixel centres `floor((position + 0.5) * in / out)`.
+    /// The nearest lower neighbour, `floor(position * in / out)`; with [`PixelGrid::Centers`] `floor((position + 0.5) * in / out)`; with
+    /// [`PixelGrid::AlignedCorners`] the nearest one, of two the later.
     Nearest,
-    /// Bicubic: Keys' kernel with a = -0.75, or a = -0.5 and renormalised border weights when centres are half-pixel.
+    /// Bicubic: Keys' kernel with a = -0.75, or a = -0.5 and renormalised border weights with [`PixelGrid::Centers`].
     Bicubic,
-    /// The average over the source area; half-pixel centres do not apply.
+    /// The average over the source area, whose sides are the distance between positions; [`PixelGrid::Centers`] is as [`PixelGrid::Corners`].
     Area,
 }
 
@@ -186,15 +201,23 @@ pub enum Op {
     Cast(DType),
     /// Zeros added before and after each dimension.
     Pad(Vec<(u64, u64)>),
-    /// Resizes `[n, h, w, c]` to `[n, size[0], size[1], c]`; results of bilinear, bicubic and area are [`DType::F32`].
+    /// Zeros added after each dimension. Inputs: x, how many ([`DType::I32`], one for each dimension). The result has the dimensions that are
+    /// given here; they must be what the numbers make.
+    PadEnd(Vec<Dim>),
+    /// Resizes `[n, h, w, c]` to `[n, size[0], size[1], c]`; results of bilinear, bicubic and area are [`DType::F32`]. Inputs: x and, where the size
+    /// is known only at run time, height and width, `[2]` ([`DType::I32`]).
     Resize {
         /// Interpolation.
         method: ResizeMethod,
         /// Output height and width.
-        size: [u64; 2],
-        /// Whether the pixel grid is taken to have its samples at the centres of pixels.
-        half_pixel_centers: bool,
+        size: [Dim; 2],
+        /// Where samples are.
+        grid: PixelGrid,
     },
+    /// The sizes of a value ([`DType::I32`]), one for each dimension.
+    ShapeOf,
+    /// Input: how many, a scalar ([`DType::I32`]). The numbers from 0 on, in a vector of this size.
+    Range(Dim),
     /// The same elements in another shape. At most one dimension may differ in being unknown: an unknown output dimension stands
     /// for what is left.
     Reshape(Vec<Dim>),
@@ -262,6 +285,7 @@ impl Op {
             Self::Unary(Unary::Relu6) => "relu6",
             Self::Unary(Unary::Sigmoid) => "sigmoid",
             Self::Unary(Unary::Exp) => "exp",
+            Self::Unary(Unary::Round) => "round",
             Self::Binary(Binary::Add) => "add",
             Self::Binary(Binary::Sub) => "sub",
             Self::Binary(Binary::Mul) => "mul",
@@ -277,7 +301,10 @@ impl Op {
             Self::Softmax => "softmax",
             Self::Cast(_) => "cast",
             Self::Pad(_) => "pad",
+            Self::PadEnd(_) => "pad_end",
             Self::Resize { .. } => "resize",
+            Self::ShapeOf => "shape_of",
+            Self::Range(_) => "range",
             Self::Reshape(_) => "reshape",
             Self::Concat { .. } => "concat",
             Self::Slice(_) => "slice",

@@ -15,8 +15,8 @@
 use std::fmt::{self, Write as _};
 
 use crate::graph::{Graph, Node, Value, ValueId};
-use crate::op::{ConvAttrs, MapInput, Op, PoolAttrs};
-use crate::tensor::{DType, Tensor};
+use crate::op::{ConvAttrs, MapInput, Op, PixelGrid, PoolAttrs};
+use crate::tensor::{DType, Shape, Tensor};
 
 /// Constants of up to this many elements are printed in full.
 const SHOWN_ELEMENTS: usize = 8;
@@ -138,13 +138,19 @@ fn attributes(op: &Op) -> String {
         Op::MaxPool(attrs) => pool(*attrs),
         Op::BatchNorm { epsilon } => format!(" epsilon={epsilon}"),
         Op::Pad(paddings) => format!(" {paddings:?}"),
+        Op::PadEnd(dims) => format!(" to={}", Shape(dims.clone())),
         Op::Resize {
             method,
-            size,
-            half_pixel_centers,
+            size: [height, width],
+            grid,
         } => {
             let method = format!("{method:?}").to_lowercase();
-            format!(" method={method} size={size:?} half_pixel_centers={half_pixel_centers}")
+            let grid = match grid {
+                PixelGrid::Corners => "half_pixel_centers=false",
+                PixelGrid::Centers => "half_pixel_centers=true",
+                PixelGrid::AlignedCorners => "align_corners=true",
+            };
+            format!(" method={method} size=[{height}, {width}] {grid}")
         }
         Op::Concat { axis } | Op::Unstack { axis } | Op::Stack { axis } => format!(" axis={axis}"),
         Op::Slice(ranges) => {
@@ -177,7 +183,9 @@ fn attributes(op: &Op) -> String {
         | Op::Softmax
         | Op::Cast(_)
         | Op::Reshape(_)
-        | Op::Gather => String::new(),
+        | Op::Gather
+        | Op::ShapeOf
+        | Op::Range(_) => String::new(),
     }
 }
 

@@ -8,11 +8,24 @@ use crate::anchors::Corners;
 pub struct Resizing {
     /// The resizer's name in the configuration.
     pub resizer: &'static str,
-    /// Height and width of the result, where they are fixed.
+    /// Height and width of the network's input, where they are fixed.
     pub size: Option<[u64; 2]>,
-    /// The interpolation's name in the configuration.
-    pub method: &'static str,
+    /// The interpolation's name in the configuration, where images are resized.
+    pub method: Option<&'static str>,
     /// What it does, in words.
+    pub description: String,
+    /// What is put below and on the right of the normalised image.
+    pub padding: Option<ImagePadding>,
+    /// Whether the network sees one channel: the luma of what is normalised and padded.
+    pub grayscale: bool,
+}
+
+/// Padding of images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ImagePadding {
+    /// For each channel.
+    pub values: [f32; 3],
+    /// Up to which size, in words.
     pub description: String,
 }
 
@@ -140,7 +153,7 @@ const OUTPUTS: [(&str, &str, &str); 11] = [
     (
         "raw_detection_boxes",
         "decoded boxes of all anchors before non-max suppression: ymin, xmin, ymax, xmax, not clipped",
-        "fractions of the image's height and width",
+        "fractions of the height and width of the network's input, padding included",
     ),
     (
         "raw_detection_scores",

@@ -9,7 +9,7 @@ use crate::error::ModelError;
 use crate::facts::Normalization;
 use crate::fields::{invalid, unsupported};
 use crate::options::GraphOptions;
-use crate::resizer::Resizer;
+use crate::resizer::{Finished, Resizer};
 
 /// The name of the input, as in official exports.
 pub const INPUT_NAME: &str = "input_tensor";
@@ -65,7 +65,8 @@ impl FromStr for InputType {
     }
 }
 
-/// Declares the input that the options ask for, and gives what the network sees: `f32[batch, height, width, 3]`, resized and normalised.
+/// Declares the input that the options ask for, and gives what the network sees: `f32[batch, height, width, channels]`, resized and normalised. Where
+/// the network's own input is asked for, all of it counts as image.
 ///
 /// # Errors
 /// When the options contradict the configuration.
@@ -74,10 +75,12 @@ pub(crate) fn network_input(
     options: &GraphOptions,
     resizer: &Resizer,
     normalization: Normalization,
-) -> Result<ValueId, ModelError> {
-    let [height, width] = if options.no_preprocess {
-        let network = resizer.network_size();
-        if let Some([height, width]) = options.input_size.filter(|size| *size != network) {
+) -> Result<Finished, ModelError> {
+    let mut given = options.input_size;
+    if options.no_preprocess
+        && let Some(network) = resizer.network_size()
+    {
+        if let Some([height, width]) = given.filter(|size| *size != network) {
             let expected = format!(
                 "{}x{}, the network's own size, with --no_preprocess",
                 network[0], network[1]
@@ -85,27 +88,35 @@ pub(crate) fn network_input(
             let given = format!("{height}x{width}");
             return Err(invalid("--input_size", given, expected));
         }
-        network.map(Dim::Known)
-    } else {
-        match options.input_size {
-            Some(size) => size.map(Dim::Known),
-            None => [Dim::symbol("height"), Dim::symbol("width")],
-        }
+        given = Some(network);
+    }
+    let [height, width] = match given {
+        Some(size) => size.map(Dim::Known),
+        None => [Dim::symbol("height"), Dim::symbol("width")],
     };
     let dtype = if options.no_preprocess || options.float_input {
         DType::F32
     } else {
         options.input.dtype()
     };
-    let shape = Shape(vec![options.batch_dim(), height, width, 3.into()]);
+    let channels = if options.no_preprocess {
+        resizer.channels()
+    } else {
+        3
+    };
+    let shape = Shape(vec![options.batch_dim(), height, width, channels.into()]);
     let input = b.input(INPUT_NAME, dtype, shape);
     if options.no_preprocess {
-        return Ok(input);
+        return Ok(Finished {
+            images: input,
+            extent: None,
+        });
     }
     let images = b.cast("to_float", input, DType::F32)?;
     // The reference normalises before it resizes, which gives the same values at the price of touching every pixel of the original.
-    let resized = resizer.apply(b, images)?;
-    normalization.apply(b, resized)
+    let mut resized = resizer.resize(b, images)?;
+    resized.images = normalization.apply(b, resized.images)?;
+    resizer.finish(b, resized)
 }
 
 impl Normalization {

@@ -36,6 +36,7 @@ pub mod neck;
 pub mod options;
 pub mod postprocess;
 pub mod resizer;
+mod scalar;
 
 pub use error::ModelError;
 pub use facts::Facts;
@@ -60,8 +61,8 @@ pub struct Model {
     pub architecture: String,
     /// How many classes it tells apart, the background left out.
     pub num_classes: u64,
-    /// Height and width of the image that the network itself sees.
-    pub image_size: [u64; 2],
+    /// Height and width of the image that the network itself sees; `None` where they are known only at run time.
+    pub image_size: Option<[u64; 2]>,
     /// What cannot be seen in the graph.
     pub facts: Facts,
 }

@@ -1,99 +1,588 @@
-//! How an image becomes as large as the network wants it.
+//! How an image becomes as large as the network wants it. After the reference's `image_resizer_builder` and the resizing functions of its
+//! `preprocessor`, with sizes computed in the same 32-bit arithmetic.
+//!
+//! The reference resizes and pads *normalised* pixels, so pad values are in the network's scale. Resizing commutes with normalisation, padding does not:
+//! [`Resizer::resize`] comes before it, [`Resizer::finish`] after it.
 
 use tfod_config::protos;
 use tfod_config::protos::ResizeType;
+use tfod_config::protos::conditional_shape_resizer::ResizeCondition;
 use tfod_config::protos::image_resizer::ImageResizerOneof;
-use tfod_graph::{Builder, Dim, ResizeMethod, ValueId};
+use tfod_graph::{
+    Binary, Builder, Compare, ConvAttrs, Dim, Padding, PixelGrid, ResizeMethod, Tensor, ValueId,
+};
 
 use crate::error::ModelError;
-use crate::facts::Resizing;
-use crate::fields::{message, refuse_flag, size, unsupported};
+use crate::facts::{ImagePadding, Resizing};
+use crate::fields::{invalid, message, size};
+use crate::scalar::{Float, Int, spatial, vector};
 
-/// Brings every image to one size, without keeping its aspect ratio (`fixed_shape_resizer`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Red, green, blue.
+const COLOURS: u64 = 3;
+/// The weights of red, green and blue in luma (ITU-R BT.601).
+pub const LUMA: [f32; 3] = [0.2989, 0.587, 0.114];
+
+/// A configured resizer.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Resizer {
-    /// Height and width of the result.
-    pub size: [u64; 2],
-    /// Interpolation.
-    pub method: ResizeMethod,
+    /// What decides the size.
+    pub kind: Kind,
+    /// Whether the network sees one channel, the luma.
+    pub grayscale: bool,
+}
+
+/// What decides the size of an image.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// `fixed_shape_resizer`: one size for all, without keeping the aspect ratio.
+    FixedShape {
+        /// Height and width.
+        size: [u64; 2],
+        /// Interpolation.
+        method: ResizeMethod,
+    },
+    /// `keep_aspect_ratio_resizer`: as large as fits into `min` by `max` pixels, whichever way the image lies.
+    KeepAspectRatio {
+        /// The longest that the shorter side may become.
+        min: u64,
+        /// The longest that the longer side may become.
+        max: u64,
+        /// Interpolation.
+        method: ResizeMethod,
+        /// What is put below and on the right of the image to make it `max` by `max`, a normalised value for each channel; `None` leaves it as it is.
+        padding: Option<[f32; 3]>,
+    },
+    /// `identity_resizer`: no change.
+    Identity,
+    /// `conditional_shape_resizer`: images whose longer side is longer than `threshold` ([`Condition::Greater`]), or whose shorter side is shorter
+    /// ([`Condition::Smaller`]), get just that side. The aspect ratio is kept; the corner pixels stay in the corners.
+    ConditionalShape {
+        /// Which images are resized.
+        condition: Condition,
+        /// Pixels.
+        threshold: u64,
+        /// Interpolation.
+        method: ResizeMethod,
+    },
+    /// `pad_to_multiple_resizer`: zeros below and on the right, to the next multiple.
+    PadToMultiple {
+        /// Pixels.
+        multiple: u64,
+    },
+}
+
+/// Which images [`Kind::ConditionalShape`] resizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Those larger than the threshold.
+    Greater,
+    /// Those smaller than the threshold.
+    Smaller,
+}
+
+/// Images after [`Resizer::resize`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Resized {
+    /// `[batch, height, width, 3]`
+    pub images: ValueId,
+    /// Height and width, without what padding will be added.
+    size: [Int; 2],
+}
+
+/// Images as the network sees them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Finished {
+    /// `[batch, height, width, channels]`
+    pub images: ValueId,
+    /// How much of height and width is image; the rest is padding. `None` where all is image.
+    pub extent: Option<[Float; 2]>,
+}
+
+fn method(config: ResizeType) -> ResizeMethod {
+    match config {
+        ResizeType::Bilinear => ResizeMethod::Bilinear,
+        ResizeType::NearestNeighbor => ResizeMethod::Nearest,
+        ResizeType::Bicubic => ResizeMethod::Bicubic,
+        ResizeType::Area => ResizeMethod::Area,
+    }
+}
+
+fn config_name(method: ResizeMethod) -> ResizeType {
+    match method {
+        ResizeMethod::Bilinear => ResizeType::Bilinear,
+        ResizeMethod::Nearest => ResizeType::NearestNeighbor,
+        ResizeMethod::Bicubic => ResizeType::Bicubic,
+        ResizeMethod::Area => ResizeType::Area,
+    }
+}
+
+fn words(method: ResizeMethod) -> &'static str {
+    match method {
+        ResizeMethod::Bilinear => "bilinear interpolation",
+        ResizeMethod::Nearest => "the nearest pixel",
+        ResizeMethod::Bicubic => "bicubic interpolation",
+        ResizeMethod::Area => "the mean over each pixel's area",
+    }
 }
 
 impl Resizer {
     /// Reads the message.
     ///
     /// # Errors
-    /// For another resizer, grayscale, or a size below 1.
+    /// For sizes that no image can have, and for fields that contradict each other.
     pub fn from_config(config: Option<&protos::ImageResizer>) -> Result<Self, ModelError> {
         const FIELD: &str = "model.ssd.image_resizer";
-        let config = message(FIELD, config)?;
-        let other = |given: &str| unsupported(FIELD, given, "fixed_shape_resizer");
-        let fixed = match &config.image_resizer_oneof {
-            Some(ImageResizerOneof::FixedShapeResizer(fixed)) => fixed,
-            Some(ImageResizerOneof::KeepAspectRatioResizer(_)) => {
-                return Err(other("keep_aspect_ratio_resizer"));
+        let (kind, grayscale) = match &message(FIELD, config)?.image_resizer_oneof {
+            Some(ImageResizerOneof::FixedShapeResizer(fixed)) => {
+                const HEIGHT: &str = "model.ssd.image_resizer.fixed_shape_resizer.height";
+                const WIDTH: &str = "model.ssd.image_resizer.fixed_shape_resizer.width";
+                let kind = Kind::FixedShape {
+                    size: [
+                        size(HEIGHT, fixed.height(), 1)?,
+                        size(WIDTH, fixed.width(), 1)?,
+                    ],
+                    method: method(fixed.resize_method()),
+                };
+                (kind, fixed.convert_to_grayscale())
             }
-            Some(ImageResizerOneof::IdentityResizer(_)) => return Err(other("identity_resizer")),
-            Some(ImageResizerOneof::ConditionalShapeResizer(_)) => {
-                return Err(other("conditional_shape_resizer"));
+            Some(ImageResizerOneof::KeepAspectRatioResizer(keep)) => {
+                (keep_aspect_ratio(keep)?, keep.convert_to_grayscale())
             }
-            Some(ImageResizerOneof::PadToMultipleResizer(_)) => {
-                return Err(other("pad_to_multiple_resizer"));
+            Some(ImageResizerOneof::IdentityResizer(_)) => (Kind::Identity, false),
+            Some(ImageResizerOneof::ConditionalShapeResizer(config)) => {
+                (conditional_shape(config)?, config.convert_to_grayscale())
+            }
+            Some(ImageResizerOneof::PadToMultipleResizer(pad)) => {
+                const MULTIPLE: &str = "model.ssd.image_resizer.pad_to_multiple_resizer.multiple";
+                let multiple = size(MULTIPLE, pad.multiple(), 1)?;
+                (Kind::PadToMultiple { multiple }, pad.convert_to_grayscale())
             }
             None => return Err(ModelError::Missing { field: FIELD }),
         };
-        refuse_flag(
-            "model.ssd.image_resizer.fixed_shape_resizer.convert_to_grayscale",
-            fixed.convert_to_grayscale(),
-        )?;
-        let method = match fixed.resize_method() {
-            ResizeType::Bilinear => ResizeMethod::Bilinear,
-            ResizeType::NearestNeighbor => ResizeMethod::Nearest,
-            ResizeType::Bicubic => ResizeMethod::Bicubic,
-            ResizeType::Area => ResizeMethod::Area,
-        };
-        let height = "model.ssd.image_resizer.fixed_shape_resizer.height";
-        let width = "model.ssd.image_resizer.fixed_shape_resizer.width";
-        Ok(Self {
-            size: [
-                size(height, fixed.height(), 1)?,
-                size(width, fixed.width(), 1)?,
-            ],
-            method,
-        })
+        Ok(Self { kind, grayscale })
     }
 
-    /// Height and width of what the network sees.
-    pub fn network_size(self) -> [u64; 2] {
-        self.size
+    /// Height and width of what the network sees, where these are the same for all images.
+    pub fn network_size(self) -> Option<[u64; 2]> {
+        match self.kind {
+            Kind::FixedShape { size, .. } => Some(size),
+            Kind::KeepAspectRatio {
+                max,
+                padding: Some(_),
+                ..
+            } => Some([max; 2]),
+            _ => None,
+        }
+    }
+
+    /// The channels of what the network sees.
+    pub fn channels(self) -> u64 {
+        if self.grayscale { 1 } else { COLOURS }
     }
 
     /// What users who resize themselves need to know.
     pub fn facts(self) -> Resizing {
-        let (method, how) = match self.method {
-            ResizeMethod::Bilinear => (ResizeType::Bilinear, "bilinear interpolation"),
-            ResizeMethod::Nearest => (ResizeType::NearestNeighbor, "the nearest pixel"),
-            ResizeMethod::Bicubic => (ResizeType::Bicubic, "bicubic interpolation"),
-            ResizeMethod::Area => (ResizeType::Area, "the mean over each pixel's area"),
-        };
-        let [height, width] = self.size;
-        Resizing {
-            resizer: "fixed_shape_resizer",
-            size: Some(self.size),
-            method: method.as_str_name(),
-            description: format!(
-                "to height {height} and width {width}, whatever the aspect ratio, by {how}; pixel (i, j) of the result is sampled at \
-                 (i * height_in / {height}, j * width_in / {width}), without half-pixel centres"
+        let corners = "pixel (i, j) of the result is sampled at (i * height_in / height, j * width_in / width), without half-pixel centres";
+        let (resizer, method, description) = match self.kind {
+            Kind::FixedShape {
+                size: [height, width],
+                method,
+            } => (
+                "fixed_shape_resizer",
+                Some(method),
+                format!(
+                    "to height {height} and width {width}, whatever the aspect ratio, by {}; {corners}",
+                    words(method)
+                ),
             ),
+            Kind::KeepAspectRatio {
+                min, max, method, ..
+            } => (
+                "keep_aspect_ratio_resizer",
+                Some(method),
+                format!(
+                    "by {}, to round(scale * height_in) and round(scale * width_in), where scale is the smaller of {min} / the shorter side and \
+                     {max} / the longer side; halves are rounded to even numbers; {corners}",
+                    words(method)
+                ),
+            ),
+            Kind::Identity => (
+                "identity_resizer",
+                None,
+                "images keep their size".to_owned(),
+            ),
+            Kind::ConditionalShape {
+                condition,
+                threshold,
+                method,
+            } => {
+                let when = match condition {
+                    Condition::Greater => "longer side is longer",
+                    Condition::Smaller => "shorter side is shorter",
+                };
+                (
+                    "conditional_shape_resizer",
+                    Some(method),
+                    format!(
+                        "images whose {when} than {threshold}, so that it has that length, by {}; the aspect ratio is kept, fractions of pixels are \
+                         cut off; pixel (i, j) of the result is sampled at (i * (height_in - 1) / (height - 1), j * (width_in - 1) / (width - 1))",
+                        words(method)
+                    ),
+                )
+            }
+            Kind::PadToMultiple { .. } => (
+                "pad_to_multiple_resizer",
+                None,
+                "images keep their size, but are padded".to_owned(),
+            ),
+        };
+        Resizing {
+            resizer,
+            size: self.network_size(),
+            method: method.map(|method| config_name(method).as_str_name()),
+            description,
+            padding: self.padding_facts(),
+            grayscale: self.grayscale,
         }
     }
 
-    /// Resizes `[batch, height, width, 3]`. The reference samples pixels at their corners (not half-pixel centres).
-    pub(crate) fn apply(self, b: &mut Builder, images: ValueId) -> Result<ValueId, ModelError> {
-        if let [_, Dim::Known(height), Dim::Known(width), _] = *b.shape(images).dims()
-            && [height, width] == self.size
+    fn padding_facts(self) -> Option<ImagePadding> {
+        match self.kind {
+            Kind::KeepAspectRatio {
+                max,
+                padding: Some(values),
+                ..
+            } => Some(ImagePadding {
+                values,
+                description: format!("to {max}x{max}, below and on the right"),
+            }),
+            Kind::PadToMultiple { multiple } => Some(ImagePadding {
+                values: [0.0; 3],
+                description: format!("to the next multiples of {multiple}, below and on the right"),
+            }),
+            _ => None,
+        }
+    }
+
+    /// Resizes `f32[batch, height, width, 3]`, whose values may be in any scale.
+    pub(crate) fn resize(self, b: &mut Builder, images: ValueId) -> Result<Resized, ModelError> {
+        let from = spatial(b, "given", images)?;
+        // Everywhere but here the reference samples pixels at their upper left corners.
+        let (method, grid) = match self.kind {
+            Kind::FixedShape { method, .. } | Kind::KeepAspectRatio { method, .. } => {
+                (method, PixelGrid::Corners)
+            }
+            Kind::ConditionalShape { method, .. } => (method, PixelGrid::AlignedCorners),
+            Kind::Identity | Kind::PadToMultiple { .. } => {
+                return Ok(Resized { images, size: from });
+            }
+        };
+        let size = b.scope("size", |b| self.target(b, from))?;
+        if from == size && matches!(size, [Int::Known(_), Int::Known(_)]) {
+            return Ok(Resized { images, size });
+        }
+        let dims = [size[0].dim("resized_height"), size[1].dim("resized_width")];
+        if let Some(empty) = dims.iter().find(|dim| dim.is(0)) {
+            return Err(invalid(
+                "--input_size",
+                format!("a size that `model.ssd.image_resizer` brings to {empty}"),
+                "at least one pixel in both directions",
+            ));
+        }
+        let computed = if dims.iter().all(|dim| dim.known().is_some()) {
+            None
+        } else {
+            Some(vector(b, "size", &size)?)
+        };
+        let images = b.resize_on("resize", images, method, grid, dims, computed)?;
+        Ok(Resized { images, size })
+    }
+
+    /// The size that an image of the size `from` is resized to.
+    fn target(self, b: &mut Builder, from: [Int; 2]) -> Result<[Int; 2], ModelError> {
+        match self.kind {
+            Kind::FixedShape { size, .. } => Ok(size.map(known)),
+            Kind::KeepAspectRatio { min, max, .. } => {
+                let [height, width] = from;
+                let is_wide = height.less(b, "is_wide", width)?;
+                let limits = [
+                    is_wide.select(b, "height_limit", known(min), known(max))?,
+                    is_wide.select(b, "width_limit", known(max), known(min))?,
+                ];
+                fit(b, from, limits)
+            }
+            Kind::ConditionalShape {
+                condition,
+                threshold,
+                ..
+            } => scale_side(b, from, condition, threshold),
+            Kind::Identity | Kind::PadToMultiple { .. } => Ok(from),
+        }
+    }
+
+    /// Pads normalised images, and makes them grayscale.
+    pub(crate) fn finish(
+        self,
+        b: &mut Builder,
+        Resized { images, size }: Resized,
+    ) -> Result<Finished, ModelError> {
+        let padded = match self.kind {
+            Kind::KeepAspectRatio {
+                max,
+                padding: Some(_),
+                ..
+            } => Some(Target::square(max)),
+            Kind::PadToMultiple { multiple } => {
+                Some(Target::next_multiples(b, images, size, multiple)?)
+            }
+            _ => None,
+        };
+        let mut images = match &padded {
+            Some(to) => pad(b, images, size, to)?,
+            None => images,
+        };
+        if let Kind::KeepAspectRatio {
+            max,
+            padding: Some(values),
+            ..
+        } = self.kind
+            && values.iter().any(|value| *value != 0.0)
         {
+            images = fill(b, images, size, max, values)?;
+        }
+        if self.grayscale {
+            images = luma(b, images)?;
+        }
+        let extent = match padded {
+            Some(to) => extent(b, size, to.size)?,
+            None => None,
+        };
+        Ok(Finished { images, extent })
+    }
+}
+
+fn keep_aspect_ratio(keep: &protos::KeepAspectRatioResizer) -> Result<Kind, ModelError> {
+    const MIN: &str = "model.ssd.image_resizer.keep_aspect_ratio_resizer.min_dimension";
+    const MAX: &str = "model.ssd.image_resizer.keep_aspect_ratio_resizer.max_dimension";
+    const VALUES: &str = "model.ssd.image_resizer.keep_aspect_ratio_resizer.per_channel_pad_value";
+    let min = size(MIN, keep.min_dimension(), 1)?;
+    let max = size(MAX, keep.max_dimension(), 1)?;
+    if min > max {
+        return Err(invalid(MIN, min, format!("at most max_dimension ({max})")));
+    }
+    let values = match keep.per_channel_pad_value.as_slice() {
+        [] => [0.0; 3],
+        values => <[f32; 3]>::try_from(values)
+            .ok()
+            .filter(|values| values.iter().all(|value| value.is_finite()))
+            .ok_or_else(|| invalid(VALUES, format!("{values:?}"), "three numbers, or none"))?,
+    };
+    Ok(Kind::KeepAspectRatio {
+        min,
+        max,
+        method: method(keep.resize_method()),
+        padding: keep.pad_to_max_dimension().then_some(values),
+    })
+}
+
+fn conditional_shape(config: &protos::ConditionalShapeResizer) -> Result<Kind, ModelError> {
+    const CONDITION: &str = "model.ssd.image_resizer.conditional_shape_resizer.condition";
+    const THRESHOLD: &str = "model.ssd.image_resizer.conditional_shape_resizer.size_threshold";
+    let condition = match config.condition() {
+        ResizeCondition::Greater => Condition::Greater,
+        ResizeCondition::Smaller => Condition::Smaller,
+        ResizeCondition::Invalid => {
+            return Err(invalid(CONDITION, "INVALID", "GREATER or SMALLER"));
+        }
+    };
+    Ok(Kind::ConditionalShape {
+        condition,
+        threshold: size(THRESHOLD, config.size_threshold(), 1)?,
+        method: method(config.resize_method()),
+    })
+}
+
+/// Sizes of the configuration are checked to be far below the limit.
+fn known(size: u64) -> Int {
+    Int::Known(i32::try_from(size).unwrap_or(i32::MAX))
+}
+
+/// The largest size of the same aspect ratio within limits: `round(scale * side)`, where the scale is the smaller quotient of limit and side.
+fn fit(b: &mut Builder, from: [Int; 2], limits: [Int; 2]) -> Result<[Int; 2], ModelError> {
+    let mut sides = [Float::Known(0.0); 2];
+    let mut scales = [Float::Known(0.0); 2];
+    for (axis, name) in ["height", "width"].into_iter().enumerate() {
+        sides[axis] = from[axis].to_float(b, &format!("{name}_float"))?;
+        let limit = limits[axis].to_float(b, &format!("{name}_limit_float"))?;
+        scales[axis] = limit.binary(b, &format!("{name}_scale"), Binary::Div, sides[axis])?;
+    }
+    let scale = scales[0].binary(b, "scale", Binary::Minimum, scales[1])?;
+    let height = scale.binary(b, "scaled_height", Binary::Mul, sides[0])?;
+    let width = scale.binary(b, "scaled_width", Binary::Mul, sides[1])?;
+    Ok([
+        height.rounded(b, "new_height")?,
+        width.rounded(b, "new_width")?,
+    ])
+}
+
+/// The size of the same aspect ratio whose longer side is at most, or whose shorter side is at least, the threshold: `int(side * scale)`.
+fn scale_side(
+    b: &mut Builder,
+    [height, width]: [Int; 2],
+    condition: Condition,
+    threshold: u64,
+) -> Result<[Int; 2], ModelError> {
+    let (deciding, limiting) = match condition {
+        Condition::Greater => (Binary::Maximum, Binary::Minimum),
+        Condition::Smaller => (Binary::Minimum, Binary::Maximum),
+    };
+    let side = height.binary(b, "deciding_side", deciding, width)?;
+    let target = side.binary(b, "target_side", limiting, known(threshold))?;
+    let side = side.to_float(b, "deciding_side_float")?;
+    let target = target.to_float(b, "target_side_float")?;
+    let scale = target.binary(b, "scale", Binary::Div, side)?;
+    let mut scaled = |name: &str, side: Int| {
+        let side = side.to_float(b, &format!("{name}_float"))?;
+        let side = side.binary(b, &format!("scaled_{name}"), Binary::Mul, scale)?;
+        side.truncated(b, &format!("new_{name}"))
+    };
+    Ok([scaled("height", height)?, scaled("width", width)?])
+}
+
+/// A size and what it is called.
+#[derive(Clone, Debug, PartialEq)]
+struct Target {
+    size: [Int; 2],
+    dims: [Dim; 2],
+}
+
+impl Target {
+    fn square(side: u64) -> Self {
+        Self {
+            size: [known(side); 2],
+            dims: [Dim::Known(side), Dim::Known(side)],
+        }
+    }
+
+    /// Both sides of an image rounded up to a multiple.
+    fn next_multiples(
+        b: &mut Builder,
+        images: ValueId,
+        size: [Int; 2],
+        multiple: u64,
+    ) -> Result<Self, ModelError> {
+        let step = known(multiple);
+        let mut round = |name: &str, side: Int| {
+            let more = known(multiple.saturating_sub(1));
+            let high = side.binary(b, &format!("{name}_and_more"), Binary::Add, more)?;
+            let steps = high.binary(b, &format!("{name}_steps"), Binary::FloorDiv, step)?;
+            steps.binary(b, &format!("padded_{name}"), Binary::Mul, step)
+        };
+        let padded = [round("height", size[0])?, round("width", size[1])?];
+        let name = |axis: usize| {
+            let from = b.shape(images).dims().get(axis).map(Dim::to_string);
+            format!("ceil({}/{multiple})*{multiple}", from.unwrap_or_default())
+        };
+        let dims = [padded[0].dim(&name(1)), padded[1].dim(&name(2))];
+        Ok(Self { size: padded, dims })
+    }
+}
+
+/// Zeros below and on the right of `[batch, height, width, channels]`, to the next multiples.
+pub(crate) fn pad_to_multiple(
+    b: &mut Builder,
+    images: ValueId,
+    multiple: u64,
+) -> Result<ValueId, ModelError> {
+    let size = spatial(b, "given", images)?;
+    let to = Target::next_multiples(b, images, size, multiple)?;
+    pad(b, images, size, &to)
+}
+
+/// Zeros below and on the right of `[batch, height, width, channels]`.
+fn pad(
+    b: &mut Builder,
+    images: ValueId,
+    from: [Int; 2],
+    to: &Target,
+) -> Result<ValueId, ModelError> {
+    let below = to.size[0].binary(b, "rows_below", Binary::Sub, from[0])?;
+    let right = to.size[1].binary(b, "columns_right", Binary::Sub, from[1])?;
+    if let (Int::Known(below), Int::Known(right)) = (below, right) {
+        let count = |n: i32| {
+            u64::try_from(n).map_err(|_| {
+                ModelError::Inconsistent("an image larger than what it is padded to".into())
+            })
+        };
+        let paddings = [(0, 0), (0, count(below)?), (0, count(right)?), (0, 0)];
+        if paddings == [(0, 0); 4] {
             return Ok(images);
         }
-        Ok(b.resize("resize", images, self.method, self.size, false)?)
+        return Ok(b.pad("pad", images, &paddings)?);
     }
+    let by = vector(b, "padding", &[Int::Known(0), below, right, Int::Known(0)])?;
+    let mut dims = b.shape(images).dims().to_vec();
+    if let [_, height, width, _] = dims.as_mut_slice() {
+        [*height, *width] = to.dims.clone();
+    }
+    Ok(b.pad_end("pad", images, by, dims)?)
+}
+
+/// Gives the padding around an image of this size within `side` by `side` pixels other values than zero.
+fn fill(
+    b: &mut Builder,
+    padded: ValueId,
+    size: [Int; 2],
+    side: u64,
+    values: [f32; 3],
+) -> Result<ValueId, ModelError> {
+    let positions: Vec<i32> = (0..)
+        .take(usize::try_from(side).unwrap_or_default())
+        .collect();
+    let mut within = |name: &str, shape: [u64; 3], size: Int| {
+        let positions = Tensor::i32(&shape, &positions)
+            .ok_or_else(|| ModelError::Inconsistent("positions without a number".into()))?;
+        let positions = b.constant(name, positions)?;
+        let size = size.value(b, &format!("{name}/size"))?;
+        Ok::<_, ModelError>(b.compare(
+            &format!("{name}/in_image"),
+            Compare::Less,
+            positions,
+            size,
+        )?)
+    };
+    let rows = within("rows", [side, 1, 1], size[0])?;
+    let columns = within("columns", [1, side, 1], size[1])?;
+    let in_image = b.and("in_image", rows, columns)?;
+    let values = Tensor::f32(&[COLOURS], &values)
+        .ok_or_else(|| ModelError::Inconsistent("a pad value for each channel".into()))?;
+    let values = b.constant("pad_values", values)?;
+    Ok(b.select("filled", in_image, padded, values)?)
+}
+
+/// `[batch, height, width, 3]` to `[batch, height, width, 1]`.
+fn luma(b: &mut Builder, images: ValueId) -> Result<ValueId, ModelError> {
+    let kernel = Tensor::f32(&[1, 1, COLOURS, 1], &LUMA)
+        .ok_or_else(|| ModelError::Inconsistent("a weight for each channel".into()))?;
+    let kernel = b.constant("luma", kernel)?;
+    let attrs = ConvAttrs::new(1, Padding::Same);
+    Ok(b.conv2d("grayscale", images, kernel, attrs)?)
+}
+
+/// Which part of the padded size is image.
+fn extent(
+    b: &mut Builder,
+    size: [Int; 2],
+    padded: [Int; 2],
+) -> Result<Option<[Float; 2]>, ModelError> {
+    let mut part = |name: &str, size: Int, padded: Int| {
+        let size = size.to_float(b, &format!("{name}_float"))?;
+        let padded = padded.to_float(b, &format!("padded_{name}_float"))?;
+        size.binary(b, &format!("{name}_extent"), Binary::Div, padded)
+    };
+    let parts = [
+        part("height", size[0], padded[0])?,
+        part("width", size[1], padded[1])?,
+    ];
+    Ok((parts != [Float::Known(1.0); 2]).then_some(parts))
 }

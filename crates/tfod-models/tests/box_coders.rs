@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 use tfod_config::protos::{self, box_coder::BoxCoderOneof};
 use tfod_graph::{Binary, Builder, DType, Graph, Op, Shape, Unary, ValueId};
+use tfod_models::anchors::Anchors;
 use tfod_models::postprocess::box_coder::BoxCoder;
 
 type Corners = [f64; 4];
@@ -124,7 +125,9 @@ fn decode(coder: BoxCoderOneof, anchor: Corners, code: &[f64]) -> (Vec<f64>, Vec
     let mut b = Builder::new("coder");
     let shape = Shape::known(&[1, 2, coder.code_size()]);
     let codes = b.input("codes", DType::F32, shape);
-    let decoded = coder.decode(&mut b, codes, &anchors).unwrap();
+    let decoded = coder
+        .decode(&mut b, codes, &Anchors::Known(anchors.to_vec()))
+        .unwrap();
     b.output("boxes", decoded.boxes);
     if let Some(keypoints) = decoded.keypoints {
         b.output("keypoints", keypoints);

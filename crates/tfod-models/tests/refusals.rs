@@ -52,8 +52,10 @@ fn refusals_name_the_field_the_value_and_what_would_do() {
     let cases = [
         ssd("num_classes: 0"),
         ssd("num_classes: 2000000000"),
-        ssd("image_resizer { keep_aspect_ratio_resizer {} }"),
-        ssd("image_resizer { fixed_shape_resizer { convert_to_grayscale: true } }"),
+        ssd("image_resizer { keep_aspect_ratio_resizer { min_dimension: 2000 } }"),
+        ssd("image_resizer { keep_aspect_ratio_resizer { per_channel_pad_value: 1 } }"),
+        ssd("image_resizer { conditional_shape_resizer { condition: INVALID } }"),
+        ssd("image_resizer { pad_to_multiple_resizer { multiple: 0 } }"),
         ssd("image_resizer { fixed_shape_resizer { height: 32 } }"),
         ssd("image_resizer { fixed_shape_resizer { height: 80 } }"),
         ssd("image_resizer { fixed_shape_resizer { height: 1000000 width: 1000000 } }"),

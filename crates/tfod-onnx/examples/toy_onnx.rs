@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use tfod_graph::{
     Binary, Builder, Built, Compare, ConvAttrs, DType, Dim, MapInput, NmsAttrs, Op, Padding,
-    ParameterSpec, PoolAttrs, Reduce, ResizeMethod, Shape, Tensor, TensorView, Unary,
+    ParameterSpec, PixelGrid, PoolAttrs, Reduce, ResizeMethod, Shape, Tensor, TensorView, Unary,
     ValidateError, ValueId, Weights, passes,
 };
 use tfod_onnx::{ExternalData, InputLayout, OnnxWriter, Options};
@@ -193,6 +193,10 @@ fn elementwise(b: &mut Builder, image: ValueId, pixels: ValueId) -> Built<()> {
     b.output("softmax", softmax);
     let truths = b.cast("cast_to_bool", integers, DType::Bool)?;
     b.output("cast_to_bool", truths);
+    let halves = b.cast("halves", integers, DType::F32)?;
+    let halves = b.binary_scalar("halved", Binary::Mul, halves, 0.5)?;
+    let round = b.unary("round", Unary::Round, halves)?;
+    b.output("round", round);
     let floats = b.cast("cast_to_f32", pixels, DType::F32)?;
     b.output("cast_to_f32", floats);
     Ok(())
@@ -417,6 +421,64 @@ fn maps(b: &mut Builder, given: Given) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Sizes that are known only at run time: read, computed with, and made; of a map that is kept channels-first too.
+fn sizes(b: &mut Builder, pixels: ValueId, photo: ValueId) -> Built<()> {
+    let floats = b.cast("sized_floats", photo, DType::F32)?;
+    let kernel = parameter(b, "unknown/kernel", &[3, 3, 3, 2])?;
+    let attrs = ConvAttrs::new(2, Padding::Same);
+    let strided = b.conv2d("strided_unknown", floats, kernel, attrs)?;
+    b.output("conv2d_unknown", strided);
+    let shape = b.shape_of("shape_of", strided)?;
+    b.output("shape_of", shape);
+    let parts = b.unstack("parts", shape, 0)?;
+    let range = b.range("range", parts[2], Dim::symbol("ceil(photo_width/2)"))?;
+    b.output("range", range);
+    let integer = |b: &mut Builder, n: i32| b.constant(&format!("int_{n}"), Tensor::scalar_i32(n));
+    let [zero, two, four] = [integer(b, 0)?, integer(b, 2)?, integer(b, 4)?];
+    let rows = b.binary("rows", Binary::Mul, parts[1], four)?;
+    let columns = b.binary("columns", Binary::Sub, parts[2], two)?;
+    let size = b.stack("size", 0, &[rows, columns])?;
+    let unknown = [Dim::symbol("rows"), Dim::symbol("columns")];
+    let batch = b.shape(photo).dims()[0].clone();
+    for (grid, suffix) in [
+        (PixelGrid::Corners, ""),
+        (PixelGrid::Centers, "_centers"),
+        (PixelGrid::AlignedCorners, "_aligned"),
+    ] {
+        for (key, method) in [
+            ("bilinear", ResizeMethod::Bilinear),
+            ("nearest", ResizeMethod::Nearest),
+        ] {
+            let key = format!("computed_{key}{suffix}");
+            let to = unknown.clone();
+            let value = b.resize_on(&key, photo, method, grid, to, Some(size))?;
+            b.output(&key, value);
+        }
+    }
+    for (key, method) in [
+        ("bilinear", ResizeMethod::Bilinear),
+        ("nearest", ResizeMethod::Nearest),
+        ("bicubic", ResizeMethod::Bicubic),
+        ("area", ResizeMethod::Area),
+    ] {
+        for (suffix, to) in [("", [4, 5]), ("_up", [14, 11]), ("_single", [1, 1])] {
+            let key = format!("aligned_{key}{suffix}");
+            let (grid, to) = (PixelGrid::AlignedCorners, to.map(Dim::Known));
+            let value = b.resize_on(&key, pixels, method, grid, to, None)?;
+            b.output(&key, value);
+        }
+    }
+    let by = b.stack("by", 0, &[zero, rows, columns, zero])?;
+    for (key, x, channels) in [("pad_end", photo, 3), ("pad_end_strided", strided, 2)] {
+        let [high, wide] = ["high", "wide"].map(|side| Dim::symbol(&format!("{key}/{side}")));
+        let to = vec![batch.clone(), high, wide, channels.into()];
+        let pad = b.pad_end(key, x, by, to)?;
+        let doubled = b.binary(&format!("{key}_doubled"), Binary::Add, pad, pad)?;
+        b.output(key, doubled);
+    }
+    Ok(())
+}
+
 #[derive(Clone, Copy)]
 struct Given {
     image: ValueId,
@@ -484,6 +546,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         b.output(key, value);
     }
     maps(&mut b, given)?;
+    sizes(&mut b, pixels, photo)?;
     b.output("boxes_again", given.boxes);
     let graph = passes::standard(&b.finish())?;
 

@@ -157,6 +157,7 @@ fn role(graph: &Graph, node: &Node) -> Role {
         | Op::Softmax
         | Op::Cast(_)
         | Op::Pad(_)
+        | Op::PadEnd(_)
         | Op::Concat { .. }
         | Op::Slice(_)
             if rank(node.outputs.first()) == 4 =>
@@ -172,6 +173,7 @@ fn role(graph: &Graph, node: &Node) -> Role {
                 Role::TakesEither
             }
         }
+        Op::ShapeOf => Role::TakesEither,
         Op::Unstack { axis: 3 } if rank(node.inputs.first()) == 4 => Role::TakesEither,
         _ => Role::ChannelsLast,
     }

@@ -40,6 +40,11 @@ impl<'a> Stored<'a> {
         Self::new(DType::I64, &[], value.to_le_bytes().to_vec().into())
     }
 
+    /// A 32-bit integer without dimensions.
+    pub(crate) fn narrow_integer(value: i32) -> Self {
+        Self::new(DType::I32, &[], value.to_le_bytes().to_vec().into())
+    }
+
     /// A float without dimensions.
     pub(crate) fn float(value: f32) -> Self {
         Self::new(DType::F32, &[], value.to_le_bytes().to_vec().into())

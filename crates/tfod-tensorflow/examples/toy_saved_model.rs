@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use tfod_graph::{
     Binary, Builder, Built, Compare, ConvAttrs, DType, Dim, MapInput, NmsAttrs, Op, Padding,
-    ParameterSpec, PoolAttrs, Reduce, ResizeMethod, Shape, Tensor, TensorView, Unary,
+    ParameterSpec, PixelGrid, PoolAttrs, Reduce, ResizeMethod, Shape, Tensor, TensorView, Unary,
     ValidateError, ValueId, Weights, passes,
 };
 use tfod_tensorflow::{Options, SavedModelWriter};
@@ -134,6 +134,10 @@ fn elementwise(b: &mut Builder, image: ValueId, pixels: ValueId) -> Built<()> {
     b.output("floor_div_i32", floor_div);
     let truths = b.cast("cast_to_bool", integers, DType::Bool)?;
     b.output("cast_to_bool", truths);
+    let halves = b.cast("halves", integers, DType::F32)?;
+    let halves = b.binary_scalar("halved", Binary::Mul, halves, 0.5)?;
+    let round = b.unary("round", Unary::Round, halves)?;
+    b.output("round", round);
     let floats = b.cast("cast_to_f32", pixels, DType::F32)?;
     b.output("cast_to_f32", floats);
     Ok(())
@@ -183,6 +187,62 @@ fn shapes(b: &mut Builder, image: ValueId, pixels: ValueId) -> Built<()> {
     b.output("reduce_sum", sum);
     let max = b.reduce("reduce_max", Reduce::Max, image, &[3])?;
     b.output("reduce_max", max);
+    Ok(())
+}
+
+/// Sizes that are known only at run time: read, computed with, and made.
+fn sizes(b: &mut Builder, pixels: ValueId) -> Built<()> {
+    let shape = b.shape_of("shape_of", pixels)?;
+    b.output("shape_of", shape);
+    let parts = b.unstack("parts", shape, 0)?;
+    let range = b.range("range", parts[1], Dim::symbol("height"))?;
+    b.output("range", range);
+    let integer = |b: &mut Builder, n: i32| b.constant(&format!("int_{n}"), Tensor::scalar_i32(n));
+    let [zero, three, four] = [integer(b, 0)?, integer(b, 3)?, integer(b, 4)?];
+    let rows = b.binary("rows", Binary::Sub, parts[1], three)?;
+    let columns = b.binary("columns", Binary::Sub, parts[2], four)?;
+    let size = b.stack("size", 0, &[rows, columns])?;
+    let unknown = [Dim::symbol("rows"), Dim::symbol("columns")];
+    for (key, method) in [
+        ("resize_bilinear", ResizeMethod::Bilinear),
+        ("resize_nearest", ResizeMethod::Nearest),
+        ("resize_bicubic", ResizeMethod::Bicubic),
+        ("resize_area", ResizeMethod::Area),
+    ] {
+        let grid = PixelGrid::AlignedCorners;
+        let to = [4.into(), 5.into()];
+        let aligned = format!("{key}_aligned");
+        let value = b.resize_on(&aligned, pixels, method, grid, to, None)?;
+        b.output(&aligned, value);
+        let (grid, to) = (PixelGrid::Corners, unknown.clone());
+        let computed = format!("{key}_computed");
+        let value = b.resize_on(&computed, pixels, method, grid, to, Some(size))?;
+        b.output(&computed, value);
+    }
+    let batch = b.shape(pixels).dims()[0].clone();
+    let by = b.stack("by", 0, &[zero, rows, columns, zero])?;
+    let to = vec![
+        batch.clone(),
+        Dim::symbol("high"),
+        Dim::symbol("wide"),
+        3.into(),
+    ];
+    let pad = b.pad_end("pad_end", pixels, by, to)?;
+    b.output("pad_end", pad);
+    let ten = integer(b, 10)?;
+    let below = b.binary("below", Binary::Sub, ten, parts[1])?;
+    let right = b.binary("right", Binary::Sub, ten, parts[2])?;
+    let by = b.stack("to_ten", 0, &[zero, below, right, zero])?;
+    let to = vec![batch, 10.into(), 10.into(), 3.into()];
+    let pad = b.pad_end("pad_end_known", pixels, by, to)?;
+    b.output("pad_end_known", pad);
+    let floats = b.cast("pixel_floats", pixels, DType::F32)?;
+    let kernel = parameter(b, "unknown/kernel", &[3, 3, 3, 2], true)?;
+    let attrs = ConvAttrs::new(2, Padding::Same);
+    let strided = b.conv2d("conv2d_unknown", floats, kernel, attrs)?;
+    b.output("conv2d_unknown", strided);
+    let concat = b.concat("concat_unknown", 1, &[pixels, pixels])?;
+    b.output("concat_unknown", concat);
     Ok(())
 }
 
@@ -295,6 +355,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     convolutions(&mut b, image)?;
     elementwise(&mut b, image, pixels)?;
     shapes(&mut b, image, pixels)?;
+    sizes(&mut b, pixels)?;
     selection(&mut b, boxes, scores)?;
     maps(&mut b, boxes, scores)?;
     let graph = passes::standard(&b.finish())?;

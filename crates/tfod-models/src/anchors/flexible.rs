@@ -2,11 +2,13 @@
 //! `FlexibleGridAnchorGenerator`. All in pixels.
 
 use tfod_config::protos;
+use tfod_graph::Builder;
 
-use crate::anchors::positive;
 use crate::anchors::tiling::{Tiling, per_pixel, shaped};
+use crate::anchors::{Image, positive};
 use crate::error::ModelError;
 use crate::fields::invalid;
+use crate::scalar::Float;
 
 /// The configuration of the generator.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,18 +37,19 @@ impl Flexible {
     /// Boxes at each position, for each feature map.
     pub fn per_location(&self) -> Vec<u64> {
         let tilings = self.tilings.iter();
-        tilings.map(|tiling| tiling.boxes.len() as u64).collect()
+        tilings.map(|tiling| tiling.shapes.len() as u64).collect()
     }
 
     /// The boxes of each feature map, for an image of this size. Normalised by the image's size unless the configuration says otherwise.
-    pub fn tilings(&self, image: [u64; 2]) -> Vec<Tiling> {
+    pub(super) fn tilings(&self, b: &mut Builder, image: Image) -> Result<Vec<Tiling>, ModelError> {
         let mut tilings = self.tilings.clone();
         if self.normalize {
+            let scale = per_pixel(b, image.size)?;
             for tiling in &mut tilings {
-                tiling.scale = per_pixel(image);
+                tiling.scale = scale;
             }
         }
-        tilings
+        Ok(tilings)
     }
 }
 
@@ -73,13 +76,13 @@ fn tiling(grid: &protos::AnchorGrid) -> Result<Tiling, ModelError> {
         }
     };
     let boxes = sizes.iter().zip(ratios);
+    let pixels = |n: u32| Float::Known(n as f32);
     Ok(Tiling {
-        boxes: boxes
-            .map(|(size, ratio)| shaped(*size, ratio, [1.0; 2]))
-            .collect(),
-        stride: [grid.height_stride(), grid.width_stride()].map(|n| n as f32),
-        offset: [grid.height_offset(), grid.width_offset()].map(|n| n as f32),
-        scale: [1.0; 2],
+        shapes: boxes.map(|(size, ratio)| shaped(*size, ratio)).collect(),
+        base: [Float::Known(1.0); 2],
+        stride: [grid.height_stride(), grid.width_stride()].map(pixels),
+        offset: [grid.height_offset(), grid.width_offset()].map(pixels),
+        scale: [Float::Known(1.0); 2],
     })
 }
 
@@ -99,11 +102,11 @@ mod tests {
 
     #[test]
     fn ratios_are_one_or_as_many_as_sizes() {
-        assert_eq!(tiling(&grid(&[8.0, 16.0], &[1.0])).unwrap().boxes.len(), 2);
+        assert_eq!(tiling(&grid(&[8.0, 16.0], &[1.0])).unwrap().shapes.len(), 2);
         assert_eq!(
             tiling(&grid(&[8.0, 16.0], &[1.0, 2.0]))
                 .unwrap()
-                .boxes
+                .shapes
                 .len(),
             2
         );

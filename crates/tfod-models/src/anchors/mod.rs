@@ -1,5 +1,5 @@
 //! Anchors: the boxes that predictions are relative to. They depend on the configuration and on the sizes of the feature maps
-//! only, so for images of a known size they are constants of the graph.
+//! only, so for images of a known size they are constants of the graph; for others the graph computes them.
 //!
 //! Generators differ in the boxes that they place around a centre and in where centres are: each gives a [`tiling::Tiling`] for each feature map.
 
@@ -10,13 +10,15 @@ pub mod tiling;
 
 use tfod_config::protos;
 use tfod_config::protos::anchor_generator::AnchorGeneratorOneof;
+use tfod_graph::{Binary, Builder, Dim, Tensor, ValueId};
 
 use crate::error::ModelError;
 use crate::fields::{invalid, message, unsupported};
+use crate::scalar::Int;
 use flexible::Flexible;
 use multiscale::Multiscale;
 use ssd::Ssd;
-use tiling::Tiling;
+use tiling::{Cells, Tiling};
 
 /// One anchor: ymin, xmin, ymax, xmax.
 pub type Corners = [f32; 4];
@@ -73,11 +75,16 @@ impl AnchorGenerator {
     }
 
     /// The boxes of each feature map, for feature maps of these heights and widths and an image of this size.
-    fn tilings(&self, feature_maps: &[[u64; 2]], image: [u64; 2]) -> Vec<Tiling> {
+    fn tilings(
+        &self,
+        b: &mut Builder,
+        feature_maps: &[Cells],
+        image: Image,
+    ) -> Result<Vec<Tiling>, ModelError> {
         match self {
-            Self::Multiscale(generator) => generator.tilings(image),
-            Self::Ssd(generator) => generator.tilings(feature_maps, image),
-            Self::Flexible(generator) => generator.tilings(image),
+            Self::Multiscale(generator) => generator.tilings(b, image),
+            Self::Ssd(generator) => generator.tilings(b, feature_maps, image),
+            Self::Flexible(generator) => generator.tilings(b, image),
         }
     }
 
@@ -97,11 +104,12 @@ impl AnchorGenerator {
     ///
     /// # Errors
     /// When there are not as many feature maps as the configuration says, or far too many anchors.
-    pub fn generate(
+    pub(crate) fn build(
         &self,
-        feature_maps: &[[u64; 2]],
-        image: [u64; 2],
-    ) -> Result<Vec<Corners>, ModelError> {
+        b: &mut Builder,
+        feature_maps: &[Cells],
+        image: Image,
+    ) -> Result<Anchors, ModelError> {
         let per_location = self.per_location();
         if feature_maps.len() != per_location.len() {
             return Err(ModelError::Inconsistent(format!(
@@ -112,22 +120,135 @@ impl AnchorGenerator {
             )));
         }
         let maps = feature_maps.iter().zip(per_location);
-        let count = maps.into_iter().try_fold(0u64, |sum, ([h, w], boxes)| {
-            sum.checked_add(h.checked_mul(*w)?.checked_mul(boxes)?)
+        let count = maps.into_iter().try_fold(0u64, |sum, (cells, boxes)| {
+            // Sizes known only at run time are not limited here.
+            let [h, w] = cells.dims.each_ref().map(|dim| dim.known().unwrap_or(1));
+            sum.checked_add(h.checked_mul(w)?.checked_mul(boxes)?)
         });
         if count.is_none_or(|n| n > MOST_ANCHORS) {
+            let size = match image.size {
+                [Int::Known(height), Int::Known(width)] => format!("{height}x{width}"),
+                _ => "any size".to_owned(),
+            };
             return Err(ModelError::Inconsistent(format!(
-                "an image of {}x{} has more than {MOST_ANCHORS} anchors",
-                image[0], image[1]
+                "an image of {size} has more than {MOST_ANCHORS} anchors"
             )));
         }
-        let mut anchors = Vec::new();
-        let tilings = self.tilings(feature_maps, image);
-        for (map, tiling) in feature_maps.iter().zip(tilings) {
-            tiling.tile(*map, &mut anchors);
+        let mut known = Vec::new();
+        let tilings = self.tilings(b, feature_maps, image)?;
+        let levels = || feature_maps.iter().zip(&tilings);
+        if levels().all(|(map, tiling)| tiling.tile(map, &mut known)) {
+            return Ok(Anchors::Known(known));
         }
-        Ok(anchors)
+        let computed = levels().enumerate().map(|(level, (map, tiling))| {
+            b.scope(&format!("level_{level}"), |b| tiling.tile_in_graph(b, map))
+        });
+        let computed = computed.collect::<Result<Vec<_>, _>>()?;
+        Ok(Anchors::Computed(b.concat("all", 0, &computed)?))
     }
+
+    /// [`Self::build`] for known sizes.
+    #[cfg(test)]
+    fn generate(
+        &self,
+        feature_maps: &[[u64; 2]],
+        image: [u64; 2],
+    ) -> Result<Vec<Corners>, ModelError> {
+        let number = |n: u64| Int::Known(i32::try_from(n).unwrap());
+        let maps: Vec<Cells> = feature_maps
+            .iter()
+            .map(|map| Cells {
+                size: map.map(number),
+                dims: map.map(Dim::Known),
+            })
+            .collect();
+        let image = Image {
+            size: image.map(number),
+            is_fixed: true,
+        };
+        match self.build(&mut Builder::new("known"), &maps, image)? {
+            Anchors::Known(anchors) => Ok(anchors),
+            Anchors::Computed(_) => panic!("all sizes are known"),
+        }
+    }
+}
+
+/// What anchors depend on of the image that the network sees.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Image {
+    /// Height and width.
+    pub size: [Int; 2],
+    /// Whether the configuration gives all images this size. Where it does not, the reference's exporter traces the model for images of unknown size, and
+    /// `--input_size` must not change what comes out.
+    pub is_fixed: bool,
+}
+
+/// The anchors of a model: ymin, xmin, ymax, xmax.
+#[derive(Clone, Debug)]
+pub enum Anchors {
+    /// The same for all images.
+    Known(Vec<Corners>),
+    /// `f32[num_anchors, 4]`, computed from the size of the image.
+    Computed(ValueId),
+}
+
+impl Anchors {
+    /// Height and width, and the centres, each `f32[num_anchors, 2]`.
+    pub(crate) fn sizes_and_centers(&self, b: &mut Builder) -> Result<[ValueId; 2], ModelError> {
+        let anchors = match self {
+            Self::Known(anchors) => anchors,
+            Self::Computed(corners) => {
+                let low = b.slice_last("low", *corners, 0, 2)?;
+                let high = b.slice_last("high", *corners, 2, 2)?;
+                let sizes = b.binary("sizes", Binary::Sub, high, low)?;
+                let half = b.binary_scalar("half_sizes", Binary::Mul, sizes, 0.5)?;
+                return Ok([sizes, b.binary("centers", Binary::Add, low, half)?]);
+            }
+        };
+        let half = |[y0, x0, y1, x1]: Corners| [(y1 - y0) / 2.0, (x1 - x0) / 2.0];
+        let sizes: Vec<f32> = anchors
+            .iter()
+            .flat_map(|[y0, x0, y1, x1]| [y1 - y0, x1 - x0])
+            .collect();
+        let centers: Vec<f32> = anchors
+            .iter()
+            .flat_map(|a| [a[0] + half(*a)[0], a[1] + half(*a)[1]])
+            .collect();
+        let mut table = |name: &str, values: &[f32]| {
+            let tensor = Tensor::f32(&[anchors.len() as u64, 2], values)
+                .ok_or_else(|| ModelError::Inconsistent("anchors without corners".into()))?;
+            Ok::<_, ModelError>(b.constant(name, tensor)?)
+        };
+        Ok([table("sizes", &sizes)?, table("centers", &centers)?])
+    }
+
+    /// As numbers; empty where they are computed.
+    pub fn known(self) -> Vec<Corners> {
+        match self {
+            Self::Known(anchors) => anchors,
+            Self::Computed(_) => Vec::new(),
+        }
+    }
+}
+
+/// The dimension of all anchors of a feature map of this height and width, with so many around each position.
+pub(crate) fn anchors_dim([height, width]: &[Dim; 2], per_location: u64) -> Dim {
+    if let (Dim::Known(height), Dim::Known(width)) = (height, width)
+        && let Some(count) = height
+            .checked_mul(*width)
+            .and_then(|n| n.checked_mul(per_location))
+    {
+        return Dim::Known(count);
+    }
+    let factor = |dim: &Dim| match dim.to_string() {
+        sum if sum.contains(['+', '-']) => format!("({sum})"),
+        name => name,
+    };
+    Dim::symbol(&format!(
+        "{}*{}*{per_location}",
+        factor(height),
+        factor(width)
+    ))
 }
 
 /// Scales or aspect ratios of the boxes around a centre, checked: not too many, and all above 0.

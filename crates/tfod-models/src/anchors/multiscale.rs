@@ -3,11 +3,14 @@
 //! `MultiscaleGridAnchorGenerator`, in the same 32-bit arithmetic.
 
 use tfod_config::protos;
+use tfod_graph::Builder;
 
+use crate::anchors::Image;
 use crate::anchors::positive;
 use crate::anchors::tiling::{Tiling, per_pixel, shaped};
 use crate::error::ModelError;
 use crate::fields::{invalid, size};
+use crate::scalar::{Float, Int};
 
 /// The configuration of the generator.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,8 +62,8 @@ impl Multiscale {
         vec![boxes; self.levels as usize]
     }
 
-    /// Height and width of the boxes around one centre, for a base size: for each aspect ratio all scales.
-    fn boxes(&self, base: f32) -> Vec<[f32; 2]> {
+    /// Height and width of the boxes around one centre, in units of a base size: for each aspect ratio all scales.
+    fn shapes(&self) -> Vec<[f32; 2]> {
         let octave = f64::from(self.scales_per_octave);
         #[expect(
             clippy::cast_possible_truncation,
@@ -70,36 +73,44 @@ impl Multiscale {
         let scales: Vec<f32> = (0..self.scales_per_octave).map(scale).collect();
         let ratios = self.aspect_ratios.iter();
         ratios
-            .flat_map(|ratio| scales.iter().map(|scale| shaped(*scale, *ratio, [base; 2])))
+            .flat_map(|ratio| scales.iter().map(|scale| shaped(*scale, *ratio)))
             .collect()
     }
 
     /// The boxes of each level, for an image of this size. Normalised by the image's size unless the configuration says otherwise.
-    pub fn tilings(&self, image: [u64; 2]) -> Vec<Tiling> {
+    pub(super) fn tilings(&self, b: &mut Builder, image: Image) -> Result<Vec<Tiling>, ModelError> {
+        let scale = if self.normalize {
+            per_pixel(b, image.size)?
+        } else {
+            [Float::Known(1.0); 2]
+        };
         let levels = (self.min_level..).take(self.levels as usize);
-        levels.map(|level| self.tiling(level, image)).collect()
+        Ok(levels
+            .map(|level| self.tiling(level, image, scale))
+            .collect())
     }
 
     #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^24")]
-    fn tiling(&self, level: u32, image: [u64; 2]) -> Tiling {
-        let stride = 1u64 << level;
-        // Where strides divide the image, centres lie in the middle of their cells.
-        let offset = |size: u64| {
-            if size.is_multiple_of(stride) || size == 1 {
-                stride as f32 / 2.0
-            } else {
+    fn tiling(&self, level: u32, image: Image, scale: [Float; 2]) -> Tiling {
+        let stride = 1i32 << level;
+        // Where strides divide the image, centres lie in the middle of their cells. In a reference that is traced for images of any size they
+        // always do.
+        let is_off = |size: Int| {
+            image.is_fixed && matches!(size, Int::Known(n) if n % stride != 0 && n != 1)
+        };
+        let offset = |size: Int| {
+            if is_off(size) {
                 0.0
+            } else {
+                stride as f32 / 2.0
             }
         };
         Tiling {
-            boxes: self.boxes(stride as f32 * self.anchor_scale),
-            stride: [stride as f32; 2],
-            offset: image.map(offset),
-            scale: if self.normalize {
-                per_pixel(image)
-            } else {
-                [1.0; 2]
-            },
+            shapes: self.shapes(),
+            base: [Float::Known(stride as f32 * self.anchor_scale); 2],
+            stride: [Float::Known(stride as f32); 2],
+            offset: image.size.map(|size| Float::Known(offset(size))),
+            scale,
         }
     }
 }

@@ -3,11 +3,13 @@
 //! `create_ssd_anchors` and `MultipleGridAnchorGenerator`, in the same arithmetic.
 
 use tfod_config::protos;
+use tfod_graph::{Binary, Builder};
 
-use crate::anchors::positive;
-use crate::anchors::tiling::{Tiling, shaped};
+use crate::anchors::tiling::{Cells, Tiling, shaped};
+use crate::anchors::{Image, positive};
 use crate::error::ModelError;
 use crate::fields::{invalid, size};
+use crate::scalar::{Float, Int};
 
 /// More feature maps than any extractor gives.
 const MOST_LAYERS: u64 = 64;
@@ -75,33 +77,63 @@ impl Ssd {
     }
 
     /// The boxes of each feature map, for feature maps of these heights and widths and an image of this size, in 0..1 of the image.
-    #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^24")]
-    pub fn tilings(&self, feature_maps: &[[u64; 2]], image: [u64; 2]) -> Vec<Tiling> {
-        let image = image.map(|size| size as f32);
-        let shorter = image[0].min(image[1]);
-        let [height, width] = self.base;
-        let base = [shorter / image[0] * height, shorter / image[1] * width];
-        let pixels = |[y, x]: [i32; 2]| [y as f32 / image[0], x as f32 / image[1]];
-        let at = |list: &Option<Vec<[i32; 2]>>, map: usize| {
-            list.as_ref()
-                .and_then(|list| list.get(map).copied().map(pixels))
-        };
+    pub(super) fn tilings(
+        &self,
+        b: &mut Builder,
+        feature_maps: &[Cells],
+        image: Image,
+    ) -> Result<Vec<Tiling>, ModelError> {
+        let [height, width] = image.size;
+        let sides = [
+            height.to_float(b, "height_float")?,
+            width.to_float(b, "width_float")?,
+        ];
+        let shorter = sides[0].binary(b, "shorter_side", Binary::Minimum, sides[1])?;
+        let mut base = sides;
+        for (axis, name) in ["height", "width"].into_iter().enumerate() {
+            let part = shorter.binary(b, &format!("{name}_part"), Binary::Div, sides[axis])?;
+            let own = Float::Known(self.base[axis]);
+            base[axis] = part.binary(b, &format!("base_{name}"), Binary::Mul, own)?;
+        }
         let maps = self.boxes.iter().zip(feature_maps).enumerate();
         maps.map(|(map, (boxes, cells))| {
-            let stride = at(&self.strides, map).unwrap_or(cells.map(|n| 1.0 / n as f32));
-            let offset = at(&self.offsets, map).unwrap_or(stride.map(|s| 0.5 * s));
-            let boxes = boxes
-                .iter()
-                .map(|(scale, ratio)| shaped(*scale, *ratio, base));
-            Tiling {
-                boxes: boxes.collect(),
+            let listed = |list: &Option<Vec<[i32; 2]>>| {
+                list.as_ref().and_then(|list| list.get(map).copied())
+            };
+            let (strides, offsets) = (listed(&self.strides), listed(&self.offsets));
+            let mut stride = sides;
+            let mut offset = sides;
+            for axis in 0..2 {
+                let one = Float::Known(1.0);
+                stride[axis] = match strides {
+                    Some(pixels) => fraction(b, pixels[axis], sides[axis])?,
+                    None => {
+                        let cells = cells.size[axis].to_float(b, "cells_float")?;
+                        one.binary(b, "stride", Binary::Div, cells)?
+                    }
+                };
+                offset[axis] = match offsets {
+                    Some(pixels) => fraction(b, pixels[axis], sides[axis])?,
+                    None => Float::Known(0.5).binary(b, "offset", Binary::Mul, stride[axis])?,
+                };
+            }
+            let shapes = boxes.iter().map(|(scale, ratio)| shaped(*scale, *ratio));
+            Ok(Tiling {
+                shapes: shapes.collect(),
+                base,
                 stride,
                 offset,
-                scale: [1.0; 2],
-            }
+                scale: [Float::Known(1.0); 2],
+            })
         })
         .collect()
     }
+}
+
+/// Pixels as a part of a side.
+fn fraction(b: &mut Builder, pixels: i32, side: Float) -> Result<Float, ModelError> {
+    let pixels = Int::Known(pixels).to_float(b, "pixels_float")?;
+    pixels.binary(b, "fraction", Binary::Div, side)
 }
 
 /// The scale of each feature map, and one more that the last is interpolated with.

@@ -5,8 +5,9 @@ pub mod weight_shared;
 
 use tfod_config::protos;
 use tfod_config::protos::box_predictor::BoxPredictorOneof;
-use tfod_graph::{Binary, Builder, Dim, ValueId};
+use tfod_graph::{Binary, Builder, ValueId};
 
+use crate::anchors::anchors_dim;
 use crate::error::ModelError;
 use crate::fields::{invalid, message, size, unsupported};
 use crate::layers::Path;
@@ -100,12 +101,12 @@ fn per_anchor(
     values: u64,
 ) -> Result<ValueId, ModelError> {
     let dims = b.shape(map).dims().to_vec();
-    let [batch, Dim::Known(height), Dim::Known(width), _] = dims.as_slice() else {
-        let text = "a predictor over feature maps of unknown size".to_owned();
+    let [batch, height, width, _] = dims.as_slice() else {
+        let text = "a feature map has four dimensions".to_owned();
         return Err(ModelError::Inconsistent(text));
     };
-    let anchors = height * width * anchors_per_location;
-    Ok(b.reshape("flat", map, &[batch.clone(), anchors.into(), values.into()])?)
+    let anchors = anchors_dim(&[height.clone(), width.clone()], anchors_per_location);
+    Ok(b.reshape("flat", map, &[batch.clone(), anchors, values.into()])?)
 }
 
 /// The box encodings of all feature maps, one after another, limited to a range where there is one.

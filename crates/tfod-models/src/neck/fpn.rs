@@ -1,11 +1,13 @@
 //! Feature pyramid network (Lin et al. 2017, <https://arxiv.org/abs/1612.03144>), top-down: each level is the sum of its own
 //! projected feature map and the level above, doubled in size, then smoothed. Further coarse levels come from convolutions of stride 2.
 
-use tfod_graph::{Binary, Builder, Dim, ResizeMethod, ValueId};
+use tfod_graph::{Binary, Builder, Dim, PixelGrid, ResizeMethod, ValueId};
 
 use crate::error::ModelError;
+use crate::fields::unsupported;
 use crate::hyperparams::Hyperparams;
 use crate::layers::{Path, Window, conv2d, conv2d_or_separable, norm_and_activation};
+use crate::scalar::{Int, spatial, vector};
 
 /// How a pyramid's layers are configured.
 #[derive(Clone, Copy, Debug)]
@@ -102,17 +104,16 @@ impl Fpn {
         x: ValueId,
         finer: ValueId,
     ) -> Result<ValueId, ModelError> {
-        let spatial = |b: &Builder, value: ValueId| -> Option<[u64; 2]> {
-            let sizes = b.shape(value).dims().get(1..3)?.iter();
-            sizes
-                .map(Dim::known)
-                .collect::<Option<Vec<_>>>()?
-                .try_into()
-                .ok()
+        let dims = |b: &Builder, value: ValueId| -> Option<[Dim; 2]> {
+            b.shape(value).dims().get(1..3)?.to_vec().try_into().ok()
         };
-        let (Some([h, w]), Some(target)) = (spatial(b, x), spatial(b, finer)) else {
-            let text = "a feature pyramid over images of unknown size".to_owned();
+        let known = |[h, w]: &[Dim; 2]| Some([h.known()?, w.known()?]);
+        let (Some(own), Some(target)) = (dims(b, x), dims(b, finer)) else {
+            let text = "a feature map has four dimensions".to_owned();
             return Err(ModelError::Inconsistent(text));
+        };
+        let (Some([h, w]), Some(target)) = (known(&own), known(&target)) else {
+            return self.double_at_run_time(b, level, x, target);
         };
         let size = [h * 2, w * 2];
         let name = format!("upsample_{}", level + 1);
@@ -130,6 +131,33 @@ impl Fpn {
              height and width must be multiples of the coarsest backbone stride (32 for level 5)",
             size[0], size[1], target[0], target[1]
         )))
+    }
+
+    /// [`Self::double`] for sizes known only at run time. That it makes the size of the finer map shows when the two are added.
+    fn double_at_run_time(
+        &self,
+        b: &mut Builder,
+        level: usize,
+        x: ValueId,
+        finer: [Dim; 2],
+    ) -> Result<ValueId, ModelError> {
+        if self.explicit_padding {
+            return Err(unsupported(
+                "model.ssd.feature_extractor.use_explicit_padding",
+                "true for images of a size known only at run time",
+                "an `image_resizer` that gives one size, or --input_size",
+            ));
+        }
+        let name = format!("upsample_{}", level + 1);
+        let own = spatial(b, &name, x)?;
+        let two = Int::Known(2);
+        let sizes = [
+            own[0].binary(b, &format!("{name}/height"), Binary::Mul, two)?,
+            own[1].binary(b, &format!("{name}/width"), Binary::Mul, two)?,
+        ];
+        let sizes = vector(b, &format!("{name}/sizes"), &sizes)?;
+        let grid = PixelGrid::Corners;
+        Ok(b.resize_on(&name, x, ResizeMethod::Nearest, grid, finer, Some(sizes))?)
     }
 
     /// Further levels, each half the size of the one before, from the coarsest so far. `first` are the name and number of the first; `path` is the

@@ -4,10 +4,10 @@ use tfod_config::protos;
 use tfod_config::protos::box_coder::BoxCoderOneof;
 use tfod_graph::{Binary, Builder, Dim, Tensor, Unary, ValueId};
 
-use crate::anchors::Corners;
+use crate::anchors::{Anchors, Corners};
 use crate::error::ModelError;
 use crate::facts::BoxDecoding;
-use crate::fields::{invalid, message, size};
+use crate::fields::{invalid, message, size, unsupported};
 
 const FIELD: &str = "model.ssd.box_coder";
 
@@ -111,7 +111,7 @@ impl BoxCoder {
         self,
         b: &mut Builder,
         encodings: ValueId,
-        anchors: &[Corners],
+        anchors: &Anchors,
     ) -> Result<Decoded, ModelError> {
         let boxes_only = |boxes| Decoded {
             boxes,
@@ -119,27 +119,32 @@ impl BoxCoder {
         };
         match self {
             Self::FasterRcnn { scales } => {
-                let centered = Centered::new(b, anchors, sides, scales)?;
+                let centered = Centered::new(b, anchors, &scales)?;
                 Ok(boxes_only(centered.boxes(b, encodings)?))
             }
             Self::Keypoint {
                 scales,
                 num_keypoints,
             } => {
-                let centered = Centered::new(b, anchors, sides, scales)?;
+                let centered = Centered::new(b, anchors, &scales)?;
                 Ok(Decoded {
                     boxes: centered.boxes(b, encodings)?,
                     keypoints: Some(centered.keypoints(b, encodings, num_keypoints)?),
                 })
             }
             Self::Square { scales } => {
-                let centered = Centered::new(b, anchors, square_side, scales)?;
+                let centered = Centered::new(b, anchors, &scales)?;
                 Ok(boxes_only(centered.boxes(b, encodings)?))
             }
             Self::MeanStddev { stddev } => {
                 let distance = b.binary_scalar("corner_offsets", Binary::Mul, encodings, stddev)?;
-                let corners: Vec<f32> = anchors.iter().flatten().copied().collect();
-                let corners = constant(b, "anchors/corners", &[anchors.len(), 4], &corners)?;
+                let corners = match anchors {
+                    Anchors::Computed(corners) => *corners,
+                    Anchors::Known(anchors) => {
+                        let corners: Vec<f32> = anchors.iter().flatten().copied().collect();
+                        constant(b, "anchors/corners", &[anchors.len(), 4], &corners)?
+                    }
+                };
                 Ok(boxes_only(b.binary(
                     "boxes",
                     Binary::Add,
@@ -213,9 +218,9 @@ fn sides(corners: &Corners) -> [f32; 2] {
 }
 
 /// The side of the square of a box's area.
-fn square_side(corners: &Corners) -> [f32; 1] {
+fn square_side(corners: &Corners) -> f32 {
     let [height, width] = sides(corners);
-    [(height * width).sqrt()]
+    (height * width).sqrt()
 }
 
 /// The centre of a box.
@@ -237,24 +242,35 @@ struct Centered {
 }
 
 impl Centered {
-    /// `scales` are those of y and x, then of each side.
-    fn new<const SIDES: usize>(
-        b: &mut Builder,
-        anchors: &[Corners],
-        sides: impl Fn(&Corners) -> [f32; SIDES],
-        scales: impl AsRef<[f32]>,
-    ) -> Result<Self, ModelError> {
-        let sizes: Vec<f32> = anchors.iter().flat_map(sides).collect();
-        let centers: Vec<f32> = anchors.iter().flat_map(center).collect();
+    /// `scales` are those of y and x, then of each side; a square has one.
+    fn new(b: &mut Builder, anchors: &Anchors, scales: &[f32]) -> Result<Self, ModelError> {
         let (center_scale, size_scale) = scales
-            .as_ref()
             .split_at_checked(2)
             .ok_or_else(|| ModelError::Inconsistent("scales without y and x".into()))?;
+        let sides = size_scale.len();
+        let [sizes, centers] = match (anchors, sides) {
+            (Anchors::Known(anchors), 1) => {
+                let sizes: Vec<f32> = anchors.iter().map(square_side).collect();
+                let centers: Vec<f32> = anchors.iter().flat_map(center).collect();
+                [
+                    constant(b, "anchors/sizes", &[anchors.len(), 1], &sizes)?,
+                    constant(b, "anchors/centers", &[anchors.len(), 2], &centers)?,
+                ]
+            }
+            (Anchors::Computed(_), 1) => {
+                return Err(unsupported(
+                    FIELD,
+                    "square_box_coder for images of a size known only at run time",
+                    "an `image_resizer` that gives one size, or --input_size",
+                ));
+            }
+            _ => b.scope("anchors", |b| anchors.sizes_and_centers(b))?,
+        };
         Ok(Self {
-            sizes: constant(b, "anchors/sizes", &[anchors.len(), SIDES], &sizes)?,
-            centers: constant(b, "anchors/centers", &[anchors.len(), 2], &centers)?,
+            sizes,
+            centers,
             center_scale: constant(b, "center_scale", &[2], center_scale)?,
-            size_scale: constant(b, "size_scale", &[SIDES], size_scale)?,
+            size_scale: constant(b, "size_scale", &[sides], size_scale)?,
         })
     }
 

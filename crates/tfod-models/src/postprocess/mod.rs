@@ -4,3 +4,4 @@ pub mod box_coder;
 pub mod calibration;
 pub mod nms;
 pub mod score;
+pub mod window;

@@ -1,17 +1,17 @@
 //! Operations on feature maps, which ONNX has channels-first: convolutions, pooling, batch normalisation, resizing.
 //!
-//! SAME padding is written as explicit pads. They can always be computed: where the size of a map is not known, the graph allows a stride of 1
-//! only, and then the pads do not depend on it. In a map over slices, the maps of all slices are one longer batch.
+//! SAME padding is written as explicit pads where these can be computed: where the size of a map is known, or the stride is 1, when they do not
+//! depend on it. Else the runtime works them out. In a map over slices, the maps of all slices are one longer batch.
 
 use std::collections::HashMap;
 
 use tfod_graph::{
-    ConvAttrs, DType, Dim, Graph, Node, NodeId, Op, Padding, PoolAttrs, ResizeMethod, Shape,
-    ValueId,
+    ConvAttrs, DType, Dim, Graph, Node, NodeId, Op, Padding, PixelGrid, PoolAttrs, ResizeMethod,
+    Shape, ValueId,
 };
 
-use super::resample::{self, Resampling, Weights};
-use super::{Bound, Form, Lowering, Place, input, only_output, product, size};
+use super::resample::{self, Resampling, Sizes, Weights};
+use super::{Bound, Form, Lowering, Place, axis_number, input, only_output, product, size};
 use crate::Error;
 use crate::emit::{Attr, TensorId};
 use crate::layout::{Layout, TO_FIRST, TO_LAST};
@@ -188,7 +188,11 @@ impl Lowering<'_, '_> {
             &self.graph.value(only_output(node)?).shape,
         );
         let mut pads = [0; 4];
-        if attrs.padding == Padding::Same {
+        let is_known = |axis: usize| shape.0[axis].known().is_some();
+        let by_runtime = attrs.padding == Padding::Same
+            && attrs.strides != [1; 2]
+            && !(is_known(1) && is_known(2));
+        if attrs.padding == Padding::Same && !by_runtime {
             for axis in 0..2 {
                 let sizes = (&shape.0[axis + 1], &result.0[axis + 1]);
                 let effective = (window[axis] - 1) * attrs.dilations[axis] + 1;
@@ -205,6 +209,9 @@ impl Lowering<'_, '_> {
             Attr::Ints("kernel_shape", numbers(&window)?),
             Attr::Ints("strides", numbers(&attrs.strides)?),
         ];
+        if by_runtime {
+            list.push(Attr::Text("auto_pad", "SAME_UPPER"));
+        }
         if pads != [0; 4] {
             list.push(Attr::Ints("pads", numbers(&pads)?));
         }
@@ -256,12 +263,13 @@ impl Lowering<'_, '_> {
         &mut self,
         node: &Node,
         method: ResizeMethod,
-        to: [u64; 2],
-        half_pixel_centers: bool,
+        to: &[Dim; 2],
+        grid: PixelGrid,
     ) -> Result<Place, Error> {
         let dims = self.graph.value(input(node, 0)?).shape.dims();
         let from = [1, 2].map(|axis| dims.get(axis).and_then(Dim::known));
-        let way = resample::choose(method, from, to, half_pixel_centers);
+        let to_known = [to[0].known(), to[1].known()];
+        let way = resample::choose(method, from, to_known, grid);
         let (dtype, _) = self.typed(only_output(node)?, Form::laid_out(Layout::ChannelsFirst));
         let name = self.name(&node.name);
         if way == Resampling::Nothing {
@@ -282,42 +290,43 @@ impl Lowering<'_, '_> {
                     Attr::Text("coordinate_transformation_mode", coordinates),
                 ];
                 attrs.extend(rounding.map(|rounding| Attr::Text("nearest_mode", rounding)));
-                let (absent, sizes) = (TensorId::ABSENT, Shape::known(&to));
-                let sizes = if self.opset >= RESIZE_HAS_AXES {
+                let absent = TensorId::ABSENT;
+                let mut sizes = self.resized(node, to)?;
+                if self.opset >= RESIZE_HAS_AXES {
                     attrs.push(Attr::Ints("axes", vec![2, 3]));
-                    self.sizes(&name, sizes.dims(), &[], None)?
                 } else {
-                    let dims = self.emitter.dims(x).iter().take(2).cloned();
-                    let dims: Vec<Dim> = dims.chain(sizes.0).collect();
-                    self.sizes(&name, &dims, &[x], None)?
-                };
+                    let dims = self.emitter.dims(x).get(..2).unwrap_or_default().to_vec();
+                    let kept = self.sizes(&format!("{name}/kept"), &dims, &[x], None)?;
+                    sizes = self.joined(&format!("{name}/sizes"), kept, sizes);
+                }
                 self.map_result(node, &map, "Resize", &[x, absent, absent, sizes], attrs)
             }
-            Resampling::Indices(from) => {
-                let [rows, columns] = [("rows", 0), ("columns", 1)].map(|(side, axis)| {
-                    let indices = resample::nearest(from[axis], to[axis], half_pixel_centers);
+            Resampling::Indices(Sizes { from, to: known }) => {
+                let indices = [("rows", 0), ("columns", 1)].map(|(side, axis)| {
+                    let indices = resample::nearest(from[axis], known[axis], grid);
                     let stored = Stored::integers(&indices);
                     self.emitter.initializer(&format!("{name}/{side}"), stored)
                 });
-                let mut dims = self.emitter.dims(map.id).to_vec();
-                dims[2] = Dim::Known(to[0]);
-                let high = self.emitter.add(
-                    &format!("{name}/of_rows"),
-                    "Gather",
-                    &[map.id, rows],
-                    vec![Attr::Int("axis", 2)],
-                    (dtype, Shape(dims)),
-                );
-                let attrs = vec![Attr::Int("axis", 3)];
-                self.map_result(node, &map, "Gather", &[high, columns], attrs)
+                self.rows_and_columns(node, &map, to, indices)
             }
-            Resampling::Weights(from) => {
+            Resampling::ComputedIndices => {
+                let sizes = self.resized(node, to)?;
+                let indices = [("rows", 0), ("columns", 1)].map(|(side, axis)| {
+                    let name = format!("{name}/{side}");
+                    let to_size = self.pick(&format!("{name}/to"), sizes, 0, axis_number(axis));
+                    let from_size = self.size_along(&name, map.id, axis + 2);
+                    let from_size = self.pick(&format!("{name}/from"), from_size, 0, 0);
+                    self.nearest_indices(&name, from_size, to_size, &to[axis], grid)
+                });
+                self.rows_and_columns(node, &map, to, indices)
+            }
+            Resampling::Weights(Sizes { from, to }) => {
                 let x = self.cast(&format!("{name}/as_float"), map.id, DType::F32);
                 let [rows, columns] = [("rows", 0), ("columns", 1)].map(|(side, axis)| {
                     let (from, to) = (from[axis], to[axis]);
                     let weights = match method {
-                        ResizeMethod::Area => Weights::area(from, to),
-                        _ => Weights::bicubic(from, to, half_pixel_centers),
+                        ResizeMethod::Area => Weights::area(from, to, grid),
+                        _ => Weights::bicubic(from, to, grid),
                     };
                     let stored = weights.stored(axis == 1);
                     self.emitter.initializer(&format!("{name}/{side}"), stored)
@@ -335,18 +344,121 @@ impl Lowering<'_, '_> {
             }
             Resampling::TooLarge => Err(unsupported(
                 node,
-                format!("{method:?} resizing to {to:?}").to_lowercase(),
+                format!("{method:?} resizing to {}x{}", to[0], to[1]).to_lowercase(),
                 "sides of at most 8192",
             )),
             Resampling::Nothing | Resampling::SizeUnknown => Err(unsupported(
                 node,
                 format!(
-                    "{method:?} resizing of an image whose size is known only when the model runs"
+                    "{method:?} resizing from or to a size that is known only when the model runs"
                 )
                 .to_lowercase(),
                 "an input of known height and width, or bilinear or nearest-neighbour resizing",
             )),
         }
+    }
+}
+
+impl Lowering<'_, '_> {
+    /// The height and width that a node resizes to, a vector of two.
+    fn resized(&mut self, node: &Node, to: &[Dim; 2]) -> Result<TensorId, Error> {
+        if to.iter().all(|dim| dim.known().is_some()) {
+            return self.sizes(&node.name, to, &[], None);
+        }
+        let sizes = input(node, 1)?;
+        if self.is_batched(sizes) {
+            let what = "resizing to another size for each slice of a map".into();
+            return Err(unsupported(node, what, "one size for all"));
+        }
+        let id = self.operand(sizes, Layout::ChannelsLast)?;
+        Ok(self.wide(id))
+    }
+
+    fn joined(&mut self, name: &str, a: TensorId, b: TensorId) -> TensorId {
+        let count = |id| self.emitter.dims(id).first().and_then(Dim::known);
+        let total = count(a).unwrap_or(0) + count(b).unwrap_or(0);
+        let typed = (DType::I64, Shape::known(&[total]));
+        let attrs = vec![Attr::Int("axis", 0)];
+        self.emitter.add(name, "Concat", &[a, b], attrs, typed)
+    }
+
+    /// The result of a node that consists of rows and columns of a feature map.
+    fn rows_and_columns(
+        &mut self,
+        node: &Node,
+        map: &Map,
+        to: &[Dim; 2],
+        [rows, columns]: [TensorId; 2],
+    ) -> Result<Place, Error> {
+        let mut dims = self.emitter.dims(map.id).to_vec();
+        dims[2] = to[0].clone();
+        let typed = (self.emitter.dtype(map.id), Shape(dims));
+        let attrs = vec![Attr::Int("axis", 2)];
+        let name = format!("{}/of_rows", self.name(&node.name));
+        let high = self
+            .emitter
+            .add(&name, "Gather", &[map.id, rows], attrs, typed);
+        let attrs = vec![Attr::Int("axis", 3)];
+        self.map_result(node, map, "Gather", &[high, columns], attrs)
+    }
+
+    /// [`resample::nearest`] for sizes that are scalars of the model: a vector of the size `dim`.
+    fn nearest_indices(
+        &mut self,
+        name: &str,
+        from: TensorId,
+        to: TensorId,
+        dim: &Dim,
+        grid: PixelGrid,
+    ) -> TensorId {
+        let (zero, one) = (self.integer(0), self.integer(1));
+        let (half, single) = (self.float(0.5), self.float(1.0));
+        let vector = Shape(vec![dim.clone()]);
+        let mut add = |part: &str, op, inputs: &[TensorId], attrs, dtype, shape: &Shape| {
+            let name = format!("{name}/{part}");
+            let typed = (dtype, shape.clone());
+            self.emitter.add(&name, op, inputs, attrs, typed)
+        };
+        let scalar = Shape::scalar();
+        let to_float = || {
+            let number = i64::from(i32::from(crate::emit::data_type(DType::F32)));
+            vec![Attr::Int("to", number)]
+        };
+        let (f32, i64) = (DType::F32, DType::I64);
+        let last = add("last", "Sub", &[from, one], vec![], i64, &scalar);
+        let sides = [("from_float", from), ("to_float", to)];
+        let [a, b] = sides.map(|(part, id)| add(part, "Cast", &[id], to_float(), f32, &scalar));
+        let mut scale = add("scale", "Div", &[a, b], vec![], f32, &scalar);
+        if grid == PixelGrid::AlignedCorners {
+            let steps = [("from_steps", a), ("to_steps", b)];
+            let [a, b] =
+                steps.map(|(part, id)| add(part, "Sub", &[id, single], vec![], f32, &scalar));
+            let aligned = add("aligned_scale", "Div", &[a, b], vec![], f32, &scalar);
+            let several = add(
+                "several",
+                "Greater",
+                &[to, one],
+                vec![],
+                DType::Bool,
+                &scalar,
+            );
+            let inputs = [several, aligned, scale];
+            scale = add("chosen_scale", "Where", &inputs, vec![], f32, &scalar);
+        }
+        let at = add("positions", "Range", &[zero, to, one], vec![], i64, &vector);
+        let mut at = add("floats", "Cast", &[at], to_float(), f32, &vector);
+        if grid == PixelGrid::Centers {
+            at = add("centers", "Add", &[at, half], vec![], f32, &vector);
+        }
+        at = add("sources", "Mul", &[at, scale], vec![], f32, &vector);
+        if grid == PixelGrid::AlignedCorners {
+            at = add("half_on", "Add", &[at, half], vec![], f32, &vector);
+        }
+        at = add("lower", "Floor", &[at], vec![], f32, &vector);
+        let number = i64::from(i32::from(crate::emit::data_type(DType::I64)));
+        let whole = vec![Attr::Int("to", number)];
+        at = add("indices", "Cast", &[at], whole, i64, &vector);
+        add("clamped", "Min", &[at, last], vec![], i64, &vector)
     }
 }
 
@@ -358,7 +470,7 @@ fn same_padding((from, to): (&Dim, &Dim), effective: u64, stride: u64) -> u64 {
             .saturating_mul(stride)
             .saturating_add(effective)
             .saturating_sub(from),
-        // The graph allows only a stride of 1 here.
+        // Only for a stride of 1.
         _ => effective - 1,
     }
 }

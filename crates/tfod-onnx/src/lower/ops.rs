@@ -9,6 +9,7 @@ use super::{Bound, Form, Lowering, Place, axis_number, input, only_output, size}
 use crate::Error;
 use crate::emit::{Attr, TensorId, Typed};
 use crate::layout::{Layout, TO_FIRST};
+use crate::stored::Stored;
 
 /// The operator set in which axes of reductions other than the sum became an input.
 const REDUCE_AXES_ARE_INPUT: u32 = 18;
@@ -24,11 +25,7 @@ impl<'a> Lowering<'a, '_> {
             Op::MaxPool(attrs) => self.max_pool(node, *attrs)?,
             Op::GlobalAveragePool => self.global_average_pool(node)?,
             Op::BatchNorm { epsilon } => self.batch_norm(node, *epsilon)?,
-            Op::Resize {
-                method,
-                size,
-                half_pixel_centers,
-            } => self.resize(node, *method, *size, *half_pixel_centers)?,
+            Op::Resize { method, size, grid } => self.resize(node, *method, size, *grid)?,
             Op::BiasAdd if self.fused.contains_key(&id) => self.place(input(node, 0)?)?,
             Op::BiasAdd => self.elementwise(node, "Add", None)?,
             Op::Unary(unary) => self.unary(node, *unary)?,
@@ -57,6 +54,9 @@ impl<'a> Lowering<'a, '_> {
                 self.follow(node, "Cast", vec![Attr::Int("to", number)])?
             }
             Op::Pad(paddings) => self.pad(node, paddings)?,
+            Op::PadEnd(_) => self.pad_end(node)?,
+            Op::ShapeOf => self.shape_of(node)?,
+            Op::Range(_) => self.range(node)?,
             Op::Reshape(_) => {
                 let x = self.operand(input(node, 0)?, Layout::ChannelsLast)?;
                 self.reshaped(node, x)?
@@ -117,6 +117,7 @@ impl<'a> Lowering<'a, '_> {
             Unary::Relu => "Relu",
             Unary::Sigmoid => "Sigmoid",
             Unary::Exp => "Exp",
+            Unary::Round => "Round",
             Unary::Relu6 => {
                 let form = self.form(node)?;
                 let x = self.operand(input(node, 0)?, form.layout)?;
@@ -269,6 +270,85 @@ impl<'a> Lowering<'a, '_> {
         let sizes = sizes.collect::<Result<Vec<_>, _>>()?;
         let pads = self.integers(&sizes);
         self.result(node, "Pad", &[x, pads], vec![], form)
+    }
+
+    /// As many at the end of each dimension as the second input says, and none before.
+    fn pad_end(&mut self, node: &Node) -> Result<Place, Error> {
+        self.refuse_batched(node, "padding by computed numbers")?;
+        let form = self.form(node)?;
+        let x = self.operand(input(node, 0)?, form.layout)?;
+        let by = self.operand(input(node, 1)?, Layout::ChannelsLast)?;
+        let name = self.name(&node.name);
+        let rank = self.rank(input(node, 0)?);
+        let mut after = self.cast(&format!("{name}/after"), by, DType::I64);
+        if rank == 4 && form.layout == Layout::ChannelsFirst {
+            let order = self.integers(&TO_FIRST.map(axis_number));
+            after = self.taken(&format!("{name}/channels_first"), after, order);
+        }
+        let before = self.integers(&vec![0; rank]);
+        let typed = (DType::I64, Shape::known(&[2 * rank as u64]));
+        let attrs = vec![Attr::Int("axis", 0)];
+        let pads = format!("{name}/pads");
+        let pads = self
+            .emitter
+            .add(&pads, "Concat", &[before, after], attrs, typed);
+        self.result(node, "Pad", &[x, pads], vec![], form)
+    }
+
+    /// The sizes are read in the layout that the value has, and put into the graph's order.
+    fn shape_of(&mut self, node: &Node) -> Result<Place, Error> {
+        let value = input(node, 0)?;
+        let place = self.place(value)?;
+        let name = self.name(&node.name);
+        let total = self.emitter.dims(place.id).len() as u64;
+        let typed = (DType::I64, Shape::known(&[total]));
+        let whole = format!("{name}/shape_of");
+        let mut sizes = self
+            .emitter
+            .add(&whole, "Shape", &[place.id], vec![], typed);
+        let axes: Vec<i64> = (0..self.rank(value))
+            .map(|axis| axis_number(place.form.axis(axis)))
+            .collect();
+        if !axes
+            .iter()
+            .copied()
+            .eq(0..axis_number(self.emitter.dims(place.id).len()))
+        {
+            let axes = self.integers(&axes);
+            sizes = self.taken(&format!("{name}/in_order"), sizes, axes);
+        }
+        Ok(Form::PLAIN.of(self.narrow(&name, sizes)))
+    }
+
+    fn range(&mut self, node: &Node) -> Result<Place, Error> {
+        self.refuse_batched(node, "a range of computed length")?;
+        let count = self.operand(input(node, 0)?, Layout::ChannelsLast)?;
+        let [zero, one] = [0, 1].map(|n| {
+            let stored = Stored::narrow_integer(n);
+            self.emitter.initializer(&format!("int32/{n}"), stored)
+        });
+        self.result(node, "Range", &[zero, count, one], vec![], Form::PLAIN)
+    }
+
+    /// Refuses what cannot be done for all slices of a map at once, because each has a result of its own shape.
+    fn refuse_batched(&self, node: &Node, what: &str) -> Result<(), Error> {
+        if self.any_batched(node) {
+            return Err(Error::Unsupported {
+                node: node.name.clone(),
+                what: format!("{what} in a map"),
+                expected: "it outside of the map",
+            });
+        }
+        Ok(())
+    }
+
+    /// Elements of a vector.
+    pub(super) fn taken(&mut self, name: &str, vector: TensorId, indices: TensorId) -> TensorId {
+        let shape = Shape(self.emitter.dims(indices).to_vec());
+        let typed = (self.emitter.dtype(vector), shape);
+        let attrs = vec![Attr::Int("axis", 0)];
+        self.emitter
+            .add(name, "Gather", &[vector, indices], attrs, typed)
     }
 
     /// A node's result from a tensor of its elements in their order.

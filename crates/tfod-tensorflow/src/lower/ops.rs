@@ -4,8 +4,8 @@
 //! them. Specified by TensorFlow's operation registry.
 
 use tfod_graph::{
-    Binary, Compare, ConvAttrs, DType, Dim, NmsAttrs, Node, Op, Padding, PoolAttrs, Reduce,
-    ResizeMethod, Unary,
+    Binary, Compare, ConvAttrs, DType, Dim, NmsAttrs, Node, Op, Padding, PixelGrid, PoolAttrs,
+    Reduce, ResizeMethod, Unary,
 };
 
 use super::attrs::{Attrs, data_type};
@@ -91,16 +91,32 @@ impl Lowering<'_, '_> {
                     typed(),
                 )
             }
+            Op::PadEnd(dims) => self.pad_end(node, inputs, dims)?,
             Op::Resize {
                 method,
-                size: [height, width],
-                half_pixel_centers,
+                size: to,
+                grid,
             } => {
-                let to = self.vector(node, "size", &[size(node, *height)?, size(node, *width)?])?;
+                let to = match (to, inputs) {
+                    ([Dim::Known(height), Dim::Known(width)], _) => {
+                        let sizes = [size(node, *height)?, size(node, *width)?];
+                        self.vector(node, "size", &sizes)?
+                    }
+                    // Validation makes sure that it is there.
+                    _ => inputs[1].clone(),
+                };
                 let (op, has_centers) = resize_op(*method);
-                let centers = has_centers && *half_pixel_centers;
-                let attrs = typed().bool_unless(false, "half_pixel_centers", centers);
+                let centers = has_centers && *grid == PixelGrid::Centers;
+                let attrs = typed()
+                    .bool_unless(false, "align_corners", *grid == PixelGrid::AlignedCorners)
+                    .bool_unless(false, "half_pixel_centers", centers);
                 self.one(node, op, "resized_images", &[inputs[0].clone(), to], attrs)
+            }
+            Op::ShapeOf => self.one(node, "Shape", "output", inputs, typed()),
+            Op::Range(_) => {
+                let (zero, one) = (self.scalar(node, "start", 0), self.scalar(node, "delta", 1));
+                let inputs = [zero, inputs[0].clone(), one];
+                self.one(node, "Range", "output", &inputs, Attrs::new())
             }
             Op::Reshape(dims) => {
                 let shape = self.target_shape(node, &inputs[0], dims)?;
@@ -224,6 +240,42 @@ impl Lowering<'_, '_> {
         let sizes = self.vector(node, "size", &sizes)?;
         let attrs = attrs.dtype("Index", data_type(DType::I32));
         Ok(self.one(node, "Slice", "output", &[x.clone(), begins, sizes], attrs))
+    }
+
+    /// A Pad, which takes a row of two numbers for each dimension. TensorFlow does not see which shape these make, so a Reshape that changes
+    /// nothing tells it, as far as that is known.
+    fn pad_end(&mut self, node: &Node, inputs: &[Port], dims: &[Dim]) -> Result<Port, Error> {
+        let nothing = vec![0; dims.len()];
+        let before = self.vector(node, "before", &nothing)?;
+        let name = self.list.fresh(&format!("{}/paddings", node.name));
+        let attrs = Attrs::typed(DType::I32).int("N", 2).int("axis", 1);
+        let paddings = self
+            .list
+            .add(&name, "Pack", &[before, inputs[1].clone()], attrs)
+            .output("output", 0);
+        let dtype = self.graph.value(node.inputs[0]).dtype;
+        let operands = [inputs[0].clone(), paddings];
+        let name = self.list.fresh(&format!("{}/padded", node.name));
+        let padded = self
+            .list
+            .add(&name, "Pad", &operands, Attrs::typed(dtype))
+            .output("output", 0);
+        let whole = self.shape_of(node, &padded, dtype);
+        let mut sizes = Vec::with_capacity(dims.len());
+        for (axis, dim) in dims.iter().enumerate() {
+            sizes.push(match dim.known() {
+                Some(n) => self.scalar(node, "size", size(node, n)?),
+                None => self.size_along(node, &whole, axis)?,
+            });
+        }
+        let name = self.list.fresh(&format!("{}/shape", node.name));
+        let attrs = Attrs::typed(DType::I32).int("N", count(&sizes));
+        let shape = self
+            .list
+            .add(&name, "Pack", &sizes, attrs)
+            .output("output", 0);
+        let attrs = Attrs::typed(dtype);
+        Ok(self.one(node, "Reshape", "output", &[padded, shape], attrs))
     }
 
     /// The shape that a Reshape is given. TensorFlow works out one dimension by itself; where more are known only at run time, the
@@ -355,6 +407,7 @@ fn unary_op(unary: Unary) -> (&'static str, &'static str) {
         Unary::Relu6 => ("Relu6", "activations"),
         Unary::Sigmoid => ("Sigmoid", "y"),
         Unary::Exp => ("Exp", "y"),
+        Unary::Round => ("Round", "y"),
     }
 }
 

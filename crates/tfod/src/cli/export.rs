@@ -348,7 +348,10 @@ impl Args {
 
 fn summary(report: &ExportReport, verbose: bool) -> String {
     let mut lines = Vec::new();
-    let [height, width] = report.image_size;
+    let size = report.image_size.map_or_else(
+        || String::from("of any size"),
+        |[height, width]| format!("{height}x{width}"),
+    );
     let classes = match report.num_classes {
         1 => String::from("1 class"),
         n => format!("{n} classes"),
@@ -358,9 +361,7 @@ fn summary(report: &ExportReport, verbose: bool) -> String {
         report.architecture,
         report.output.display()
     ));
-    lines.push(format!(
-        "  model        {classes}, network input {height}x{width}"
-    ));
+    lines.push(format!("  model        {classes}, network input {size}"));
     lines.push(format!(
         "  checkpoint   {} ({})",
         report.checkpoint.display(),

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use tfod_config::LabelMap;
 use tfod_graph::{Dim, Shape};
 use tfod_models::facts::{self, Facts};
+use tfod_models::resizer;
 use tfod_models::{GraphOptions, Model, Stage};
 use tfod_onnx::{InputLayout, Summary as OnnxSummary};
 use tfod_tensorflow::Endpoint;
@@ -162,24 +163,39 @@ fn output(info: &TensorInfo) -> Value {
 fn preprocessing(facts: &Facts, is_left_to_the_caller: bool) -> Value {
     let resizing = &facts.resizing;
     let normalization = facts.normalization;
+    let mut steps = vec![
+        json!({
+            "step": "resize",
+            "resizer": resizing.resizer,
+            "size": resizing.size,
+            "method": resizing.method,
+            "description": resizing.description,
+        }),
+        json!({
+            "step": "normalize",
+            "scale": numbers(normalization.scale),
+            "shift": numbers(normalization.shift),
+            "description": "value * scale + shift, for each channel",
+        }),
+    ];
+    if let Some(padding) = &resizing.padding {
+        steps.push(json!({
+            "step": "pad",
+            "values": numbers(padding.values),
+            "description": padding.description,
+        }));
+    }
+    if resizing.grayscale {
+        steps.push(json!({
+            "step": "grayscale",
+            "weights": numbers(resizer::LUMA),
+            "description": "the weighted sum of the channels, as one channel",
+        }));
+    }
     json!({
         "done_by": if is_left_to_the_caller { "caller" } else { "model" },
         "channels": "RGB",
-        "steps": [
-            {
-                "step": "resize",
-                "resizer": resizing.resizer,
-                "size": resizing.size,
-                "method": resizing.method,
-                "description": resizing.description,
-            },
-            {
-                "step": "normalize",
-                "scale": numbers(normalization.scale),
-                "shift": numbers(normalization.shift),
-                "description": "value * scale + shift, for each channel",
-            },
-        ],
+        "steps": steps,
     })
 }
 

@@ -144,8 +144,8 @@ pub struct ExportReport {
     pub architecture: String,
     /// Classes without background.
     pub num_classes: u64,
-    /// Height and width of the image that the network sees.
-    pub image_size: [u64; 2],
+    /// Height and width of the image that the network sees; `None` where they are known only at run time.
+    pub image_size: Option<[u64; 2]>,
     /// The checkpoint's files without their endings.
     pub checkpoint: PathBuf,
     /// How that checkpoint was chosen.

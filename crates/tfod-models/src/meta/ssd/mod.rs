@@ -5,14 +5,14 @@
 //!
 //! | key | shape | |
 //! | --- | --- | --- |
-//! | `detection_boxes` | `[batch, M, 4]` | ymin, xmin, ymax, xmax in 0..1 of the image |
+//! | `detection_boxes` | `[batch, M, 4]` | ymin, xmin, ymax, xmax in 0..1 of the image, without padding |
 //! | `detection_scores` | `[batch, M]` | descending |
 //! | `detection_classes` | `[batch, M]` | counted from 1; 1 in rows after the last detection |
 //! | `detection_multiclass_scores` | `[batch, M, C + 1]` | not with `use_combined_nms` |
 //! | `detection_anchor_indices` | `[batch, M]` | which of the `N`; not with `use_combined_nms` |
 //! | `detection_keypoints` | `[batch, M, K, 2]` | y, x of `K` keypoints; only with `keypoint_box_coder`, not with `use_combined_nms` |
 //! | `num_detections` | `[batch]` | |
-//! | `raw_detection_boxes` | `[batch, N, 4]` | before suppression |
+//! | `raw_detection_boxes` | `[batch, N, 4]` | before suppression; in 0..1 of the network's input, padding included |
 //! | `raw_detection_scores` | `[batch, N, C + 1]` | before suppression |
 //! | `box_encodings` | `[batch, N, code_size]` | only at [`Stage::Encodings`] |
 //! | `class_predictions_with_background` | `[batch, N, C + 1]` | only at [`Stage::Encodings`] |
@@ -21,7 +21,8 @@ use tfod_config::protos;
 use tfod_graph::{Binary, Builder, Dim, ValueId};
 
 use crate::Model;
-use crate::anchors::AnchorGenerator;
+use crate::anchors::tiling::Cells;
+use crate::anchors::{AnchorGenerator, Image};
 use crate::error::ModelError;
 use crate::facts::Facts;
 use crate::fields::{invalid, message, size, unsupported};
@@ -30,9 +31,11 @@ use crate::input::network_input;
 use crate::layers::Path;
 use crate::options::{GraphOptions, Stage};
 use crate::postprocess::box_coder::{BoxCoder, Decoded};
-use crate::postprocess::nms::NonMaxSuppression;
+use crate::postprocess::nms::{KEYPOINTS, NonMaxSuppression};
 use crate::postprocess::score::ScoreConverter;
+use crate::postprocess::window::Window;
 use crate::resizer::Resizer;
+use crate::scalar::spatial;
 
 pub mod extractor;
 
@@ -61,17 +64,22 @@ pub fn build(config: &protos::Ssd, options: &GraphOptions) -> Result<Model, Mode
     let architecture = config.feature_extractor.as_ref().map_or("", |e| e.r#type());
     let mut builder = Builder::new(architecture);
     let b = &mut builder;
-    let images = b.scope("Preprocessor", |b| {
+    let input = b.scope("Preprocessor", |b| {
         network_input(b, options, &resizer, extractor.normalization())
     })?;
     let features = b.scope("FeatureExtractor", |b| {
-        extractor.build(b, &Path::new("_feature_extractor"), images)
+        extractor.build(b, &Path::new("_feature_extractor"), input.images)
     })?;
-    let spatial = features
-        .iter()
-        .map(|f| extractor::spatial_size(b, *f))
-        .collect::<Result<Vec<_>, _>>()?;
-    let anchors = anchor_generator.generate(&spatial, resizer.network_size())?;
+    let anchors = b.scope("Anchors", |b| {
+        let image = Image {
+            size: spatial(b, "image", input.images)?,
+            is_fixed: resizer.network_size().is_some(),
+        };
+        let maps = features.iter().enumerate();
+        let maps = maps.map(|(level, map)| Cells::of(b, &format!("map_{level}"), *map));
+        let maps = maps.collect::<Result<Vec<_>, _>>()?;
+        anchor_generator.build(b, &maps, image)
+    })?;
     let predictions = b.scope("BoxPredictor", |b| {
         predictor.build(b, &Path::new("_box_predictor"), &features)
     })?;
@@ -100,23 +108,26 @@ pub fn build(config: &protos::Ssd, options: &GraphOptions) -> Result<Model, Mode
             } else {
                 all_scores
             };
-            for (key, value) in detections(b, nms, decoded, scores, all_scores)? {
+            let window = input.extent.map(|extent| Window::new(b, extent));
+            let window = window.transpose()?;
+            for (key, value) in detections(b, nms, decoded, [scores, all_scores], window)? {
                 b.output(key, value);
             }
             Ok(())
         })?;
     }
+    let image_size = extractor::spatial_size(b, input.images);
     Ok(Model {
         graph: builder.finish(),
         idle: Vec::new(),
         architecture: architecture.to_owned(),
         num_classes,
-        image_size: resizer.network_size(),
+        image_size,
         facts: Facts {
             resizing: resizer.facts(),
             normalization: extractor.normalization(),
             suppression: nms.facts(),
-            boxes: box_coder.facts(anchors),
+            boxes: box_coder.facts(anchors.known()),
             scores: score_converter.facts(has_background),
         },
     })
@@ -144,15 +155,17 @@ fn detections(
     b: &mut Builder,
     nms: NonMaxSuppression,
     decoded: Decoded,
-    scores: ValueId,
-    all_scores: ValueId,
+    [scores, all_scores]: [ValueId; 2],
+    window: Option<Window>,
 ) -> Result<Vec<(&'static str, ValueId)>, ModelError> {
-    let keypoints = decoded.keypoints.map(|keypoints| ("keypoints", keypoints));
+    let keypoints = decoded.keypoints.map(|keypoints| (KEYPOINTS, keypoints));
     let fields: Vec<(&str, ValueId)> = [("multiclass_scores", all_scores)]
         .into_iter()
         .chain(keypoints)
         .collect();
-    let detections = b.scope("nms", |b| nms.build(b, decoded.boxes, scores, &fields))?;
+    let detections = b.scope("nms", |b| {
+        nms.build(b, decoded.boxes, scores, &fields, window)
+    })?;
     let classes = b.binary_scalar("classes_from_1", Binary::Add, detections.classes, 1.0)?;
     let mut outputs = vec![
         ("detection_boxes", detections.boxes),

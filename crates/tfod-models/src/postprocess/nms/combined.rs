@@ -6,6 +6,7 @@ use tfod_graph::{Binary, Builder, Compare, DType, Reduce, Tensor};
 
 use super::{Detections, Image, NonMaxSuppression, zero_padded};
 use crate::error::ModelError;
+use crate::postprocess::window::clip_high;
 
 /// The score of empty places, below that of any selection.
 pub(super) const NO_SCORE: f32 = -1.0;
@@ -18,7 +19,7 @@ impl NonMaxSuppression {
         pad_per_class: bool,
     ) -> Result<Detections, ModelError> {
         let candidates = self.candidates(b, image)?;
-        let per_row = self.limit().min(candidates.num_anchors);
+        let per_row = candidates.at_most(self.limit());
         let selection = self.select(b, image.boxes, candidates.scores, per_row)?;
 
         let none = b.constant("no_score", Tensor::scalar_f32(NO_SCORE))?;
@@ -33,7 +34,7 @@ impl NonMaxSuppression {
         let low = b.slice_last("low_corners", boxes, 0, 2)?;
         let low = b.binary_scalar("clip_low", Binary::Maximum, low, 0.0)?;
         let high = b.slice_last("high_corners", boxes, 2, 2)?;
-        let high = b.binary_scalar("clip_high", Binary::Minimum, high, 1.0)?;
+        let high = clip_high(b, high, image.window)?;
         let boxes = b.concat("clipped_boxes", 1, &[low, high])?;
         let classes = candidates.classes(b, selection, places, anchors)?;
         let ones = b.cast("valid_float", valid, DType::F32)?;

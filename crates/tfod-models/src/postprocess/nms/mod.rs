@@ -22,6 +22,10 @@ use tfod_graph::{Binary, Builder, Dim, MapInput, Tensor, ValidateError, ValueId}
 use crate::error::ModelError;
 use crate::facts::Suppression;
 use crate::fields::{invalid, message, size};
+use crate::postprocess::window::Window;
+
+/// The field of points, `[batch, num_anchors, num_keypoints, 2]`, which move with the boxes.
+pub const KEYPOINTS: &str = "keypoints";
 
 /// What happens to selected boxes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +50,8 @@ pub struct NonMaxSuppression {
     /// At most this many of one class; `None` where boxes of different classes suppress each other.
     max_per_class: Option<u64>,
     max_total: u64,
+    /// Whether detections are relative to the window, not to the network's input.
+    change_coordinate_frame: bool,
     rules: Rules,
 }
 
@@ -83,6 +89,8 @@ struct Image<'a> {
     scores: ValueId,
     /// `[num_anchors, ...]` each, by name.
     fields: &'a [(&'static str, ValueId)],
+    /// The part of the network's input that is not padding; by default all of it.
+    window: Option<Window>,
 }
 
 impl NonMaxSuppression {
@@ -139,6 +147,7 @@ impl NonMaxSuppression {
             soft_nms_sigma: soft_nms_sigma(config, rules)?,
             max_per_class: (!is_agnostic).then_some(max_per_class),
             max_total,
+            change_coordinate_frame: config.change_coordinate_frame(),
             rules,
         })
     }
@@ -159,8 +168,9 @@ impl NonMaxSuppression {
         matches!(self.rules, Rules::Padded { .. })
     }
 
-    /// Suppresses boxes `[batch, num_anchors, 4]`, in coordinates of which the image is the unit square, by `scores`
-    /// `[batch, num_anchors, classes]` (no background). Fields, by names for the graph's nodes, are `[batch, num_anchors, ...]`.
+    /// Suppresses boxes `[batch, num_anchors, 4]`, in coordinates of which the network's input is the unit square, by `scores`
+    /// `[batch, num_anchors, classes]` (no background). Fields, by names for the graph's nodes, are `[batch, num_anchors, ...]`. `window` is the part of the input that
+    /// is not padding; by default all of it.
     ///
     /// # Errors
     /// When the graph refuses a node.
@@ -170,12 +180,14 @@ impl NonMaxSuppression {
         boxes: ValueId,
         scores: ValueId,
         fields: &[(&'static str, ValueId)],
+        window: Option<Window>,
     ) -> Result<Detections, ModelError> {
-        let inputs: Vec<(ValueId, MapInput)> = [boxes, scores]
+        let sliced = [boxes, scores]
             .into_iter()
             .chain(fields.iter().map(|(_, value)| *value))
-            .map(|value| (value, MapInput::Sliced))
-            .collect();
+            .map(|value| (value, MapInput::Sliced));
+        let whole = window.map(|Window(corners)| (corners, MapInput::Whole));
+        let inputs: Vec<(ValueId, MapInput)> = sliced.chain(whole).collect();
         let results = b.map::<ModelError>("per_image", &inputs, |b, args| {
             let [boxes, scores, values @ ..] = args else {
                 return Err(ModelError::Inconsistent(
@@ -188,6 +200,8 @@ impl NonMaxSuppression {
                 boxes: *boxes,
                 scores: *scores,
                 fields: &sliced,
+                // After as many values as there are fields.
+                window: values.get(sliced.len()).copied().map(Window),
             };
             let detections = self.one_image(b, image)?;
             b.output("boxes", detections.boxes);
@@ -225,6 +239,35 @@ impl NonMaxSuppression {
             // By an equal one too.
             Rules::Padded { .. } => self.iou_threshold.next_down(),
             Rules::Pruned | Rules::Combined { .. } => self.iou_threshold,
+        }
+    }
+
+    /// Boxes `[..., 4]` in the coordinates of detections.
+    fn framed(
+        self,
+        b: &mut Builder,
+        boxes: ValueId,
+        window: Option<Window>,
+    ) -> Result<ValueId, ModelError> {
+        match window {
+            Some(window) if self.change_coordinate_frame => window.relative(b, boxes),
+            _ => Ok(boxes),
+        }
+    }
+
+    /// A field of detections, in their coordinates where it is a place.
+    fn framed_field(
+        self,
+        b: &mut Builder,
+        name: &str,
+        field: ValueId,
+        window: Option<Window>,
+    ) -> Result<ValueId, ModelError> {
+        match window {
+            Some(window) if self.change_coordinate_frame && name == KEYPOINTS => {
+                window.relative_points(b, field)
+            }
+            _ => Ok(field),
         }
     }
 
@@ -311,12 +354,6 @@ fn zero_padded(
         }
         b.pad("pad", masked, &paddings)
     })
-}
-
-/// Boxes `[..., 4]` with corners beyond the image moved to its border.
-fn clip(b: &mut Builder, boxes: ValueId) -> Result<ValueId, ValidateError> {
-    let boxes = b.binary_scalar("clip_low", Binary::Maximum, boxes, 0.0)?;
-    b.binary_scalar("clip_high", Binary::Minimum, boxes, 1.0)
 }
 
 /// Height times width of boxes `[..., 4]`: below 0 for a box turned inside out in one direction.

@@ -11,8 +11,10 @@
 use tfod_graph::{Binary, Builder, Compare, DType, Dim, Reduce, Tensor, ValueId};
 
 use super::select::{Candidates, Selection};
-use super::{Detections, Image, NonMaxSuppression, Origins, area, as_i32, clip};
+use super::{Detections, Image, NonMaxSuppression, Origins, area, as_i32};
 use crate::error::ModelError;
+use crate::fields::unsupported;
+use crate::postprocess::window::clip;
 
 /// Partitioned suppression works through boxes in tiles of this many, and has no more places than these.
 const TILE: u64 = 512;
@@ -63,7 +65,7 @@ impl NonMaxSuppression {
             let shown = b.reshape("shown_column", shown, &column)?;
             boxes = b.select("shown_boxes", shown, boxes, none)?;
         }
-        let boxes = clip(b, boxes)?;
+        let boxes = clip(b, boxes, image.window)?;
         let area = area(b, boxes)?;
         let has_area = b.cast("has_area", area, DType::Bool)?;
         let scores = b.select("ranked_scores", has_area, scores, none)?;
@@ -82,10 +84,12 @@ impl NonMaxSuppression {
         let field_anchors = b.gather("field_anchors", field_anchors, places)?;
         let mut fields = Vec::with_capacity(image.fields.len());
         for (name, field) in image.fields {
-            fields.push(b.gather(name, *field, field_anchors)?);
+            let field = b.gather(name, *field, field_anchors)?;
+            fields.push(self.framed_field(b, name, field, image.window)?);
         }
+        let boxes = b.gather("boxes", boxes, best)?;
         Ok(Detections {
-            boxes: b.gather("boxes", boxes, best)?,
+            boxes: self.framed(b, boxes, image.window)?,
             scores,
             classes: candidates.classes(b, selection, places, box_anchors)?,
             num_detections,
@@ -125,9 +129,14 @@ impl NonMaxSuppression {
         candidates: Candidates,
         selection: Selection,
     ) -> Result<Sources, ModelError> {
-        let Candidates {
-            num_anchors, rows, ..
-        } = candidates;
+        let rows = candidates.rows;
+        let Some(num_anchors) = candidates.num_anchors else {
+            return Err(unsupported(
+                "model.ssd.post_processing.batch_non_max_suppression.use_partitioned_nms",
+                "true for images of a size known only at run time",
+                "an `image_resizer` that gives one size, or --input_size",
+            ));
+        };
         if self.limit() > num_anchors.next_multiple_of(TILE) {
             return Err(ModelError::Inconsistent(format!(
                 "`use_partitioned_nms` cannot select {} of {num_anchors} boxes; \

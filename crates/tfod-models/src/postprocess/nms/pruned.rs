@@ -3,8 +3,9 @@
 
 use tfod_graph::{Builder, Compare, DType, Reduce, Tensor};
 
-use super::{Detections, Image, NonMaxSuppression, Origins, area, clip, zero_padded};
+use super::{Detections, Image, NonMaxSuppression, Origins, area, zero_padded};
 use crate::error::ModelError;
+use crate::postprocess::window::clip;
 
 impl NonMaxSuppression {
     pub(super) fn pruned(
@@ -13,11 +14,11 @@ impl NonMaxSuppression {
         image: Image<'_>,
     ) -> Result<Detections, ModelError> {
         let candidates = self.candidates(b, image)?;
-        let per_row = self.limit().min(candidates.num_anchors);
+        let per_row = candidates.at_most(self.limit());
         let selection = self.select(b, image.boxes, candidates.scores, per_row)?;
 
         let boxes = b.gather("selected_boxes", image.boxes, selection.anchors)?;
-        let boxes = clip(b, boxes)?;
+        let boxes = clip(b, boxes, image.window)?;
         let area = area(b, boxes)?;
         let zero = b.constant("zero", Tensor::scalar_f32(0.0))?;
         let has_area = b.compare("has_area", Compare::Greater, area, zero)?;
@@ -33,11 +34,13 @@ impl NonMaxSuppression {
         let valid = b.compare("valid", Compare::GreaterEqual, scores, zero)?;
         let anchors = b.gather("anchors", anchors, places)?;
         let boxes = b.gather("boxes", boxes, places)?;
+        let boxes = self.framed(b, boxes, image.window)?;
         let classes = candidates.classes(b, selection, places, anchors)?;
         let anchor_indices = b.cast("anchors_float", anchors, DType::F32)?;
         let mut fields = Vec::with_capacity(image.fields.len());
         for (name, field) in image.fields {
             let field = b.gather(name, *field, anchors)?;
+            let field = self.framed_field(b, name, field, image.window)?;
             fields.push(zero_padded(b, name, field, valid, self.max_total)?);
         }
         let ones = b.cast("valid_float", valid, DType::F32)?;

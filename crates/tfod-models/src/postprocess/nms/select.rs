@@ -11,7 +11,8 @@ use crate::error::ModelError;
 pub(super) struct Candidates {
     /// `[num_anchors, rows]`: the scores by which each row of the table selects.
     pub(super) scores: ValueId,
-    pub(super) num_anchors: u64,
+    /// Where it is known.
+    pub(super) num_anchors: Option<u64>,
     pub(super) rows: u64,
     /// `[num_anchors]`, `i32`: each box's class, where it counts with its best one only.
     best_class: Option<ValueId>,
@@ -50,6 +51,11 @@ impl Selection {
 }
 
 impl Candidates {
+    /// How many of at most `limit` a row can have. Of an unknown number of anchors there may be fewer: rows are filled up.
+    pub(super) fn at_most(self, limit: u64) -> u64 {
+        self.num_anchors.map_or(limit, |n| limit.min(n))
+    }
+
     /// The classes of selections, as floats, by their places in the table and their anchors.
     pub(super) fn classes(
         self,
@@ -77,10 +83,11 @@ impl NonMaxSuppression {
         image: Image<'_>,
     ) -> Result<Candidates, ModelError> {
         let dims = b.shape(image.scores).dims();
-        let &[Dim::Known(num_anchors), Dim::Known(classes)] = dims else {
-            let text = "non-max suppression over an unknown number of anchors or classes";
+        let [anchors, Dim::Known(classes)] = dims else {
+            let text = "non-max suppression over an unknown number of classes";
             return Err(ModelError::Inconsistent(text.to_owned()));
         };
+        let (flat, num_anchors, classes) = ([anchors.clone()], anchors.known(), *classes);
         if self.max_per_class.is_some() {
             return Ok(Candidates {
                 scores: image.scores,
@@ -94,7 +101,7 @@ impl NonMaxSuppression {
             scores,
             num_anchors,
             rows: 1,
-            best_class: Some(b.reshape("best_classes", class, &[num_anchors.into()])?),
+            best_class: Some(b.reshape("best_classes", class, &flat)?),
         })
     }
 

@@ -18,6 +18,7 @@ use crate::facts::Normalization;
 use crate::fields::{invalid, message, multiplier, size, unsupported};
 use crate::hyperparams::Hyperparams;
 use crate::layers::Path;
+use crate::resizer;
 
 pub(crate) const TYPE: &str = "model.ssd.feature_extractor.type";
 const PYRAMID: &str = "model.ssd.feature_extractor.fpn";
@@ -141,30 +142,28 @@ impl Common {
 
     /// Pads images with zeros at the bottom and on the right to the multiple that the configuration asks for.
     fn pad_to_multiple(&self, b: &mut Builder, images: ValueId) -> Result<ValueId, ModelError> {
-        let padding = spatial_size(b, images)?
-            .map(|size| (0, size.next_multiple_of(self.pad_to_multiple) - size));
-        if padding == [(0, 0); 2] {
+        if self.pad_to_multiple == 1 {
             return Ok(images);
         }
-        let paddings = [(0, 0), padding[0], padding[1], (0, 0)];
-        Ok(b.pad("pad_to_multiple", images, &paddings)?)
+        b.scope("pad_to_multiple", |b| {
+            resizer::pad_to_multiple(b, images, self.pad_to_multiple)
+        })
     }
 }
 
-/// Height and width of a feature map.
-pub(super) fn spatial_size(b: &Builder, map: ValueId) -> Result<[u64; 2], ModelError> {
+/// Height and width of a feature map, where they are known.
+pub(super) fn spatial_size(b: &Builder, map: ValueId) -> Option<[u64; 2]> {
     match b.shape(map).dims() {
-        [_, Dim::Known(h), Dim::Known(w), _] => Ok([*h, *w]),
-        _ => Err(ModelError::Inconsistent(
-            "feature maps of a size known only at run time".into(),
-        )),
+        [_, Dim::Known(h), Dim::Known(w), _] => Some([*h, *w]),
+        _ => None,
     }
 }
 
-/// Refuses images smaller than a backbone of the reference accepts.
+/// Refuses images smaller than a backbone of the reference accepts, where the size is known.
 fn check_image(b: &Builder, images: ValueId, smallest: u64) -> Result<(), ModelError> {
-    let [height, width] = spatial_size(b, images)?;
-    if height.min(width) < smallest {
+    if let Some([height, width]) = spatial_size(b, images)
+        && height.min(width) < smallest
+    {
         return Err(invalid(
             "model.ssd.image_resizer",
             format!("{height}x{width}"),
