@@ -66,6 +66,10 @@ QUICK = {
     "keypoints": Fpnlite(**KEYPOINTS),
 }
 
+# As many scores as are worth a first round among the highest; which finds enough, or not.
+QUICK["two_rounds"] = Fpnlite(num_classes=30)
+QUICK["two_rounds_to_the_end"] = Fpnlite(num_classes=30, nms=Nms(iou_threshold=0.01, per_class=2, total=60))
+
 FULL = {
     "calibrated_by_class": Fpnlite(num_classes=4, score_converter="SOFTMAX", more_post_processing=PER_CLASS),
     "calibrated_logits": Fpnlite(score_converter=None, more_post_processing=OF_LOGITS, nms=Nms(score_threshold=0.25)),
