@@ -43,9 +43,9 @@ def run(python, model, inputs):
     return {name: [compare.group(arrays, f"{name}/{index}/") for index in range(len(inputs))] for name in RUNTIMES}
 
 
-def assert_parity(outputs, recorded):
+def assert_parity(outputs, recorded, runtimes=RUNTIMES):
     assert recorded
-    for name in RUNTIMES:
+    for name in runtimes:
         for found, (image, expected) in zip(outputs[name], recorded):
             compare.assert_equal(found, expected, f"{name} {list(image.shape)}")
 
@@ -57,7 +57,8 @@ def test_every_output_equals_the_reference(case, input_type, oracle, other_tenso
     results = oracle(case)
     recorded = compare.recorded(results / f"{input_type}.npz")
     model = export_onnx(results, tmp_path, input_type)
-    assert_parity(run(python, model, [image for image, _ in recorded]), recorded)
+    runtimes = [name for name in RUNTIMES if name != "openvino" or case.name not in resizers.NEEDS_EXACT_DIVISION]
+    assert_parity(run(python, model, [image for image, _ in recorded]), recorded, runtimes)
 
 
 @pytest.mark.parametrize("case", parameters(are_pairwise=True))

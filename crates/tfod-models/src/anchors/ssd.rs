@@ -105,12 +105,11 @@ impl Ssd {
             let mut offset = sides;
             for axis in 0..2 {
                 let one = Float::Known(1.0);
-                stride[axis] = match strides {
-                    Some(pixels) => fraction(b, pixels[axis], sides[axis])?,
-                    None => {
-                        let cells = cells.size[axis].to_float(b, "cells_float")?;
-                        one.binary(b, "stride", Binary::Div, cells)?
-                    }
+                stride[axis] = if let Some(pixels) = strides {
+                    fraction(b, pixels[axis], sides[axis])?
+                } else {
+                    let cells = cells.size[axis].to_float(b, "cells_float")?;
+                    one.binary(b, "stride", Binary::Div, cells)?
                 };
                 offset[axis] = match offsets {
                     Some(pixels) => fraction(b, pixels[axis], sides[axis])?,

@@ -24,7 +24,7 @@ impl Window {
     /// # Errors
     /// When the graph refuses a node.
     pub fn relative(self, b: &mut Builder, boxes: ValueId) -> Result<ValueId, ModelError> {
-        let scale = self.scale(b, self.0)?;
+        let scale = Self::scale(b, self.0)?;
         Ok(b.binary("relative_to_window", Binary::Mul, boxes, scale)?)
     }
 
@@ -34,7 +34,7 @@ impl Window {
     /// When the graph refuses a node.
     pub fn relative_points(self, b: &mut Builder, points: ValueId) -> Result<ValueId, ModelError> {
         let sides = self.high_corner(b)?;
-        let scale = self.scale(b, sides)?;
+        let scale = Self::scale(b, sides)?;
         Ok(b.binary("points_relative_to_window", Binary::Mul, points, scale)?)
     }
 
@@ -43,7 +43,8 @@ impl Window {
         Ok(b.slice_last("window_sides", self.0, 0, 2)?)
     }
 
-    fn scale(self, b: &mut Builder, sides: ValueId) -> Result<ValueId, ModelError> {
+    /// 1 / `sides`
+    fn scale(b: &mut Builder, sides: ValueId) -> Result<ValueId, ModelError> {
         let one = b.constant("one", Tensor::scalar_f32(1.0))?;
         Ok(b.binary("window_scale", Binary::Div, one, sides)?)
     }
