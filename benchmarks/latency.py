@@ -14,6 +14,9 @@ import measure
 MODELS = {
     # height and width of the image
     "fpnlite_320": (320, 320),
+    "ssd_mobilenet_v2_300": (300, 300),
+    "resnet50_640": (640, 640),
+    "efficientdet_d0": (512, 512),
 }
 ROUNDS = 3
 

@@ -24,6 +24,9 @@ import environments
 ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
 MODELS = {
     "fpnlite_320": "SSD MobileNetV2 FPNLite 320x320, 90 classes",
+    "ssd_mobilenet_v2_300": "SSD MobileNetV2 300x300, 90 classes",
+    "resnet50_640": "RetinaNet ResNet-50 640x640, 90 classes",
+    "efficientdet_d0": "EfficientDet D0 512x512, 90 classes",
     "center_net_hourglass_104": "CenterNet Hourglass-104 512x512, 90 classes",
 }
 EXPORT = "import sys; from oracle import official; print(official.export(sys.argv[1], say=lambda text: print(text, file=sys.stderr)))"
