@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Optional, Tuple
 
 from ..cases import Case, pairwise
-from ..configs import BatchNorm, Fpnlite, Nms, block, field, hyperparams
+from ..configs import BatchNorm, Fpnlite, Nms, Resizer, block, field, hyperparams
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,15 @@ def detector(rest=None, **changes):
     return replace(options, rest=replace(options.rest, **(rest or {})), **changes)
 
 
+def padded(size):
+    """Returns the resizer that published models have, for square images of `size` pixels."""
+    return Resizer("keep_aspect_ratio", (("min_dimension", size), ("max_dimension", size), ("pad_to_max_dimension", True)))
+
+
 QUICK = [
     Case(
         "efficientdet",
-        detector().text(),
+        detector({"resizer": padded(192)}).text(),
         seed=500,
         checkpoint="training",
         images=((192, 192), (140, 210)),
@@ -168,7 +173,7 @@ def published(index, size):
     variant, iterations, channels, layers, combine = PUBLISHED[index]
     rest = {
         "num_classes": 90,
-        "size": (size, size),
+        "resizer": padded(size),
         "levels": (3, 7),
         "predictor_depth": channels,
         "tower_layers": layers,
@@ -181,6 +186,10 @@ def full_size():
     """Returns the published models, EfficientNet-B7, which none of them uses, with its own defaults, and the zoo's where TFOD_ZOO names its folder."""
     texts = {f"efficientdet_d{index}": published(index, 512 if index == 0 else 256).text() for index in range(7)}
     texts["efficientdet_b7"] = detector({"size": (256, 256), "levels": (3, 7)}, variant=7, has_bifpn=False).text()
+    zoo = os.environ.get("TFOD_ZOO")
+    if zoo:
+        for path in sorted(pathlib.Path(zoo).glob("ssd_efficientdet_*.config")):
+            texts["zoo_" + path.stem] = re.sub(r"(m(in|ax)_dimension: )\d+", r"\g<1>256", path.read_text())
     return [
         Case(
             name,
