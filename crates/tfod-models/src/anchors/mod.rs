@@ -178,8 +178,7 @@ impl AnchorGenerator {
 pub(crate) struct Image {
     /// Height and width.
     pub size: [Int; 2],
-    /// Whether the configuration gives all images this size. Where it does not, the reference's exporter traces the model for images of unknown size, and
-    /// `--input_size` must not change what comes out.
+    /// Whether the configuration gives all images this size.
     pub is_fixed: bool,
 }
 

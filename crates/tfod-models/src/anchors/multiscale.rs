@@ -3,13 +3,13 @@
 //! `MultiscaleGridAnchorGenerator`, in the same 32-bit arithmetic.
 
 use tfod_config::protos;
-use tfod_graph::Builder;
+use tfod_graph::{Binary, Builder};
 
 use crate::anchors::Image;
 use crate::anchors::positive;
 use crate::anchors::tiling::{Tiling, per_pixel, shaped};
 use crate::error::ModelError;
-use crate::fields::{invalid, size};
+use crate::fields::{invalid, size, unsupported};
 use crate::scalar::{Float, Int};
 
 /// The configuration of the generator.
@@ -79,39 +79,59 @@ impl Multiscale {
 
     /// The boxes of each level, for an image of this size. Normalised by the image's size unless the configuration says otherwise.
     pub(super) fn tilings(&self, b: &mut Builder, image: Image) -> Result<Vec<Tiling>, ModelError> {
+        const NORMALIZE: &str =
+            "model.ssd.anchor_generator.multiscale_anchor_generator.normalize_coordinates";
         let scale = if self.normalize {
             per_pixel(b, image.size)?
-        } else {
+        } else if image.is_fixed {
             [Float::Known(1.0); 2]
+        } else {
+            // It cannot export normalised ones at all, so there it is what the model itself computes that counts.
+            return Err(unsupported(
+                NORMALIZE,
+                "false for an `image_resizer` that leaves the size to the image (for many sizes the reference's exports have other anchors \
+                 than the model that was trained)",
+                "true, or a resizer that gives one size",
+            ));
         };
         let levels = (self.min_level..).take(self.levels as usize);
-        Ok(levels
-            .map(|level| self.tiling(level, image, scale))
-            .collect())
+        levels
+            .map(|level| {
+                b.scope(&format!("level_{level}"), |b| {
+                    self.tiling(b, level, image.size, scale)
+                })
+            })
+            .collect()
     }
 
     #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^24")]
-    fn tiling(&self, level: u32, image: Image, scale: [Float; 2]) -> Tiling {
+    fn tiling(
+        &self,
+        b: &mut Builder,
+        level: u32,
+        [height, width]: [Int; 2],
+        scale: [Float; 2],
+    ) -> Result<Tiling, ModelError> {
         let stride = 1i32 << level;
-        // Where strides divide the image, centres lie in the middle of their cells. In a reference that is traced for images of any size they
-        // always do.
-        let is_off = |size: Int| {
-            image.is_fixed && matches!(size, Int::Known(n) if n % stride != 0 && n != 1)
-        };
-        let offset = |size: Int| {
-            if is_off(size) {
-                0.0
-            } else {
-                stride as f32 / 2.0
+        // Where strides divide the image, centres lie in the middle of their cells.
+        let mut offset = |name: &str, size: Int| {
+            let middle = Float::Known(stride as f32 / 2.0);
+            if size == Int::Known(1) {
+                return Ok(middle);
             }
+            let step = Int::Known(stride);
+            let cells = size.binary(b, &format!("{name}_cells"), Binary::FloorDiv, step)?;
+            let whole = cells.binary(b, &format!("{name}_whole"), Binary::Mul, step)?;
+            let is_off = whole.less(b, &format!("{name}_is_off"), size)?;
+            is_off.select(b, &format!("{name}_offset"), Float::Known(0.0), middle)
         };
-        Tiling {
+        Ok(Tiling {
             shapes: self.shapes(),
             base: [Float::Known(stride as f32 * self.anchor_scale); 2],
             stride: [Float::Known(stride as f32); 2],
-            offset: image.size.map(|size| Float::Known(offset(size))),
+            offset: [offset("height", height)?, offset("width", width)?],
             scale,
-        }
+        })
     }
 }
 

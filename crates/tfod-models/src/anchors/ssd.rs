@@ -111,9 +111,10 @@ impl Ssd {
                     let cells = cells.size[axis].to_float(b, "cells_float")?;
                     one.binary(b, "stride", Binary::Div, cells)?
                 };
-                offset[axis] = match offsets {
-                    Some(pixels) => fraction(b, pixels[axis], sides[axis])?,
-                    None => Float::Known(0.5).binary(b, "offset", Binary::Mul, stride[axis])?,
+                offset[axis] = if let Some(pixels) = offsets {
+                    fraction(b, pixels[axis], sides[axis])?
+                } else {
+                    Float::Known(0.5).binary(b, "offset", Binary::Mul, stride[axis])?
                 };
             }
             let shapes = boxes.iter().map(|(scale, ratio)| shaped(*scale, *ratio));

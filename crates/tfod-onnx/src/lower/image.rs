@@ -291,14 +291,18 @@ impl Lowering<'_, '_> {
                 ];
                 attrs.extend(rounding.map(|rounding| Attr::Text("nearest_mode", rounding)));
                 let absent = TensorId::ABSENT;
-                let mut sizes = self.resized(node, to)?;
-                if self.opset >= RESIZE_HAS_AXES {
+                let kept = self.emitter.dims(x).get(..2).unwrap_or_default().to_vec();
+                let sizes = if self.opset >= RESIZE_HAS_AXES {
                     attrs.push(Attr::Ints("axes", vec![2, 3]));
+                    self.resized(node, to)?
+                } else if to_known.iter().all(Option::is_some) {
+                    let dims = [kept.as_slice(), to].concat();
+                    self.sizes(&name, &dims, &[x], None)?
                 } else {
-                    let dims = self.emitter.dims(x).get(..2).unwrap_or_default().to_vec();
-                    let kept = self.sizes(&format!("{name}/kept"), &dims, &[x], None)?;
-                    sizes = self.joined(&format!("{name}/sizes"), kept, sizes);
-                }
+                    let kept = self.sizes(&format!("{name}/kept"), &kept, &[x], None)?;
+                    let to = self.resized(node, to)?;
+                    self.joined(&format!("{name}/sizes"), kept, to)
+                };
                 self.map_result(node, &map, "Resize", &[x, absent, absent, sizes], attrs)
             }
             Resampling::Indices(Sizes { from, to: known }) => {
