@@ -347,6 +347,24 @@ fn results_of_one_value_and_given_values_are_copies() {
 }
 
 #[test]
+fn an_unused_result_keeps_its_place() {
+    for used in 0..2 {
+        let mut b = Builder::new("pair");
+        let x = b.input("x", DType::F32, Shape::known(&[4]));
+        let results = b.top_k("best", x, 2).unwrap();
+        b.output("y", results[used]);
+        let text = text(&b.finish(), &Options::default());
+        let line = text.lines().find(|line| line.contains("TopK")).unwrap();
+        let (outputs, _) = line.split_once('=').unwrap();
+        let names: Vec<&str> = outputs.split(',').map(str::trim).collect();
+        assert!(
+            names.len() == 2 && names.iter().all(|name| !name.is_empty()),
+            "{line}"
+        );
+    }
+}
+
+#[test]
 fn what_cannot_be_written_is_refused_by_name() {
     let soft = NmsAttrs {
         soft_nms_sigma: 0.5,
