@@ -389,7 +389,8 @@ def published():
             text,
             seed=360 + index,
             checkpoint="training",
-            images=((480, 640),) if "640" in name else ((320, 320), (250, 410)),
+            # By ratios that floating point has exactly: of 190,000 scores some are so close that what resizing rounds in ONNX runtimes reorders them.
+            images=((480, 640),) if "640" in name else ((300, 300), (150, 600)),
             float_images=((1, 200, 300),),
             tier="full",
         )
