@@ -76,8 +76,8 @@ def test_every_combination_equals_the_reference_from_its_preprocessed_images(cas
     assert_parity(run(python, model, images), recorded)
 
 
-@pytest.mark.parametrize("case", [case for case in parameters(are_pairwise=False) if case.id in NOT_IN_ONNX])
-def test_what_onnx_cannot_express_is_refused(case, oracle, tmp_path):
+@pytest.mark.parametrize("case", [case for case in parameters(are_pairwise=False) if case.id in postprocessing.NOT_IN_ONNX])
+def test_soft_suppression_is_refused(case, oracle, tmp_path):
     results = oracle(case)
     with pytest.raises(AssertionError, match="soft_nms_sigma"):
         export_onnx(results, tmp_path, "image_tensor")
