@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tfod_tensorflow::{Endpoint, FreezeError, FreezeOptions, Frozen, SavedModelReader};
 
-use crate::write_behind::{WriteBehind, write_behind};
+use crate::write_behind::{Failed, WriteBehind, write_behind};
 
 /// How many of the largest constants a report names.
 const LARGEST: usize = 5;
@@ -158,7 +158,6 @@ pub(crate) fn write_file<E>(
     write: impl FnOnce(&mut WriteBehind) -> Result<(), E>,
 ) -> Result<(), FreezeFileError>
 where
-    E: From<io::Error>,
     FreezeFileError: From<E>,
 {
     let folder = match path.parent() {
@@ -177,7 +176,10 @@ where
     let file = builder
         .tempfile_in(folder)
         .map_err(failed(folder, "write into the folder"))?;
-    write_behind(file.as_file(), write)?;
+    write_behind(file.as_file(), write).map_err(|error| match error {
+        Failed::Writing(source) => failed(path, "write")(source),
+        Failed::Producing(error) => error.into(),
+    })?;
     file.persist(path)
         .map_err(|error| failed(path, "put the file in place")(error.error))?;
     Ok(())

@@ -19,11 +19,20 @@ pub(crate) struct WriteBehind {
     written: Receiver<Vec<u8>>,
 }
 
+/// What went wrong.
+#[derive(Debug)]
+pub(crate) enum Failed<E> {
+    /// The file could not be written.
+    Writing(io::Error),
+    /// There was nothing more to write.
+    Producing(E),
+}
+
 /// Lets `produce` write to `file`; all has been handed to the system when this returns without an error.
-pub(crate) fn write_behind<E: From<io::Error>>(
+pub(crate) fn write_behind<E>(
     file: &File,
     produce: impl FnOnce(&mut WriteBehind) -> Result<(), E>,
-) -> Result<(), E> {
+) -> Result<(), Failed<E>> {
     let (full, to_write) = sync_channel(BLOCKS);
     let (free, written) = sync_channel(BLOCKS + 2);
     thread::scope(|scope| {
@@ -33,14 +42,16 @@ pub(crate) fn write_behind<E: From<io::Error>>(
             full,
             written,
         };
-        let produced = produce(&mut behind).and_then(|()| Ok(behind.flush()?));
+        let produced = produce(&mut behind);
+        let flushed = behind.flush();
         drop(behind);
         let wrote = writer
             .join()
             .unwrap_or_else(|_| Err(io::Error::other("the thread that writes failed")));
         // What the system says of the file comes first: the producer only saw that the writer had gone.
-        wrote?;
-        produced
+        wrote.map_err(Failed::Writing)?;
+        produced.map_err(Failed::Producing)?;
+        flushed.map_err(Failed::Writing)
     })
 }
 
@@ -89,7 +100,7 @@ mod tests {
     fn all_bytes_arrive_in_order() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let bytes: Vec<u8> = (0..3_000_017u32).map(|i| (i % 251) as u8).collect();
-        write_behind::<io::Error>(file.as_file(), |out| {
+        write_behind(file.as_file(), |out| {
             bytes
                 .chunks(70_001)
                 .try_for_each(|chunk| out.write_all(chunk))
@@ -102,17 +113,19 @@ mod tests {
     fn an_error_of_the_file_is_told() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let read_only = File::open(file.path()).unwrap();
-        let error = write_behind::<io::Error>(&read_only, |out| {
+        let result = write_behind(&read_only, |out| {
             (0..100).try_for_each(|_| out.write_all(&vec![0; BLOCK]))
-        })
-        .unwrap_err();
-        assert_ne!(error.kind(), io::ErrorKind::BrokenPipe, "{error}");
+        });
+        assert!(
+            matches!(&result, Err(Failed::Writing(e)) if e.kind() != io::ErrorKind::BrokenPipe),
+            "{result:?}"
+        );
     }
 
     #[test]
     fn an_error_of_the_producer_is_told() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let error = write_behind(file.as_file(), |_| Err(io::Error::other("no more"))).unwrap_err();
-        assert_eq!(error.to_string(), "no more");
+        let result = write_behind(file.as_file(), |_| Err("no more"));
+        assert!(matches!(result, Err(Failed::Producing("no more"))));
     }
 }
