@@ -56,8 +56,20 @@ impl<'a> Functional<'a> {
         kernel: u64,
         stride: u64,
     ) -> Result<ValueId, ModelError> {
-        let path = self.next_layer();
         let window = self.window(kernel, stride);
+        self.conv_by(b, name, x, filters, window)
+    }
+
+    /// A convolution with a window of its own, without bias.
+    pub(super) fn conv_by(
+        &mut self,
+        b: &mut Builder,
+        name: &str,
+        x: ValueId,
+        filters: u64,
+        window: Window,
+    ) -> Result<ValueId, ModelError> {
+        let path = self.next_layer();
         Ok(conv2d(b, name, &path, x, filters, window, false)?)
     }
 

@@ -5,10 +5,11 @@
 
 use tfod_graph::{Binary, Builder, Padding, PoolAttrs, ValueId};
 
+use crate::backbone::functional::Functional;
 use crate::error::ModelError;
 use crate::fields::scaled;
 use crate::hyperparams::Hyperparams;
-use crate::layers::{Path, Window, batch_norm, conv2d};
+use crate::layers::{Path, Window};
 
 /// Blocks of ResNet-50 in the stages conv2 to conv5: table 1 of the paper.
 pub const RESNET_50: [u64; 4] = [3, 4, 6, 3];
@@ -61,8 +62,7 @@ impl ResnetV1 {
         }
         let mut net = Net {
             config: self,
-            path,
-            weighted_layers: 0,
+            layers: Functional::new(path, false, self.hyperparams),
         };
         // Padded by half the kernel on each side, whatever the size of the image.
         let window = Window {
@@ -71,8 +71,8 @@ impl ResnetV1 {
             explicit_padding: true,
         };
         let mut x = net.conv(b, "conv1_conv", images, STEM, window)?;
-        x = net.norm(b, "conv1_bn", x)?;
-        x = net.activation(b, "conv1_relu", x)?;
+        x = net.layers.norm(b, "conv1_bn", x)?;
+        x = net.layers.activation(b, "conv1_relu", x)?;
         x = b.max_pool("pool1_pool", x, PoolAttrs::new(3, 2, Padding::Same))?;
         let mut features = [x; 4];
         for (stage, feature) in features.iter_mut().enumerate() {
@@ -83,21 +83,13 @@ impl ResnetV1 {
     }
 }
 
-/// A Keras functional model numbers its layers that have variables, from the input to the output, and of those equally far from the output the
-/// shortcut's first.
+/// The network as it is written. Of layers equally far from the output, the shortcut's are numbered first.
 struct Net<'a> {
     config: &'a ResnetV1,
-    path: &'a Path,
-    weighted_layers: usize,
+    layers: Functional<'a>,
 }
 
 impl Net<'_> {
-    fn next_layer(&mut self) -> Path {
-        let layer = format!("layer_with_weights-{}", self.weighted_layers);
-        self.weighted_layers += 1;
-        self.path.child(layer)
-    }
-
     fn conv(
         &mut self,
         b: &mut Builder,
@@ -106,21 +98,8 @@ impl Net<'_> {
         channels: u64,
         window: Window,
     ) -> Result<ValueId, ModelError> {
-        let path = self.next_layer();
         let filters = self.config.width(channels);
-        Ok(conv2d(b, name, &path, x, filters, window, false)?)
-    }
-
-    fn norm(&mut self, b: &mut Builder, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
-        let Some(norm) = self.config.hyperparams.batch_norm else {
-            return Ok(x);
-        };
-        let path = self.next_layer();
-        Ok(batch_norm(b, name, &path, x, norm)?)
-    }
-
-    fn activation(&self, b: &mut Builder, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
-        Ok(self.config.hyperparams.activation.apply(b, name, x)?)
+        self.layers.conv_by(b, name, x, filters, window)
     }
 
     /// The blocks of one of [`STAGES`].
@@ -151,11 +130,11 @@ impl Net<'_> {
         };
         let named = |part: &str| format!("{prefix}_{part}");
         let mut x = self.conv(b, &named("1_conv"), input, channels, strided)?;
-        x = self.norm(b, &named("1_bn"), x)?;
-        x = self.activation(b, &named("1_relu"), x)?;
+        x = self.layers.norm(b, &named("1_bn"), x)?;
+        x = self.layers.activation(b, &named("1_relu"), x)?;
         x = self.conv(b, &named("2_conv"), x, channels, Window::same(3))?;
-        x = self.norm(b, &named("2_bn"), x)?;
-        x = self.activation(b, &named("2_relu"), x)?;
+        x = self.layers.norm(b, &named("2_bn"), x)?;
+        x = self.layers.activation(b, &named("2_relu"), x)?;
         let wide = EXPANSION * channels;
         let mut shortcut = input;
         if projection.is_some() {
@@ -163,11 +142,11 @@ impl Net<'_> {
         }
         x = self.conv(b, &named("3_conv"), x, wide, Window::same(1))?;
         if projection.is_some() {
-            shortcut = self.norm(b, &named("0_bn"), shortcut)?;
+            shortcut = self.layers.norm(b, &named("0_bn"), shortcut)?;
         }
-        x = self.norm(b, &named("3_bn"), x)?;
+        x = self.layers.norm(b, &named("3_bn"), x)?;
         x = b.binary(&named("add"), Binary::Add, shortcut, x)?;
-        self.activation(b, &named("out"), x)
+        self.layers.activation(b, &named("out"), x)
     }
 }
 

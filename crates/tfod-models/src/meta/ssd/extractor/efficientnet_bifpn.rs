@@ -7,7 +7,9 @@ use tfod_config::protos;
 use tfod_config::protos::ssd_feature_extractor::FeaturePyramidOneof;
 use tfod_graph::{Builder, ValueId};
 
-use super::{Common, FeatureExtractor, PYRAMID, check_image, rare_fields, refuse_fields};
+use super::{
+    Common, FeatureExtractor, PYRAMID, check_highest, check_image, rare_fields, refuse_fields,
+};
 use crate::backbone::efficientnet::{EfficientNet, SCALED};
 use crate::error::ModelError;
 use crate::facts::Normalization;
@@ -19,8 +21,6 @@ use crate::neck::bifpn::{BiFpn, Combine};
 const SMALLEST_IMAGE: u64 = 129;
 /// The levels that EfficientNet itself has: strides 2 to 32.
 const BACKBONE_LEVELS: RangeInclusive<u64> = 1..=5;
-/// Strides beyond 2^16 are longer than any image.
-const HIGHEST_LEVEL: u64 = 16;
 
 /// The pyramid of each variant where the configuration has none: rounds, channels, how nodes add (table 1 of the paper; the reference's
 /// largest ones do without weights).
@@ -43,15 +43,11 @@ struct EfficientNetBiFpn {
     max_level: u64,
 }
 
-/// The variant that a type's name has after its `b`.
-fn variant(name: &str) -> Option<usize> {
-    let rest = name.strip_prefix("ssd_efficientnet-b")?;
-    rest.strip_suffix("_bifpn_keras")?.parse().ok()
-}
-
+/// `variant` is that of EfficientNet: 0 to 7.
 pub(super) fn from_config(
     common: &Common,
     config: &protos::SsdFeatureExtractor,
+    variant: usize,
 ) -> Result<Box<dyn FeatureExtractor>, ModelError> {
     const MULTIPLIER: &str = "model.ssd.feature_extractor.depth_multiplier";
     const MIN_LEVEL: &str = "model.ssd.feature_extractor.bifpn.min_level";
@@ -61,11 +57,7 @@ pub(super) fn from_config(
     const COMBINE: &str = "model.ssd.feature_extractor.bifpn.combine_method";
     /// More rounds than any model has; each is a dozen nodes of the pyramid.
     const MOST_ITERATIONS: u64 = 64;
-    let chosen = variant(config.r#type());
-    let chosen = chosen.and_then(|index| Some((*SCALED.get(index)?, PYRAMIDS.get(index)?)));
-    let Some((backbone, (iterations, filters, combine))) = chosen else {
-        return Err(unsupported(super::TYPE, config.r#type(), "b0 to b7"));
-    };
+    let (backbone, (iterations, filters, combine)) = (SCALED[variant], PYRAMIDS[variant]);
     refuse_fields(config, &rare_fields(config))?;
     // The reference raises an error for these too.
     refuse_flag(
@@ -88,9 +80,9 @@ pub(super) fn from_config(
             return Err(unsupported(PYRAMID, "fpn", supported));
         }
         None => protos::BidirectionalFeaturePyramidNetworks {
-            num_iterations: Some(*iterations),
-            num_filters: Some(*filters),
-            combine_method: Some((*combine).to_owned()),
+            num_iterations: Some(iterations),
+            num_filters: Some(filters),
+            combine_method: Some(combine.to_owned()),
             ..Default::default()
         },
     };
@@ -100,10 +92,7 @@ pub(super) fn from_config(
     }
     // The reference starts from a level beyond the backbone's, and fails where there is none.
     let max_level = size(MAX_LEVEL, bifpn.max_level(), *BACKBONE_LEVELS.end() + 1)?;
-    if max_level > HIGHEST_LEVEL {
-        let expected = format!("at most {HIGHEST_LEVEL}");
-        return Err(invalid(MAX_LEVEL, max_level, expected));
-    }
+    check_highest(MAX_LEVEL, max_level)?;
     let iterations = size(ITERATIONS, bifpn.num_iterations(), 1)?;
     if iterations > MOST_ITERATIONS {
         let expected = format!("at most {MOST_ITERATIONS}");

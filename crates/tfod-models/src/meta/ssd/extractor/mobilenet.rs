@@ -14,14 +14,14 @@ use crate::layers::Path;
 use crate::neck::multi_resolution::MultiResolution;
 
 /// The smallest image that the reference's MobileNet extractors accept.
-pub(super) const SMALLEST_IMAGE: u64 = 33;
+const SMALLEST_IMAGE: u64 = 33;
 /// Feature maps of the backbone.
 const OWN_MAPS: usize = 2;
 /// Channels of the further feature maps.
 const DEPTHS: [u64; 4] = [512, 256, 256, 128];
 
 /// What the backbone is configured with.
-pub(super) fn backbone_hyperparams(common: &Common) -> Hyperparams {
+fn backbone_hyperparams(common: &Common) -> Hyperparams {
     if common.override_base {
         common.hyperparams
     } else {
@@ -29,30 +29,68 @@ pub(super) fn backbone_hyperparams(common: &Common) -> Hyperparams {
     }
 }
 
-/// MobileNetV1 as configured; for `thin_top` see there.
-pub(super) fn mobilenet_v1(common: &Common, thin_top: bool) -> MobilenetV1 {
-    MobilenetV1 {
-        depth_multiplier: common.depth_multiplier,
-        min_depth: common.min_depth,
-        explicit_padding: common.explicit_padding,
-        thin_top,
-        hyperparams: backbone_hyperparams(common),
-    }
-}
-
-/// MobileNetV2 as configured.
-pub(super) fn mobilenet_v2(common: &Common) -> MobilenetV2 {
-    MobilenetV2 {
-        depth_multiplier: common.depth_multiplier,
-        min_depth: common.min_depth,
-        explicit_padding: common.explicit_padding,
-        hyperparams: backbone_hyperparams(common),
-    }
-}
-
-enum Backbone {
+/// One of the two networks.
+pub(super) enum Backbone {
     V1(MobilenetV1),
     V2(MobilenetV2),
+}
+
+/// The feature maps of a network.
+pub(super) struct Features {
+    /// Of strides 4, 8, 16 and 32.
+    pub(super) levels: [ValueId; 4],
+    /// Of stride 16, as the SSD without a pyramid uses it.
+    pub(super) stride_16: ValueId,
+}
+
+impl Backbone {
+    /// MobileNetV1 as configured; for `thin_top` see there.
+    pub(super) fn v1(common: &Common, thin_top: bool) -> Self {
+        Self::V1(MobilenetV1 {
+            depth_multiplier: common.depth_multiplier,
+            min_depth: common.min_depth,
+            explicit_padding: common.explicit_padding,
+            thin_top,
+            hyperparams: backbone_hyperparams(common),
+        })
+    }
+
+    /// MobileNetV2 as configured.
+    pub(super) fn v2(common: &Common) -> Self {
+        Self::V2(MobilenetV2 {
+            depth_multiplier: common.depth_multiplier,
+            min_depth: common.min_depth,
+            explicit_padding: common.explicit_padding,
+            hyperparams: backbone_hyperparams(common),
+        })
+    }
+
+    /// Writes the network over normalised images. `path` is the feature extractor's place.
+    pub(super) fn build(
+        &self,
+        b: &mut Builder,
+        common: &Common,
+        path: &Path,
+        images: ValueId,
+    ) -> Result<Features, ModelError> {
+        check_image(b, images, SMALLEST_IMAGE)?;
+        let images = common.pad_to_multiple(b, images)?;
+        let place = path.child("classification_backbone");
+        match self {
+            Self::V1(net) => {
+                let levels = b.scope("MobilenetV1", |b| net.build(b, &place, images))?;
+                let stride_16 = levels[2];
+                Ok(Features { levels, stride_16 })
+            }
+            Self::V2(net) => {
+                let features = b.scope("MobilenetV2", |b| net.build(b, &place, images))?;
+                Ok(Features {
+                    levels: features.levels,
+                    stride_16: features.expanded,
+                })
+            }
+        }
+    }
 }
 
 struct Mobilenet {
@@ -67,14 +105,14 @@ pub(super) fn v1(
     common: &Common,
     config: &protos::SsdFeatureExtractor,
 ) -> Result<Box<dyn FeatureExtractor>, ModelError> {
-    from_config(common, config, Backbone::V1(mobilenet_v1(common, false)))
+    from_config(common, config, Backbone::v1(common, false))
 }
 
 pub(super) fn v2(
     common: &Common,
     config: &protos::SsdFeatureExtractor,
 ) -> Result<Box<dyn FeatureExtractor>, ModelError> {
-    from_config(common, config, Backbone::V2(mobilenet_v2(common)))
+    from_config(common, config, Backbone::v2(common))
 }
 
 fn from_config(
@@ -117,21 +155,13 @@ impl FeatureExtractor for Mobilenet {
         path: &Path,
         images: ValueId,
     ) -> Result<Vec<ValueId>, ModelError> {
-        check_image(b, images, SMALLEST_IMAGE)?;
-        let images = self.common.pad_to_multiple(b, images)?;
-        let place = path.child("classification_backbone");
+        let features = self.backbone.build(b, &self.common, path, images)?;
         // The reference's two classes call their generator differently.
-        let (own, generator) = match &self.backbone {
-            Backbone::V1(net) => {
-                let features = b.scope("MobilenetV1", |b| net.build(b, &place, images))?;
-                ([features[2], features[3]], "_feature_map_generator")
-            }
-            Backbone::V2(net) => {
-                let features = b.scope("MobilenetV2", |b| net.build(b, &place, images))?;
-                let maps = [features.expanded, features.levels[3]];
-                (maps, "feature_map_generator")
-            }
+        let generator = match &self.backbone {
+            Backbone::V1(_) => "_feature_map_generator",
+            Backbone::V2(_) => "feature_map_generator",
         };
+        let own = [features.stride_16, features.levels[3]];
         let mut maps: Vec<ValueId> = own.into_iter().take(self.own_maps).collect();
         let layers = path.child(generator).child("convolutions");
         b.scope("FeatureMaps", |b| {

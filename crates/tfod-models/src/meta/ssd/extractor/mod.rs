@@ -13,6 +13,7 @@ use tfod_config::protos;
 use tfod_config::protos::ssd_feature_extractor::FeaturePyramidOneof;
 use tfod_graph::{Builder, Dim, ValueId};
 
+use crate::backbone::resnet_v1::{RESNET_50, RESNET_101, RESNET_152};
 use crate::error::ModelError;
 use crate::facts::Normalization;
 use crate::fields::{invalid, message, multiplier, size, unsupported};
@@ -47,41 +48,39 @@ const EXTRACTORS: [(&str, FromConfig); 15] = [
     ("ssd_mobilenet_v1_fpn_keras", mobilenet_fpn::v1),
     ("ssd_mobilenet_v2_keras", mobilenet::v2),
     ("ssd_mobilenet_v2_fpn_keras", mobilenet_fpn::v2),
-    ("ssd_resnet50_v1_fpn_keras", resnet_v1_fpn::resnet_50),
-    ("ssd_resnet101_v1_fpn_keras", resnet_v1_fpn::resnet_101),
-    ("ssd_resnet152_v1_fpn_keras", resnet_v1_fpn::resnet_152),
-    (
-        "ssd_efficientnet-b0_bifpn_keras",
-        efficientnet_bifpn::from_config,
-    ),
-    (
-        "ssd_efficientnet-b1_bifpn_keras",
-        efficientnet_bifpn::from_config,
-    ),
-    (
-        "ssd_efficientnet-b2_bifpn_keras",
-        efficientnet_bifpn::from_config,
-    ),
-    (
-        "ssd_efficientnet-b3_bifpn_keras",
-        efficientnet_bifpn::from_config,
-    ),
-    (
-        "ssd_efficientnet-b4_bifpn_keras",
-        efficientnet_bifpn::from_config,
-    ),
-    (
-        "ssd_efficientnet-b5_bifpn_keras",
-        efficientnet_bifpn::from_config,
-    ),
-    (
-        "ssd_efficientnet-b6_bifpn_keras",
-        efficientnet_bifpn::from_config,
-    ),
-    (
-        "ssd_efficientnet-b7_bifpn_keras",
-        efficientnet_bifpn::from_config,
-    ),
+    ("ssd_resnet50_v1_fpn_keras", |c, f| {
+        resnet_v1_fpn::from_config(c, f, RESNET_50)
+    }),
+    ("ssd_resnet101_v1_fpn_keras", |c, f| {
+        resnet_v1_fpn::from_config(c, f, RESNET_101)
+    }),
+    ("ssd_resnet152_v1_fpn_keras", |c, f| {
+        resnet_v1_fpn::from_config(c, f, RESNET_152)
+    }),
+    ("ssd_efficientnet-b0_bifpn_keras", |c, f| {
+        efficientnet_bifpn::from_config(c, f, 0)
+    }),
+    ("ssd_efficientnet-b1_bifpn_keras", |c, f| {
+        efficientnet_bifpn::from_config(c, f, 1)
+    }),
+    ("ssd_efficientnet-b2_bifpn_keras", |c, f| {
+        efficientnet_bifpn::from_config(c, f, 2)
+    }),
+    ("ssd_efficientnet-b3_bifpn_keras", |c, f| {
+        efficientnet_bifpn::from_config(c, f, 3)
+    }),
+    ("ssd_efficientnet-b4_bifpn_keras", |c, f| {
+        efficientnet_bifpn::from_config(c, f, 4)
+    }),
+    ("ssd_efficientnet-b5_bifpn_keras", |c, f| {
+        efficientnet_bifpn::from_config(c, f, 5)
+    }),
+    ("ssd_efficientnet-b6_bifpn_keras", |c, f| {
+        efficientnet_bifpn::from_config(c, f, 6)
+    }),
+    ("ssd_efficientnet-b7_bifpn_keras", |c, f| {
+        efficientnet_bifpn::from_config(c, f, 7)
+    }),
 ];
 
 /// The names of all that are supported.
@@ -188,6 +187,15 @@ fn fpn_config(
     }
 }
 
+/// Refuses levels whose stride, beyond 2^16, is longer than any image.
+fn check_highest(field: &'static str, level: u64) -> Result<(), ModelError> {
+    const HIGHEST: u64 = 16;
+    if level > HIGHEST {
+        return Err(invalid(field, level, format!("at most {HIGHEST}")));
+    }
+    Ok(())
+}
+
 /// The levels that a pyramid over a backbone has. `backbone` are the levels of the backbone itself.
 fn fpn_levels(
     fpn: &protos::FeaturePyramidNetworks,
@@ -195,17 +203,13 @@ fn fpn_levels(
 ) -> Result<[u64; 2], ModelError> {
     const MIN_LEVEL: &str = "model.ssd.feature_extractor.fpn.min_level";
     const MAX_LEVEL: &str = "model.ssd.feature_extractor.fpn.max_level";
-    /// Strides beyond 2^16 are longer than any image.
-    const HIGHEST: u64 = 16;
     let min_level = size(MIN_LEVEL, fpn.min_level(), *backbone.start())?;
     let max_level = size(MAX_LEVEL, fpn.max_level(), min_level)?;
     if !backbone.contains(&min_level) {
         let expected = format!("{} to {}", backbone.start(), backbone.end());
         return Err(invalid(MIN_LEVEL, min_level, expected));
     }
-    if max_level > HIGHEST {
-        return Err(invalid(MAX_LEVEL, max_level, format!("at most {HIGHEST}")));
-    }
+    check_highest(MAX_LEVEL, max_level)?;
     Ok([min_level, max_level])
 }
 

@@ -8,7 +8,7 @@ use tfod_graph::{Builder, ValueId};
 
 use super::pyramid::Pyramid;
 use super::{Common, FeatureExtractor, check_image, fpn_config, rare_fields, refuse_fields};
-use crate::backbone::resnet_v1::{RESNET_50, RESNET_101, RESNET_152, ResnetV1};
+use crate::backbone::resnet_v1::ResnetV1;
 use crate::error::ModelError;
 use crate::facts::Normalization;
 use crate::hyperparams::Hyperparams;
@@ -25,28 +25,8 @@ struct ResnetV1Fpn {
     pyramid: Pyramid,
 }
 
-pub(super) fn resnet_50(
-    common: &Common,
-    config: &protos::SsdFeatureExtractor,
-) -> Result<Box<dyn FeatureExtractor>, ModelError> {
-    from_config(common, config, RESNET_50)
-}
-
-pub(super) fn resnet_101(
-    common: &Common,
-    config: &protos::SsdFeatureExtractor,
-) -> Result<Box<dyn FeatureExtractor>, ModelError> {
-    from_config(common, config, RESNET_101)
-}
-
-pub(super) fn resnet_152(
-    common: &Common,
-    config: &protos::SsdFeatureExtractor,
-) -> Result<Box<dyn FeatureExtractor>, ModelError> {
-    from_config(common, config, RESNET_152)
-}
-
-fn from_config(
+/// `blocks` are those of the ResNet's stages.
+pub(super) fn from_config(
     common: &Common,
     config: &protos::SsdFeatureExtractor,
     blocks: [u64; 4],
