@@ -31,17 +31,20 @@ pub enum ModelError {
         /// What is supported.
         supported: String,
     },
+    /// An option of the graph that is impossible, or contradicts the configuration.
+    #[error("option `{option}` is {given}; expected {expected}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        given: String,
+        /// What would do.
+        expected: String,
+    },
     /// Parts that do not go together.
     #[error("{0}")]
     Inconsistent(String),
     /// A node that does not accept its inputs: the configuration describes an impossible network.
     #[error("the network cannot be built: {0}")]
     Graph(#[from] ValidateError),
-}
-
-impl ModelError {
-    /// Whether it is an option of the command that is wrong, not the configuration.
-    pub fn is_about_options(&self) -> bool {
-        matches!(self, Self::Invalid { field, .. } | Self::Unsupported { field, .. } if field.starts_with("--"))
-    }
 }

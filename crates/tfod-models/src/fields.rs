@@ -33,6 +33,19 @@ pub(crate) fn invalid(
     }
 }
 
+/// An option of the graph that will not do.
+pub(crate) fn invalid_option(
+    option: &'static str,
+    given: impl ToString,
+    expected: impl Into<String>,
+) -> ModelError {
+    ModelError::Option {
+        option,
+        given: given.to_string(),
+        expected: expected.into(),
+    }
+}
+
 /// Refuses a choice that is not supported.
 pub(crate) fn unsupported(
     field: &'static str,

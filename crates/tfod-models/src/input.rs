@@ -7,7 +7,7 @@ use tfod_graph::{Binary, Builder, DType, Dim, Shape, Tensor, ValueId};
 
 use crate::error::ModelError;
 use crate::facts::Normalization;
-use crate::fields::{invalid, unsupported};
+use crate::fields::invalid_option;
 use crate::options::GraphOptions;
 use crate::resizer::{Finished, Resizer};
 
@@ -60,7 +60,7 @@ impl FromStr for InputType {
             .find(|kind| kind.name() == text)
             .ok_or_else(|| {
                 let names = Self::ALL.map(Self::name);
-                unsupported("--input_type", text, names.join(", "))
+                invalid_option("input_type", text, names.join(", "))
             })
     }
 }
@@ -82,11 +82,11 @@ pub(crate) fn network_input(
     {
         if let Some([height, width]) = given.filter(|size| *size != network) {
             let expected = format!(
-                "{}x{}, the network's own size, with --no_preprocess",
+                "{}x{}, the network's own size, with no_preprocess",
                 network[0], network[1]
             );
             let given = format!("{height}x{width}");
-            return Err(invalid("--input_size", given, expected));
+            return Err(invalid_option("input_size", given, expected));
         }
         given = Some(network);
     }

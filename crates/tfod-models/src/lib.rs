@@ -106,10 +106,10 @@ fn keep_outputs(graph: &mut Graph, keys: &[String]) -> Result<(), ModelError> {
         .iter()
         .find(|key| !graph.outputs().iter().any(|o| o.key == **key))
     {
-        return Err(fields::invalid("--outputs", unknown, known()));
+        return Err(fields::invalid_option("outputs", unknown, known()));
     }
     if keys.is_empty() {
-        return Err(fields::invalid("--outputs", "empty", known()));
+        return Err(fields::invalid_option("outputs", "empty", known()));
     }
     graph.retain_outputs(|output| keys.contains(&output.key));
     Ok(())

@@ -4,7 +4,7 @@
 use tfod_graph::Dim;
 
 use crate::error::ModelError;
-use crate::fields::invalid;
+use crate::fields::invalid_option;
 use crate::input::InputType;
 
 /// The largest batch that may be fixed: every image has its own copy of the suppression.
@@ -66,15 +66,15 @@ impl GraphOptions {
         if let Some(Batch::Fixed(n)) = self.batch
             && !(1..=LARGEST_BATCH).contains(&n)
         {
-            return Err(invalid("--batch", n, format!("1 to {LARGEST_BATCH}")));
+            return Err(invalid_option("batch", n, format!("1 to {LARGEST_BATCH}")));
         }
         if let Some([height, width]) = self.input_size
             && [height, width]
                 .iter()
                 .any(|side| !(1..=LARGEST_SIDE).contains(side))
         {
-            return Err(invalid(
-                "--input_size",
+            return Err(invalid_option(
+                "input_size",
                 format!("{height}x{width}"),
                 format!("1 to {LARGEST_SIDE} in both directions"),
             ));

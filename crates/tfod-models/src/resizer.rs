@@ -14,7 +14,7 @@ use tfod_graph::{
 
 use crate::error::ModelError;
 use crate::facts::{ImagePadding, Resizing};
-use crate::fields::{invalid, message, size};
+use crate::fields::{invalid, invalid_option, message, size};
 use crate::scalar::{Float, Int, spatial, vector};
 
 /// Red, green, blue.
@@ -283,8 +283,8 @@ impl Resizer {
         }
         let dims = [size[0].dim("resized_height"), size[1].dim("resized_width")];
         if let Some(empty) = dims.iter().find(|dim| dim.is(0)) {
-            return Err(invalid(
-                "--input_size",
+            return Err(invalid_option(
+                "input_size",
                 format!("a size that `model.ssd.image_resizer` brings to {empty}"),
                 "at least one pixel in both directions",
             ));

@@ -131,7 +131,7 @@ pub(super) fn shape(shape: &Shape) -> Value {
 fn input(info: &TensorInfo, options: &GraphOptions) -> Value {
     let (meaning, unit) = if options.no_preprocess {
         (
-            "the network's own input: images resized and normalised as `preprocessing` says",
+            "the network's own input: images prepared as `preprocessing` says; boxes are relative to all of it, padding included",
             "",
         )
     } else {

@@ -243,6 +243,11 @@ impl Export {
             config.merge_override(&self.config_override)?;
         }
         self.thresholds.apply(&mut config)?;
+        if self.thresholds != Thresholds::default() && self.graph.stage != Stage::Detections {
+            warnings.push(
+                "thresholds have no effect on a graph that ends before non-max suppression; they only stand in its pipeline.config".to_owned(),
+            );
+        }
         let labels = self.label_map.as_deref().map(LabelMap::read).transpose()?;
         let model = self.build(&config, &self.graph)?;
         if let Some(labels) = &labels {
@@ -341,7 +346,7 @@ impl Export {
 
     fn build(&self, config: &PipelineConfig, options: &GraphOptions) -> Result<Model, ExportError> {
         let in_config = |source: ModelError| {
-            if source.is_about_options() {
+            if matches!(source, ModelError::Option { .. }) {
                 return ExportError::Options(source);
             }
             ExportError::Model {
