@@ -5,6 +5,7 @@ it also has to suffice for preprocessing an image and for decoding raw predictio
 """
 
 import json
+import subprocess
 
 import numpy as np
 import pytest
@@ -181,8 +182,6 @@ def test_the_manifest_suffices_to_decode(case, oracle, tmp_path):
 @pytest.mark.quick
 @pytest.mark.parametrize("case", BASE)
 def test_the_facts_of_the_manifest_are_the_metadata_of_the_onnx_model(case, oracle, other_tensorflow, tmp_path):
-    import subprocess
-
     labels = tmp_path / "labels.pbtxt"
     labels.write_text("".join(f"item {{ id: {i + 1} name: 'n{i}' display_name: 'Größe {i}' }}\n" for i in range(3)))
     folder = run_export(tmp_path / "out", oracle(case), "image_tensor", "--format=onnx", f"--label_map={labels}")
