@@ -236,18 +236,7 @@ impl Export {
     /// For anything that prevents it; then an earlier export in the output folder is as it was.
     pub fn run(&self) -> Result<ExportReport, ExportError> {
         let start = Instant::now();
-        let parsed = PipelineConfig::read(&self.pipeline_config)?;
-        let mut warnings: Vec<String> = parsed.warnings.iter().map(ToString::to_string).collect();
-        let mut config = parsed.config;
-        if !self.config_override.is_empty() {
-            config.merge_override(&self.config_override)?;
-        }
-        self.thresholds.apply(&mut config)?;
-        if self.thresholds != Thresholds::default() && self.graph.stage != Stage::Detections {
-            warnings.push(
-                "thresholds have no effect on a graph that ends before non-max suppression; they only stand in its pipeline.config".to_owned(),
-            );
-        }
+        let (config, mut warnings) = self.configuration()?;
         let labels = self.label_map.as_deref().map(LabelMap::read).transpose()?;
         let model = self.build(&config, &self.graph)?;
         if let Some(labels) = &labels {
@@ -281,9 +270,14 @@ impl Export {
             config: &source(&self.pipeline_config)?,
             checkpoint_index: &source(&with_ending(trained.prefix(), ".index"))?,
         });
-        let options = Options::default();
-        let writer = SavedModelWriter::new(&model.graph, &weights, &options)?;
-        let onnx_writer = if self.formats.contains(&Format::Onnx) {
+        let has = |format| self.formats.contains(&format);
+        let saved_model_writer = if has(Format::SavedModel) || has(Format::Frozen) {
+            let options = Options::default();
+            Some(SavedModelWriter::new(&model.graph, &weights, &options)?)
+        } else {
+            None
+        };
+        let onnx_writer = if has(Format::Onnx) {
             let options = OnnxOptions {
                 opset: self.onnx.opset,
                 input_layout: self.onnx.input_layout,
@@ -299,15 +293,15 @@ impl Export {
         let staging = Staging::new(&self.output)?;
         write_checkpoint(&staging, &trained)?;
         staging.file(CONFIG, config.to_text().as_bytes())?;
-        let has = |format| self.formats.contains(&format);
-        let mut saved_model = None;
-        let mut frozen = None;
-        if has(Format::SavedModel) || has(Format::Frozen) {
-            saved_model = Some(writer.write(&staging.folder(Format::SavedModel.item())?)?);
-        }
-        if has(Format::Frozen) {
-            frozen = Some(freeze(&staging)?);
-        }
+        let mut saved_model = match saved_model_writer {
+            Some(writer) => Some(writer.write(&staging.folder(Format::SavedModel.item())?)?),
+            None => None,
+        };
+        let frozen = if has(Format::Frozen) {
+            Some(freeze(&staging)?)
+        } else {
+            None
+        };
         if saved_model.is_some() && !has(Format::SavedModel) {
             staging.discard(Format::SavedModel.item())?;
             saved_model = None;
@@ -342,6 +336,23 @@ impl Export {
             output: self.output.clone(),
             elapsed: start.elapsed(),
         })
+    }
+
+    /// The configuration with what is merged into it, and what to say of it.
+    fn configuration(&self) -> Result<(PipelineConfig, Vec<String>), ExportError> {
+        let parsed = PipelineConfig::read(&self.pipeline_config)?;
+        let mut warnings: Vec<String> = parsed.warnings.iter().map(ToString::to_string).collect();
+        let mut config = parsed.config;
+        if !self.config_override.is_empty() {
+            config.merge_override(&self.config_override)?;
+        }
+        self.thresholds.apply(&mut config)?;
+        if self.thresholds != Thresholds::default() && self.graph.stage != Stage::Detections {
+            warnings.push(
+                "thresholds have no effect on a graph that ends before non-max suppression; they only stand in its pipeline.config".to_owned(),
+            );
+        }
+        Ok((config, warnings))
     }
 
     fn build(&self, config: &PipelineConfig, options: &GraphOptions) -> Result<Model, ExportError> {
