@@ -44,7 +44,9 @@ def parity(tier, results, arguments):
         return
     results.append(("environments", True, time.time() - start))
     variables = {f"TFOD_MISSING_{name.upper().replace('-', '_')}": reason for name, reason in missing.items()}
-    command = [environments.ENVIRONMENTS["oracle"].python, "-m", "pytest", "-q", *arguments]
+    # Gigabytes of exports: beside the build, where there is room for them, rather than in a small /tmp.
+    scratch = f"--basetemp={ROOT / 'target' / 'pytest'}"
+    command = [environments.ENVIRONMENTS["oracle"].python, "-m", "pytest", "-q", scratch, *arguments]
     if tier == "quick":
         command += ["-m", "not full"]
     timed(f"parity ({tier})", command, results, cwd=ROOT / "tests", env={**os.environ, **variables})
