@@ -449,6 +449,18 @@ impl Builder {
         Ok([outputs[0], outputs[1], outputs[2]])
     }
 
+    /// [`Op::DecodeImage`]; `size` names height and width.
+    pub fn decode_image(&mut self, name: &str, file: ValueId, size: [&str; 2]) -> Built {
+        let size = size.map(Dim::symbol);
+        self.one(name, Op::DecodeImage { size }, &[file])
+    }
+
+    /// [`Op::ExampleFeature`]
+    pub fn example_feature(&mut self, name: &str, example: ValueId, key: &str) -> Built {
+        let key = key.to_owned();
+        self.one(name, Op::ExampleFeature { key }, &[example])
+    }
+
     /// [`Op::Map`]. `write` writes the body: it is given the body's inputs (slices of the sliced ones) and declares its outputs.
     pub fn map<E: From<ValidateError>>(
         &mut self,

@@ -61,6 +61,11 @@ pub fn infer(
         Op::Select => rule.select(),
         Op::Cast(to) => {
             rule.arity(1)?;
+            let has_values = |dtype| dtype != DType::String;
+            rule.require(
+                has_values(*to) && has_values(rule.dtype(0)),
+                "anything but strings, from and to",
+            )?;
             Ok(vec![(*to, rule.shape(0).clone())])
         }
         Op::Pad(paddings) => rule.pad(paddings),
@@ -86,6 +91,11 @@ pub fn infer(
         Op::Reduce { kind, axes } => rule.reduce(*kind, axes),
         Op::TopK { k } => rule.top_k(*k),
         Op::NonMaxSuppression(attrs) => rule.non_max_suppression(*attrs),
+        Op::DecodeImage { size } => rule.decode_image(size),
+        Op::ExampleFeature { .. } => {
+            rule.scalar_string()?;
+            Ok(vec![(DType::String, Shape::scalar())])
+        }
         Op::Map { body, inputs } => rule.map(body, inputs),
     }
 }
@@ -568,6 +578,21 @@ impl Rule<'_> {
         ])
     }
 
+    fn scalar_string(&self) -> Result<(), ShapeError> {
+        self.arity(1)?;
+        let is_one = self.dtype(0) == DType::String && self.shape(0).rank() == 0;
+        self.require(is_one, "a scalar string")
+    }
+
+    fn decode_image(&self, size: &[Dim; 2]) -> Result<Vec<Typed>, ShapeError> {
+        self.scalar_string()?;
+        if let Some(known) = size.iter().find(|dim| dim.known().is_some()) {
+            return Err(self.error("a size that the file decides", known.to_string()));
+        }
+        let [height, width] = size.clone();
+        Ok(vec![(DType::U8, Shape(vec![height, width, 3.into()]))])
+    }
+
     fn map(&self, body: &Graph, kinds: &[MapInput]) -> Result<Vec<Typed>, ShapeError> {
         self.arity(kinds.len())?;
         let mut leading: Option<&Dim> = None;
@@ -599,19 +624,10 @@ impl Rule<'_> {
             }
         }
         let leading = leading.ok_or_else(|| self.inputs_error("at least one sliced input"))?;
-        body.outputs()
-            .iter()
-            .map(|output| {
-                let value = body.value(output.value);
-                if value.shape.sizes().is_none() {
-                    return Err(self.error(
-                        "a body with results of known shapes",
-                        value.shape.to_string(),
-                    ));
-                }
-                Ok((value.dtype, value.shape.with_leading(leading.clone())))
-            })
-            .collect()
+        let results = body.outputs().iter().map(|output| body.value(output.value));
+        Ok(results
+            .map(|value| (value.dtype, value.shape.with_leading(leading.clone())))
+            .collect())
     }
 }
 
@@ -800,6 +816,35 @@ mod tests {
         );
         assert!(shapes(&nms, &[f32s(&[9, 4]), f32s(&[8])]).is_err());
         assert!(shapes(&Op::TopK { k: 10 }, &[f32s(&[9])]).is_err());
+    }
+
+    #[test]
+    fn strings_are_decoded_one_at_a_time_and_are_no_numbers() {
+        let decode = |height| Op::DecodeImage {
+            size: [height, Dim::symbol("w")],
+        };
+        let file = value(DType::String, Shape::scalar());
+        let example = Op::ExampleFeature { key: "a/b".into() };
+        let free = decode(Dim::symbol("h"));
+        assert_eq!(
+            shapes(&free, std::slice::from_ref(&file)),
+            Ok(vec!["u8[h, w, 3]".into()])
+        );
+        assert_eq!(
+            shapes(&example, std::slice::from_ref(&file)),
+            Ok(vec!["string[]".into()])
+        );
+        let several = value(DType::String, Shape(vec![Dim::symbol("batch")]));
+        let byte = value(DType::U8, Shape::scalar());
+        for op in [&free, &example] {
+            assert!(shapes(op, std::slice::from_ref(&several)).is_err());
+            assert!(shapes(op, std::slice::from_ref(&byte)).is_err());
+        }
+        assert!(shapes(&decode(5.into()), std::slice::from_ref(&file)).is_err());
+        let add = Op::Binary(Binary::Add);
+        assert!(shapes(&add, &[file.clone(), file.clone()]).is_err());
+        assert!(shapes(&Op::Cast(DType::F32), std::slice::from_ref(&file)).is_err());
+        assert!(shapes(&Op::Cast(DType::String), &[byte]).is_err());
     }
 
     proptest! {

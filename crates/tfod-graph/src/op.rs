@@ -258,8 +258,22 @@ pub enum Op {
     /// lower index first). Outputs: selected indices `[m]` ([`DType::I32`]), their scores `[m]`, and how many there are, a scalar
     /// ([`DType::I32`]); `m` is `max_output_size`, and both vectors are filled up with zeros.
     NonMaxSuppression(NmsAttrs),
+    /// Decodes the file of an image, a scalar ([`DType::String`]): JPEG, PNG, GIF (of several frames the first) or BMP. Gives its pixels, red, green and
+    /// blue, `[size[0], size[1], 3]` ([`DType::U8`]): grey is repeated, opacity is left away, of 16 bits the upper 8 are kept, and the orientation that a
+    /// camera wrote down (EXIF) is not applied. Anything else ends the run with an error.
+    DecodeImage {
+        /// Height and width, which the file decides.
+        size: [Dim; 2],
+    },
+    /// The bytes of one feature of a serialised `tf.train.Example`, a scalar ([`DType::String`]): the only element of its list, and no bytes where
+    /// the example has no such feature. Anything else ends the run with an error.
+    ExampleFeature {
+        /// The name of the feature.
+        key: String,
+    },
     /// Runs the body for each position along the leading dimension of the sliced inputs, and stacks the results along a new leading
-    /// dimension. The body's inputs correspond to the node's; its outputs have known shapes.
+    /// dimension. The body's inputs correspond to the node's. Sizes that the body finds out at run time may differ from slice to slice; those of its
+    /// outputs must not.
     Map {
         /// The sub-graph.
         body: Box<Graph>,
@@ -319,6 +333,8 @@ impl Op {
             } => "reduce_max",
             Self::TopK { .. } => "top_k",
             Self::NonMaxSuppression(_) => "non_max_suppression",
+            Self::DecodeImage { .. } => "decode_image",
+            Self::ExampleFeature { .. } => "example_feature",
             Self::Map { .. } => "map",
         }
     }

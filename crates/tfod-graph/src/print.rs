@@ -162,6 +162,7 @@ fn attributes(op: &Op) -> String {
             format!(" [{}]", ranges.join(", "))
         }
         Op::Reduce { axes, .. } => format!(" axes={axes:?}"),
+        Op::ExampleFeature { key } => format!(" key={key}"),
         Op::TopK { k } => format!(" k={k}"),
         Op::NonMaxSuppression(attrs) => format!(
             " max_output_size={} iou_threshold={} score_threshold={} soft_nms_sigma={}",
@@ -185,19 +186,20 @@ fn attributes(op: &Op) -> String {
         | Op::Reshape(_)
         | Op::Gather
         | Op::ShapeOf
-        | Op::Range(_) => String::new(),
+        | Op::Range(_)
+        | Op::DecodeImage { .. } => String::new(),
     }
 }
 
 fn constant(tensor: &Tensor) -> String {
     let size = tensor.dtype().size();
-    if tensor.data().len() > SHOWN_ELEMENTS * size {
+    if size.is_none_or(|size| tensor.data().len() > SHOWN_ELEMENTS * size) {
         return format!("#{:016x}", fnv1a(tensor.data()));
     }
     match tensor.dtype() {
         DType::F32 => format!("{:?}", tensor.to_f32().unwrap_or_default()),
         DType::I32 => format!("{:?}", tensor.to_i32().unwrap_or_default()),
-        DType::I64 | DType::U8 | DType::Bool => format!("{:?}", tensor.data()),
+        DType::I64 | DType::U8 | DType::Bool | DType::String => format!("{:?}", tensor.data()),
     }
 }
 

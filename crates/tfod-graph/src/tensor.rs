@@ -17,6 +17,8 @@ pub enum DType {
     U8,
     /// Boolean, one byte an element.
     Bool,
+    /// A string of bytes, each of its own length. Only values at run time are of this type: no tensor in memory is.
+    String,
 }
 
 impl DType {
@@ -28,15 +30,17 @@ impl DType {
             Self::I64 => "int64",
             Self::U8 => "uint8",
             Self::Bool => "bool",
+            Self::String => "string",
         }
     }
 
-    /// Bytes of one element.
-    pub fn size(self) -> usize {
+    /// Bytes of one element; `None` for strings.
+    pub fn size(self) -> Option<usize> {
         match self {
-            Self::F32 | Self::I32 => 4,
-            Self::I64 => 8,
-            Self::U8 | Self::Bool => 1,
+            Self::F32 | Self::I32 => Some(4),
+            Self::I64 => Some(8),
+            Self::U8 | Self::Bool => Some(1),
+            Self::String => None,
         }
     }
 
@@ -45,9 +49,9 @@ impl DType {
         self == Self::F32
     }
 
-    /// Whether it is a number (everything but [`DType::Bool`]).
+    /// Whether it is a number (everything but [`DType::Bool`] and [`DType::String`]).
     pub fn is_number(self) -> bool {
-        self != Self::Bool
+        !matches!(self, Self::Bool | Self::String)
     }
 }
 
@@ -59,6 +63,7 @@ impl fmt::Display for DType {
             Self::I64 => "i64",
             Self::U8 => "u8",
             Self::Bool => "bool",
+            Self::String => "string",
         })
     }
 }
@@ -265,7 +270,7 @@ impl Tensor {
     /// A tensor from its bytes; `None` when their number does not fit `dtype` and `shape`.
     pub fn from_bytes(dtype: DType, shape: &[u64], data: Vec<u8>) -> Option<Self> {
         let elements = shape.iter().try_fold(1u64, |n, d| n.checked_mul(*d))?;
-        let bytes = elements.checked_mul(dtype.size() as u64)?;
+        let bytes = elements.checked_mul(dtype.size()? as u64)?;
         (bytes == data.len() as u64).then(|| Self {
             dtype,
             shape: shape.to_vec(),
@@ -363,6 +368,7 @@ mod tests {
         assert!(Tensor::f32(&[2, 3], &[0.0; 6]).is_some());
         assert!(Tensor::f32(&[2, 3], &[0.0; 5]).is_none());
         assert!(Tensor::from_bytes(DType::F32, &[u64::MAX, 2], vec![0; 8]).is_none());
+        assert!(Tensor::from_bytes(DType::String, &[0], Vec::new()).is_none());
         assert_eq!(
             Tensor::i32(&[2], &[-1, 7]).and_then(|t| t.to_i32()),
             Some(vec![-1, 7])

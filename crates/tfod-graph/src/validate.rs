@@ -167,7 +167,8 @@ pub fn validate_weights(graph: &Graph, weights: &Weights<'_>) -> Result<(), Vali
         let fits = found.is_some_and(|found| {
             found.dtype == parameter.dtype
                 && found.shape == parameter.shape
-                && found.data.len() as u64 == elements * parameter.dtype.size() as u64
+                && Some(found.data.len() as u64)
+                    == parameter.dtype.size().map(|size| elements * size as u64)
         });
         if !fits {
             return Err(ValidateError::Weights {

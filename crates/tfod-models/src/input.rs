@@ -1,18 +1,25 @@
-//! What the model is given: images, or the network's own input.
+//! What the model is given: images as pixels or as files, or the network's own input. After the reference's `exporter_lib_v2`.
+//!
+//! Files are decoded and preprocessed one by one, because their images may differ in size, and then detected in as one batch. Where the reference ends
+//! with an error, because a GIF has frames, the first frame is taken.
 
 use std::fmt;
 use std::str::FromStr;
 
-use tfod_graph::{Binary, Builder, DType, Dim, Shape, Tensor, ValueId};
+use tfod_graph::{Binary, Builder, DType, Dim, MapInput, Shape, Tensor, ValueId};
 
 use crate::error::ModelError;
 use crate::facts::Normalization;
 use crate::fields::invalid_option;
 use crate::options::GraphOptions;
+use crate::postprocess::window::Extent;
 use crate::resizer::{Finished, Resizer};
 
 /// The name of the input, as in official exports.
 pub const INPUT_NAME: &str = "input_tensor";
+
+/// Where a `tf.train.Example` of the reference's training data has its image.
+const EXAMPLE_IMAGE: &str = "image/encoded";
 
 /// The kinds of input, named as the official exporter's `--input_type`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,25 +29,42 @@ pub enum InputType {
     ImageTensor,
     /// Images of one size: `f32[batch, height, width, 3]`, RGB, 0 to 255.
     FloatImageTensor,
+    /// Files of images of any sizes: `string[batch]`, JPEG, PNG, GIF or BMP.
+    EncodedImageStringTensor,
+    /// Serialised `tf.train.Example` messages, each with such a file as its feature `image/encoded`: `string[batch]`.
+    TfExample,
 }
 
 impl InputType {
     /// All that are supported.
-    pub const ALL: [Self; 2] = [Self::ImageTensor, Self::FloatImageTensor];
+    pub const ALL: [Self; 4] = [
+        Self::ImageTensor,
+        Self::FloatImageTensor,
+        Self::EncodedImageStringTensor,
+        Self::TfExample,
+    ];
 
     /// The exporter's word for it.
     pub fn name(self) -> &'static str {
         match self {
             Self::ImageTensor => "image_tensor",
             Self::FloatImageTensor => "float_image_tensor",
+            Self::EncodedImageStringTensor => "encoded_image_string_tensor",
+            Self::TfExample => "tf_example",
         }
     }
 
-    /// The element type of images.
+    /// Whether it has files, which the graph decodes, instead of pixels.
+    pub fn is_encoded(self) -> bool {
+        self.dtype() == DType::String
+    }
+
+    /// The element type of the input.
     fn dtype(self) -> DType {
         match self {
             Self::ImageTensor => DType::U8,
             Self::FloatImageTensor => DType::F32,
+            Self::EncodedImageStringTensor | Self::TfExample => DType::String,
         }
     }
 }
@@ -65,7 +89,16 @@ impl FromStr for InputType {
     }
 }
 
-/// Declares the input that the options ask for, and gives what the network sees: `f32[batch, height, width, channels]`, resized and normalised. Where
+/// Images as the network sees them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NetworkInput {
+    /// `f32[batch, height, width, channels]`
+    pub images: ValueId,
+    /// How much of height and width is image; the rest is padding. `None` where all is image.
+    pub extent: Option<Extent>,
+}
+
+/// Declares the input that the options ask for, and gives what the network sees, resized and normalised. Where
 /// the network's own input is asked for, all of it counts as image.
 ///
 /// # Errors
@@ -75,7 +108,10 @@ pub(crate) fn network_input(
     options: &GraphOptions,
     resizer: &Resizer,
     normalization: Normalization,
-) -> Result<Finished, ModelError> {
+) -> Result<NetworkInput, ModelError> {
+    if options.input.is_encoded() {
+        return decoded(b, options, resizer, normalization);
+    }
     let mut given = options.input_size;
     if options.no_preprocess
         && let Some(network) = resizer.network_size()
@@ -105,14 +141,71 @@ pub(crate) fn network_input(
         3
     };
     let shape = Shape(vec![options.batch_dim(), height, width, channels.into()]);
-    let input = b.input(INPUT_NAME, dtype, shape);
+    let input = b.input(options.input_name(), dtype, shape);
     if options.no_preprocess {
-        return Ok(Finished {
+        return Ok(NetworkInput {
             images: input,
             extent: None,
         });
     }
-    let images = b.cast("to_float", input, DType::F32)?;
+    let Finished { images, extent } = preprocessed(b, input, resizer, normalization)?;
+    Ok(NetworkInput {
+        images,
+        extent: extent.map(Extent::Common),
+    })
+}
+
+/// Declares an input of files, and decodes and preprocesses them one by one.
+fn decoded(
+    b: &mut Builder,
+    options: &GraphOptions,
+    resizer: &Resizer,
+    normalization: Normalization,
+) -> Result<NetworkInput, ModelError> {
+    let shape = Shape(vec![options.batch_dim()]);
+    let input = b.input(options.input_name(), options.input.dtype(), shape);
+    let inputs = [(input, MapInput::Sliced)];
+    let results = b.map::<ModelError>("per_image", &inputs, |b, args| {
+        let &[given] = args else {
+            return Err(ModelError::Inconsistent("one file is passed".into()));
+        };
+        let file = if options.input == InputType::TfExample {
+            b.example_feature("encoded", given, EXAMPLE_IMAGE)?
+        } else {
+            given
+        };
+        let image = b.decode_image("decode", file, ["height", "width"])?;
+        let batch = b.shape(image).with_leading(1.into());
+        let images = b.reshape("as_batch", image, batch.dims())?;
+        let Finished { images, extent } = preprocessed(b, images, resizer, normalization)?;
+        let image = b.shape(images).without_leading();
+        let image = b.reshape("image", images, image.dims())?;
+        b.output("image", image);
+        if let Some([height, width]) = extent {
+            let height = height.value(b, "extent/height")?;
+            let width = width.value(b, "extent/width")?;
+            let extent = b.stack("extent", 0, &[height, width])?;
+            b.output("extent", extent);
+        }
+        Ok(())
+    })?;
+    let [images, extents @ ..] = results.as_slice() else {
+        return Err(ModelError::Inconsistent("an image is declared".into()));
+    };
+    Ok(NetworkInput {
+        images: *images,
+        extent: extents.first().copied().map(Extent::PerImage),
+    })
+}
+
+/// Pixels `[batch, height, width, 3]`, 0 to 255, as the network sees them.
+fn preprocessed(
+    b: &mut Builder,
+    pixels: ValueId,
+    resizer: &Resizer,
+    normalization: Normalization,
+) -> Result<Finished, ModelError> {
+    let images = b.cast("to_float", pixels, DType::F32)?;
     // The reference normalises before it resizes, which gives the same values at the price of touching every pixel of the original.
     let mut resized = resizer.resize(b, images)?;
     resized.images = normalization.apply(b, resized.images)?;

@@ -5,7 +5,7 @@ use tfod_graph::Dim;
 
 use crate::error::ModelError;
 use crate::fields::invalid_option;
-use crate::input::InputType;
+use crate::input::{INPUT_NAME, InputType};
 
 /// The largest batch that may be fixed: every image has its own copy of the suppression.
 const LARGEST_BATCH: u64 = 1024;
@@ -38,6 +38,8 @@ pub enum Stage {
 pub struct GraphOptions {
     /// The kind of input.
     pub input: InputType,
+    /// What the input is called; by default [`INPUT_NAME`].
+    pub input_name: Option<String>,
     /// Take pixels as 32-bit floats, 0 to 255, where they would be bytes.
     pub float_input: bool,
     /// The number of images; by default the one of the input type.
@@ -50,6 +52,12 @@ pub struct GraphOptions {
     pub stage: Stage,
     /// The outputs wanted, by key; by default all.
     pub outputs: Option<Vec<String>>,
+}
+
+/// Whether a name can be that of an argument in every program that calls the model.
+fn is_identifier(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 impl GraphOptions {
@@ -79,7 +87,44 @@ impl GraphOptions {
                 format!("1 to {LARGEST_SIDE} in both directions"),
             ));
         }
+        if let Some(name) = &self.input_name
+            && !is_identifier(name)
+        {
+            let expected = "letters, digits and `_`, beginning with a letter";
+            return Err(invalid_option("input_name", name, expected));
+        }
+        if self.input.is_encoded() {
+            self.check_encoded()?;
+        }
         Ok(())
+    }
+
+    /// Refuses what only pixels have, where files are given.
+    fn check_encoded(&self) -> Result<(), ModelError> {
+        let size = self
+            .input_size
+            .map(|[height, width]| format!("{height}x{width}"));
+        let set = |is_set: bool| is_set.then(|| "set".to_owned());
+        for (option, given, reason) in [
+            ("input_size", size, "whose images have sizes of their own"),
+            ("float_input", set(self.float_input), "which has no pixels"),
+            (
+                "no_preprocess",
+                set(self.no_preprocess),
+                "which the model has to decode",
+            ),
+        ] {
+            if let Some(given) = given {
+                let expected = format!("none with input_type {}, {reason}", self.input);
+                return Err(invalid_option(option, given, expected));
+            }
+        }
+        Ok(())
+    }
+
+    /// The name of the input.
+    pub(crate) fn input_name(&self) -> &str {
+        self.input_name.as_deref().unwrap_or(INPUT_NAME)
     }
 
     /// The size of the batch as the graph has it.

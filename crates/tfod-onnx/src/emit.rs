@@ -303,5 +303,6 @@ pub(crate) fn data_type(dtype: DType) -> DataType {
         DType::I64 => DataType::Int64,
         DType::U8 => DataType::Uint8,
         DType::Bool => DataType::Bool,
+        DType::String => DataType::String,
     }
 }

@@ -101,8 +101,8 @@ impl<'a> Stored<'a> {
             return Cow::Borrowed(&self.bytes);
         };
         Cow::Owned(match self.dtype.size() {
-            1 => permute::<1>(&self.bytes, &self.sizes, order),
-            8 => permute::<8>(&self.bytes, &self.sizes, order),
+            Some(1) => permute::<1>(&self.bytes, &self.sizes, order),
+            Some(8) => permute::<8>(&self.bytes, &self.sizes, order),
             _ => permute::<4>(&self.bytes, &self.sizes, order),
         })
     }

@@ -11,7 +11,7 @@ use tfod_graph::{
     ParameterSpec, PixelGrid, PoolAttrs, Reduce, ResizeMethod, Shape, Tensor, TensorView, Unary,
     ValidateError, ValueId, Weights, passes,
 };
-use tfod_tensorflow::{Options, SavedModelWriter};
+use tfod_tensorflow::{NamedGraph, SavedModelWriter};
 
 /// Rows of the large constant: enough that it is kept outside of the graph.
 const ANCHORS: u64 = 4100;
@@ -375,7 +375,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     });
     let weights = Weights(views.collect());
-    let summary = SavedModelWriter::new(&graph, &weights, &Options::default())?.write(&folder)?;
+    let summary =
+        SavedModelWriter::new(&[NamedGraph::serving(&graph, &weights)], &[])?.write(&folder)?;
     println!("{summary:?}");
     Ok(())
 }

@@ -46,6 +46,19 @@ pub enum Error {
         name: String,
     },
 
+    /// Two signatures, assets or files of one name.
+    #[error("two {what}s are called `{name}`; give one of them another name")]
+    Duplicate {
+        /// What they are.
+        what: &'static str,
+        /// Their name.
+        name: String,
+    },
+
+    /// A SavedModel without anything to call.
+    #[error("no signatures; name at least one graph")]
+    NoSignatures,
+
     /// A SavedModel's signature needs results.
     #[error("graph `{graph}` has no outputs; declare at least one")]
     NoOutputs {

@@ -20,7 +20,7 @@
 //!   at its default value. (Old releases refuse attributes that they do not know, whatever their value.) From 2.2 on the results are the
 //!   same too; 1.15 selects boxes of equal score in another order.
 //! * Names are those of TensorFlow's own exports: `serving_default_<input>:0`, `StatefulPartitionedCall:<k>` for the k-th output in the
-//!   bytewise order of the keys, and `Identity`, `Identity_1`, … after freezing.
+//!   bytewise order of the keys (`StatefulPartitionedCall_1:<k>` for the second signature), and `Identity`, `Identity_1`, … after freezing.
 //! * All static shapes are known to a reader, as far as the graph knows them.
 //! * The same graph and weights give the same bytes.
 //! * Variables are streamed from where they are; no large tensor is copied.
@@ -29,7 +29,7 @@
 //!
 //! ```
 //! use tfod_graph::{Builder, DType, Dim, Shape, Unary, Weights};
-//! use tfod_tensorflow::{Options, SavedModelWriter};
+//! use tfod_tensorflow::{NamedGraph, SavedModelWriter};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut builder = Builder::new("toy");
@@ -39,7 +39,8 @@
 //! let graph = builder.finish();
 //!
 //! let folder = tempfile::tempdir()?;
-//! let summary = SavedModelWriter::new(&graph, &Weights::default(), &Options::default())?.write(folder.path())?;
+//! let weights = Weights::default();
+//! let summary = SavedModelWriter::new(&[NamedGraph::serving(&graph, &weights)], &[])?.write(folder.path())?;
 //! assert_eq!(summary.num_variables, 0);
 //! assert!(folder.path().join("saved_model.pb").exists());
 //! # Ok(())
@@ -54,4 +55,4 @@ mod saved_model;
 
 pub use error::Error;
 pub use freeze::{Endpoint, FreezeError, FreezeOptions, Frozen, Place, SavedModelReader};
-pub use saved_model::{Options, SavedModelWriter, Summary};
+pub use saved_model::{Asset, NamedGraph, SERVING_DEFAULT, SavedModelWriter, Summary};

@@ -9,6 +9,7 @@
 //!
 //! let report = Export {
 //!     graph: GraphOptions::new(InputType::ImageTensor),
+//!     signatures: Vec::new(),
 //!     pipeline_config: "train/pipeline.config".into(),
 //!     checkpoint_dir: "train".into(),
 //!     checkpoint: None,
@@ -31,11 +32,11 @@ mod write_behind;
 
 pub use export::{
     Export, ExportError, ExportReport, Format, Interface, Misfit, MisfitVariable, OnnxChoices,
-    TensorInfo, Thresholds, Unused,
+    SignatureOptions, TensorInfo, Thresholds, Unused,
 };
 pub use freeze::{Freeze, FreezeFileError, FreezeReport};
 pub use tfod_checkpoint::DType as StoredType;
-pub use tfod_models::{Batch, GraphOptions, InputType, Stage};
+pub use tfod_models::{Batch, GraphOptions, InputType, ModelError, Stage};
 pub use tfod_onnx::{ExternalData, InputLayout, OPSETS};
 pub use tfod_tensorflow::{Endpoint, FreezeError, FreezeOptions};
 pub use trained::TrainedModel;

@@ -1,22 +1,46 @@
 //! The part of the network's input that is image, where the rest is padding: boxes are cut off at its border, and detections are relative to it. After the
 //! reference's `clip_to_window` and `change_coordinate_frame`.
 
-use tfod_graph::{Binary, Builder, Tensor, ValueId};
+use tfod_graph::{Binary, Builder, MapInput, Tensor, ValueId};
 
 use crate::error::ModelError;
 use crate::scalar::Float;
 
-/// A window that begins in the upper left corner: its height, width, height and width (`f32[4]`) in parts of the network's input.
+/// How much of height and width is image, in parts of the network's input.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Extent {
+    /// The same in all images, which have one size.
+    Common([Float; 2]),
+    /// `f32[batch, 2]`: images had sizes of their own.
+    PerImage(ValueId),
+}
+
+/// A window that begins in the upper left corner: its height, width, height and width in parts of the network's input. `f32[4]` for one image or for all, or
+/// `f32[batch, 4]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Window(pub ValueId);
 
 impl Window {
     /// From height and width.
-    pub(crate) fn new(b: &mut Builder, extent: [Float; 2]) -> Result<Self, ModelError> {
-        let height = extent[0].value(b, "window/height")?;
-        let width = extent[1].value(b, "window/width")?;
-        let corners = [height, width, height, width];
-        Ok(Self(b.stack("window", 0, &corners)?))
+    pub(crate) fn new(b: &mut Builder, extent: Extent) -> Result<Self, ModelError> {
+        let corners = match extent {
+            Extent::Common([height, width]) => {
+                let height = height.value(b, "window/height")?;
+                let width = width.value(b, "window/width")?;
+                b.stack("window", 0, &[height, width, height, width])?
+            }
+            Extent::PerImage(extents) => b.concat("window", 1, &[extents, extents])?,
+        };
+        Ok(Self(corners))
+    }
+
+    /// How it is passed to the body of a map over images, which sees `f32[4]`.
+    pub(crate) fn map_input(self, b: &Builder) -> (ValueId, MapInput) {
+        let kind = match b.shape(self.0).rank() {
+            1 => MapInput::Whole,
+            _ => MapInput::Sliced,
+        };
+        (self.0, kind)
     }
 
     /// Boxes `[..., 4]` in coordinates of which the window is the unit square.

@@ -17,6 +17,18 @@ impl<'a> Lowering<'a, '_> {
         kinds: &[MapInput],
     ) -> Result<Vec<Place>, Error> {
         let name = self.name(&node.name);
+        // Sizes that differ from slice to slice are no sizes of all slices at once.
+        let unknown = body.outputs().iter().map(|o| body.value(o.value));
+        if let Some(value) = unknown.into_iter().find(|v| v.shape.sizes().is_none()) {
+            return Err(Error::Unsupported {
+                node: name,
+                what: format!(
+                    "a map whose results have the shape {}, known only at run time,",
+                    value.shape
+                ),
+                expected: "known sizes",
+            });
+        }
         let is_inner = self.any_batched(node);
         let sliced = kinds.iter().position(|kind| *kind == MapInput::Sliced);
         let sliced = input(node, sliced.unwrap_or(0))?;

@@ -69,6 +69,13 @@ impl<'a> Lowering<'a, '_> {
             Op::Reduce { kind, axes } => self.reduce(node, *kind, axes)?,
             Op::TopK { k } => return self.top_k(node, *k),
             Op::NonMaxSuppression(attrs) => return self.non_max_suppression(id, node, *attrs),
+            Op::DecodeImage { .. } | Op::ExampleFeature { .. } => {
+                return Err(Error::Unsupported {
+                    node: self.name(&node.name),
+                    what: "the decoding of files".to_owned(),
+                    expected: "an input of pixels: runtimes have no operator that decodes images",
+                });
+            }
             Op::Map { body, inputs } => return self.map(node, body, inputs),
         };
         Ok(vec![one])

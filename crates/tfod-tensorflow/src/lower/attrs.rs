@@ -110,6 +110,17 @@ impl Attrs {
         self.set(name, Value::S(value.as_bytes().to_vec()))
     }
 
+    pub(crate) fn texts(self, name: &str, values: &[&str]) -> Self {
+        let s = values.iter().map(|text| text.as_bytes().to_vec()).collect();
+        self.list(
+            name,
+            ListValue {
+                s,
+                ..ListValue::default()
+            },
+        )
+    }
+
     pub(crate) fn shape(self, name: &str, shape: TensorShapeProto) -> Self {
         self.set(name, Value::Shape(shape))
     }
@@ -145,6 +156,7 @@ pub(crate) fn data_type(dtype: DType) -> DataType {
         DType::I64 => DataType::DtInt64,
         DType::U8 => DataType::DtUint8,
         DType::Bool => DataType::DtBool,
+        DType::String => DataType::DtString,
     }
 }
 

@@ -43,7 +43,7 @@ impl Lowering<'_, '_> {
         let mut shapes = Vec::new();
         for output in body.outputs() {
             let value = body.value(output.value);
-            let shape = self.known_shape(node, &value.shape)?;
+            let shape = self.element_shape(node, &value.shape)?;
             let attrs = Attrs::new()
                 .dtype("element_dtype", data_type(value.dtype))
                 .dtype("shape_type", DataType::DtInt32);
@@ -113,12 +113,12 @@ impl Lowering<'_, '_> {
         self.size_along(node, &shape, 0)
     }
 
-    /// The shape of a result of the body, which validation has found to be known.
-    fn known_shape(&mut self, node: &Node, shape: &Shape) -> Result<Port, Error> {
-        let sizes = shape.sizes().unwrap_or_default();
-        let sizes = sizes
-            .into_iter()
-            .map(|n| size(node, n))
+    /// The shape of a result of the body, as far as it is known.
+    fn element_shape(&mut self, node: &Node, shape: &Shape) -> Result<Port, Error> {
+        let sizes = shape
+            .dims()
+            .iter()
+            .map(|dim| dim.known().map_or(Ok(-1), |n| size(node, n)))
             .collect::<Result<Vec<_>, _>>()?;
         self.vector(node, "element_shape", &sizes)
     }

@@ -21,7 +21,7 @@ use tfod_proto::{DataType, NodeDef};
 
 pub(crate) use functions::{Argument, Function, Library};
 pub(crate) use nodes::{Dialect, NodeList, Port};
-pub(crate) use placement::{Placement, Variable};
+pub(crate) use placement::{Placement, RESERVED, Variable, Variables};
 
 use crate::Error;
 use attrs::{Attrs, data_type, scalar_shape, shape_proto};
@@ -180,7 +180,7 @@ impl<'a, 'l> Lowering<'a, 'l> {
         }
         match &node.op {
             Op::Parameter(id) => {
-                let view = placement::parameter(&node.name, self.weights.get(*id))?;
+                let view = placement::view(&node.name, self.weights.get(*id))?;
                 let tensor = constants::numeric(view.dtype, &view.shape, &view.data);
                 let attrs = Attrs::new()
                     .dtype("dtype", data_type(view.dtype))

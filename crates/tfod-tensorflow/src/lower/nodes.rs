@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tfod_graph::Tensor;
-use tfod_proto::NodeDef;
+use tfod_proto::{DataType, NodeDef, TensorProto};
 
 use super::attrs::{Attrs, data_type};
 use super::constants;
@@ -147,6 +147,15 @@ impl NodeList {
         let port = self.add(name, "Const", &[], attrs).output("output", 0);
         self.constants.insert(tensor.clone(), port.clone());
         port
+    }
+
+    /// A `Const` of strings, called after `stem`.
+    pub(crate) fn strings(&mut self, stem: &str, value: TensorProto) -> Port {
+        let name = self.fresh(stem);
+        let attrs = Attrs::new()
+            .dtype("dtype", DataType::DtString)
+            .tensor("value", value);
+        self.add(&name, "Const", &[], attrs).output("output", 0)
     }
 
     /// The `Const` of a tensor that the graph does not name; a new one is called after `stem`.

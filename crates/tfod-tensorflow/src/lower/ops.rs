@@ -8,13 +8,17 @@ use tfod_graph::{
     Reduce, ResizeMethod, Unary,
 };
 
-use super::attrs::{Attrs, data_type};
+use super::attrs::{Attrs, data_type, scalar_shape};
+use super::constants::string_scalar;
 use super::nodes::Port;
 use super::{Lowering, size};
 use crate::Error;
 
 /// The most that two boxes can overlap: with it as threshold, nothing is suppressed.
 const FULL_OVERLAP: f32 = 1.0;
+
+/// What images are decoded to.
+const RED_GREEN_BLUE: i64 = 3;
 
 impl Lowering<'_, '_> {
     /// Writes a node of the graph; gives its outputs.
@@ -193,6 +197,14 @@ impl Lowering<'_, '_> {
                 return Ok(vec![top.output("values", 0), top.output("indices", 1)]);
             }
             Op::NonMaxSuppression(attrs) => return self.non_max_suppression(node, inputs, *attrs),
+            Op::DecodeImage { .. } => {
+                // Without animations the result has three dimensions whatever the format.
+                let attrs = Attrs::new()
+                    .int_unless(0, "channels", RED_GREEN_BLUE)
+                    .bool_unless(true, "expand_animations", false);
+                self.one(node, "DecodeImage", "image", inputs, attrs)
+            }
+            Op::ExampleFeature { key } => self.example_feature(node, &inputs[0], key),
             Op::Map {
                 body,
                 inputs: kinds,
@@ -308,6 +320,22 @@ impl Lowering<'_, '_> {
             .list
             .add(&name, "Pack", &sizes, attrs)
             .output("output", 0))
+    }
+
+    fn example_feature(&mut self, node: &Node, example: &Port, key: &str) -> Port {
+        let missing = string_scalar(Vec::new());
+        let missing = self
+            .list
+            .strings(&format!("{}/default", node.name), missing);
+        let attrs = Attrs::new()
+            .int("num_sparse", 0)
+            .texts("sparse_keys", &[])
+            .texts("dense_keys", &[key])
+            .dtypes("sparse_types", [])
+            .dtypes("Tdense", [data_type(DType::String)])
+            .shapes("dense_shapes", vec![scalar_shape()]);
+        let inputs = [example.clone(), missing];
+        self.one(node, "ParseSingleExample", "dense_values", &inputs, attrs)
     }
 
     fn non_max_suppression(

@@ -4,13 +4,15 @@
 
 use std::collections::BTreeMap;
 use std::slice;
+use std::sync::Arc;
 
 use tfod_graph::Shape;
 use tfod_proto::saver_def::CheckpointFormatVersion;
 use tfod_proto::{
-    DataType, NodeDef, SaverDef, SignatureDef, TensorInfo, TensorProto, TensorShapeProto,
+    AssetFileDef, DataType, NodeDef, SaverDef, SignatureDef, TensorInfo, TensorShapeProto,
 };
 
+use super::Asset;
 use super::object_graph::key;
 use super::signature::{CALL, Signature};
 use crate::lower::attrs::{Attrs, data_type, scalar_shape, shape_proto};
@@ -26,28 +28,57 @@ const RESTORED: &str = "restore/all";
 
 /// The nodes, for the given variables; `object_graph` is what the bundle has under its own key, so that a session can save it again.
 pub(crate) fn nodes(
-    variables: &[Variable<'_>],
-    signature: &Signature,
+    variables: &[Arc<Variable<'_>>],
+    signatures: &[Signature],
+    assets: &[Asset],
     object_graph: &[u8],
 ) -> Vec<NodeDef> {
-    let names = Names::reserving([CALL, INIT, FILENAME, SAVED, RESTORED]);
-    let mut list = NodeList::new(Dialect::Graph, names, "");
-    let placeholders: Vec<Port> = signature
-        .keyword
+    let calls = signatures
         .iter()
-        .map(|input| {
+        .map(|signature| signature.call_node.as_str());
+    let taken = calls.chain([INIT, FILENAME, SAVED, RESTORED]);
+    let mut list = NodeList::new(Dialect::Graph, Names::reserving(taken), "");
+    let mut placeholders: Vec<Vec<Port>> = Vec::with_capacity(signatures.len());
+    for signature in signatures {
+        let inputs = signature.keyword.iter().map(|input| {
             let name = list.fresh(&signature.placeholder(input));
             placeholder(&mut list, &name, input.dtype, input.shape.clone())
-        })
-        .collect();
+        });
+        placeholders.push(inputs.collect());
+    }
+    for asset in assets {
+        list.strings(
+            &asset_node(asset),
+            string_scalar(asset.file_name.clone().into_bytes()),
+        );
+    }
     let handles: Vec<Port> = variables.iter().map(|v| handle(&mut list, v)).collect();
-    let attrs = signature.main_call(variables.len());
-    list.add(CALL, CALL, &[placeholders, handles.clone()].concat(), attrs);
+    for (signature, mut operands) in signatures.iter().zip(placeholders) {
+        let own = signature.slots.iter().filter_map(|slot| handles.get(*slot));
+        operands.extend(own.cloned());
+        list.add(&signature.call_node, CALL, &operands, signature.main_call());
+    }
     list.add(INIT, "NoOp", &[], Attrs::new());
     let filename = placeholder(&mut list, FILENAME, DataType::DtString, scalar_shape());
     save(&mut list, variables, &handles, &filename, object_graph);
     restore(&mut list, variables, &handles, &filename);
     list.into_nodes()
+}
+
+/// The node that stands for the path of an asset: a loader feeds it where something reads it.
+fn asset_node(asset: &Asset) -> String {
+    format!("asset/{}", asset.name)
+}
+
+/// How the V1 loader finds an asset.
+pub(crate) fn asset_file(asset: &Asset) -> AssetFileDef {
+    AssetFileDef {
+        tensor_info: Some(TensorInfo {
+            name: format!("{}:0", asset_node(asset)),
+            ..TensorInfo::default()
+        }),
+        filename: asset.file_name.clone(),
+    }
 }
 
 fn placeholder(list: &mut NodeList, name: &str, dtype: DataType, shape: TensorShapeProto) -> Port {
@@ -67,37 +98,23 @@ fn handle(list: &mut NodeList, variable: &Variable<'_>) -> Port {
         .output("resource", 0)
 }
 
-fn strings(list: &mut NodeList, stem: &str, value: TensorProto) -> Port {
-    let name = list.fresh(stem);
-    let attrs = Attrs::new()
-        .dtype("dtype", DataType::DtString)
-        .tensor("value", value);
-    list.add(&name, "Const", &[], attrs).output("output", 0)
-}
-
 fn save(
     list: &mut NodeList,
-    variables: &[Variable<'_>],
+    variables: &[Arc<Variable<'_>>],
     handles: &[Port],
     filename: &Port,
     object_graph: &[u8],
 ) {
-    let object_graph = strings(
-        list,
-        "save/object_graph",
-        string_scalar(object_graph.to_vec()),
-    );
-    let mut keys: Vec<String> = variables.iter().map(key).collect();
+    let object_graph = list.strings("save/object_graph", string_scalar(object_graph.to_vec()));
+    let mut keys: Vec<String> = variables.iter().map(|v| key(v)).collect();
     keys.push(OBJECT_GRAPH_KEY.to_owned());
     let mut operands = vec![
         filename.clone(),
-        strings(
-            list,
+        list.strings(
             "save/tensor_names",
             string_vector(keys.iter().map(String::as_str)),
         ),
-        strings(
-            list,
+        list.strings(
             "save/shape_and_slices",
             string_vector(keys.iter().map(|_| "")),
         ),
@@ -131,20 +148,23 @@ fn save(
     );
 }
 
-fn restore(list: &mut NodeList, variables: &[Variable<'_>], handles: &[Port], filename: &Port) {
+fn restore(
+    list: &mut NodeList,
+    variables: &[Arc<Variable<'_>>],
+    handles: &[Port],
+    filename: &Port,
+) {
     let mut assigned = Vec::with_capacity(variables.len());
     // RestoreV2 wants at least one tensor.
     if !variables.is_empty() {
-        let keys: Vec<String> = variables.iter().map(key).collect();
+        let keys: Vec<String> = variables.iter().map(|v| key(v)).collect();
         let operands = [
             filename.clone(),
-            strings(
-                list,
+            list.strings(
                 "restore/tensor_names",
                 string_vector(keys.iter().map(String::as_str)),
             ),
-            strings(
-                list,
+            list.strings(
                 "restore/shape_and_slices",
                 string_vector(keys.iter().map(|_| "")),
             ),

@@ -11,9 +11,11 @@ mod dump;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use tfod_graph::{Graph, Weights, validate, validate_weights};
 use tfod_proto::meta_graph_def::MetaInfoDef;
@@ -21,7 +23,9 @@ use tfod_proto::prost::Message;
 use tfod_proto::{FunctionDefLibrary, GraphDef, MetaGraphDef, SavedModel, VersionDef};
 
 use crate::Error;
-use crate::lower::{Dialect, Library, Placement, lower};
+use crate::lower::names::is_identifier;
+use crate::lower::{Library, RESERVED, Variable, Variables};
+use object_graph::Contents;
 use signature::Signature;
 
 /// The release whose GraphDef version is written. It only has to be one that all readers accept, and all do.
@@ -37,20 +41,40 @@ const GRAPH_VERSIONS: VersionDef = VersionDef {
 /// Protobuf's limit of one message.
 const MESSAGE_LIMIT: usize = (1 << 31) - 2;
 
-/// What a caller may choose.
-#[derive(Clone, Debug)]
-pub struct Options {
+/// The signature that every client looks for.
+pub const SERVING_DEFAULT: &str = "serving_default";
+
+/// A graph to be called by the name of a signature.
+#[derive(Clone, Copy, Debug)]
+pub struct NamedGraph<'a> {
     /// The key of the signature.
-    pub signature: String,
+    pub name: &'a str,
+    /// What it computes. The inputs keep their names and their order (in `m(x, y)`; a signature takes them by name), the outputs their keys.
+    pub graph: &'a Graph,
+    /// The graph's own weights.
+    pub weights: &'a Weights<'a>,
 }
 
-impl Default for Options {
-    /// The signature that every client looks for: `serving_default`.
-    fn default() -> Self {
+impl<'a> NamedGraph<'a> {
+    /// As [`SERVING_DEFAULT`].
+    pub fn serving(graph: &'a Graph, weights: &'a Weights<'a>) -> Self {
         Self {
-            signature: "serving_default".to_owned(),
+            name: SERVING_DEFAULT,
+            graph,
+            weights,
         }
     }
+}
+
+/// A file beside the graph, which stays with the model when it is loaded and saved again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asset {
+    /// The attribute of the loaded object that has its path, an identifier.
+    pub name: String,
+    /// What it is called in the folder `assets`.
+    pub file_name: String,
+    /// What is in it.
+    pub contents: Vec<u8>,
 }
 
 /// What was written.
@@ -70,34 +94,56 @@ pub struct Summary {
 #[derive(Debug)]
 pub struct SavedModelWriter<'a> {
     pb: Vec<u8>,
-    placement: Placement<'a>,
+    variables: Vec<Arc<Variable<'a>>>,
+    assets: &'a [Asset],
     object_graph: Vec<u8>,
     num_nodes: usize,
 }
 
 impl<'a> SavedModelWriter<'a> {
-    /// Works out everything but the variables' bytes, which stay where they are.
-    ///
-    /// The inputs keep their names and their order (in `m(x, y)`; a signature takes them by name), the outputs their keys.
+    /// Works out everything but the variables' bytes, which stay where they are. What several graphs have in common is stored once. The loaded object
+    /// itself, called, is the first graph.
     ///
     /// # Errors
     ///
-    /// [`Error::Graph`] if the graph breaks one of its invariants or the weights are not its own; [`Error::Unsupported`],
-    /// [`Error::TooLarge`], [`Error::Identifier`], [`Error::NoOutputs`] and [`Error::MessageTooLarge`] if TensorFlow has no form for it.
-    pub fn new(
-        graph: &'a Graph,
-        weights: &'a Weights<'a>,
-        options: &Options,
-    ) -> Result<Self, Error> {
-        validate(graph)?;
-        validate_weights(graph, weights)?;
-        let placement = Placement::new(graph, weights)?;
+    /// [`Error::Graph`] if a graph breaks one of its invariants or the weights are not its own; [`Error::Unsupported`],
+    /// [`Error::TooLarge`], [`Error::Identifier`], [`Error::Duplicate`], [`Error::NoSignatures`], [`Error::NoOutputs`] and
+    /// [`Error::MessageTooLarge`] if TensorFlow has no form for it.
+    pub fn new(graphs: &[NamedGraph<'a>], assets: &'a [Asset]) -> Result<Self, Error> {
+        if graphs.is_empty() {
+            return Err(Error::NoSignatures);
+        }
+        unique("signature", graphs.iter().map(|graph| graph.name))?;
+        let attributes = assets.iter().map(|asset| asset.name.as_str());
+        unique("attribute", RESERVED.into_iter().chain(attributes))?;
+        unique("file", assets.iter().map(|asset| asset.file_name.as_str()))?;
+        for asset in assets {
+            check_identifier("asset", &asset.name)?;
+        }
+        let mut variables = Variables::new(assets.iter().map(|asset| asset.name.as_str()));
         let mut library = Library::default();
-        let lowered = lower(graph, weights, &placement, Dialect::Function, &mut library)?;
-        let signature = Signature::new(&options.signature, graph, lowered, &mut library)?;
-        let object_graph =
-            object_graph::trackable(&placement.variables, &signature).encode_to_vec();
-        let model = saved_model(&placement, &signature, library, &object_graph);
+        let mut signatures = Vec::with_capacity(graphs.len());
+        for (index, named) in graphs.iter().enumerate() {
+            let NamedGraph {
+                name,
+                graph,
+                weights,
+            } = *named;
+            validate(graph)?;
+            validate_weights(graph, weights)?;
+            let placement = variables.place(graph, weights)?;
+            let signature =
+                Signature::new((index, name), graph, weights, &placement, &mut library)?;
+            signatures.push(signature);
+        }
+        let variables = variables.all;
+        let contents = Contents {
+            variables: &variables,
+            signatures: &signatures,
+            assets,
+        };
+        let object_graph = contents.trackable().encode_to_vec();
+        let model = saved_model(contents, library, &object_graph);
         let bytes = model.encoded_len();
         if bytes > MESSAGE_LIMIT {
             return Err(Error::MessageTooLarge {
@@ -107,15 +153,16 @@ impl<'a> SavedModelWriter<'a> {
         }
         Ok(Self {
             pb: model.encode_to_vec(),
-            placement,
-            object_graph,
             num_nodes: count_nodes(&model),
+            variables,
+            assets,
+            object_graph,
         })
     }
 
     /// What [`Self::write`] will write.
     pub fn summary(&self) -> Summary {
-        let variables = &self.placement.variables;
+        let variables = &self.variables;
         Summary {
             pb_bytes: self.pb.len() as u64,
             variables_bytes: variables.iter().map(|v| v.data.len() as u64).sum(),
@@ -124,7 +171,7 @@ impl<'a> SavedModelWriter<'a> {
         }
     }
 
-    /// Writes `saved_model.pb`, `variables/` and an empty `assets/` into a folder, which must exist, and waits until the files are on the
+    /// Writes `saved_model.pb`, `variables/` and `assets/` into a folder, which must exist, and waits until the files are on the
     /// disk.
     ///
     /// To replace a SavedModel safely, write to a new folder beside it, and rename that.
@@ -134,25 +181,50 @@ impl<'a> SavedModelWriter<'a> {
     /// [`Error::Io`] or [`Error::Variables`] if a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<Summary, Error> {
         let variables = folder.join("variables");
-        for folder in [&variables, &folder.join("assets")] {
+        let assets = folder.join("assets");
+        for folder in [&variables, &assets] {
             fs::create_dir(folder).map_err(io_error(folder, "create"))?;
         }
-        variables::write(&variables, &self.placement.variables, &self.object_graph)?;
+        variables::write(&variables, &self.variables, &self.object_graph)?;
+        for asset in self.assets {
+            let path = assets.join(&asset.file_name);
+            write_durably(&path, &asset.contents).map_err(io_error(&path, "write"))?;
+        }
         let pb = folder.join("saved_model.pb");
         write_durably(&pb, &self.pb).map_err(io_error(&pb, "write"))?;
         Ok(self.summary())
     }
 }
 
-fn saved_model(
-    placement: &Placement<'_>,
-    signature: &Signature,
-    library: Library,
-    object_graph: &[u8],
-) -> SavedModel {
-    let variables = &placement.variables;
+/// Refuses what cannot be the name of a Python argument or attribute.
+fn check_identifier(what: &'static str, name: &str) -> Result<(), Error> {
+    let error = || Error::Identifier {
+        what,
+        name: name.to_owned(),
+    };
+    is_identifier(name).then_some(()).ok_or_else(error)
+}
+
+/// Refuses two of one name.
+fn unique<'n>(what: &'static str, names: impl Iterator<Item = &'n str>) -> Result<(), Error> {
+    let mut seen = HashSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            let name = name.to_owned();
+            return Err(Error::Duplicate { what, name });
+        }
+    }
+    Ok(())
+}
+
+fn saved_model(contents: Contents<'_, '_>, library: Library, object_graph: &[u8]) -> SavedModel {
+    let Contents {
+        variables,
+        signatures,
+        assets,
+    } = contents;
     let graph_def = GraphDef {
-        node: main_graph::nodes(variables, signature, object_graph),
+        node: main_graph::nodes(variables, signatures, assets, object_graph),
         library: Some(FunctionDefLibrary {
             function: library.into_functions(),
             gradient: Vec::new(),
@@ -166,18 +238,17 @@ fn saved_model(
         stripped_default_attrs: true,
         ..MetaInfoDef::default()
     };
-    let signatures = [
-        main_graph::init_signature(),
-        (signature.name.clone(), signature.definition()),
-    ];
+    let definitions = signatures.iter();
+    let definitions = definitions.map(|signature| (signature.name.clone(), signature.definition()));
     SavedModel {
         saved_model_schema_version: 1,
         meta_graphs: vec![MetaGraphDef {
             meta_info_def: Some(meta_info),
             graph_def: Some(graph_def),
             saver_def: Some(main_graph::saver()),
-            signature_def: signatures.into(),
-            object_graph_def: Some(object_graph::saved(variables, signature)),
+            signature_def: definitions.chain([main_graph::init_signature()]).collect(),
+            asset_file_def: assets.iter().map(main_graph::asset_file).collect(),
+            object_graph_def: Some(contents.saved()),
             ..MetaGraphDef::default()
         }],
     }

@@ -1,9 +1,10 @@
-//! The objects that the V2 loader makes: a root with the variables, `__call__` and `signatures`.
+//! The objects that the V2 loader makes: a root with the variables, `__call__`, `signatures`, and the assets by name.
 //!
 //! The same tree is written twice: into `saved_model.pb`, with what each object is, and into the bundle of the variables, with the key of
 //! each variable. The loader walks both by the local names.
 
-use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
 
 use tfod_checkpoint::{VARIABLE_VALUE, variable_key};
 use tfod_graph::Shape;
@@ -11,10 +12,12 @@ use tfod_proto::saved_object::{Kind, ObjectReference};
 use tfod_proto::trackable_object_graph::TrackableObject;
 use tfod_proto::trackable_object_graph::trackable_object::{self, SerializedTensor};
 use tfod_proto::{
-    SavedBareConcreteFunction, SavedConcreteFunction, SavedFunction, SavedObject, SavedObjectGraph,
-    SavedUserObject, SavedVariable, TrackableObjectGraph, VersionDef,
+    SavedAsset, SavedBareConcreteFunction, SavedConcreteFunction, SavedFunction, SavedObject,
+    SavedObjectGraph, SavedUserObject, SavedVariable, StructuredValue, TrackableObjectGraph,
+    VersionDef,
 };
 
+use super::Asset;
 use super::signature::Signature;
 use super::structured::{dict, function_spec, none, tensors, tuple};
 use crate::lower::Variable;
@@ -28,80 +31,144 @@ pub(crate) fn key(variable: &Variable<'_>) -> String {
 /// An object's children: node id and local name.
 type Children = Vec<(i32, String)>;
 
-/// The numbers of the objects: the root is 0, the variables follow, then the others.
+/// The numbers of the objects: the root is 0, the variables follow, then `__call__`, `signatures`, each signature, and each asset.
 struct Ids {
     variables: i32,
+    signatures: i32,
+    assets: i32,
 }
 
 impl Ids {
-    fn new(variables: &[Variable<'_>]) -> Self {
-        // Each variable has a node in the graph, and a graph has fewer than 2^32 nodes; a message of 2^31 would be too large.
+    fn new(contents: &Contents<'_, '_>) -> Self {
+        // Each of these has a node in the graph, and a message of 2^31 bytes, which is too large, could not hold a quarter of 2^31 nodes.
+        let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX / 4);
         Self {
-            variables: i32::try_from(variables.len()).unwrap_or(i32::MAX - 3),
+            variables: count(contents.variables.len()),
+            signatures: count(contents.signatures.len()),
+            assets: count(contents.assets.len()),
         }
     }
 
-    fn variables(&self) -> std::ops::RangeInclusive<i32> {
-        1..=self.variables
+    /// The variable in this slot.
+    fn variable(slot: usize) -> i32 {
+        i32::try_from(slot).unwrap_or(i32::MAX / 4) + 1
     }
 
     fn call(&self) -> i32 {
         self.variables + 1
     }
 
-    fn signatures(&self) -> i32 {
+    fn signature_map(&self) -> i32 {
         self.variables + 2
     }
 
-    fn signature(&self) -> i32 {
-        self.variables + 3
+    fn signatures(&self) -> Range<i32> {
+        let first = self.signature_map() + 1;
+        first..first + self.signatures
+    }
+
+    fn assets(&self) -> Range<i32> {
+        let first = self.signatures().end;
+        first..first + self.assets
     }
 }
 
-fn children_of_root(ids: &Ids, variables: &[Variable<'_>]) -> Children {
-    let variables = ids
-        .variables()
-        .zip(variables)
-        .map(|(id, v)| (id, v.local_name.clone()));
-    let others = [
-        (ids.call(), "__call__".to_owned()),
-        (ids.signatures(), "signatures".to_owned()),
-    ];
-    variables.chain(others).collect()
+/// What the objects are made for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Contents<'c, 'a> {
+    pub(crate) variables: &'c [Arc<Variable<'a>>],
+    /// `__call__` is the first one's function.
+    pub(crate) signatures: &'c [Signature],
+    pub(crate) assets: &'c [Asset],
 }
 
-fn children_of_signatures(ids: &Ids, signature: &Signature) -> Children {
-    vec![(ids.signature(), signature.name.clone())]
+impl Contents<'_, '_> {
+    fn children_of_root(&self) -> Children {
+        let ids = Ids::new(self);
+        let variables = self.variables.iter();
+        let variables = variables.map(|v| (Ids::variable(v.slot), v.local_name.clone()));
+        let others = [
+            (ids.call(), "__call__".to_owned()),
+            (ids.signature_map(), "signatures".to_owned()),
+        ];
+        let assets = ids.assets().zip(self.assets);
+        let assets = assets.map(|(id, asset)| (id, asset.name.clone()));
+        variables.chain(others).chain(assets).collect()
+    }
+
+    fn children_of_signatures(&self) -> Children {
+        let signatures = Ids::new(self).signatures().zip(self.signatures);
+        signatures
+            .map(|(id, signature)| (id, signature.name.clone()))
+            .collect()
+    }
+
+    /// For `saved_model.pb`.
+    pub(crate) fn saved(&self) -> SavedObjectGraph {
+        let mut nodes = vec![object(
+            self.children_of_root(),
+            user_object("_generic_user_object"),
+        )];
+        let variables = self.variables.iter();
+        nodes.extend(variables.map(|v| object(Vec::new(), variable(v))));
+        // There is a first one.
+        nodes.extend(self.signatures.first().map(|s| object(Vec::new(), call(s))));
+        nodes.push(object(
+            self.children_of_signatures(),
+            user_object("signature_map"),
+        ));
+        let signatures = self.signatures.iter();
+        nodes.extend(signatures.map(|s| object(Vec::new(), bare_function(s))));
+        let assets = (0..).zip(self.assets);
+        nodes.extend(assets.map(|(index, _)| {
+            object(
+                Vec::new(),
+                Kind::Asset(SavedAsset {
+                    asset_file_def_index: index,
+                }),
+            )
+        }));
+
+        let wrappers = self.signatures.iter().map(|signature| {
+            let canonical = tuple(vec![tensors([]), dict(&signature.keyword)]);
+            (signature.wrapper.clone(), concrete(signature, canonical))
+        });
+        let call = self.signatures.first().map(|signature| {
+            let canonical = tuple(vec![tensors(&signature.positional), dict([])]);
+            (signature.call.clone(), concrete(signature, canonical))
+        });
+        SavedObjectGraph {
+            nodes,
+            concrete_functions: wrappers.chain(call).collect(),
+        }
+    }
+
+    /// For the bundle.
+    pub(crate) fn trackable(&self) -> TrackableObjectGraph {
+        let mut nodes = vec![trackable_object(self.children_of_root(), Vec::new())];
+        nodes.extend(self.variables.iter().map(|v| {
+            let value = SerializedTensor {
+                name: VARIABLE_VALUE.to_owned(),
+                full_name: v.name.clone(),
+                checkpoint_key: key(v),
+            };
+            trackable_object(Vec::new(), vec![value])
+        }));
+        // Functions and assets have no values; the V2 loader of 1.15 wants to see them all the same.
+        nodes.push(TrackableObject::default());
+        nodes.push(trackable_object(self.children_of_signatures(), Vec::new()));
+        let others = self.signatures.len() + self.assets.len();
+        nodes.extend(std::iter::repeat_n(TrackableObject::default(), others));
+        TrackableObjectGraph { nodes }
+    }
 }
 
-/// For `saved_model.pb`.
-pub(crate) fn saved(variables: &[Variable<'_>], signature: &Signature) -> SavedObjectGraph {
-    let ids = Ids::new(variables);
-    let mut nodes = vec![object(
-        children_of_root(&ids, variables),
-        user_object("_generic_user_object"),
-    )];
-    nodes.extend(variables.iter().map(|v| object(Vec::new(), variable(v))));
-    nodes.push(object(Vec::new(), call(signature)));
-    nodes.push(object(
-        children_of_signatures(&ids, signature),
-        user_object("signature_map"),
-    ));
-    nodes.push(object(Vec::new(), bare_function(signature)));
-
-    let concrete = |canonical| SavedConcreteFunction {
-        bound_inputs: ids.variables().collect(),
+fn concrete(signature: &Signature, canonical: StructuredValue) -> SavedConcreteFunction {
+    let slots = signature.slots.iter();
+    SavedConcreteFunction {
+        bound_inputs: slots.map(|slot| Ids::variable(*slot)).collect(),
         canonicalized_input_signature: Some(canonical),
         output_signature: Some(dict(&signature.outputs)),
-    };
-    let positional = concrete(tuple(vec![tensors(&signature.positional), dict([])]));
-    let keyword = concrete(tuple(vec![tensors([]), dict(&signature.keyword)]));
-    SavedObjectGraph {
-        nodes,
-        concrete_functions: BTreeMap::from([
-            (signature.call.clone(), positional),
-            (signature.wrapper.clone(), keyword),
-        ]),
     }
 }
 
@@ -153,31 +220,6 @@ fn bare_function(signature: &Signature) -> Kind {
         allowed_positional_arguments: i64::from(inputs.len() == 1),
         function_spec: Some(function_spec(&[], inputs, none())),
     })
-}
-
-/// For the bundle.
-pub(crate) fn trackable(variables: &[Variable<'_>], signature: &Signature) -> TrackableObjectGraph {
-    let ids = Ids::new(variables);
-    let mut nodes = vec![trackable_object(
-        children_of_root(&ids, variables),
-        Vec::new(),
-    )];
-    nodes.extend(variables.iter().map(|v| {
-        let value = SerializedTensor {
-            name: VARIABLE_VALUE.to_owned(),
-            full_name: v.name.clone(),
-            checkpoint_key: key(v),
-        };
-        trackable_object(Vec::new(), vec![value])
-    }));
-    // Functions have no values; the V2 loader of 1.15 wants to see them all the same.
-    nodes.push(TrackableObject::default());
-    nodes.push(trackable_object(
-        children_of_signatures(&ids, signature),
-        Vec::new(),
-    ));
-    nodes.push(TrackableObject::default());
-    TrackableObjectGraph { nodes }
 }
 
 fn trackable_object(children: Children, attributes: Vec<SerializedTensor>) -> TrackableObject {

@@ -4,13 +4,16 @@
 //! it; its inputs are given by keyword, so they are in the order of their names, as TensorFlow flattens keywords. Two functions are
 //! needed because no single form of arguments suits both uses in all releases. Outputs are in the bytewise order of their keys in both.
 
-use tfod_graph::{Graph, Value};
+use tfod_graph::{Graph, Value, Weights};
 use tfod_proto::{DataType, SignatureDef, TensorInfo, TensorShapeProto};
 
+use super::check_identifier;
 use crate::Error;
 use crate::lower::attrs::{Attrs, data_type, shape_proto};
-use crate::lower::names::{Names, is_identifier, numbered};
-use crate::lower::{Argument, Dialect, Function, Library, Lowered, NodeList, Port, sorted_outputs};
+use crate::lower::names::{Names, numbered};
+use crate::lower::{
+    Argument, Dialect, Function, Library, NodeList, Placement, Port, lower, sorted_outputs,
+};
 
 /// The operation that calls a function, and so the name under which the main graph's outputs are found.
 pub(crate) const CALL: &str = "StatefulPartitionedCall";
@@ -54,27 +57,25 @@ pub(crate) struct Signature {
     pub(crate) call: String,
     /// The function that calls it.
     pub(crate) wrapper: String,
+    /// The main graph's node that calls that.
+    pub(crate) call_node: String,
+    /// The slots of the variables whose handles the functions take.
+    pub(crate) slots: Vec<usize>,
 }
 
 impl Signature {
-    /// Puts the lowered graph and its wrapper into the library.
-    pub(crate) fn new(
-        name: &str,
-        graph: &Graph,
-        lowered: Lowered,
+    /// Puts the graph and its wrapper into the library. `index` is the signature's among all of the file.
+    pub(crate) fn new<'a>(
+        (index, name): (usize, &str),
+        graph: &'a Graph,
+        weights: &'a Weights<'a>,
+        placement: &Placement<'a>,
         library: &mut Library,
     ) -> Result<Self, Error> {
-        let identifier = |what: &'static str, name: &str| {
-            let error = || Error::Identifier {
-                what,
-                name: name.to_owned(),
-            };
-            is_identifier(name).then_some(()).ok_or_else(error)
-        };
-        identifier("signature", name)?;
+        check_identifier("signature", name)?;
         let mut positional = Vec::new();
         for &input in graph.inputs() {
-            identifier("input", graph.name_of(input))?;
+            check_identifier("input", graph.name_of(input))?;
             positional.push(TensorSpec::new(graph.name_of(input), graph.value(input)));
         }
         let mut keyword = positional.clone();
@@ -88,6 +89,7 @@ impl Signature {
                 graph: graph.name().to_owned(),
             });
         }
+        let lowered = lower(graph, weights, placement, Dialect::Function, library)?;
         let signature = Self {
             name: name.to_owned(),
             positional,
@@ -95,6 +97,8 @@ impl Signature {
             outputs,
             call: library.fresh("call"),
             wrapper: library.fresh("signature_wrapper"),
+            call_node: numbered(CALL, index),
+            slots: placement.variables.iter().map(|v| v.slot).collect(),
         };
         let arguments = lowered.arguments;
         library.add(Function {
@@ -151,15 +155,15 @@ impl Signature {
                 .map(|i| (i.name.clone(), i.info(format!("{}:0", self.placeholder(i)))))
                 .collect(),
             outputs: outputs
-                .map(|(k, o)| (o.name.clone(), o.info(format!("{CALL}:{k}"))))
+                .map(|(k, o)| (o.name.clone(), o.info(format!("{}:{k}", self.call_node))))
                 .collect(),
             method_name: "tensorflow/serving/predict".to_owned(),
         }
     }
 
     /// The attributes of the main graph's call, which passes the keyword inputs and then the handles.
-    pub(crate) fn main_call(&self, num_variables: usize) -> Attrs {
-        let handles = std::iter::repeat_n(DataType::DtResource, num_variables);
+    pub(crate) fn main_call(&self) -> Attrs {
+        let handles = std::iter::repeat_n(DataType::DtResource, self.slots.len());
         let inputs = self.keyword.iter().map(|i| i.dtype).chain(handles);
         call_types(&self.wrapper, inputs, &self.outputs)
     }

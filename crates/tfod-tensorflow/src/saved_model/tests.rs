@@ -10,7 +10,7 @@ use tfod_graph::{
 use tfod_proto::prost::Message;
 use tfod_proto::{MetaGraphDef, SavedModel};
 
-use super::{Options, SavedModelWriter, dump};
+use super::{Asset, NamedGraph, SavedModelWriter, dump};
 use crate::Error;
 
 fn parameter(b: &mut Builder, name: &str, shape: &[u64], trainable: bool) -> ValueId {
@@ -107,7 +107,7 @@ fn weights(graph: &Graph) -> Weights<'static> {
 fn write(graph: &Graph) -> (tempfile::TempDir, MetaGraphDef) {
     let folder = tempfile::tempdir().unwrap();
     let weights = weights(graph);
-    let writer = SavedModelWriter::new(graph, &weights, &Options::default()).unwrap();
+    let writer = SavedModelWriter::new(&[NamedGraph::serving(graph, &weights)], &[]).unwrap();
     let summary = writer.write(folder.path()).unwrap();
     let pb = std::fs::read(folder.path().join("saved_model.pb")).unwrap();
     assert_eq!(summary.pb_bytes, pb.len() as u64);
@@ -117,7 +117,7 @@ fn write(graph: &Graph) -> (tempfile::TempDir, MetaGraphDef) {
 }
 
 fn refusal(graph: &Graph, weights: &Weights<'_>) -> Error {
-    SavedModelWriter::new(graph, weights, &Options::default()).unwrap_err()
+    SavedModelWriter::new(&[NamedGraph::serving(graph, weights)], &[]).unwrap_err()
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn large_constants_are_variables_and_small_ones_are_not() {
     }
     let graph = b.finish();
     let weights = Weights::default();
-    let writer = SavedModelWriter::new(&graph, &weights, &Options::default()).unwrap();
+    let writer = SavedModelWriter::new(&[NamedGraph::serving(&graph, &weights)], &[]).unwrap();
     assert_eq!(writer.summary().num_variables, 1);
 }
 
@@ -267,7 +267,7 @@ fn an_earlier_saved_model_is_not_overwritten() {
     let graph = network();
     let (folder, _meta) = write(&graph);
     let weights = weights(&graph);
-    let writer = SavedModelWriter::new(&graph, &weights, &Options::default()).unwrap();
+    let writer = SavedModelWriter::new(&[NamedGraph::serving(&graph, &weights)], &[]).unwrap();
     let error = writer.write(folder.path()).unwrap_err();
     assert!(
         error.to_string().contains("variables: cannot create"),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use tfod_checkpoint::{BundleWriter, DType, OBJECT_GRAPH_KEY};
 
@@ -11,12 +12,12 @@ use crate::lower::Variable;
 /// Writes `folder/variables.*`. The folder must exist.
 pub(crate) fn write(
     folder: &Path,
-    variables: &[Variable<'_>],
+    variables: &[Arc<Variable<'_>>],
     object_graph: &[u8],
 ) -> Result<(), tfod_checkpoint::Error> {
     // A bundle is written in the order of its keys; the object graph, which is no variable, has one too.
     let mut entries: BTreeMap<String, Option<&Variable<'_>>> =
-        variables.iter().map(|v| (key(v), Some(v))).collect();
+        variables.iter().map(|v| (key(v), Some(&**v))).collect();
     entries.insert(OBJECT_GRAPH_KEY.to_owned(), None);
     let mut writer = BundleWriter::create(&folder.join("variables"))?;
     for (key, variable) in entries {
@@ -48,5 +49,6 @@ fn dtype(dtype: tfod_graph::DType) -> DType {
         tfod_graph::DType::I64 => DType::Int64,
         tfod_graph::DType::U8 => DType::UInt8,
         tfod_graph::DType::Bool => DType::Bool,
+        tfod_graph::DType::String => DType::String,
     }
 }

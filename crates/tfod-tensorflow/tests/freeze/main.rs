@@ -20,7 +20,7 @@ use build::{
 use tfod_graph::{Builder, DType, Dim, Shape, Unary, Weights};
 use tfod_proto::NodeDef;
 use tfod_proto::attr_value::Value;
-use tfod_tensorflow::{FreezeOptions, Options, SavedModelReader, SavedModelWriter};
+use tfod_tensorflow::{FreezeOptions, NamedGraph, SavedModelReader, SavedModelWriter};
 
 fn typed(name: &str, op: &str, inputs: &[&str]) -> NodeDef {
     node(name, op, inputs, &[("T", data_type(FLOAT))])
@@ -462,7 +462,7 @@ fn our_own_exports_freeze() {
     builder.output("y", y);
     let graph = builder.finish();
     let folder = tempfile::tempdir().unwrap();
-    SavedModelWriter::new(&graph, &Weights::default(), &Options::default())
+    SavedModelWriter::new(&[NamedGraph::serving(&graph, &Weights::default())], &[])
         .unwrap()
         .write(folder.path())
         .unwrap();

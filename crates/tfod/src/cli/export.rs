@@ -7,7 +7,7 @@ use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser a
 use serde_json::json;
 use tfod::{
     Batch, Export, ExportReport, ExternalData, Format, GraphOptions, InputLayout, InputType,
-    OPSETS, OnnxChoices, Stage, TensorInfo, Thresholds,
+    OPSETS, OnnxChoices, SignatureOptions, Stage, TensorInfo, Thresholds,
 };
 
 use super::output;
@@ -32,8 +32,10 @@ use super::output;
 pub(super) struct Args {
     /// What the exported model is given
     ///
-    ///   image_tensor        one image: uint8 [1, height, width, 3], RGB
-    ///   float_image_tensor  images of one size: float32 [batch, height, width, 3], RGB, 0 to 255
+    ///   image_tensor                 one image: uint8 [1, height, width, 3], RGB
+    ///   float_image_tensor           images of one size: float32 [batch, height, width, 3], RGB, 0 to 255
+    ///   encoded_image_string_tensor  files of images of any sizes: string [batch], JPEG, PNG, GIF or BMP
+    ///   tf_example                   tf.train.Example messages with such files in image/encoded: string [batch]
     #[arg(
         long = "input_type",
         value_name = "TYPE",
@@ -42,6 +44,19 @@ pub(super) struct Args {
         value_parser = PossibleValuesParser::new(InputType::ALL.map(InputType::name)).try_map(|s| s.parse::<InputType>()),
     )]
     input_type: InputType,
+
+    /// Several signatures over one set of variables, separated by commas: NAME=TYPE or NAME=TYPE:INPUT
+    ///
+    /// TYPE is an input type, INPUT the name of the input instead of input_tensor. What other formats have is the signature
+    /// serving_default, or else the first.
+    #[arg(
+        long = "signatures",
+        value_name = "SIGNATURES",
+        value_delimiter = ',',
+        value_parser = signature,
+        conflicts_with = "input_type"
+    )]
+    signatures: Vec<SignatureOptions>,
 
     /// The pipeline.config that the model was trained with
     #[arg(long = "pipeline_config_path", value_name = "FILE")]
@@ -129,7 +144,7 @@ pub(super) struct Args {
     #[arg(long = "max_detections", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20), help_heading = GRAPH)]
     max_detections: Option<u32>,
 
-    /// A label map, whose class names go into manifest.json and the ONNX metadata
+    /// A label map, whose class names go into manifest.json, the SavedModel's assets and the ONNX metadata
     #[arg(long = "label_map", value_name = "FILE", help_heading = GRAPH)]
     label_map: Option<PathBuf>,
 
@@ -222,6 +237,24 @@ fn input_size(text: &str) -> Result<[u64; 2], String> {
         .ok_or_else(|| "expected height and width in pixels, such as 480x640".into())
 }
 
+fn signature(text: &str) -> Result<SignatureOptions, String> {
+    let (name, rest) = text
+        .split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or("expected NAME=TYPE or NAME=TYPE:INPUT, such as bytes=encoded_image_string_tensor:image_bytes")?;
+    let (input, input_name) = match rest.split_once(':') {
+        Some((input, input_name)) => (input, Some(input_name.to_owned())),
+        None => (rest, None),
+    };
+    Ok(SignatureOptions {
+        name: name.to_owned(),
+        input: input
+            .parse()
+            .map_err(|problem: tfod::ModelError| problem.to_string())?,
+        input_name,
+    })
+}
+
 fn layout(name: &str) -> InputLayout {
     if name == "nchw" {
         InputLayout::Nchw
@@ -292,6 +325,12 @@ impl Args {
                 return ExitCode::from(2);
             }
         }
+        if !self.signatures.is_empty() && !self.formats.contains(&Format::SavedModel) {
+            eprintln!(
+                "error: --signatures is for SavedModels: add saved_model to --format, or give --input_type instead"
+            );
+            return ExitCode::from(2);
+        }
         let defaults = OnnxChoices::default();
         let onnx = OnnxChoices {
             opset: self.opset.unwrap_or(defaults.opset),
@@ -305,6 +344,7 @@ impl Args {
         let export = Export {
             graph: GraphOptions {
                 input: self.input_type,
+                input_name: None,
                 float_input: self.float_input,
                 batch: self.batch,
                 input_size: self.input_size,
@@ -316,6 +356,7 @@ impl Args {
                 },
                 outputs: self.outputs,
             },
+            signatures: self.signatures,
             pipeline_config: self.pipeline_config_path,
             checkpoint_dir: self.trained_checkpoint_dir,
             checkpoint: self.checkpoint,
@@ -420,6 +461,14 @@ fn summary(report: &ExportReport, verbose: bool) -> String {
             lines.push(format!("  {title:<11}  {}", tensor(info)));
         }
     }
+    for (name, signature) in report.signatures.iter().skip(1) {
+        for info in &signature.inputs {
+            lines.push(format!(
+                "  also         {name}({})",
+                format_args!("{} {} {}", info.key, info.dtype.name(), info.shape)
+            ));
+        }
+    }
     lines.push(format!(
         "  time         {:.2} s",
         report.elapsed.as_secs_f64()
@@ -456,6 +505,17 @@ fn summary_json(report: &ExportReport) -> serde_json::Value {
             })
             .collect()
     };
+    let signatures: serde_json::Map<_, _> = report
+        .signatures
+        .iter()
+        .map(|(name, signature)| {
+            let about = json!({
+                "inputs": tensors(&signature.inputs),
+                "outputs": tensors(&signature.outputs),
+            });
+            (name.clone(), about)
+        })
+        .collect();
     json!({
         "architecture": report.architecture,
         "num_classes": report.num_classes,
@@ -470,6 +530,7 @@ fn summary_json(report: &ExportReport) -> serde_json::Value {
         "warnings": report.warnings,
         "inputs": tensors(&report.interface.inputs),
         "outputs": tensors(&report.interface.outputs),
+        "signatures": signatures,
         "saved_model": report.saved_model.map(|saved| json!({
             "nodes": saved.num_nodes,
             "variables": saved.num_variables,

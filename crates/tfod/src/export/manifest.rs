@@ -9,10 +9,11 @@ use tfod_config::LabelMap;
 use tfod_graph::{Dim, Shape};
 use tfod_models::facts::{self, Facts};
 use tfod_models::resizer;
-use tfod_models::{GraphOptions, Model, Stage};
+use tfod_models::{GraphOptions, InputType, Model, Stage};
 use tfod_onnx::{InputLayout, Summary as OnnxSummary};
-use tfod_tensorflow::Endpoint;
+use tfod_tensorflow::{Asset, Endpoint};
 
+use super::signatures::Signature;
 use super::{Export, Format, Interface, ONNX_DATA, TensorInfo};
 use crate::freeze::FreezeReport;
 
@@ -78,11 +79,8 @@ pub(super) fn facts(about: &About<'_>) -> Map<String, Value> {
             .collect();
         add("labels", json!(labels));
     }
-    let inputs = interface.inputs.iter();
-    let inputs: Vec<Value> = inputs.map(|i| input(i, about.options)).collect();
-    add("inputs", json!(inputs));
-    let outputs: Vec<Value> = interface.outputs.iter().map(output).collect();
-    add("outputs", json!(outputs));
+    add("inputs", inputs(&interface, about.options));
+    add("outputs", outputs(&interface));
     add("preprocessing", preprocessing);
     add("score_conversion", score_conversion(&model.facts));
     match about.options.stage {
@@ -128,23 +126,44 @@ pub(super) fn shape(shape: &Shape) -> Value {
     shape.dims().iter().map(dim).collect()
 }
 
+fn inputs(interface: &Interface, options: &GraphOptions) -> Value {
+    let inputs = interface.inputs.iter();
+    inputs.map(|info| input(info, options)).collect()
+}
+
+fn outputs(interface: &Interface) -> Value {
+    interface.outputs.iter().map(output).collect()
+}
+
 fn input(info: &TensorInfo, options: &GraphOptions) -> Value {
-    let (meaning, unit) = if options.no_preprocess {
-        (
+    let (meaning, unit) = match options.input {
+        InputType::EncodedImageStringTensor => (
+            "files of images of any size: JPEG, PNG, GIF (the first frame) or BMP",
+            "",
+        ),
+        InputType::TfExample => (
+            "serialised tf.train.Example messages; the feature image/encoded is the file of an image: JPEG, PNG, GIF (the first frame) or BMP",
+            "",
+        ),
+        InputType::ImageTensor | InputType::FloatImageTensor if options.no_preprocess => (
             "the network's own input: images prepared as `preprocessing` says; boxes are relative to all of it, padding included",
             "",
-        )
-    } else {
-        ("images: red, green, blue", "intensity, 0 to 255")
+        ),
+        InputType::ImageTensor | InputType::FloatImageTensor => {
+            ("images: red, green, blue", "intensity, 0 to 255")
+        }
     };
-    json!({
+    let mut input = json!({
         "name": info.key,
         "dtype": info.dtype.name(),
         "shape": shape(&info.shape),
-        "layout": "NHWC",
         "meaning": meaning,
         "unit": unit,
-    })
+    });
+    if let (false, Some(members)) = (options.input.is_encoded(), input.as_object_mut()) {
+        members.insert("layout".to_owned(), json!("NHWC"));
+    }
+    input
 }
 
 fn output(info: &TensorInfo) -> Value {
@@ -238,18 +257,37 @@ fn box_decoding(facts: &Facts) -> Value {
     })
 }
 
+/// What was written.
+pub(super) struct Files<'a> {
+    pub(super) export: &'a Export,
+    /// The main one first.
+    pub(super) signatures: &'a [&'a Signature],
+    pub(super) assets: &'a [Asset],
+    pub(super) frozen: Option<&'a FreezeReport>,
+    pub(super) onnx: Option<&'a OnnxSummary>,
+}
+
 /// What each format's file is called, and what is particular to it.
-pub(super) fn files(
-    export: &Export,
-    frozen: Option<&FreezeReport>,
-    onnx: Option<&OnnxSummary>,
-) -> Value {
+pub(super) fn files(written: &Files<'_>) -> Value {
+    let Files {
+        export,
+        signatures,
+        assets,
+        frozen,
+        onnx,
+    } = *written;
+    let main = signatures.first().map(|signature| &signature.name);
     let mut files = Map::new();
     for format in &export.formats {
         let mut file = json!({ "format": format.name() });
         let members = match (format, frozen, onnx) {
-            (Format::SavedModel, ..) => json!({ "signature": "serving_default" }),
+            (Format::SavedModel, ..) => json!({
+                "signature": main,
+                "signatures": self::signatures(signatures),
+                "assets": asset_files(assets),
+            }),
             (Format::Frozen, Some(frozen), _) => json!({
+                "signature": main,
                 "inputs": tensors(&frozen.inputs),
                 "outputs": tensors(&frozen.outputs),
             }),
@@ -269,6 +307,28 @@ pub(super) fn files(
         files.insert(format.item().to_owned(), file);
     }
     Value::Object(files)
+}
+
+/// What each signature takes and gives, by name.
+fn signatures(signatures: &[&Signature]) -> Value {
+    let about = |signature: &&Signature| {
+        let interface = Interface::of(&signature.model.graph);
+        let about = json!({
+            "input_type": signature.options.input.name(),
+            "inputs": inputs(&interface, &signature.options),
+            "outputs": outputs(&interface),
+        });
+        (signature.name.clone(), about)
+    };
+    let signatures: Map<String, Value> = signatures.iter().map(about).collect();
+    signatures.into()
+}
+
+/// The path of each asset within the SavedModel, by the attribute of the loaded object that has it.
+fn asset_files(assets: &[Asset]) -> Value {
+    let path = |asset: &Asset| json!(format!("assets/{}", asset.file_name));
+    let assets: Map<String, Value> = assets.iter().map(|a| (a.name.clone(), path(a))).collect();
+    assets.into()
 }
 
 /// The tensor of each key.

@@ -14,7 +14,9 @@
 //! renaming.
 
 mod error;
+mod labels;
 mod manifest;
+mod signatures;
 mod staging;
 mod thresholds;
 
@@ -28,18 +30,20 @@ use tfod_checkpoint::{
     STATE_FILE,
 };
 use tfod_config::{LabelMap, PipelineConfig};
-use tfod_graph::{DType, Graph, Shape, ValueId};
+use tfod_graph::{DType, Graph, Shape, ValueId, Weights};
 use tfod_models::fit::{Explanation, Fit, explain};
 use tfod_models::{GraphOptions, Model, ModelError, Stage, build};
 use tfod_onnx::{
     ExternalData, InputLayout, OnnxWriter, Options as OnnxOptions, Summary as OnnxSummary,
 };
-use tfod_tensorflow::{FreezeOptions, Options, SavedModelWriter, Summary};
+use tfod_tensorflow::{FreezeOptions, SavedModelWriter, Summary};
 
 use crate::freeze::{Freeze, FreezeReport};
 use crate::trained::{MODEL, TrainedModel};
 pub use error::{ExportError, Misfit, MisfitVariable};
 use manifest::{About, Source};
+use signatures::Signature;
+pub use signatures::SignatureOptions;
 use staging::Staging;
 pub use thresholds::Thresholds;
 
@@ -117,6 +121,9 @@ impl Default for OnnxChoices {
 pub struct Export {
     /// What the exported model is given and what it returns.
     pub graph: GraphOptions,
+    /// The signatures of the SavedModel, which differ in what they are given and have one set of variables; without any, `serving_default` is
+    /// given what the graph's options say. The main one, `serving_default` or else the first, is what other formats have.
+    pub signatures: Vec<SignatureOptions>,
     /// The `pipeline.config` that the model was trained with.
     pub pipeline_config: PathBuf,
     /// The folder that training wrote to, or the prefix of a checkpoint.
@@ -156,8 +163,10 @@ pub struct ExportReport {
     pub unused: Unused,
     /// What the user should know, though the export was made.
     pub warnings: Vec<String>,
-    /// The signature of the exported model.
+    /// Of the main signature.
     pub interface: Interface,
+    /// All signatures by name, the main one first.
+    pub signatures: Vec<(String, Interface)>,
     /// The SavedModel's size, if there is one.
     pub saved_model: Option<Summary>,
     /// The frozen graph, if there is one.
@@ -188,7 +197,7 @@ impl Unused {
     }
 }
 
-/// The signature `serving_default`.
+/// What a signature takes and gives.
 #[derive(Clone, Debug)]
 pub struct Interface {
     /// What the model is given.
@@ -238,7 +247,8 @@ impl Export {
         let start = Instant::now();
         let (config, mut warnings) = self.configuration()?;
         let labels = self.label_map.as_deref().map(LabelMap::read).transpose()?;
-        let model = self.build(&config, &self.graph)?;
+        let (main, others) = self.signatures(&config)?;
+        let model = &main.model;
         if let Some(labels) = &labels {
             warnings.extend(label_warnings(labels, model.num_classes));
         }
@@ -248,7 +258,7 @@ impl Export {
             (Stage::Detections, None) => None,
             _ => Some(self.build(&config, &GraphOptions::default())?),
         };
-        let whole = whole.as_ref().unwrap_or(&model);
+        let whole = whole.as_ref().unwrap_or(model);
         let fit = Fit::new(whole, &trained);
         if !fit.is_complete() {
             let explanation = explain_fit(&config, &trained);
@@ -262,22 +272,28 @@ impl Export {
                 &explain_fit(&config, &trained),
             ));
         }
-        let weights = trained.weights(&model.graph)?;
+        let signatures: Vec<&Signature> = std::iter::once(&main).chain(&others).collect();
+        let weights = signatures
+            .iter()
+            .map(|signature| trained.weights(&signature.model.graph))
+            .collect::<Result<Vec<Weights<'_>>, _>>()?;
+        let assets = labels.as_ref().map_or_else(Vec::new, labels::assets);
         let facts = manifest::facts(&About {
-            model: &model,
-            options: &self.graph,
+            model,
+            options: &main.options,
             labels: labels.as_ref(),
             config: &source(&self.pipeline_config)?,
             checkpoint_index: &source(&with_ending(trained.prefix(), ".index"))?,
         });
         let has = |format| self.formats.contains(&format);
         let saved_model_writer = if has(Format::SavedModel) || has(Format::Frozen) {
-            let options = Options::default();
-            Some(SavedModelWriter::new(&model.graph, &weights, &options)?)
+            let graphs = signatures.iter().zip(&weights);
+            let graphs: Vec<_> = graphs.map(|(s, weights)| s.with_weights(weights)).collect();
+            Some(SavedModelWriter::new(&graphs, &assets)?)
         } else {
             None
         };
-        let onnx_writer = if has(Format::Onnx) {
+        let onnx_writer = if let (true, Some(weights)) = (has(Format::Onnx), weights.first()) {
             let options = OnnxOptions {
                 opset: self.onnx.opset,
                 input_layout: self.onnx.input_layout,
@@ -285,7 +301,7 @@ impl Export {
                 metadata: manifest::metadata(&facts),
                 ..OnnxOptions::default()
             };
-            Some(OnnxWriter::new(&model.graph, &weights, &options)?)
+            Some(OnnxWriter::new(&model.graph, weights, &options)?)
         } else {
             None
         };
@@ -298,7 +314,7 @@ impl Export {
             None => None,
         };
         let frozen = if has(Format::Frozen) {
-            Some(freeze(&staging)?)
+            Some(freeze(&staging, &main.name)?)
         } else {
             None
         };
@@ -310,7 +326,13 @@ impl Export {
             Some(writer) => Some(writer.write(&staging.path(Format::Onnx.item()))?),
             None => None,
         };
-        let files = manifest::files(self, frozen.as_ref(), onnx.as_ref());
+        let files = manifest::files(&manifest::Files {
+            export: self,
+            signatures: &signatures,
+            assets: &assets,
+            frozen: frozen.as_ref(),
+            onnx: onnx.as_ref(),
+        });
         let manifest = manifest::text(facts, files);
         staging.file(MANIFEST, manifest.as_bytes())?;
         let mut items = vec![CHECKPOINT_FOLDER, CONFIG, MANIFEST];
@@ -322,7 +344,11 @@ impl Export {
 
         Ok(ExportReport {
             interface: Interface::of(&model.graph),
-            architecture: model.architecture,
+            signatures: signatures
+                .iter()
+                .map(|s| (s.name.clone(), Interface::of(&s.model.graph)))
+                .collect(),
+            architecture: model.architecture.clone(),
             num_classes: model.num_classes,
             image_size: model.image_size,
             checkpoint: trained.prefix().to_owned(),
@@ -353,6 +379,31 @@ impl Export {
             );
         }
         Ok((config, warnings))
+    }
+
+    /// The networks of all signatures, the main one first.
+    fn signatures(
+        &self,
+        config: &PipelineConfig,
+    ) -> Result<(Signature, Vec<Signature>), ExportError> {
+        let build = |asked: SignatureOptions| {
+            let options = asked.graph(&self.graph);
+            Ok::<_, ExportError>(Signature {
+                model: self.build(config, &options)?,
+                name: asked.name,
+                options,
+            })
+        };
+        let (main, others) = signatures::main_and_others(&self.signatures, &self.graph);
+        if main.input.is_encoded() && self.formats.contains(&Format::Onnx) {
+            return Err(ExportError::Options(ModelError::Option {
+                option: "input_type",
+                given: main.input.to_string(),
+                expected: "image_tensor or float_image_tensor for ONNX, whose runtimes have no operator that decodes image files".to_owned(),
+            }));
+        }
+        let others = others.into_iter().map(build).collect::<Result<_, _>>()?;
+        Ok((build(main)?, others))
     }
 
     fn build(&self, config: &PipelineConfig, options: &GraphOptions) -> Result<Model, ExportError> {
@@ -450,12 +501,15 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
 }
 
 /// Freezes the SavedModel that has been written; the system still has it in memory.
-fn freeze(staging: &Staging) -> Result<FreezeReport, ExportError> {
+fn freeze(staging: &Staging, signature: &str) -> Result<FreezeReport, ExportError> {
     let freeze = Freeze {
         saved_model_dir: staging.path(Format::SavedModel.item()),
         output: staging.path(Format::Frozen.item()),
         as_text: false,
-        options: FreezeOptions::default(),
+        options: FreezeOptions {
+            signature: signature.to_owned(),
+            ..FreezeOptions::default()
+        },
         fold_batch_norm: false,
         half: false,
     };

@@ -244,7 +244,13 @@ fn is_ours(item: &str, relative: &Path) -> bool {
     match item {
         "checkpoint" => path == "checkpoint" || path.starts_with("ckpt-0."),
         "saved_model" => {
-            ["saved_model.pb", "fingerprint.pb"].contains(&path)
+            [
+                "saved_model.pb",
+                "fingerprint.pb",
+                "assets/labels.txt",
+                "assets/label_map.pbtxt",
+            ]
+            .contains(&path)
                 || path == "variables/variables.index"
                 || path.starts_with("variables/variables.data-")
         }

@@ -186,8 +186,8 @@ impl NonMaxSuppression {
             .into_iter()
             .chain(fields.iter().map(|(_, value)| *value))
             .map(|value| (value, MapInput::Sliced));
-        let whole = window.map(|Window(corners)| (corners, MapInput::Whole));
-        let inputs: Vec<(ValueId, MapInput)> = sliced.chain(whole).collect();
+        let window = window.map(|window| window.map_input(b));
+        let inputs: Vec<(ValueId, MapInput)> = sliced.chain(window).collect();
         let results = b.map::<ModelError>("per_image", &inputs, |b, args| {
             let [boxes, scores, values @ ..] = args else {
                 return Err(ModelError::Inconsistent(

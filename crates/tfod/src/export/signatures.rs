@@ -1,0 +1,68 @@
+//! The signatures of an export: one network, given its images in several ways, over one set of variables. Formats without signatures have the main one.
+
+use tfod_graph::Weights;
+use tfod_models::{GraphOptions, InputType, Model};
+use tfod_tensorflow::{NamedGraph, SERVING_DEFAULT};
+
+/// What is asked of a signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignatureOptions {
+    /// Its key: an identifier.
+    pub name: String,
+    /// The kind of input.
+    pub input: InputType,
+    /// What the input is called; by default `input_tensor`.
+    pub input_name: Option<String>,
+}
+
+impl SignatureOptions {
+    /// `serving_default`, as the graph's options have it.
+    fn serving(options: &GraphOptions) -> Self {
+        Self {
+            name: SERVING_DEFAULT.to_owned(),
+            input: options.input,
+            input_name: options.input_name.clone(),
+        }
+    }
+
+    /// The options of this signature's graph, which has everything else in common with the others.
+    pub(super) fn graph(&self, common: &GraphOptions) -> GraphOptions {
+        GraphOptions {
+            input: self.input,
+            input_name: self.input_name.clone(),
+            ..common.clone()
+        }
+    }
+}
+
+/// The signatures asked for, one of them `serving_default` where there are none; the main one, which is `serving_default` or else the first, apart.
+pub(super) fn main_and_others(
+    asked: &[SignatureOptions],
+    common: &GraphOptions,
+) -> (SignatureOptions, Vec<SignatureOptions>) {
+    let mut others = asked.to_vec();
+    let main = others.iter().position(|s| s.name == SERVING_DEFAULT);
+    if others.is_empty() {
+        return (SignatureOptions::serving(common), others);
+    }
+    let main = others.remove(main.unwrap_or(0));
+    (main, others)
+}
+
+/// A signature whose network is written.
+#[derive(Debug)]
+pub(super) struct Signature {
+    pub(super) name: String,
+    pub(super) options: GraphOptions,
+    pub(super) model: Model,
+}
+
+impl Signature {
+    pub(super) fn with_weights<'a>(&'a self, weights: &'a Weights<'a>) -> NamedGraph<'a> {
+        NamedGraph {
+            name: &self.name,
+            graph: &self.model.graph,
+            weights,
+        }
+    }
+}
