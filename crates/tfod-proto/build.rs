@@ -2,11 +2,12 @@
 
 use std::error::Error;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "types.proto",
     "bundle.proto",
     "graph.proto",
     "saved_model.proto",
+    "serving.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -105,3 +105,4 @@ pub use object_graph::{
     unescape, variable_key,
 };
 pub use state::{CheckpointState, STATE_FILE};
+pub use wire::masked_crc;

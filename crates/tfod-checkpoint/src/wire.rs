@@ -11,8 +11,8 @@ pub(crate) fn mask(crc: u32) -> u32 {
     crc.rotate_right(15).wrapping_add(MASK_DELTA)
 }
 
-/// The masked CRC-32C of `bytes`, as tables and bundle entries store it.
-pub(crate) fn masked_crc(bytes: &[u8]) -> u32 {
+/// The masked CRC-32C of `bytes`, as tables, bundle entries and TensorFlow's record files store it.
+pub fn masked_crc(bytes: &[u8]) -> u32 {
     mask(crc32c::crc32c(bytes))
 }
 

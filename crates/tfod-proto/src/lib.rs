@@ -10,6 +10,7 @@
 //! | `bundle.proto` | [`BundleHeaderProto`], [`BundleEntryProto`], [`TrackableObjectGraph`] |
 //! | `graph.proto` | [`GraphDef`], [`NodeDef`], [`AttrValue`], [`FunctionDef`] |
 //! | `saved_model.proto` | [`SavedModel`], [`MetaGraphDef`], [`SavedObjectGraph`], [`StructuredValue`] |
+//! | `serving.proto` | [`PredictionLog`], [`Example`] |
 
 #![allow(missing_docs, clippy::all, clippy::pedantic)]
 

@@ -52,7 +52,9 @@ mod freeze;
 mod lower;
 mod op_defs;
 mod saved_model;
+mod serving;
 
 pub use error::Error;
 pub use freeze::{Endpoint, FreezeError, FreezeOptions, Frozen, Place, SavedModelReader};
 pub use saved_model::{Asset, NamedGraph, SERVING_DEFAULT, SavedModelWriter, Summary};
+pub use serving::{Filled, WarmupInput, WarmupRequest, example, warmup_requests};

@@ -5,7 +5,7 @@
 //! training checkpoint to an export folder, [`Freeze`] from a SavedModel to one file.
 //!
 //! ```no_run
-//! use tfod::{Export, Format, GraphOptions, InputType, OnnxChoices, Thresholds};
+//! use tfod::{Export, Format, GraphOptions, InputType, Layout, OnnxChoices, Thresholds};
 //!
 //! let report = Export {
 //!     graph: GraphOptions::new(InputType::ImageTensor),
@@ -18,6 +18,7 @@
 //!     label_map: None,
 //!     formats: vec![Format::SavedModel],
 //!     onnx: OnnxChoices::default(),
+//!     layout: Layout::Official,
 //!     output: "exported".into(),
 //! }
 //! .run()?;
@@ -31,8 +32,8 @@ mod trained;
 mod write_behind;
 
 pub use export::{
-    Export, ExportError, ExportReport, Format, Interface, Misfit, MisfitVariable, OnnxChoices,
-    SignatureOptions, TensorInfo, Thresholds, Unused,
+    Export, ExportError, ExportReport, Format, Interface, Layout, Misfit, MisfitVariable,
+    OnnxChoices, SignatureOptions, TensorInfo, Thresholds, Unused,
 };
 pub use freeze::{Freeze, FreezeFileError, FreezeReport};
 pub use tfod_checkpoint::DType as StoredType;

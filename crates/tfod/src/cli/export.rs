@@ -7,7 +7,7 @@ use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser a
 use serde_json::json;
 use tfod::{
     Batch, Export, ExportReport, ExternalData, Format, GraphOptions, InputLayout, InputType,
-    OPSETS, OnnxChoices, SignatureOptions, Stage, TensorInfo, Thresholds,
+    Layout, OPSETS, OnnxChoices, SignatureOptions, Stage, TensorInfo, Thresholds,
 };
 
 use super::output;
@@ -90,6 +90,30 @@ pub(super) struct Args {
         value_parser = PossibleValuesParser::new(Format::ALL.map(Format::name)).map(|name| format_of(&name)),
     )]
     formats: Vec<Format>,
+
+    /// How the files are laid out
+    ///
+    ///   official   as the official exporter does
+    ///   tfserving  DIR/VERSION/ is a SavedModel that TensorFlow Serving finds (--model_base_path=DIR), with
+    ///              requests that warm it up
+    ///   triton     DIR is a model of a Triton repository: DIR/config.pbtxt, and DIR/VERSION/ with the
+    ///              SavedModel or, with --format onnx, the ONNX model
+    #[arg(
+        long = "layout",
+        value_name = "LAYOUT",
+        default_value = "official",
+        verbatim_doc_comment,
+        value_parser = PossibleValuesParser::new(Layout::NAMES),
+    )]
+    layout: String,
+
+    /// The number of the version that a server is given; 1 without it. One that is there already is not changed
+    #[arg(
+        long = "model_version",
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..),
+    )]
+    model_version: Option<u32>,
 
     /// Text merged into the configuration: 'model { ssd { post_processing { … } } }'
     #[arg(
@@ -325,6 +349,12 @@ impl Args {
                 return ExitCode::from(2);
             }
         }
+        if self.model_version.is_some() && self.layout == "official" {
+            eprintln!(
+                "error: --model_version is for servers: add --layout tfserving or triton, or leave the flag out"
+            );
+            return ExitCode::from(2);
+        }
         if !self.signatures.is_empty() && !self.formats.contains(&Format::SavedModel) {
             eprintln!(
                 "error: --signatures is for SavedModels: add saved_model to --format, or give --input_type instead"
@@ -369,6 +399,8 @@ impl Args {
             label_map: self.label_map,
             formats: self.formats,
             onnx,
+            layout: Layout::named(&self.layout, self.model_version.unwrap_or(1))
+                .unwrap_or_default(),
             output: self.output_directory,
         };
         let report = match export.run() {

@@ -65,6 +65,14 @@ pub enum ExportError {
         /// The system's answer.
         source: io::Error,
     },
+    /// The version of a served model is there already, and a server may be using it.
+    #[error("{}: version {version} is there already, and is not changed; choose another --model_version", path.display())]
+    VersionExists {
+        /// Its folder.
+        path: PathBuf,
+        /// Its number.
+        version: u32,
+    },
     /// Something stands where the output should go.
     #[error("{}: expected {expected}, found {found}; choose another --output_directory, or move it away", path.display())]
     InTheWay {

@@ -13,6 +13,7 @@ use tfod_models::{GraphOptions, InputType, Model, Stage};
 use tfod_onnx::{InputLayout, Summary as OnnxSummary};
 use tfod_tensorflow::{Asset, Endpoint};
 
+use super::layout::Places;
 use super::signatures::Signature;
 use super::{Export, Format, Interface, ONNX_DATA, TensorInfo};
 use crate::freeze::FreezeReport;
@@ -260,6 +261,7 @@ fn box_decoding(facts: &Facts) -> Value {
 /// What was written.
 pub(super) struct Files<'a> {
     pub(super) export: &'a Export,
+    pub(super) places: Places,
     /// The main one first.
     pub(super) signatures: &'a [&'a Signature],
     pub(super) assets: &'a [Asset],
@@ -271,6 +273,7 @@ pub(super) struct Files<'a> {
 pub(super) fn files(written: &Files<'_>) -> Value {
     let Files {
         export,
+        places,
         signatures,
         assets,
         frozen,
@@ -304,7 +307,12 @@ pub(super) fn files(written: &Files<'_>) -> Value {
         if let (Some(file), Value::Object(members)) = (file.as_object_mut(), members) {
             file.extend(members);
         }
-        files.insert(format.item().to_owned(), file);
+        // The folder that the manifest is about may be the SavedModel.
+        let name = match places.item(*format) {
+            "" => ".",
+            name => name,
+        };
+        files.insert(name.to_owned(), file);
     }
     Value::Object(files)
 }

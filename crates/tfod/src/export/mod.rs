@@ -15,6 +15,7 @@
 
 mod error;
 mod labels;
+mod layout;
 mod manifest;
 mod signatures;
 mod staging;
@@ -41,15 +42,14 @@ use tfod_tensorflow::{FreezeOptions, SavedModelWriter, Summary};
 use crate::freeze::{Freeze, FreezeReport};
 use crate::trained::{MODEL, TrainedModel};
 pub use error::{ExportError, Misfit, MisfitVariable};
+pub use layout::Layout;
+use layout::Places;
 use manifest::{About, Source};
 use signatures::Signature;
 pub use signatures::SignatureOptions;
 use staging::Staging;
 pub use thresholds::Thresholds;
 
-const CHECKPOINT_FOLDER: &str = "checkpoint";
-const CONFIG: &str = "pipeline.config";
-const MANIFEST: &str = "manifest.json";
 /// Where the weights of an ONNX model of more than 2 GB are.
 const ONNX_DATA: &str = "model.onnx.data";
 /// The prefix of the checkpoint in an export.
@@ -76,15 +76,6 @@ impl Format {
             Self::SavedModel => "saved_model",
             Self::Frozen => "frozen",
             Self::Onnx => "onnx",
-        }
-    }
-
-    /// The file or folder that it is in.
-    fn item(self) -> &'static str {
-        match self {
-            Self::SavedModel => "saved_model",
-            Self::Frozen => "frozen.pb",
-            Self::Onnx => "model.onnx",
         }
     }
 }
@@ -140,6 +131,8 @@ pub struct Export {
     pub formats: Vec<Format>,
     /// Choices of the ONNX model.
     pub onnx: OnnxChoices,
+    /// How the files are laid out.
+    pub layout: Layout,
     /// Where the export goes. Files there that are not of an export stay.
     pub output: PathBuf,
 }
@@ -245,6 +238,9 @@ impl Export {
     /// For anything that prevents it; then an earlier export in the output folder is as it was.
     pub fn run(&self) -> Result<ExportReport, ExportError> {
         let start = Instant::now();
+        self.layout.check(&self.formats)?;
+        let target = self.layout.target(&self.output)?;
+        let places = self.layout.places();
         let (config, mut warnings) = self.configuration()?;
         let labels = self.label_map.as_deref().map(LabelMap::read).transpose()?;
         let (main, others) = self.signatures(&config)?;
@@ -306,44 +302,56 @@ impl Export {
             None
         };
 
-        let staging = Staging::new(&self.output)?;
-        write_checkpoint(&staging, &trained)?;
-        staging.file(CONFIG, config.to_text().as_bytes())?;
+        let staging = Staging::new(&target)?;
+        if let Some(folder) = places.checkpoint {
+            write_checkpoint(&staging.folder(folder)?, &trained)?;
+        }
         let mut saved_model = match saved_model_writer {
-            Some(writer) => Some(writer.write(&staging.folder(Format::SavedModel.item())?)?),
+            Some(writer) => Some(writer.write(&staging.folder(places.saved_model)?)?),
             None => None,
         };
+        staging.file(places.config, config.to_text().as_bytes())?;
         let frozen = if has(Format::Frozen) {
-            Some(freeze(&staging, &main.name)?)
+            Some(freeze(&staging, places, &main.name)?)
         } else {
             None
         };
         if saved_model.is_some() && !has(Format::SavedModel) {
-            staging.discard(Format::SavedModel.item())?;
+            staging.discard(places.saved_model)?;
             saved_model = None;
         }
         let onnx = match onnx_writer {
-            Some(writer) => Some(writer.write(&staging.path(Format::Onnx.item()))?),
+            Some(writer) => Some(writer.write(&staging.path(places.item(Format::Onnx)))?),
             None => None,
         };
         let files = manifest::files(&manifest::Files {
             export: self,
+            places,
             signatures: &signatures,
             assets: &assets,
             frozen: frozen.as_ref(),
             onnx: onnx.as_ref(),
         });
         let manifest = manifest::text(facts, files);
-        staging.file(MANIFEST, manifest.as_bytes())?;
-        let mut items = vec![CHECKPOINT_FOLDER, CONFIG, MANIFEST];
-        items.extend(self.formats.iter().map(|format| format.item()));
+        staging.file(places.manifest, manifest.as_bytes())?;
+        self.layout.stage(&staging, &signatures)?;
+        let mut items = vec![places.config, places.manifest];
+        items.extend(places.checkpoint);
+        items.extend(self.formats.iter().map(|format| places.item(*format)));
         if onnx.is_some_and(|summary| summary.data_bytes.is_some()) {
             items.push(ONNX_DATA);
         }
         staging.commit(&items)?;
+        let interface = Interface::of(&model.graph);
+        if let Some(format) = self.formats.first() {
+            let told = self
+                .layout
+                .finish(&self.output, *format, &main.name, &interface)?;
+            warnings.extend(told);
+        }
 
         Ok(ExportReport {
-            interface: Interface::of(&model.graph),
+            interface,
             signatures: signatures
                 .iter()
                 .map(|s| (s.name.clone(), Interface::of(&s.model.graph)))
@@ -359,7 +367,7 @@ impl Export {
             saved_model,
             frozen,
             onnx,
-            output: self.output.clone(),
+            output: target,
             elapsed: start.elapsed(),
         })
     }
@@ -501,10 +509,10 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
 }
 
 /// Freezes the SavedModel that has been written; the system still has it in memory.
-fn freeze(staging: &Staging, signature: &str) -> Result<FreezeReport, ExportError> {
+fn freeze(staging: &Staging, places: Places, signature: &str) -> Result<FreezeReport, ExportError> {
     let freeze = Freeze {
-        saved_model_dir: staging.path(Format::SavedModel.item()),
-        output: staging.path(Format::Frozen.item()),
+        saved_model_dir: staging.path(places.item(Format::SavedModel)),
+        output: staging.path(places.item(Format::Frozen)),
         as_text: false,
         options: FreezeOptions {
             signature: signature.to_owned(),
@@ -527,8 +535,7 @@ fn saves_so_far(bundle: &Bundle, save_counter: &str) -> Result<i64, ExportError>
 }
 
 /// The checkpoint of the model alone, which training can start from.
-fn write_checkpoint(staging: &Staging, trained: &TrainedModel) -> Result<(), ExportError> {
-    let folder = staging.folder(CHECKPOINT_FOLDER)?;
+fn write_checkpoint(folder: &Path, trained: &TrainedModel) -> Result<(), ExportError> {
     let mut objects = trained.objects().subset(&[MODEL, SAVE_COUNTER]);
     let save_counter = objects.add_save_counter();
     let mut keys = objects.checkpoint_keys();

@@ -87,16 +87,19 @@ impl Staging {
         self.dir.path().join(item)
     }
 
-    /// Makes a folder for an item.
+    /// Makes a folder for an item; the item without a name is the folder itself.
     pub(super) fn folder(&self, item: &str) -> Result<PathBuf, ExportError> {
         let path = self.path(item);
-        fs::create_dir(&path).map_err(failed(&path, "make the folder"))?;
+        fs::create_dir_all(&path).map_err(failed(&path, "make the folder"))?;
         Ok(path)
     }
 
     /// Writes a file.
     pub(super) fn file(&self, item: &str, contents: &[u8]) -> Result<(), ExportError> {
         let path = self.path(item);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(failed(parent, "make the folder"))?;
+        }
         fs::write(&path, contents).map_err(failed(&path, "write"))
     }
 
@@ -110,10 +113,11 @@ impl Staging {
     pub(super) fn commit(self, items: &[&str]) -> Result<(), ExportError> {
         if self.is_new {
             // Folders for temporary use are closed to others; an export has the permissions that new folders have.
-            let open = self.dir.path().join("checkpoint");
+            let open = self.folder(".permissions")?;
             let permissions = fs::metadata(&open)
                 .map_err(failed(&open, "read"))?
                 .permissions();
+            fs::remove_dir(&open).map_err(failed(&open, "remove"))?;
             let lock = self.dir.path().join(LOCK);
             fs::remove_file(&lock).map_err(failed(&lock, "remove"))?;
             fs::set_permissions(self.dir.path(), permissions)

@@ -1,0 +1,58 @@
+//! TensorFlow Serving: a request for each signature, which it runs after it has loaded the model.
+
+use tfod_graph::{DType, Dim};
+use tfod_models::InputType;
+use tfod_tensorflow::{Filled, WarmupInput, WarmupRequest, example, warmup_requests};
+
+use super::super::signatures::Signature;
+use super::super::{Interface, TensorInfo};
+
+/// Where the server looks for it in a SavedModel.
+pub(super) const WARMUP: &str = "assets.extra/tf_serving_warmup_requests";
+
+/// The sides of a grey image where the network leaves them to the image.
+const SIDE: u64 = 320;
+/// A grey image of 8 x 8 pixels.
+const IMAGE: &[u8] = include_bytes!("warmup.png");
+const GREY: u8 = 128;
+
+/// A request of one grey image, or as many as the signature insists on, for each signature.
+pub(super) fn warmup_file(signatures: &[&Signature]) -> Vec<u8> {
+    let image_example = example(&[("image/encoded", IMAGE), ("image/format", b"png")]);
+    let interfaces: Vec<(&Signature, Interface)> = signatures
+        .iter()
+        .map(|signature| (*signature, Interface::of(&signature.model.graph)))
+        .collect();
+    let requests: Vec<WarmupRequest<'_>> = interfaces
+        .iter()
+        .map(|(signature, interface)| {
+            let file = match signature.options.input {
+                InputType::TfExample => image_example.as_slice(),
+                _ => IMAGE,
+            };
+            let [height, width] = signature.model.image_size.unwrap_or([SIDE; 2]);
+            let input = |info| grey(info, [1, height, width, 3], file);
+            WarmupRequest {
+                signature: &signature.name,
+                inputs: interface.inputs.iter().map(input).collect(),
+            }
+        })
+        .collect();
+    warmup_requests(&requests)
+}
+
+/// An input of grey images; sizes that are not fixed are taken from `sizes`.
+fn grey<'a>(info: &'a TensorInfo, sizes: [u64; 4], file: &'a [u8]) -> WarmupInput<'a> {
+    let dims = info.shape.dims().iter().zip(sizes);
+    WarmupInput {
+        name: &info.key,
+        shape: dims
+            .map(|(dim, size)| Dim::known(dim).unwrap_or(size))
+            .collect(),
+        value: match info.dtype {
+            DType::String => Filled::String(file),
+            DType::U8 => Filled::U8(GREY),
+            _ => Filled::F32(f32::from(GREY)),
+        },
+    }
+}
