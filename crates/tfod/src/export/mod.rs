@@ -260,7 +260,8 @@ impl Export {
             .iter()
             .map(|signature| trained.weights(&signature.model.graph))
             .collect::<Result<Vec<Weights<'_>>, _>>()?;
-        let assets = labels.as_ref().map_or_else(Vec::new, labels::assets);
+        let assets = labels.as_ref();
+        let assets = assets.map_or_else(Vec::new, |l| labels::assets(l, model.num_classes));
         let facts = manifest::facts(&About {
             model,
             options: &main.options,
