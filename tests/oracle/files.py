@@ -16,6 +16,7 @@ import numpy as np
 from . import cache
 
 CANDIDATES = 40
+SIDES = ("xmin", "xmax", "ymin", "ymax")
 INPUT_TYPES = ("encoded_image_string_tensor", "tf_example")
 
 # Kinds of files with the sizes of their images, for each case: what one call is given, all at once.
@@ -43,6 +44,7 @@ BATCHES = {
     "keep_aspect_ratio": (MIXED[::3], FEW),
     "identity": (ONE_SIZE, (("jpeg_gray", (71, 133)),)),
     "conditional_greater": (ONE_SIZE, (("png", (100, 201)),)),
+    "keep_unpadded": (ONE_SIZE, (("bmp", (130, 67)),)),
 }
 
 
@@ -91,7 +93,7 @@ def example(file, **features):
         "image/encoded": texts(file),
         "image/format": texts(b"jpeg"),
         "image/object/class/text": texts(b"cat", b"dog"),
-        "image/object/bbox/xmin": tf.train.Feature(float_list=tf.train.FloatList(value=[0.1, 0.2])),
+        **{f"image/object/bbox/{side}": tf.train.Feature(float_list=tf.train.FloatList(value=[0.1, 0.2])) for side in SIDES},
         "image/width": tf.train.Feature(int64_list=tf.train.Int64List(value=[7])),
         **features,
     }

@@ -1,4 +1,4 @@
-"""Runs signatures of a SavedModel on files with whatever TensorFlow (2.3 to 2.21) the interpreter has; needs nothing else.
+"""Runs signatures of a SavedModel on files with whatever TensorFlow (2.4 to 2.21) the interpreter has; needs nothing else.
 
 Usage: run_files.py SAVED_MODEL SIGNATURE FOLDER OUTPUTS.npz. The input, whatever it is called, is given the contents of all files in the folder, in the
 order of their names. Outputs are written as `v2/<key>` from `tf.saved_model.load` and `v1/<key>` from the V1 loader.

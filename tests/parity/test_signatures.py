@@ -11,7 +11,7 @@ import urllib.request
 import numpy as np
 import pytest
 import tensorflow as tf
-from oracle import cases, files
+from oracle import cases, files, saved_models
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -170,6 +170,21 @@ def test_class_names_are_assets(case, oracle, exported, tmp_path):
     (batch, expected), *_ = calls_of(case, oracle, "image_tensor")
     found = tf.saved_model.load(str(tmp_path / "again")).signatures["serving_default"](input_tensor=tensor(batch))
     compare.assert_equal(numpy_outputs(found), expected, "saved again")
+
+
+@pytest.mark.quick
+def test_an_asset_that_no_operation_reads_is_no_reason_not_to_freeze(tmp_path):
+    """In models that TensorFlow wrote, too."""
+    (tmp_path / "note.txt").write_text("hello")
+    module = tf.Module()
+    module.note = tf.saved_model.Asset(str(tmp_path / "note.txt"))
+    module.factor = tf.Variable(2.0)
+    double = tf.function(lambda x: {"y": x * module.factor}, input_signature=[tf.TensorSpec([None], name="x")])
+    tf.saved_model.save(module, str(tmp_path / "model"), signatures=double.get_concrete_function())
+    command = [BINARY, "freeze", "--saved_model_dir", tmp_path / "model", "--output", tmp_path / "frozen.pb"]
+    subprocess.run(command, check=True, capture_output=True)
+    graph_def = tf.compat.v1.GraphDef.FromString((tmp_path / "frozen.pb").read_bytes())
+    assert saved_models.run_graph(graph_def, {"x:0": [1.0, 3.0]}, ["Identity:0"])[0].tolist() == [2.0, 6.0]
 
 
 PROGRAM = """

@@ -91,7 +91,7 @@ impl GraphOptions {
             && !is_identifier(name)
         {
             let expected = "letters, digits and `_`, beginning with a letter";
-            return Err(invalid_option("input_name", name, expected));
+            return Err(invalid_option("input_name", format!("{name:?}"), expected));
         }
         if self.input.is_encoded() {
             self.check_encoded()?;
@@ -115,7 +115,7 @@ impl GraphOptions {
             ),
         ] {
             if let Some(given) = given {
-                let expected = format!("none with input_type {}, {reason}", self.input);
+                let expected = format!("it unset with input_type {}, {reason}", self.input);
                 return Err(invalid_option(option, given, expected));
             }
         }

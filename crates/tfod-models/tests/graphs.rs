@@ -6,7 +6,7 @@ mod common;
 
 use common::{Vary, detector, retinanet};
 use tfod_graph::validate;
-use tfod_models::{GraphOptions, InputType, Stage, build};
+use tfod_models::{Batch, GraphOptions, InputType, Stage, build};
 
 #[test]
 fn one_image() {
@@ -24,6 +24,65 @@ fn a_batch_keeps_a_map_over_images() {
     .unwrap();
     validate(&model.graph).unwrap();
     insta::assert_snapshot!(model.graph);
+}
+
+/// Until the network begins.
+fn preprocessing(text: &str) -> &str {
+    &text[..text.find("  FeatureExtractor").unwrap()]
+}
+
+#[test]
+fn files_are_decoded_and_resized_one_by_one_and_suppressed_in_windows_of_their_own() {
+    let vary = Vary {
+        ssd: "image_resizer { keep_aspect_ratio_resizer { min_dimension: 64 max_dimension: 96 pad_to_max_dimension: true } }",
+        ..Vary::default()
+    };
+    let options = GraphOptions::new(InputType::EncodedImageStringTensor);
+    let model = build(&detector(vary), &options).unwrap();
+    let text = model.graph.to_string();
+    let after_input = text.find("nodes").unwrap();
+    let window: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("/window:") || line.contains(" map("))
+        .collect();
+    insta::assert_snapshot!(format!(
+        "{}\n…\n{}",
+        preprocessing(&text[after_input..]),
+        window.join("\n")
+    ));
+}
+
+#[test]
+fn one_file_is_decoded_without_a_map() {
+    let options = GraphOptions {
+        batch: Some(Batch::Fixed(1)),
+        input_name: Some("image_bytes".into()),
+        ..GraphOptions::new(InputType::TfExample)
+    };
+    let model = build(&detector(Vary::default()), &options).unwrap();
+    let text = model.graph.to_string();
+    assert!(!text.contains(" map("), "{text}");
+    assert!(text.contains("image_bytes: string[1]"), "{text}");
+    insta::assert_snapshot!(preprocessing(&text[text.find("nodes").unwrap()..]));
+}
+
+#[test]
+fn files_have_no_pixels_no_size_and_a_name() {
+    let refusal = |change: &dyn Fn(&mut GraphOptions)| {
+        let mut options = GraphOptions::new(InputType::TfExample);
+        change(&mut options);
+        let result = build(&detector(Vary::default()), &options);
+        result.map_or_else(|error| error.to_string(), |_| String::from("accepted"))
+    };
+    let texts = [
+        refusal(&|o| o.float_input = true),
+        refusal(&|o| o.no_preprocess = true),
+        refusal(&|o| o.input_size = Some([64, 96])),
+        refusal(&|o| o.input_name = Some("image bytes".into())),
+        refusal(&|o| o.input_name = Some(String::new())),
+        refusal(&|o| o.batch = Some(Batch::Fixed(3))),
+    ];
+    insta::assert_snapshot!(texts.join("\n"));
 }
 
 #[test]

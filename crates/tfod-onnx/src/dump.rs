@@ -73,6 +73,7 @@ fn dtype(number: i32) -> &'static str {
         DataType::Int32 => "i32",
         DataType::Int64 => "i64",
         DataType::Bool => "bool",
+        DataType::String => "string",
         DataType::Undefined => "?",
     }
 }

@@ -391,6 +391,33 @@ fn what_cannot_be_written_is_refused_by_name() {
         errors.push(refusal(&b.finish(), &Options::default()));
     }
 
+    let mut b = Builder::new("files");
+    let files = b.input("files", DType::String, Shape(vec![Dim::symbol("batch")]));
+    let inputs = [(files, MapInput::Sliced)];
+    let sizes = b
+        .map::<ValidateError>("each", &inputs, |b, args| {
+            let image = b.decode_image("image", args[0], ["height", "width"])?;
+            let size = b.shape_of("size", image)?;
+            b.output("size", size);
+            Ok(())
+        })
+        .unwrap();
+    b.output("sizes", sizes[0]);
+    errors.push(refusal(&b.finish(), &Options::default()));
+
+    let mut b = Builder::new("lengths");
+    let lengths = b.input("lengths", DType::I32, Shape::known(&[3]));
+    let inputs = [(lengths, MapInput::Sliced)];
+    let ranges = b
+        .map::<ValidateError>("each", &inputs, |b, args| {
+            let range = b.range("range", args[0], Dim::symbol("length"))?;
+            b.output("range", range);
+            Ok(())
+        })
+        .unwrap();
+    b.output("ranges", ranges[0]);
+    errors.push(refusal(&b.finish(), &Options::default()));
+
     let mut b = Builder::new("echo");
     let x = b.input("x", DType::F32, Shape::known(&[2]));
     errors.push(refusal(b.graph(), &Options::default()));

@@ -1,17 +1,18 @@
 //! Writes a small SavedModel in which every operation of the graph occurs, each with an output named after it.
 //!
-//! `toy_saved_model FOLDER`; the folder must exist and be empty. The backend tests run the result in TensorFlow and compare each output with
+//! `toy_saved_model FOLDER`; the folder must exist and be empty. `toy_saved_model FOLDER files` writes the operations on files of images, which TensorFlow
+//! 2.2 has not, as two signatures of one model with an asset. The backend tests run the result in TensorFlow and compare each output with
 //! what TensorFlow's own functions give. Weights follow the formula of [`ramp`], which the tests repeat.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tfod_graph::{
-    Binary, Builder, Built, Compare, ConvAttrs, DType, Dim, MapInput, NmsAttrs, Op, Padding,
+    Binary, Builder, Built, Compare, ConvAttrs, DType, Dim, Graph, MapInput, NmsAttrs, Op, Padding,
     ParameterSpec, PixelGrid, PoolAttrs, Reduce, ResizeMethod, Shape, Tensor, TensorView, Unary,
     ValidateError, ValueId, Weights, passes,
 };
-use tfod_tensorflow::{NamedGraph, SavedModelWriter};
+use tfod_tensorflow::{Asset, NamedGraph, SavedModelWriter};
 
 /// Rows of the large constant: enough that it is kept outside of the graph.
 const ANCHORS: u64 = 4100;
@@ -333,11 +334,83 @@ fn maps(b: &mut Builder, boxes: ValueId, scores: ValueId) -> Result<(), Box<dyn 
     Ok(())
 }
 
+/// The weights of a graph's parameters, seeded with their positions.
+fn weights(graph: &Graph) -> Weights<'static> {
+    let views = graph.parameters().zip(0..).map(|((_, parameter), seed)| {
+        let mut values = ramp(&parameter.shape, seed);
+        if parameter.name.ends_with("variance") {
+            for value in &mut values {
+                *value = value.abs() + 0.5;
+            }
+        }
+        let data: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        TensorView {
+            dtype: parameter.dtype,
+            shape: parameter.shape.clone(),
+            data: data.into(),
+        }
+    });
+    Weights(views.collect())
+}
+
+/// Pixels of files, decoded one by one and multiplied by trained factors, with their sizes and bytes; the files may be in examples.
+fn files(are_examples: bool) -> Result<Graph, ValidateError> {
+    let mut b = Builder::new("files");
+    let name = if are_examples { "examples" } else { "files" };
+    let given = b.input(name, DType::String, Shape(vec![Dim::symbol("batch")]));
+    let factor = parameter(&mut b, "factor", &[2, 3], true)?;
+    let inputs = [(given, MapInput::Sliced), (factor, MapInput::Whole)];
+    let results = b.map::<ValidateError>("each_file", &inputs, |b, args| {
+        let file = if are_examples {
+            b.example_feature("example_feature", args[0], "some/image")?
+        } else {
+            args[0]
+        };
+        let image = b.decode_image("decode_image", file, ["height", "width"])?;
+        let pixels = b.cast("pixels", image, DType::F32)?;
+        let factor = b.reduce("factor", Reduce::Sum, args[1], &[0])?;
+        let scaled = b.binary("scaled", Binary::Mul, pixels, factor)?;
+        let size = b.shape_of("size", image)?;
+        b.output("scaled", scaled);
+        b.output("size", size);
+        b.output("file", file);
+        Ok(())
+    })?;
+    for (key, value) in ["decoded", "size", "file"].into_iter().zip(results) {
+        b.output(key, value);
+    }
+    passes::standard(&b.finish())
+}
+
+fn write_files(folder: &Path) -> Result<(), Box<dyn Error>> {
+    let graphs = [files(false)?, files(true)?];
+    let weights = weights(&graphs[0]);
+    let named = |name, graph| NamedGraph {
+        name,
+        graph,
+        weights: &weights,
+    };
+    let assets = [Asset {
+        name: "note".to_owned(),
+        file_name: "note.txt".to_owned(),
+        contents: b"hello".to_vec(),
+    }];
+    let graphs = [
+        named("serving_default", &graphs[0]),
+        named("of_examples", &graphs[1]),
+    ];
+    let summary = SavedModelWriter::new(&graphs, &assets)?.write(folder)?;
+    println!("{summary:?}");
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
-    let folder: PathBuf = std::env::args_os()
-        .nth(1)
-        .ok_or("usage: toy_saved_model FOLDER")?
-        .into();
+    let mut arguments = std::env::args_os().skip(1);
+    let usage = "usage: toy_saved_model FOLDER [files]";
+    let folder: PathBuf = arguments.next().ok_or(usage)?.into();
+    if arguments.next().is_some() {
+        return write_files(&folder);
+    }
     let mut b = Builder::new("toy");
     let batch = Dim::symbol("batch");
     // The inputs are not in the order of their names, which matters to signatures.
@@ -360,21 +433,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     maps(&mut b, boxes, scores)?;
     let graph = passes::standard(&b.finish())?;
 
-    let views = graph.parameters().zip(0..).map(|((_, parameter), seed)| {
-        let mut values = ramp(&parameter.shape, seed);
-        if parameter.name.ends_with("variance") {
-            for value in &mut values {
-                *value = value.abs() + 0.5;
-            }
-        }
-        let data: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        TensorView {
-            dtype: parameter.dtype,
-            shape: parameter.shape.clone(),
-            data: data.into(),
-        }
-    });
-    let weights = Weights(views.collect());
+    let weights = weights(&graph);
     let summary =
         SavedModelWriter::new(&[NamedGraph::serving(&graph, &weights)], &[])?.write(&folder)?;
     println!("{summary:?}");

@@ -18,7 +18,7 @@
 //!
 //! * The file loads in TensorFlow 1.15 (V1 loader) and 2.2 to 2.21: every operation exists in all of them, and no attribute is written
 //!   at its default value. (Old releases refuse attributes that they do not know, whatever their value.) From 2.2 on the results are the
-//!   same too; 1.15 selects boxes of equal score in another order.
+//!   same too; 1.15 selects boxes of equal score in another order. Graphs that decode images need 2.4, in which the operation came.
 //! * Names are those of TensorFlow's own exports: `serving_default_<input>:0`, `StatefulPartitionedCall:<k>` for the k-th output in the
 //!   bytewise order of the keys (`StatefulPartitionedCall_1:<k>` for the second signature), and `Identity`, `Identity_1`, … after freezing.
 //! * All static shapes are known to a reader, as far as the graph knows them.

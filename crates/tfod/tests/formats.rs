@@ -58,6 +58,39 @@ fn a_frozen_export_is_the_frozen_saved_model() {
     assert!(alone.join("checkpoint").is_dir());
 }
 
+/// Labels of an earlier export are not taken for somebody's own files.
+#[test]
+fn class_names_come_and_go_with_their_export() {
+    let root = tempfile::tempdir().unwrap();
+    let labels =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shapes/label_map.pbtxt");
+    let output = root.path().join("exported");
+    export(&output, &["--label_map", labels.to_str().unwrap()]);
+    let assets = output.join("saved_model/assets");
+    let lines = fs::read_to_string(assets.join("labels.txt")).unwrap();
+    assert_eq!(lines, "circle\nsquare\ntriangle\n");
+    fs::write(assets.join("mine.txt"), "mine").unwrap();
+    export(&output, &[]);
+    let left: Vec<_> = fs::read_dir(&assets).unwrap().flatten().collect();
+    let left: Vec<_> = left.iter().map(fs::DirEntry::file_name).collect();
+    assert_eq!(left, ["mine.txt"]);
+}
+
+#[test]
+fn other_formats_have_the_main_signature() {
+    let root = tempfile::tempdir().unwrap();
+    let signatures = "b=encoded_image_string_tensor:image_bytes,serving_default=image_tensor";
+    let several = root.path().join("several");
+    let all = "saved_model,frozen,onnx";
+    export(&several, &["--signatures", signatures, "--format", all]);
+    let one = root.path().join("one");
+    export(&one, &["--format", all]);
+    for file in ["frozen.pb", "model.onnx"] {
+        let [several, one] = [&several, &one].map(|folder| fs::read(folder.join(file)).unwrap());
+        assert_eq!(several, one, "{file}");
+    }
+}
+
 /// As `tf.io.write_graph(graph, logdir, name)`: the folder is made.
 #[test]
 fn logdir_and_name_are_the_parts_of_an_output() {

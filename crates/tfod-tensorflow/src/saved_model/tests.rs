@@ -132,6 +132,130 @@ fn a_map_over_an_unknown_number() {
     insta::assert_snapshot!(dump::meta_graph(&meta));
 }
 
+/// Images from examples, one by one, of sizes known only at run time.
+fn files() -> Graph {
+    let mut b = Builder::new("files");
+    let shape = Shape(vec![Dim::symbol("batch")]);
+    let examples = b.input("examples", DType::String, shape);
+    let inputs = [(examples, MapInput::Sliced)];
+    let images = b
+        .map::<ValidateError>("each", &inputs, |b, args| {
+            let file = b.example_feature("file", args[0], "image/encoded")?;
+            let image = b.decode_image("image", file, ["height", "width"])?;
+            b.output("image", image);
+            Ok(())
+        })
+        .unwrap();
+    b.output("images", images[0]);
+    b.finish()
+}
+
+#[test]
+fn files_are_decoded_in_a_loop() {
+    let (_folder, meta) = write(&files());
+    insta::assert_snapshot!(dump::meta_graph(&meta));
+}
+
+/// A graph that halves, and one that doubles what the variable says, with one constant in common that is a variable too.
+fn two_graphs() -> [Graph; 2] {
+    [Binary::Div, Binary::Mul].map(|op| {
+        let mut b = Builder::new("g");
+        let x = b.input("x", DType::F32, Shape::known(&[2, 2]));
+        let kernel = parameter(&mut b, "kernel", &[2, 2], true);
+        let table = Tensor::from_bytes(DType::F32, &[1 << 15, 2], vec![0; 1 << 18]).unwrap();
+        let table = b.constant("table", table).unwrap();
+        let indices = b
+            .constant("indices", Tensor::i32(&[2], &[0, 1]).unwrap())
+            .unwrap();
+        let rows = b.gather("rows", table, indices).unwrap();
+        let y = b.binary("y", op, x, kernel).unwrap();
+        let sum = b.binary("sum", Binary::Add, y, rows).unwrap();
+        b.output("sum", sum);
+        b.finish()
+    })
+}
+
+fn named<'a>(
+    names: [&'a str; 2],
+    graphs: &'a [Graph; 2],
+    weights: [&'a Weights<'a>; 2],
+) -> [NamedGraph<'a>; 2] {
+    let part = |i: usize| NamedGraph {
+        name: names[i],
+        graph: &graphs[i],
+        weights: weights[i],
+    };
+    [part(0), part(1)]
+}
+
+#[test]
+fn graphs_share_variables_and_constants() {
+    let graphs = two_graphs();
+    let weights = weights(&graphs[0]);
+    let own = weights.clone();
+    let named = named(["serving_default", "other"], &graphs, [&weights, &own]);
+    let assets = [Asset {
+        name: "labels".into(),
+        file_name: "labels.txt".into(),
+        contents: b"a\nb\n".into(),
+    }];
+    let writer = SavedModelWriter::new(&named, &assets).unwrap();
+    assert_eq!(writer.summary().num_variables, 2);
+    let folder = tempfile::tempdir().unwrap();
+    writer.write(folder.path()).unwrap();
+    let label = std::fs::read(folder.path().join("assets/labels.txt")).unwrap();
+    assert_eq!(label, b"a\nb\n");
+    let pb = std::fs::read(folder.path().join("saved_model.pb")).unwrap();
+    let model = SavedModel::decode(pb.as_slice()).unwrap();
+    insta::assert_snapshot!(dump::meta_graph(&model.meta_graphs[0]));
+    let [asset] = model.meta_graphs[0].asset_file_def.as_slice() else {
+        panic!("one asset");
+    };
+    assert_eq!(asset.filename, "labels.txt");
+    assert_eq!(asset.tensor_info.as_ref().unwrap().name, "asset/labels:0");
+}
+
+#[test]
+fn weights_that_differ_are_not_shared() {
+    let graphs = two_graphs();
+    let one = weights(&graphs[0]);
+    let mut other = one.clone();
+    other.0[0].data = vec![7; 16].into();
+    let named = named(["serving_default", "other"], &graphs, [&one, &other]);
+    let writer = SavedModelWriter::new(&named, &[]).unwrap();
+    assert_eq!(writer.summary().num_variables, 3);
+}
+
+#[test]
+fn names_are_given_once() {
+    let graphs = two_graphs();
+    let weights = weights(&graphs[0]);
+    let refusal = |names: [&str; 2], assets: &[(&str, &str)]| {
+        let assets: Vec<Asset> = assets
+            .iter()
+            .map(|(name, file_name)| Asset {
+                name: (*name).to_owned(),
+                file_name: (*file_name).to_owned(),
+                contents: Vec::new(),
+            })
+            .collect();
+        let named = named(names, &graphs, [&weights, &weights]);
+        SavedModelWriter::new(&named, &assets)
+            .unwrap_err()
+            .to_string()
+    };
+    let texts = [
+        SavedModelWriter::new(&[], &[]).unwrap_err().to_string(),
+        refusal(["a", "a"], &[]),
+        refusal(["a", "b-c"], &[]),
+        refusal(["a", "b"], &[("x", "x.txt"), ("x", "y.txt")]),
+        refusal(["a", "b"], &[("x", "x.txt"), ("y", "x.txt")]),
+        refusal(["a", "b"], &[("signatures", "x.txt")]),
+        refusal(["a", "b"], &[("x y", "x.txt")]),
+    ];
+    insta::assert_snapshot!(texts.join("\n"));
+}
+
 #[test]
 fn the_structured_signatures_are_complete() {
     let (_folder, meta) = write(&mapped());

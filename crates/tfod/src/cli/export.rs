@@ -33,9 +33,12 @@ pub(super) struct Args {
     /// What the exported model is given
     ///
     ///   image_tensor                 one image: uint8 [1, height, width, 3], RGB
-    ///   float_image_tensor           images of one size: float32 [batch, height, width, 3], RGB, 0 to 255
-    ///   encoded_image_string_tensor  files of images of any sizes: string [batch], JPEG, PNG, GIF or BMP
-    ///   tf_example                   tf.train.Example messages with such files in image/encoded: string [batch]
+    ///   float_image_tensor           images of one size: float32 [batch, height, width, 3],
+    ///                                RGB, 0 to 255
+    ///   encoded_image_string_tensor  files of images of any sizes: string [batch],
+    ///                                JPEG, PNG, GIF or BMP
+    ///   tf_example                   tf.train.Example messages with such files in
+    ///                                image/encoded: string [batch]
     #[arg(
         long = "input_type",
         value_name = "TYPE",
@@ -310,6 +313,12 @@ Examples:
   For ONNX Runtime or TensorRT: fixed sizes, only the detections, at least half sure:
     tfod export --format onnx --batch 1 --input_size 480x640 --score_threshold 0.5 \\
         --outputs detection_boxes,detection_classes,detection_scores,num_detections \\
+        --pipeline_config_path train/pipeline.config --trained_checkpoint_dir train \\
+        --output_directory exported
+
+  For TensorFlow Serving: pixels by default, files as base64 with \"signature_name\": \"bytes\":
+    tfod export --label_map label_map.pbtxt \\
+        --signatures serving_default=image_tensor,bytes=encoded_image_string_tensor:image_bytes \\
         --pipeline_config_path train/pipeline.config --trained_checkpoint_dir train \\
         --output_directory exported
 

@@ -7,35 +7,29 @@ use tfod_tensorflow::Asset;
 /// What stands for a class without a name, as in the label files of TensorFlow's mobile examples.
 const NO_NAME: &str = "???";
 
-/// The largest id that has a line: `labels.txt` has as many.
-const MOST_LINES: i32 = 1 << 20;
-
-/// The assets that hold these class names.
-pub(super) fn assets(labels: &LabelMap) -> Vec<Asset> {
+/// The assets that hold the names of this many classes.
+pub(super) fn assets(labels: &LabelMap, num_classes: u64) -> Vec<Asset> {
     let asset = |name: &str, file_name: &str, text: String| Asset {
         name: name.to_owned(),
         file_name: file_name.to_owned(),
         contents: text.into_bytes(),
     };
     vec![
-        asset("labels", "labels.txt", lines(labels)),
+        asset("labels", "labels.txt", lines(labels, num_classes)),
         asset("label_map", "label_map.pbtxt", labels.to_text()),
     ]
 }
 
-/// One name a line; the number of the line, from 1, is the class id.
-fn lines(labels: &LabelMap) -> String {
+/// One name a line for every class of the model; the number of the line, from 1, is the class id.
+fn lines(labels: &LabelMap, num_classes: u64) -> String {
     let names = labels.class_names();
-    let most = names
-        .range(..=MOST_LINES)
-        .next_back()
-        .map_or(0, |(id, _)| *id);
     let mut text = String::new();
-    for id in 1..=most {
-        let name = names.get(&id).copied().filter(|name| !name.is_empty());
+    for id in 1..=i32::try_from(num_classes).unwrap_or(i32::MAX) {
+        let name = names.get(&id).copied().unwrap_or_default();
         // A line break within a name would shift those after it.
-        let words: Vec<&str> = name.unwrap_or(NO_NAME).split_whitespace().collect();
-        text.push_str(&words.join(" "));
+        let words: Vec<&str> = name.split_whitespace().collect();
+        let line = words.join(" ");
+        text.push_str(if line.is_empty() { NO_NAME } else { &line });
         text.push('\n');
     }
     text
@@ -47,10 +41,10 @@ mod tests {
 
     #[test]
     fn the_number_of_a_line_is_the_class_id() {
-        let text = "item { id: 4 name: 'd' display_name: 'two\\nlines' } item { id: 1 name: 'a' } item { id: 2000000 name: 'z' }";
+        let text = "item { id: 4 name: 'd' display_name: 'two\\nlines' } item { id: 1 name: 'a' } item { id: 5 name: ' ' } item { id: 2000000 name: 'z' }";
         let labels = LabelMap::parse("labels", text.as_bytes()).expect("a label map");
-        assert_eq!(lines(&labels), "a\n???\n???\ntwo lines\n");
-        let [lines, map] = assets(&labels).try_into().expect("two assets");
+        assert_eq!(lines(&labels, 5), "a\n???\n???\ntwo lines\n???\n");
+        let [lines, map] = assets(&labels, 5).try_into().expect("two assets");
         assert_eq!(lines.file_name, "labels.txt");
         let again = LabelMap::parse("again", &map.contents).expect("a label map");
         assert_eq!(again.class_names(), labels.class_names());

@@ -249,31 +249,15 @@ impl Export {
             warnings.extend(label_warnings(labels, model.num_classes));
         }
         let trained = TrainedModel::open(&self.checkpoint_dir, self.checkpoint.as_deref())?;
-        // Of the whole model, whatever part of it is asked for.
-        let whole = match (self.graph.stage, &self.graph.outputs) {
-            (Stage::Detections, None) => None,
-            _ => Some(self.build(&config, &GraphOptions::default())?),
-        };
-        let whole = whole.as_ref().unwrap_or(model);
-        let fit = Fit::new(whole, &trained);
-        if !fit.is_complete() {
-            let explanation = explain_fit(&config, &trained);
-            let misfit = Misfit::new(&self.pipeline_config, &trained, whole, &fit, explanation);
-            return Err(ExportError::Misfit(Box::new(misfit)));
-        }
-        let unused = unused(&trained, whole);
-        if !unused.model.is_empty() {
-            warnings.push(unused_warning(
-                &unused.model,
-                &explain_fit(&config, &trained),
-            ));
-        }
+        let (variables, unused, warning) = self.check_fit(&config, &trained, model)?;
+        warnings.extend(warning);
         let signatures: Vec<&Signature> = std::iter::once(&main).chain(&others).collect();
         let weights = signatures
             .iter()
             .map(|signature| trained.weights(&signature.model.graph))
             .collect::<Result<Vec<Weights<'_>>, _>>()?;
-        let assets = labels.as_ref().map_or_else(Vec::new, labels::assets);
+        let assets = labels.as_ref();
+        let assets = assets.map_or_else(Vec::new, |l| labels::assets(l, model.num_classes));
         let facts = manifest::facts(&About {
             model,
             options: &main.options,
@@ -361,7 +345,7 @@ impl Export {
             image_size: model.image_size,
             checkpoint: trained.prefix().to_owned(),
             checkpoint_found: trained.found().to_string(),
-            variables: fit.total(),
+            variables,
             unused,
             warnings,
             saved_model,
@@ -387,6 +371,32 @@ impl Export {
             );
         }
         Ok((config, warnings))
+    }
+
+    /// Holds a model against the checkpoint. Gives the number of its variables, which were all found, what the checkpoint has beyond them, and what to say
+    /// of that.
+    fn check_fit(
+        &self,
+        config: &PipelineConfig,
+        trained: &TrainedModel,
+        model: &Model,
+    ) -> Result<(usize, Unused, Option<String>), ExportError> {
+        // Of the whole model, whatever part of it is asked for.
+        let whole = match (self.graph.stage, &self.graph.outputs) {
+            (Stage::Detections, None) => None,
+            _ => Some(self.build(config, &GraphOptions::default())?),
+        };
+        let whole = whole.as_ref().unwrap_or(model);
+        let fit = Fit::new(whole, trained);
+        if !fit.is_complete() {
+            let explanation = explain_fit(config, trained);
+            let misfit = Misfit::new(&self.pipeline_config, trained, whole, &fit, explanation);
+            return Err(ExportError::Misfit(Box::new(misfit)));
+        }
+        let unused = unused(trained, whole);
+        let warning = (!unused.model.is_empty())
+            .then(|| unused_warning(&unused.model, &explain_fit(config, trained)));
+        Ok((fit.total(), unused, warning))
     }
 
     /// The networks of all signatures, the main one first.
