@@ -256,7 +256,7 @@ pub enum Op {
     },
     /// Greedy selection of boxes. Inputs: boxes `[n, 4]`, scores `[n]`. Boxes are taken in the order of descending score (of equals, the
     /// lower index first). Outputs: selected indices `[m]` ([`DType::I32`]), their scores `[m]`, and how many there are, a scalar
-    /// ([`DType::I32`]); `m` is `max_output_size`, and both vectors are filled up with zeros.
+    /// ([`DType::I32`]); `m` is `max_output_size`; the indices are filled up with zeros, the scores with anything.
     NonMaxSuppression(NmsAttrs),
     /// Runs the body for each position along the leading dimension of the sliced inputs, and stacks the results along a new leading
     /// dimension. The body's inputs correspond to the node's; its outputs have known shapes.
