@@ -30,7 +30,7 @@ class Environment:
     pythons: Tuple[str, ...]
     check: str
     mandatory: bool = False
-    for_tests: bool = True  # else for benchmarks only
+    for_tests: bool = True  # else only for benchmarks, or for `run.py --consumers`
 
     @property
     def requirements(self):
@@ -40,6 +40,10 @@ class Environment:
         if no_deps.exists():
             files.append((no_deps, ["--no-deps"]))
         return files
+
+    def versions(self):
+        """Returns what the check prints: the names and versions of the main packages."""
+        return run([self.python, "-c", self.check], env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}).splitlines()[-1]
 
     @property
     def folder(self):
@@ -70,6 +74,10 @@ ENVIRONMENTS = {
             "import onnx, onnxruntime, openvino; print('onnx', onnx.__version__, 'onnxruntime', onnxruntime.__version__)",
         ),
         Environment("openvino", ("3.12", "3.11", "3.10", "3.13"), "import openvino; print('OpenVINO', openvino.__version__)"),
+        Environment("tf24", ("3.8",), "import tensorflow as tf; print('TensorFlow', tf.__version__)", for_tests=False),
+        Environment("tf210", ("3.10", "3.9"), "import tensorflow as tf; print('TensorFlow', tf.__version__)", for_tests=False),
+        Environment("opencv", ("3.10", "3.11", "3.12"), "import cv2; print('OpenCV', cv2.__version__)", for_tests=False),
+        Environment("tfjs", ("3.10", "3.9"), "import tensorflowjs.converters; print('tensorflowjs', tensorflowjs.__version__)", for_tests=False),
         Environment("tf2onnx", ("3.10", "3.11", "3.9"), "import tf2onnx; print('tf2onnx', tf2onnx.__version__)", for_tests=False),
     )
 }
@@ -148,8 +156,7 @@ def make(name, say=print):
     for path, options in environment.requirements:
         say(f"environment {name}: installing {path.name}")
         run([environment.python, "-m", "pip", "install", "--quiet", *options, "-r", path])
-    answer = run([environment.python, "-c", environment.check], env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
-    say(f"environment {name}: {answer.splitlines()[-1]}, made in {time.time() - start:.0f} s")
+    say(f"environment {name}: {environment.versions()}, made in {time.time() - start:.0f} s")
     stamp.write_text(wanted)
     return environment.python
 

@@ -24,9 +24,13 @@ def timed(name, command, results, **options):
     return status == 0
 
 
+def build(results):
+    return timed("build", ["cargo", "build", "--release", "--workspace"], results, cwd=ROOT)
+
+
 def rust(results):
     """Builds the workspace and runs its tests; returns whether the build worked, without which nothing else can run."""
-    built = timed("build", ["cargo", "build", "--release", "--workspace"], results, cwd=ROOT)
+    built = build(results)
     if built:
         timed("Rust tests", ["cargo", "test", "--release", "--workspace"], results, cwd=ROOT)
     return built
@@ -52,12 +56,24 @@ def parity(tier, results, arguments):
     timed(f"parity ({tier})", command, results, cwd=ROOT / "tests", env={**os.environ, **variables})
 
 
+def consumers(results):
+    """Makes the environments of all programs that read exports, runs them, and writes docs/consumers.md."""
+    missing = environments.make_all(list(environments.ENVIRONMENTS))
+    if missing:
+        results.append((f"environments ({', '.join(missing)} missing)", False, 0))
+        return
+    node = ["npm", "install", "--no-fund", "--no-audit", "--no-package-lock"]
+    if timed("packages for Node", node, results, cwd=ROOT / "tests" / "consumers" / "tfjs"):
+        timed("consumers", [environments.ENVIRONMENTS["oracle"].python, "-m", "consumers"], results, cwd=ROOT / "tests")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     tier = parser.add_mutually_exclusive_group()
     tier.add_argument("--quick", dest="tier", action="store_const", const="quick", help="Rust tests and small models: daily work")
     tier.add_argument("--full", dest="tier", action="store_const", const="full", help="everything (the default)")
     tier.add_argument("--no-parity", dest="tier", action="store_const", const="none", help="Rust tests only; no Python packages")
+    tier.add_argument("--consumers", dest="tier", action="store_const", const="consumers", help="every program that reads exports; writes docs/consumers.md")
     parser.add_argument("pytest", nargs="*", help="more arguments for pytest, after --")
     arguments = parser.parse_args()
     if not (3, 9) <= sys.version_info[:2] <= (3, 11):
@@ -65,7 +81,10 @@ def main():
 
     results = []
     tier = arguments.tier or "full"
-    if rust(results) and tier != "none":
+    if tier == "consumers":
+        if build(results):
+            consumers(results)
+    elif rust(results) and tier != "none":
         parity(tier, results, arguments.pytest)
 
     print("\n=== summary")

@@ -1,7 +1,7 @@
 """Runs a SavedModel in every way that TensorFlow's users do, with whatever TensorFlow (2.2 to 2.21) the interpreter has.
 
-Usage: run_clients.py SAVED_MODEL INPUTS.npz OUTPUTS.npz. Inputs are arrays by the names of the signature's inputs; outputs are written as
-`<way>/<key>`, for the ways that `WAYS` lists. The positional call takes the inputs in the order of `__call__`'s arguments.
+Usage: run_clients.py SAVED_MODEL INPUTS.npz OUTPUTS.npz [WAY...]. Inputs are arrays by the names of the signature's inputs; outputs are written as
+`<way>/<key>`, for the ways given, by default all that `WAYS` lists. The positional call takes the inputs in the order of `__call__`'s arguments.
 """
 
 import os
@@ -97,11 +97,11 @@ WAYS = {
 
 
 def main():
-    folder, inputs_path, outputs_path = sys.argv[1:]
+    folder, inputs_path, outputs_path = sys.argv[1:4]
     inputs = dict(np.load(inputs_path))
     results = {}
-    for name, way in WAYS.items():
-        results.update({"%s/%s" % (name, key): value for key, value in way(folder, inputs).items()})
+    for name in sys.argv[4:] or WAYS:
+        results.update({"%s/%s" % (name, key): value for key, value in WAYS[name](folder, inputs).items()})
     np.savez(outputs_path, **results)
     print("TensorFlow", tf.__version__)
 

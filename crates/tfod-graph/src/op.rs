@@ -256,7 +256,7 @@ pub enum Op {
     },
     /// Greedy selection of boxes. Inputs: boxes `[n, 4]`, scores `[n]`. Boxes are taken in the order of descending score (of equals, the
     /// lower index first). Outputs: selected indices `[m]` ([`DType::I32`]), their scores `[m]`, and how many there are, a scalar
-    /// ([`DType::I32`]); `m` is `max_output_size`, and both vectors are filled up with zeros.
+    /// ([`DType::I32`]); `m` is `max_output_size`; the indices are filled up with zeros, the scores with anything.
     NonMaxSuppression(NmsAttrs),
     /// Decodes the file of an image, a scalar ([`DType::String`]): JPEG, PNG, GIF (of several frames the first) or BMP. Gives its pixels, red, green and
     /// blue, `[size[0], size[1], 3]` ([`DType::U8`]): grey is repeated, opacity is left away, of 16 bits the upper 8 are kept, and the orientation that a

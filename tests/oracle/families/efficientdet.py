@@ -182,14 +182,35 @@ def published(index, size):
     return detector(rest, variant=variant, iterations=iterations, filters=channels, combine=combine)
 
 
+# Of D0 to D4, as published. D5 to D7 take minutes each at theirs (1280, 1408, 1536): their networks are compared on small images.
+SIZES = (512, 640, 768, 896, 1024)
+SMALL = 256
+
+
+def size_of(text):
+    """Returns how large the square images of a published model's network are."""
+    found = re.search(r"max_dimension: (\d+)", text)
+    return int(found[1]) if found else SMALL
+
+
+def zoo_texts():
+    """Returns the zoo's configs by case name where TFOD_ZOO names its folder, those of the largest models for small images."""
+    folder = os.environ.get("TFOD_ZOO")
+    texts = {}
+    for path in sorted(pathlib.Path(folder).glob("ssd_efficientdet_*.config")) if folder else ():
+        text = path.read_text()
+        if size_of(text) not in SIZES:
+            text = re.sub(r"(m(in|ax)_dimension: )\d+", rf"\g<1>{SMALL}", text)
+        texts["zoo_" + path.stem] = text
+    return texts
+
+
 def full_size():
-    """Returns the published models, EfficientNet-B7, which none of them uses, with its own defaults, and the zoo's where TFOD_ZOO names its folder."""
-    texts = {f"efficientdet_d{index}": published(index, 512 if index == 0 else 256).text() for index in range(7)}
-    texts["efficientdet_b7"] = detector({"size": (256, 256), "levels": (3, 7)}, variant=7, has_bifpn=False).text()
-    zoo = os.environ.get("TFOD_ZOO")
-    if zoo:
-        for path in sorted(pathlib.Path(zoo).glob("ssd_efficientdet_*.config")):
-            texts["zoo_" + path.stem] = re.sub(r"(m(in|ax)_dimension: )\d+", r"\g<1>256", path.read_text())
+    """Returns the published models, EfficientNet-B7, which none of them uses, with its own defaults, and the zoo's."""
+    sizes = [*SIZES, SMALL, SMALL]
+    texts = {f"efficientdet_d{index}": published(index, size).text() for index, size in enumerate(sizes)}
+    texts["efficientdet_b7"] = detector({"size": (SMALL, SMALL), "levels": (3, 7)}, variant=7, has_bifpn=False).text()
+    texts.update(zoo_texts())
     return [
         Case(
             name,
@@ -197,11 +218,12 @@ def full_size():
             seed=540 + index,
             checkpoint="training" if index == 0 else "plain",
             # As large as the network's: resizing moves raw scores by 1e-5 in ONNX runtimes, and 100 of 4 million scores are closer than that.
-            images=((512, 512),) if index == 0 else ((256, 256),),
+            images=((size, size),),
             float_images=((1, 300, 200),),
             tier="full",
         )
         for index, (name, text) in enumerate(texts.items())
+        for size in [size_of(text)]
     ]
 
 

@@ -68,6 +68,7 @@ QUICK = {
 
 # As many scores as are worth a first round among the highest; which finds enough, or not.
 QUICK["two_rounds"] = Fpnlite(num_classes=30)
+QUICK["combined_nms_two_rounds"] = Fpnlite(num_classes=30, nms=combined(score_threshold=0.01, iou_threshold=0.5, per_class=25, total=60))
 QUICK["two_rounds_to_the_end"] = Fpnlite(num_classes=30, nms=Nms(iou_threshold=0.01, per_class=2, total=60))
 
 FULL = {

@@ -112,13 +112,13 @@ def resized(text, size):
 
 
 def full_size():
-    """Returns the published models: ResNet-50 always, and the zoo's where TFOD_ZOO names its folder."""
-    texts = {"resnet50_640": published(50, 640)}
+    """Returns the published models, ResNet-152 for small images, which takes minutes at its size, and the zoo's where TFOD_ZOO names its folder."""
+    texts = {f"resnet{depth}_{size}": published(depth, size) for depth, size in ((50, 640), (50, 1024), (101, 640), (101, 1024), (152, 256))}
     zoo = os.environ.get("TFOD_ZOO")
     if zoo:
         for path in sorted(pathlib.Path(zoo).glob("ssd_resnet*_v1_fpn_*.config")):
-            full = path.stem.startswith("ssd_resnet50_v1_fpn_640")
-            texts["zoo_" + path.stem] = path.read_text() if full else resized(path.read_text(), 256)
+            text = path.read_text()
+            texts["zoo_" + path.stem] = resized(text, 256) if "152" in path.stem else text
     return [
         Case(name, text, seed=350 + index, images=((480, 700),), float_images=((1, 300, 200),), tier="full")
         for index, (name, text) in enumerate(texts.items())

@@ -5,14 +5,25 @@ use tfod_proto::{DataType, TensorProto, TensorShapeProto, tensor_shape_proto};
 
 use super::attrs::{data_type, shape_proto};
 
-/// A numeric tensor: the elements are kept as they are in memory, which every reader takes.
+/// A numeric tensor: the elements are kept as they are in memory, but a single one as a number, as TensorFlow does. Importers rely on that: OpenCV's reads
+/// the axis of a concatenation from nowhere else.
 pub(crate) fn numeric(dtype: DType, shape: &[u64], data: &[u8]) -> TensorProto {
-    TensorProto {
+    let mut tensor = TensorProto {
         dtype: data_type(dtype).into(),
         tensor_shape: Some(shape_proto(&Shape::known(shape))),
-        tensor_content: data.to_vec(),
         ..TensorProto::default()
+    };
+    match (dtype, data) {
+        (DType::F32, &[a, b, c, d]) => tensor.float_val = vec![f32::from_le_bytes([a, b, c, d])],
+        (DType::I32, &[a, b, c, d]) => tensor.int_val = vec![i32::from_le_bytes([a, b, c, d])],
+        (DType::U8, &[byte]) => tensor.int_val = vec![byte.into()],
+        (DType::Bool, &[byte]) => tensor.bool_val = vec![byte != 0],
+        (DType::I64, &[a, b, c, d, e, f, g, h]) => {
+            tensor.int64_val = vec![i64::from_le_bytes([a, b, c, d, e, f, g, h])];
+        }
+        _ => tensor.tensor_content = data.to_vec(),
     }
+    tensor
 }
 
 /// A tensor of the graph.

@@ -344,32 +344,61 @@ impl Lowering<'_, '_> {
         inputs: &[Port],
         attrs: NmsAttrs,
     ) -> Result<Vec<Port>, Error> {
-        // With soft suppression new releases do not look at the overlap threshold, and old ones still do.
-        let is_soft = attrs.soft_nms_sigma > 0.0;
-        let overlap = if is_soft {
-            FULL_OVERLAP
-        } else {
-            attrs.iou_threshold
-        };
         let settings = [
             self.scalar(node, "max_output_size", size(node, attrs.max_output_size)?),
-            self.scalar_f32(node, "iou_threshold", overlap),
+            self.scalar_f32(node, "iou_threshold", attrs.iou_threshold),
             self.scalar_f32(node, "score_threshold", attrs.score_threshold),
-            self.scalar_f32(node, "soft_nms_sigma", attrs.soft_nms_sigma),
         ];
         // The element type, f32, is the default.
         let padded = Attrs::new().bool_unless(false, "pad_to_max_output_size", true);
+        if attrs.soft_nms_sigma > 0.0 {
+            return Ok(self.soft_non_max_suppression(node, inputs, settings, attrs, padded));
+        }
+        // Version 5 would give the scores too, but TensorFlow.js neither pads its results nor counts them.
         let nms = self.list.add(
             &node.name,
-            "NonMaxSuppressionV5",
+            "NonMaxSuppressionV4",
             &[inputs, &settings].concat(),
             padded,
         );
+        let indices = nms.output("selected_indices", 0);
+        let axis = self.axis(node, 0)?;
+        let name = self.list.fresh(&format!("{}/scores", node.name));
+        let scores = self.list.add(
+            &name,
+            "GatherV2",
+            &[inputs[1].clone(), indices.clone(), axis],
+            gather(DType::F32),
+        );
         Ok(vec![
+            indices,
+            scores.output("output", 0),
+            nms.output("valid_outputs", 1),
+        ])
+    }
+
+    fn soft_non_max_suppression(
+        &mut self,
+        node: &Node,
+        inputs: &[Port],
+        mut settings: [Port; 3],
+        attrs: NmsAttrs,
+        padded: Attrs,
+    ) -> Vec<Port> {
+        // New releases do not look at the overlap threshold, and old ones still do.
+        settings[1] = self.scalar_f32(node, "iou_threshold", FULL_OVERLAP);
+        let sigma = self.scalar_f32(node, "soft_nms_sigma", attrs.soft_nms_sigma);
+        let nms = self.list.add(
+            &node.name,
+            "NonMaxSuppressionV5",
+            &[inputs, &settings, &[sigma]].concat(),
+            padded,
+        );
+        vec![
             nms.output("selected_indices", 0),
             nms.output("selected_scores", 1),
             nms.output("valid_outputs", 2),
-        ])
+        ]
     }
 }
 

@@ -20,7 +20,10 @@ impl NonMaxSuppression {
     ) -> Result<Detections, ModelError> {
         let candidates = self.candidates(b, image)?;
         let per_row = candidates.at_most(self.limit());
-        let selection = self.select(b, image.boxes, candidates.scores, per_row)?;
+        let scores = self.worthwhile_scores(b, candidates, |b, scores| {
+            Ok(self.select(b, image.boxes, scores, per_row)?.filled)
+        })?;
+        let selection = self.select(b, image.boxes, scores, per_row)?;
 
         let none = b.constant("no_score", Tensor::scalar_f32(NO_SCORE))?;
         let scores = b.select("ranked_scores", selection.filled, selection.scores, none)?;

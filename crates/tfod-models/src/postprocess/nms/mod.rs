@@ -14,6 +14,7 @@
 mod combined;
 mod padded;
 mod pruned;
+mod rounds;
 mod select;
 
 use tfod_config::protos;

@@ -17,52 +17,7 @@ struct Table {
     scores: ValueId,
 }
 
-/// From so many scores on, most of the time goes into sorting those that are never selected.
-const WORTH_TWO_ROUNDS: u64 = 1 << 15;
-/// The first round is about this many times as many anchors as there can be detections.
-const FIRST_ROUND: u64 = 10;
-
 impl NonMaxSuppression {
-    /// Whether leaving low scores out pays: not where the table cannot fill, and not in soft suppression, which changes scores.
-    fn is_worth_two_rounds(self, candidates: Candidates) -> bool {
-        let Some(num_anchors) = candidates.num_anchors else {
-            return false;
-        };
-        let places = candidates.rows.saturating_mul(self.limit());
-        self.soft_nms_sigma == 0.0
-            && places >= self.max_total
-            && num_anchors > FIRST_ROUND.saturating_mul(self.max_total)
-            && num_anchors.saturating_mul(candidates.rows) >= WORTH_TWO_ROUNDS
-    }
-
-    /// The scores without those that cannot become detections, which get the threshold's, and so are not selected.
-    ///
-    /// A first round selects among high scores only. Where that gives as many detections as there can be, all others have lower scores, and the low
-    /// ones need not be looked at. Where not, all scores remain.
-    fn high_scores(
-        self,
-        b: &mut Builder,
-        image: Image<'_>,
-        candidates: Candidates,
-    ) -> Result<ValueId, ModelError> {
-        let threshold = b.constant("threshold", Tensor::scalar_f32(self.score_threshold))?;
-        let best = b.reduce("best_of_anchors", Reduce::Max, candidates.scores, &[1])?;
-        let count = FIRST_ROUND.saturating_mul(self.max_total);
-        let [best, _] = b.top_k("best", best, count)?;
-        let high = b.slice_last("high", best, count.saturating_sub(1), 1)?;
-        let is_high = b.compare("is_high", Compare::Greater, candidates.scores, high)?;
-        let scores = b.select("high_scores", is_high, candidates.scores, threshold)?;
-        let table = self.table(b, image, scores, candidates)?;
-        let zero = b.constant("zero", Tensor::scalar_f32(0.0))?;
-        let found = b.compare("found", Compare::GreaterEqual, table.scores, zero)?;
-        let found = b.cast("found_float", found, DType::F32)?;
-        let found = b.reduce("num_found", Reduce::Sum, found, &[0, 1])?;
-        #[expect(clippy::cast_precision_loss, reason = "sizes are at most 2^20")]
-        let wanted = b.constant("num_wanted", Tensor::scalar_f32(self.max_total as f32))?;
-        let is_enough = b.compare("is_enough", Compare::GreaterEqual, found, wanted)?;
-        Ok(b.select("scores", is_enough, scores, candidates.scores)?)
-    }
-
     /// Selects by `scores`, clips, and drops.
     fn table(
         self,
@@ -94,10 +49,11 @@ impl NonMaxSuppression {
         image: Image<'_>,
     ) -> Result<Detections, ModelError> {
         let candidates = self.candidates(b, image)?;
-        let mut scores = candidates.scores;
-        if self.is_worth_two_rounds(candidates) {
-            scores = b.scope("first_round", |b| self.high_scores(b, image, candidates))?;
-        }
+        let scores = self.worthwhile_scores(b, candidates, |b, scores| {
+            let table = self.table(b, image, scores, candidates)?;
+            let zero = b.constant("zero", Tensor::scalar_f32(0.0))?;
+            Ok(b.compare("found", Compare::GreaterEqual, table.scores, zero)?)
+        })?;
         let table = self.table(b, image, scores, candidates)?;
         let Table {
             selection,

@@ -1,0 +1,52 @@
+"""What the programs are given: the exports of one model, and what the reference computes for it."""
+
+import pathlib
+import subprocess
+
+import numpy as np
+from oracle import stages
+from parity import compare
+
+# Flags by the name of the export.
+KINDS = {
+    "plain": ("--format=saved_model,frozen,onnx",),
+    # What NVIDIA's documentation asks for: a fixed shape, and 32-bit floats.
+    "fixed": ("--format=onnx", "--batch=1", "--float_input", "--input_size={height}x{width}"),
+    # For importers that know convolutional networks only.
+    "heads": ("--format=frozen,onnx", "--batch=1", "--no_preprocess", "--raw_encodings"),
+}
+
+
+class Model:
+    """A model's exports, made when they are first asked for, and its expected results."""
+
+    def __init__(self, tfod, results, work):
+        self.results = pathlib.Path(results)
+        self.work = pathlib.Path(work)
+        self._tfod = tfod
+        self.image, self.expected = compare.recorded(self.results / "image_tensor.npz")[0]
+
+    def export(self, kind):
+        """Returns the folder of an export."""
+        folder = self.work / kind
+        if not (folder / "manifest.json").exists():
+            height, width = self.image.shape[1:3]
+            flags = [flag.format(height=height, width=width) for flag in KINDS[kind]]
+            command = [
+                self._tfod,
+                "export",
+                f"--pipeline_config_path={self.results / 'pipeline.config'}",
+                f"--trained_checkpoint_dir={self.results / 'checkpoint'}",
+                f"--output_directory={folder}",
+                *flags,
+            ]
+            ran = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+            if ran.returncode != 0:
+                raise RuntimeError(f"{' '.join(map(str, command))}\n{ran.stderr}")
+        return folder
+
+    def heads(self):
+        """Returns (the network's input, {key: the reference's predictions}) of one image."""
+        arrays = np.load(stages.prepare(self.results))
+        keys = ("box_encodings", "class_predictions_with_background")
+        return arrays["preprocessed"][:1], {key: arrays[key][:1] for key in keys}

@@ -1,0 +1,230 @@
+"""The lines of the matrix: programs, each with the files it is given and the function that runs it.
+
+A function is given a `Model` and a `Runner`. It returns the outputs that must equal the reference's, `{way: {key: array}}`, or raises `Failed` with what the program said. `limits` tells what
+is known not to work, and why: {family or "*": reason}. A limit that has gone is reported, so that the document stays true.
+"""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+from dataclasses import dataclass, field
+from typing import Callable, Dict
+
+import environments
+import numpy as np
+
+HERE = pathlib.Path(__file__).resolve().parent
+TESTS = HERE.parent
+LINES = []
+
+
+class Failed(Exception):
+    """The program did not take the file, or failed while running it; the message is the program's."""
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    title: str
+    takes: str
+    environment: str
+    run: Callable
+    limits: Dict[str, str] = field(default_factory=dict)
+
+
+class Runner:
+    """Runs programs in an environment."""
+
+    def __init__(self, environment, work):
+        self.python = environments.ENVIRONMENTS[environment].python
+        self.work = work
+        self.work.mkdir(parents=True, exist_ok=True)
+
+    def command(self, *parts):
+        """Runs a command that must succeed; returns what it prints."""
+        variables = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+        ran = subprocess.run([str(part) for part in parts], capture_output=True, text=True, check=False, env=variables, cwd=self.work)
+        if ran.returncode != 0:
+            raise Failed(last_line(ran.stderr) or last_line(ran.stdout) or f"exit status {ran.returncode}")
+        return ran.stdout
+
+    def program(self, script, model, inputs, *arguments):
+        """Runs one of the small programs beside this file or in the other suites, on arrays by name; returns the arrays it writes."""
+        given, made = self.work / "inputs.npz", self.work / "outputs.npz"
+        made.unlink(missing_ok=True)
+        np.savez(given, **inputs)
+        self.command(self.python, TESTS / script, model, given, made, *arguments)
+        return dict(np.load(made))
+
+
+def last_line(text):
+    """Returns the last line that says something: of a traceback, the error."""
+    lines = [line.strip() for line in text.splitlines() if re.search(r"\w", line)]
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    return (errors or lines or [""])[-1][:300]
+
+
+def line(title, takes, environment, limits=None):
+    """Registers a function as a line of the matrix."""
+
+    def register(function):
+        LINES.append(Line(title, takes, environment, function, limits or {}))
+        return function
+
+    return register
+
+
+def by_way(arrays):
+    """Returns {way: {key: array}} of arrays called `<way>/<key>`."""
+    found = {}
+    for name, value in arrays.items():
+        way, key = name.split("/", 1)
+        found.setdefault(way, {})[key] = value
+    return found
+
+
+def tensorflow(environment, version):
+    @line(f"TensorFlow {version}, `tf.saved_model.load`", "SavedModel", environment)
+    def loaded(model, runner):
+        ways = ("call_signature", "call_frozen", "call_resaved")
+        return by_way(runner.program("backend/run_clients.py", model.export("plain") / "saved_model", {"input_tensor": model.image}, *ways))
+
+    @line(f"TensorFlow {version}, V1 loader", "SavedModel", environment)
+    def loaded_v1(model, runner):
+        ways = ("call_v1", "call_v1_saved")
+        return by_way(runner.program("backend/run_clients.py", model.export("plain") / "saved_model", {"input_tensor": model.image}, *ways))
+
+
+for _environment, _version in (("tf-old", "2.2"), ("tf24", "2.4"), ("tf210", "2.10"), ("oracle", "2.15"), ("tf-new", "2.21")):
+    tensorflow(_environment, _version)
+
+
+@line("TensorFlow C API", "SavedModel", "oracle")
+def c_api(model, runner):
+    """The library of the wheel is the one that C, Go, Rust and Java programs load."""
+    return {"c": runner.program("consumers/run_c_api.py", model.export("plain") / "saved_model", {"input_tensor": model.image})}
+
+
+@line("`saved_model_cli run`", "SavedModel", "oracle")
+def saved_model_cli(model, runner):
+    image, outputs = runner.work / "image.npy", runner.work / "outputs"
+    np.save(image, model.image)
+    program = runner.python.with_name("saved_model_cli")
+    folder = model.export("plain") / "saved_model"
+    flags = ["--tag_set=serve", "--signature_def=serving_default", f"--inputs=input_tensor={image}", f"--outdir={outputs}", "--overwrite"]
+    runner.command(program, "run", f"--dir={folder}", *flags)
+    return {"run": {path.stem: np.load(path) for path in outputs.glob("*.npy")}}
+
+
+def frozen_outputs(folder):
+    """Returns (placeholder, {key: tensor}) of a frozen graph, from the manifest beside it."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    file = manifest["files"]["frozen.pb"]
+    [placeholder] = file["inputs"].values()
+    return placeholder.split(":")[0], file["outputs"]
+
+
+def run_frozen(script):
+    def run(model, runner):
+        folder = model.export("plain")
+        placeholder, tensors = frozen_outputs(folder)
+        arrays = runner.program(script, folder / "frozen.pb", {placeholder: model.image}, *tensors.values())
+        return {"frozen": {key: arrays[tensor] for key, tensor in tensors.items()}}
+
+    return run
+
+
+line("TensorFlow 1.15, `import_graph_def`", "frozen graph", "tf115")(run_frozen("backend/run_frozen.py"))
+line("OpenVINO", "frozen graph", "openvino")(run_frozen("backend/run_openvino.py"))
+
+
+@line("OpenVINO", "SavedModel", "openvino")
+def openvino_saved_model(model, runner):
+    return {"saved_model": runner.program("consumers/run_openvino_saved_model.py", model.export("plain") / "saved_model", {"input_tensor": model.image})}
+
+
+def run_onnx(runtime, kind="plain", cast=None):
+    def run(model, runner):
+        image = model.image if cast is None else model.image.astype(cast)
+        arrays = runner.program("oracle/run_onnx.py", model.export(kind) / "model.onnx", {"0/input_tensor": image}, runtime)
+        return {runtime: {name.split("/", 2)[2]: value for name, value in arrays.items()}}
+
+    return run
+
+
+line("OpenVINO", "ONNX", "onnx")(run_onnx("openvino"))
+line("ONNX Runtime", "ONNX", "onnx")(run_onnx("onnxruntime"))
+
+
+@line("TensorRT's documented expectations", "ONNX, fixed shape and float input", "onnx")
+def tensorrt(model, runner):
+    """No TensorRT here: what its documentation asks of a model is checked on the graph, and the graph is run by ONNX Runtime."""
+    runner.command(runner.python, HERE / "check_tensorrt.py", model.export("fixed") / "model.onnx")
+    return run_onnx("onnxruntime", "fixed", np.float32)(model, runner)
+
+
+@line("TensorFlow Lite converter", "SavedModel", "oracle")
+def tflite(model, runner):
+    return by_way(runner.program("consumers/run_tflite.py", model.export("plain") / "saved_model", {"input_tensor": model.image}))
+
+
+@line("tf2onnx, then ONNX Runtime", "SavedModel", "tf2onnx")
+def tf2onnx(model, runner):
+    converted = runner.work / "converted.onnx"
+    folder = model.export("plain") / "saved_model"
+    runner.command(runner.python, "-m", "tf2onnx.convert", "--saved-model", folder, "--output", converted, "--opset", "17")
+    other = Runner("onnx", runner.work)
+    return {"converted": other.program("consumers/run_onnxruntime.py", converted, {"input_tensor": model.image})}
+
+
+FUSION_WEIGHTS = {
+    "EfficientDet": "BiFPN normalises the weights with which it adds feature maps, in the graph; OpenCV's importers take weights as they are and compute nothing from them."
+}
+
+
+@line("OpenCV dnn, raw heads", "frozen graph", "opencv", FUSION_WEIGHTS)
+def opencv_frozen(model, runner):
+    folder = model.export("heads")
+    _, tensors = frozen_outputs(folder)
+    return heads(model, runner, folder / "frozen.pb", {tensor.split(":")[0]: key for key, tensor in tensors.items()})
+
+
+@line("OpenCV dnn, raw heads", "ONNX", "opencv", FUSION_WEIGHTS)
+def opencv_onnx(model, runner):
+    folder = model.export("heads")
+    keys = [entry["name"] for entry in json.loads((folder / "manifest.json").read_text())["outputs"]]
+    return heads(model, runner, folder / "model.onnx", {key: key for key in keys})
+
+
+def heads(model, runner, file, names):
+    """Runs a network to its heads; `names` are {layer: key}."""
+    preprocessed, expected = model.heads()
+    arrays = runner.program("consumers/run_opencv.py", file, {"input_tensor": preprocessed}, *names)
+    found = {key: arrays[layer] for layer, key in names.items()}
+    return Compared({"heads": found}, expected)
+
+
+@line("TensorFlow.js converter, then tfjs in Node", "SavedModel", "tfjs")
+def tfjs(model, runner):
+    graph = runner.work / "tfjs"
+    folder = model.export("plain") / "saved_model"
+    converter = "import sys; from tensorflowjs.converters.converter import convert; convert(sys.argv[1:])"
+    runner.command(runner.python, "-c", converter, "--input_format=tf_saved_model", "--output_format=tfjs_graph_model", folder, graph)
+    given = runner.work / "image.json"
+    given.write_text(json.dumps({"shape": model.image.shape, "values": model.image.ravel().tolist()}))
+    made = runner.work / "outputs.json"
+    runner.command("node", HERE / "tfjs" / "run.mjs", graph / "model.json", given, made)
+    outputs = json.loads(made.read_text())
+    # The converter calls outputs Identity, Identity_1, ... in the order of the signature's keys.
+    names = [f"Identity_{index}:0" if index else "Identity:0" for index in range(len(model.expected))]
+    entries = {key: outputs.get(name) or outputs[key] for name, key in zip(names, sorted(model.expected))}
+    return {"node": {key: np.asarray(entry["values"], np.float32).reshape(entry["shape"]) for key, entry in entries.items()}}
+
+
+class Compared(dict):
+    """Outputs that have to equal something else than the model's detections."""
+
+    def __init__(self, ways, expected):
+        super().__init__(ways)
+        self.expected = expected
