@@ -1,6 +1,7 @@
-"""Runs a network in OpenCV's dnn module: run_opencv.py MODEL INPUTS.npz OUTPUTS.npz LAYER...
+"""Runs a network in OpenCV's dnn module: run_opencv.py MODEL INPUTS.npz OUTPUTS.npz
 
-The model is a frozen graph or ONNX. Frozen graphs take images channels first, whatever the graph says; OpenCV's importer turns them.
+The model is a frozen graph or ONNX. Frozen graphs take images channels first, whatever the graph says; OpenCV's importer turns them. Outputs are what no layer
+reads, by the last parts of their layers' names: the importer has no identities, which are the outputs of frozen graphs.
 """
 
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 
 
 def main():
-    path, inputs_path, outputs_path, *layers = sys.argv[1:]
+    path, inputs_path, outputs_path = sys.argv[1:]
     [(name, image)] = np.load(inputs_path).items()
     if path.endswith(".onnx"):
         network = cv2.dnn.readNetFromONNX(path)
@@ -18,7 +19,9 @@ def main():
         network = cv2.dnn.readNetFromTensorflow(path)
         image = np.ascontiguousarray(np.moveaxis(image, 3, 1))
     network.setInput(image, name)
-    np.savez(outputs_path, **dict(zip(layers, network.forward(layers))))
+    layers = network.getUnconnectedOutLayersNames()
+    names = [layer.split("/")[-1] for layer in layers]
+    np.savez(outputs_path, **dict(zip(names, network.forward(layers))))
 
 
 if __name__ == "__main__":

@@ -47,12 +47,12 @@ def oracle():
 
 
 def run_export(output, results, input_type, *options):
-    """Runs `tfod export` on a case's checkpoint; returns the output folder."""
+    """Runs `tfod export` on a case's checkpoint; returns the output folder. There is no input type where the options have signatures."""
     assert BINARY.exists(), f"{BINARY} does not exist: build it with `cargo build --release`, or set TFOD_BIN"
     command = [
         str(BINARY),
         "export",
-        f"--input_type={input_type}",
+        *([f"--input_type={input_type}"] if input_type else []),
         f"--pipeline_config_path={results / 'pipeline.config'}",
         f"--trained_checkpoint_dir={results / 'checkpoint'}",
         f"--output_directory={output}",

@@ -42,11 +42,7 @@ def exported(oracle, tmp_path_factory):
             folder = tmp_path_factory.mktemp("signatures")
             (folder / "labels.pbtxt").write_text(LABELS, encoding="utf-8")
             options = ["--format=saved_model,frozen,onnx", f"--signatures={ASKED}", f"--label_map={folder / 'labels.pbtxt'}"]
-            command = [BINARY, "export", f"--pipeline_config_path={oracle(case) / 'pipeline.config'}"]
-            command += [f"--trained_checkpoint_dir={oracle(case) / 'checkpoint'}", f"--output_directory={folder / 'out'}", *options]
-            ran = subprocess.run(command, capture_output=True, text=True, check=False)
-            assert ran.returncode == 0, ran.stderr
-            made[case.name] = folder / "out"
+            made[case.name] = run_export(folder / "out", oracle(case), None, *options)
         return made[case.name]
 
     return make

@@ -1,0 +1,139 @@
+//! Layouts for servers: a version appears at once, and what is there stays.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn export(output: &Path, options: &[&str]) -> Output {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shapes");
+    Command::new(env!("CARGO_BIN_EXE_tfod"))
+        .arg("export")
+        .arg("--pipeline_config_path")
+        .arg(example.join("pipeline.config"))
+        .arg("--trained_checkpoint_dir")
+        .arg(example.join("checkpoint"))
+        .arg("--output_directory")
+        .arg(output)
+        .args(options)
+        .output()
+        .unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+fn output() -> (tempfile::TempDir, PathBuf) {
+    let root = tempfile::tempdir().unwrap();
+    let output = root.path().join("detector");
+    (root, output)
+}
+
+#[test]
+fn a_version_for_tensorflow_serving_is_a_saved_model_and_is_never_changed() {
+    let (_root, served) = output();
+    let first = export(&served, &["--layout", "tfserving"]);
+    assert!(first.status.success(), "{}", said(&first));
+    assert_eq!(names(&served), ["1"]);
+    let version = served.join("1");
+    assert_eq!(
+        names(&version),
+        ["assets", "assets.extra", "saved_model.pb", "variables"]
+    );
+    let extra = [
+        "manifest.json",
+        "pipeline.config",
+        "tf_serving_warmup_requests",
+    ];
+    assert_eq!(names(&version.join("assets.extra")), extra);
+
+    let before = fs::metadata(version.join("saved_model.pb")).unwrap();
+    let again = export(&served, &["--layout", "tfserving"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(
+        said(&again).contains("version 1 is there already"),
+        "{}",
+        said(&again)
+    );
+    let after = fs::metadata(version.join("saved_model.pb")).unwrap();
+    assert_eq!(before.modified().unwrap(), after.modified().unwrap());
+
+    let next = export(
+        &served,
+        &["--layout", "tfserving", "--model_version", "20261125"],
+    );
+    assert!(next.status.success(), "{}", said(&next));
+    assert_eq!(names(&served), ["1", "20261125"]);
+}
+
+#[test]
+fn a_configuration_for_triton_that_is_there_stays() {
+    let (_root, model) = output();
+    let first = export(&model, &["--layout", "triton", "--format", "onnx"]);
+    assert!(first.status.success(), "{}", said(&first));
+    assert_eq!(said(&first), "");
+    assert_eq!(names(&model), ["1", "config.pbtxt"]);
+    assert_eq!(
+        names(&model.join("1")),
+        ["manifest.json", "model.onnx", "pipeline.config"]
+    );
+
+    let same = [
+        "--layout",
+        "triton",
+        "--format",
+        "onnx",
+        "--model_version",
+        "2",
+    ];
+    assert_eq!(said(&export(&model, &same)), "");
+    fs::write(model.join("config.pbtxt"), "# edited\n").unwrap();
+    let third = [
+        "--layout",
+        "triton",
+        "--format",
+        "onnx",
+        "--model_version",
+        "3",
+    ];
+    let third = export(&model, &third);
+    assert!(third.status.success());
+    assert!(
+        said(&third).contains("config.pbtxt is there and stays"),
+        "{}",
+        said(&third)
+    );
+    assert_eq!(fs::read(model.join("config.pbtxt")).unwrap(), b"# edited\n");
+    assert_eq!(names(&model), ["1", "2", "3", "config.pbtxt"]);
+}
+
+#[test]
+fn formats_that_a_server_does_not_read_are_refused() {
+    for (layout, formats) in [
+        ("tfserving", "onnx"),
+        ("tfserving", "saved_model,frozen"),
+        ("triton", "frozen"),
+        ("triton", "saved_model,onnx"),
+    ] {
+        let (root, served) = output();
+        let refused = export(&served, &["--layout", layout, "--format", formats]);
+        assert_eq!(refused.status.code(), Some(1), "{layout} {formats}");
+        assert!(said(&refused).contains("format"), "{}", said(&refused));
+        assert!(names(root.path()).is_empty());
+    }
+    let (_root, plain) = output();
+    let usage = export(&plain, &["--model_version", "3"]);
+    assert_eq!(usage.status.code(), Some(2));
+    assert!(said(&usage).contains("--layout"), "{}", said(&usage));
+}
