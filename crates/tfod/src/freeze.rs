@@ -9,8 +9,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use tempfile::NamedTempFile;
 use tfod_tensorflow::{Endpoint, FreezeError, FreezeOptions, Frozen, SavedModelReader};
 
+use crate::progress::Step;
 use crate::write_behind::{Failed, WriteBehind, write_behind};
 
 /// How many of the largest constants a report names.
@@ -85,7 +87,16 @@ impl Freeze {
     /// # Errors
     /// For anything that prevents it; then an earlier output is as it was.
     pub fn run(&self) -> Result<FreezeReport, FreezeFileError> {
+        self.run_telling(&|_| {})
+    }
+
+    /// Freezes, and calls `tell` at the beginning of each step.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_telling(&self, tell: &dyn Fn(Step)) -> Result<FreezeReport, FreezeFileError> {
         let start = Instant::now();
+        tell(Step::Expand);
         let reader = SavedModelReader::open(&self.saved_model_dir)?;
         let mut frozen = reader.freeze(&self.options)?;
         let folded = if self.fold_batch_norm {
@@ -98,6 +109,7 @@ impl Freeze {
         } else {
             None
         };
+        tell(Step::Frozen);
         write_file(&self.output, |out| {
             if self.as_text {
                 frozen.write_text(out)
@@ -165,17 +177,7 @@ where
         _ => Path::new("."),
     };
     fs::create_dir_all(folder).map_err(failed(folder, "make the folder"))?;
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".tfod-");
-    #[cfg(unix)]
-    {
-        // As for any new file: what the user's mask leaves.
-        use std::os::unix::fs::PermissionsExt as _;
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    let file = builder
-        .tempfile_in(folder)
-        .map_err(failed(folder, "write into the folder"))?;
+    let file = new_file_in(folder).map_err(failed(folder, "write into the folder"))?;
     write_behind(file.as_file(), write).map_err(|error| match error {
         Failed::Writing(source) => failed(path, "write")(source),
         Failed::Producing(error) => error.into(),
@@ -183,4 +185,16 @@ where
     file.persist(path)
         .map_err(|error| failed(path, "put the file in place")(error.error))?;
     Ok(())
+}
+
+/// A file in a folder that has no name of its own yet, with the permissions of any new file: what the user's mask leaves.
+pub(crate) fn new_file_in(folder: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".tfod-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder)
 }

@@ -28,6 +28,7 @@
 
 mod export;
 mod freeze;
+mod progress;
 mod trained;
 mod write_behind;
 
@@ -36,6 +37,7 @@ pub use export::{
     OnnxChoices, SignatureOptions, TensorInfo, Thresholds, Unused,
 };
 pub use freeze::{Freeze, FreezeFileError, FreezeReport};
+pub use progress::Step;
 pub use tfod_checkpoint::DType as StoredType;
 pub use tfod_models::{Batch, GraphOptions, InputType, ModelError, Stage};
 pub use tfod_onnx::{ExternalData, InputLayout, OPSETS};

@@ -11,6 +11,7 @@ use tfod::{
 };
 
 use super::output;
+use super::progress::Progress;
 
 /// Export a trained checkpoint as a SavedModel
 ///
@@ -412,7 +413,10 @@ impl Args {
                 .unwrap_or_default(),
             output: self.output_directory,
         };
-        let report = match export.run() {
+        let progress = Progress::start();
+        let result = export.run_telling(&|step| progress.tell(step));
+        drop(progress);
+        let report = match result {
             Ok(report) => report,
             Err(error) => return output::failure(&error),
         };

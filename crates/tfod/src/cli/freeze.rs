@@ -7,6 +7,7 @@ use serde_json::json;
 use tfod::{Endpoint, Freeze, FreezeOptions, FreezeReport};
 
 use super::output;
+use super::progress::Progress;
 
 /// Freeze a SavedModel into one GraphDef file
 ///
@@ -117,7 +118,10 @@ impl Args {
             fold_batch_norm: self.fold_batch_norm,
             half: self.half,
         };
-        let report = match freeze.run() {
+        let progress = Progress::start();
+        let result = freeze.run_telling(&|step| progress.tell(step));
+        drop(progress);
+        let report = match result {
             Ok(report) => report,
             Err(error) => return output::failure(&error),
         };

@@ -5,6 +5,8 @@
 mod export;
 mod freeze;
 mod output;
+mod pages;
+mod progress;
 mod spelling;
 
 use std::ffi::OsString;
@@ -24,6 +26,8 @@ struct Cli {
 enum Command {
     Export(export::Args),
     Freeze(freeze::Args),
+    Completions(pages::Completions),
+    Man(pages::Man),
 }
 
 const EXAMPLES: &str = "\
@@ -51,5 +55,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match cli.command {
         Command::Export(args) => args.run(),
         Command::Freeze(args) => args.run(),
+        Command::Completions(args) => args.run(),
+        Command::Man(args) => args.run(),
     }
 }

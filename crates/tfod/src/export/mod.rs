@@ -40,6 +40,7 @@ use tfod_onnx::{
 use tfod_tensorflow::{FreezeOptions, SavedModelWriter, Summary};
 
 use crate::freeze::{Freeze, FreezeReport};
+use crate::progress::Step;
 use crate::trained::{MODEL, TrainedModel};
 pub use error::{ExportError, Misfit, MisfitVariable};
 pub use layout::Layout;
@@ -237,7 +238,16 @@ impl Export {
     /// # Errors
     /// For anything that prevents it; then an earlier export in the output folder is as it was.
     pub fn run(&self) -> Result<ExportReport, ExportError> {
+        self.run_telling(&|_| {})
+    }
+
+    /// Makes the export, and calls `tell` at the beginning of each step.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_telling(&self, tell: &dyn Fn(Step)) -> Result<ExportReport, ExportError> {
         let start = Instant::now();
+        tell(Step::Config);
         self.layout.check(&self.formats)?;
         let target = self.layout.target(&self.output)?;
         let places = self.layout.places();
@@ -248,6 +258,7 @@ impl Export {
         if let Some(labels) = &labels {
             warnings.extend(label_warnings(labels, model.num_classes));
         }
+        tell(Step::Fit);
         let trained = TrainedModel::open(&self.checkpoint_dir, self.checkpoint.as_deref())?;
         let (variables, unused, warning) = self.check_fit(&config, &trained, model)?;
         warnings.extend(warning);
@@ -287,16 +298,18 @@ impl Export {
         };
 
         let staging = Staging::new(&target)?;
+        tell(Step::Checkpoint);
         if let Some(folder) = places.checkpoint {
             write_checkpoint(&staging.folder(folder)?, &trained)?;
         }
+        tell(Step::SavedModel);
         let mut saved_model = match saved_model_writer {
             Some(writer) => Some(writer.write(&staging.folder(places.saved_model)?)?),
             None => None,
         };
         staging.file(places.config, config.to_text().as_bytes())?;
         let frozen = if has(Format::Frozen) {
-            Some(freeze(&staging, places, &main.name)?)
+            Some(freeze(&staging, places, &main.name, tell)?)
         } else {
             None
         };
@@ -304,6 +317,7 @@ impl Export {
             staging.discard(places.saved_model)?;
             saved_model = None;
         }
+        tell(Step::Onnx);
         let onnx = match onnx_writer {
             Some(writer) => Some(writer.write(&staging.path(places.item(Format::Onnx)))?),
             None => None,
@@ -325,6 +339,7 @@ impl Export {
         if onnx.is_some_and(|summary| summary.data_bytes.is_some()) {
             items.push(ONNX_DATA);
         }
+        tell(Step::Commit);
         staging.commit(&items)?;
         let interface = Interface::of(&model.graph);
         if let Some(format) = self.formats.first() {
@@ -519,7 +534,12 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
 }
 
 /// Freezes the SavedModel that has been written; the system still has it in memory.
-fn freeze(staging: &Staging, places: Places, signature: &str) -> Result<FreezeReport, ExportError> {
+fn freeze(
+    staging: &Staging,
+    places: Places,
+    signature: &str,
+    tell: &dyn Fn(Step),
+) -> Result<FreezeReport, ExportError> {
     let freeze = Freeze {
         saved_model_dir: staging.path(places.item(Format::SavedModel)),
         output: staging.path(places.item(Format::Frozen)),
@@ -531,7 +551,7 @@ fn freeze(staging: &Staging, places: Places, signature: &str) -> Result<FreezeRe
         fold_batch_norm: false,
         half: false,
     };
-    Ok(freeze.run()?)
+    Ok(freeze.run_telling(tell)?)
 }
 
 /// How often the training had saved; this is one more. A checkpoint need not say.

@@ -2,15 +2,15 @@
 //! guide.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::io::Write as _;
 use std::path::Path;
-use std::{fs, io};
 
-use tempfile::NamedTempFile;
 use tfod_graph::{DType, Dim};
 use tfod_tensorflow::SERVING_DEFAULT;
 
 use super::super::{ExportError, Format, Interface, TensorInfo};
+use crate::freeze::new_file_in;
 
 const FILE: &str = "config.pbtxt";
 /// The largest batch that the server puts together from single requests, where the model takes any.
@@ -39,23 +39,12 @@ pub(super) fn write_config(
             )
         }));
     }
-    let mut file = new_file(output).map_err(failed)?;
+    let mut file = new_file_in(output).map_err(failed)?;
     file.write_all(text.as_bytes()).map_err(failed)?;
     match file.persist_noclobber(&path) {
         Ok(_) => Ok(None),
         Err(error) => Err(failed(error.error)),
     }
-}
-
-/// A file without a name yet, with the permissions that new files have; temporary ones are closed to others.
-fn new_file(folder: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(folder)
 }
 
 /// The configuration. Where all inputs and outputs are of one number of images, which is not fixed, the server may put requests together.

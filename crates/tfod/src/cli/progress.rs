@@ -1,0 +1,58 @@
+//! What is being done, on a terminal, once it has taken a second. Elsewhere nothing is said.
+
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tfod::Step;
+
+/// What takes less is not worth a line.
+const QUIET: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(100);
+
+/// A line on the terminal, which goes when this is dropped.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    /// Dropping it ends the wait of the thread that shows the line.
+    done: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Progress {
+    /// Starts to wait.
+    pub(super) fn start() -> Self {
+        let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden())
+            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        let (done, wait) = channel::<()>();
+        let shown = bar.clone();
+        let thread = thread::spawn(move || {
+            if wait.recv_timeout(QUIET) == Err(RecvTimeoutError::Timeout) {
+                // Hidden still, unless it is a terminal.
+                shown.set_draw_target(ProgressDrawTarget::stderr());
+                shown.enable_steady_tick(TICK);
+            }
+        });
+        Self {
+            bar,
+            done: Some(done),
+            thread: Some(thread),
+        }
+    }
+
+    /// Says what is done now.
+    pub(super) fn tell(&self, step: Step) {
+        self.bar.set_message(step.to_string());
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.done.take();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        self.bar.finish_and_clear();
+    }
+}
