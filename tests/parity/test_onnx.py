@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from oracle.cases import all_cases
-from oracle.families import postprocessing, resizers
+from oracle.families import efficientdet, postprocessing, resizers
 
 from . import compare
 from .conftest import run_export
@@ -24,6 +24,7 @@ def parameters(are_pairwise):
 
 
 NOT_IN_ONNX = {*postprocessing.NOT_IN_ONNX, *resizers.NOT_IN_ONNX}
+NOT_IN_OPENVINO = {*resizers.NEEDS_EXACT_DIVISION, *efficientdet.TOO_LARGE_FOR_OPENVINO}
 CASES = [case for case in parameters(are_pairwise=False) if case.id not in NOT_IN_ONNX]
 
 
@@ -57,7 +58,7 @@ def test_every_output_equals_the_reference(case, input_type, oracle, other_tenso
     results = oracle(case)
     recorded = compare.recorded(results / f"{input_type}.npz")
     model = export_onnx(results, tmp_path, input_type)
-    runtimes = [name for name in RUNTIMES if name != "openvino" or case.name not in resizers.NEEDS_EXACT_DIVISION]
+    runtimes = [name for name in RUNTIMES if name != "openvino" or case.name not in NOT_IN_OPENVINO]
     assert_parity(run(python, model, [image for image, _ in recorded]), recorded, runtimes)
 
 
