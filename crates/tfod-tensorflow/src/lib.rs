@@ -49,7 +49,7 @@
 mod error;
 mod freeze;
 mod lower;
-mod op_defs;
+pub mod op_defs;
 mod saved_model;
 
 pub use error::Error;
