@@ -24,9 +24,13 @@
 //! # Ok::<(), tfod::ExportError>(())
 //! ```
 
+pub mod diff;
 mod export;
 mod freeze;
+pub mod inspect;
 mod trained;
+mod values;
+pub mod verify;
 mod write_behind;
 
 pub use export::{
@@ -34,8 +38,10 @@ pub use export::{
     TensorInfo, Thresholds, Unused,
 };
 pub use freeze::{Freeze, FreezeFileError, FreezeReport};
-pub use tfod_checkpoint::DType as StoredType;
+pub use tfod_checkpoint::{DType as StoredType, Kind as CheckpointKind};
+pub use tfod_config::{Change, Setting};
 pub use tfod_models::{Batch, GraphOptions, InputType, Stage};
 pub use tfod_onnx::{ExternalData, InputLayout, OPSETS};
 pub use tfod_tensorflow::{Endpoint, FreezeError, FreezeOptions};
 pub use trained::TrainedModel;
+pub use values::ValueDifference;

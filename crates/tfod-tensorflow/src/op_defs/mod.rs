@@ -4,6 +4,8 @@
 //! tells. `op_defs.tsv` has the definitions of all operations registered by TensorFlow 2.2 to 2.21, written by `tools/op_table.py`, whose
 //! header describes the columns. A line is parsed when its operation is first asked for.
 
+pub mod since;
+
 use std::collections::HashMap;
 use std::sync::{LazyLock, OnceLock};
 

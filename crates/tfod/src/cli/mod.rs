@@ -1,11 +1,15 @@
 //! The command line: one file a subcommand, whose documentation is the help text.
 //!
-//! Exit codes: 0 when all was done, 1 when something prevented it, 2 when the command line itself is wrong.
+//! Exit codes: 0 when all was done, 1 when something prevented it, 2 when the command line itself is wrong. Comparisons have those of `diff`: 0 the same, 1
+//! different, 2 something prevented it.
 
+mod diff;
 mod export;
 mod freeze;
+mod inspect;
 mod output;
 mod spelling;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -24,6 +28,9 @@ struct Cli {
 enum Command {
     Export(export::Args),
     Freeze(freeze::Args),
+    Inspect(inspect::Args),
+    Diff(diff::Args),
+    Verify(verify::Args),
 }
 
 const EXAMPLES: &str = "\
@@ -31,6 +38,7 @@ Examples:
   tfod export --pipeline_config_path train/pipeline.config --trained_checkpoint_dir train \\
       --output_directory exported
   tfod freeze --saved_model_dir exported/saved_model --output frozen.pb
+  tfod inspect exported/saved_model
 
 Exit status:
   0  done
@@ -51,5 +59,8 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match cli.command {
         Command::Export(args) => args.run(),
         Command::Freeze(args) => args.run(),
+        Command::Inspect(args) => args.run(),
+        Command::Diff(args) => args.run(),
+        Command::Verify(args) => args.run(),
     }
 }
