@@ -110,17 +110,17 @@ impl ValueDifference {
 
 impl std::fmt::Display for ValueDifference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} of {} elements differ, by at most {:.3e}, {:.3e} in the mean",
-            self.differing, self.elements, self.max, self.mean
-        )?;
-        if self.not_finite > 0 {
+        write!(f, "{} of {} elements differ", self.differing, self.elements)?;
+        // Strings have no distance.
+        if self.differing > self.not_finite {
             write!(
                 f,
-                "; {} are not finite numbers on both sides",
-                self.not_finite
+                ", by at most {:.3e}, {:.3e} in the mean",
+                self.max, self.mean
             )?;
+            if self.not_finite > 0 {
+                write!(f, "; {} are not finite on both sides", self.not_finite)?;
+            }
         }
         Ok(())
     }

@@ -39,6 +39,9 @@ pub(super) fn verdict(text: &str, same: bool) -> ExitCode {
 
 /// A number of bytes, rounded for people.
 pub(super) fn size(bytes: u64) -> String {
+    if bytes < 1000 {
+        return format!("{bytes} bytes");
+    }
     #[expect(clippy::cast_precision_loss, reason = "rounded for people")]
     let bytes = bytes as f64;
     if bytes < 1e6 {

@@ -128,7 +128,7 @@ impl ConfigFacts {
         let first = PostProcessing {
             stage: "first_stage",
             text: format!(
-                "proposals: boxes that overlap by more than {} (IoU) suppress each other, scores below {} are dropped; at most {}",
+                "proposals: boxes that overlap by more than {} (IoU) suppress each other, scores below {:?} are dropped; at most {}",
                 rcnn.first_stage_nms_iou_threshold(),
                 rcnn.first_stage_nms_score_threshold(),
                 rcnn.first_stage_max_proposals()
@@ -318,7 +318,7 @@ fn post_processing(stage: &'static str, post: &protos::PostProcessing) -> PostPr
     let nms = post.batch_non_max_suppression.clone().unwrap_or_default();
     let converter = post.score_converter().as_str_name().to_owned();
     let mut text = format!(
-        "scores by {}; boxes that overlap by more than {} (IoU) suppress each other, scores below {} are dropped; at most {} a class, {} in all",
+        "scores by {}; boxes that overlap by more than {} (IoU) suppress each other, scores below {:?} are dropped; at most {} a class, {} in all",
         converter.to_lowercase(),
         nms.iou_threshold(),
         nms.score_threshold(),

@@ -106,7 +106,19 @@ fn folder(path: &Path) -> Result<Kind, InspectError> {
         return Ok(Kind::Checkpoint(locate(path, None)?));
     }
     match pieces.as_slice() {
-        [] => Err(unknown(path, holds(path)?)),
+        // What is left of a SavedModel whose graph was not copied.
+        [] if path.join("variables/variables.index").is_file() => Ok(Kind::Checkpoint(locate(
+            &path.join("variables/variables"),
+            None,
+        )?)),
+        [] => match entries(path)?.as_slice() {
+            // A folder of one file is that file.
+            [only] if path.join(only).is_file() => {
+                let inner = path.join(only);
+                file(&inner, map(&inner)?)
+            }
+            _ => Err(unknown(path, holds(path)?)),
+        },
         [config] if config.ends_with("pipeline.config") => Ok(Kind::Config(config.clone())),
         _ => Ok(Kind::Export(pieces)),
     }
@@ -201,7 +213,9 @@ fn text(path: &Path, bytes: &[u8]) -> Result<Option<Text>, InspectError> {
     const LOOKED_AT: usize = 4096;
     let start = bytes.get(..LOOKED_AT.min(bytes.len())).unwrap_or_default();
     let is_text = |byte: &u8| !matches!(byte, 0..=8 | 11 | 14..=31 | 127);
-    if !start.iter().all(is_text) {
+    // The last character may be cut.
+    let is_utf8 = std::str::from_utf8(start).map_or_else(|e| e.error_len().is_none(), |_| true);
+    if !is_utf8 || !start.iter().all(is_text) {
         return Ok(None);
     }
     let field = text_format::first_field(start);
@@ -230,8 +244,8 @@ enum MessageKind {
 
 /// What a protobuf message is, by the fields it has.
 fn message(bytes: &[u8]) -> Option<MessageKind> {
-    /// Enough to meet a field that decides; graphs have thousands of nodes before anything else.
-    const LOOKED_AT: usize = 16;
+    /// Enough to meet a field that decides: graphs begin with nodes, and ONNX models have some metadata before the graph.
+    const LOOKED_AT: usize = 1024;
     let mut first = None;
     for field in Fields::of(bytes).take(LOOKED_AT) {
         let (number, field) = field.ok()?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::layout::{Layout, SAME};
 use crate::StoredType;
-use crate::inspect::{Elements, InspectError, Inspection, TensorInfo, path_of};
+use crate::inspect::{Elements, InspectError, Inspection, TensorInfo, num_elements, path_of};
 use crate::values::{ValueDifference, difference, in_order};
 
 /// Tensors that claim more elements than this are compared only where they say so in as many bytes.
@@ -275,10 +275,11 @@ fn nearest_layout(
     best
 }
 
-/// Matches what is left by its shape, up to the order of dimensions, and by nearest values.
+/// Matches what is left by its shape, up to the order of dimensions, and by nearest values; constants only from `least` elements on.
 pub(super) fn by_shape(
     a: &mut Weights<'_>,
     b: &mut Weights<'_>,
+    least: u64,
     pairs: &mut Vec<Pair>,
 ) -> Result<(), InspectError> {
     let sizes = |tensor: &TensorInfo| {
@@ -286,13 +287,16 @@ pub(super) fn by_shape(
         sizes.sort_unstable();
         sizes
     };
+    let is_candidate = |(_, tensor): &(usize, &TensorInfo)| {
+        tensor.is_stored_in_bundle() || num_elements(&tensor.shape) >= Some(least)
+    };
     let mut groups: HashMap<Vec<u64>, Vec<usize>> = HashMap::new();
-    for (index, tensor) in b.unmatched() {
+    for (index, tensor) in b.unmatched().filter(is_candidate) {
         groups.entry(sizes(tensor)).or_default().push(index);
     }
     // Every pair of a group with its distance, then the nearest pairs first.
     let mut candidates = Vec::new();
-    for (i, first) in a.unmatched() {
+    for (i, first) in a.unmatched().filter(is_candidate) {
         let group = groups.get(&sizes(first)).map_or(&[][..], Vec::as_slice);
         for &j in group {
             if candidates.len() == MAX_SAMPLES {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tfod_models::GraphOptions;
 
 use super::matching::{Matched, Pair, Weights, by_content, by_name, by_shape};
-use super::{Outcome, Side, VerifyError};
+use super::{Outcome, Side, VerifyError, interface};
 use crate::inspect::{Facts, TensorInfo, num_elements, path_of};
 use crate::trained::TrainedModel;
 use crate::{StoredType, ValueDifference};
@@ -91,9 +91,15 @@ impl WeightsResult {
     }
 }
 
+/// Whether each tensor of one must be in the other: in checkpoints, and in graphs of the same operations.
+fn is_alike(a: &Facts, b: &Facts) -> bool {
+    let is_checkpoint = matches!(a, Facts::Checkpoint(_));
+    a.kind() == b.kind() && (is_checkpoint || interface::ops(a) == interface::ops(b))
+}
+
 /// Compares the weights of two models.
 pub(super) fn compare(a: &Side, b: &Side) -> Result<WeightsResult, VerifyError> {
-    let is_alike = a.facts().kind() == b.facts().kind();
+    let is_alike = is_alike(a.facts(), b.facts());
     let mut sides = [a, b].map(|side| {
         let tensors = side.found.tensors.iter();
         let needed = needed(side);
@@ -109,18 +115,28 @@ pub(super) fn compare(a: &Side, b: &Side) -> Result<WeightsResult, VerifyError> 
         let of: Option<&Weights<'_>> = sides.get(index);
         of.map_or(0, |of| of.found.tensors.len() - of.tensors.len())
     });
+    // What no checkpoint has, anchors and such, is no difference to one.
+    let has_checkpoint = [a, b]
+        .iter()
+        .any(|side| matches!(side.facts(), Facts::Checkpoint(_)));
     let mut pairs = Vec::new();
     let [first, second] = &mut sides;
     by_name(first, second, &mut pairs)?;
     by_content(first, second, &mut pairs)?;
-    by_shape(first, second, &mut pairs)?;
+    by_shape(first, second, if is_alike { 0 } else { LARGE }, &mut pairs)?;
     pairs.sort_by(|x, y| x.first.cmp(&y.first));
     let (only_in_first, only_in_second) =
         (unmatched(first, a.facts()), unmatched(second, b.facts()));
     Ok(WeightsResult {
-        outcome: outcome(&pairs, &only_in_first, &only_in_second, is_alike),
+        outcome: outcome(
+            &pairs,
+            &only_in_first,
+            &only_in_second,
+            is_alike,
+            has_checkpoint,
+        ),
         scope: if is_alike {
-            "all tensors, but for counters, the object graph and what an optimizer keeps"
+            "all tensors but counters, the object graph and what an optimizer keeps"
         } else {
             "variables, and constants of floats that have more than one element"
         },
@@ -131,33 +147,38 @@ pub(super) fn compare(a: &Side, b: &Side) -> Result<WeightsResult, VerifyError> 
     })
 }
 
-fn outcome(pairs: &[Pair], first: &[Unmatched], second: &[Unmatched], is_alike: bool) -> Outcome {
+fn outcome(
+    pairs: &[Pair],
+    first: &[Unmatched],
+    second: &[Unmatched],
+    is_alike: bool,
+    has_checkpoint: bool,
+) -> Outcome {
     let is_apart = |pair: &Pair| !pair.by.is_none() && pair.how != Matched::Numbers;
-    let has_variable = |all: &[Unmatched]| all.iter().any(|one| one.is_variable);
-    let is_left = !first.is_empty() || !second.is_empty();
-    if pairs.iter().any(is_apart)
-        || has_variable(first)
-        || has_variable(second)
-        || is_alike && is_left
-    {
+    let is_large = |one: &Unmatched| num_elements(&one.shape) >= Some(LARGE);
+    let mut left = first.iter().chain(second);
+    let has_variable = left.clone().any(|one| one.is_variable);
+    if pairs.iter().any(is_apart) || has_variable || is_alike && left.clone().next().is_some() {
         Outcome::Different
-    } else if pairs.is_empty() || pairs.iter().any(|pair| !pair.by.is_none()) {
-        Outcome::Undecided
-    } else if is_left
-        && first
-            .iter()
-            .chain(second)
-            .any(|one| num_elements(&one.shape) >= Some(LARGE))
-    {
+    } else if pairs.is_empty()
+        || pairs.iter().any(|pair| !pair.by.is_none())
         // One of the two may compute what the other stores.
+        || !has_checkpoint && (left.any(is_large) || have_like(first, second))
+    {
         Outcome::Undecided
     } else {
         Outcome::Same
     }
 }
 
-/// Constants from this size on are hardly anything but weights, or tables that decide results.
-const LARGE: u64 = 64;
+/// Whether there is one of the same shape on both sides, which may be the same one with other values.
+fn have_like(first: &[Unmatched], second: &[Unmatched]) -> bool {
+    let shapes: HashSet<&[u64]> = first.iter().map(|one| &*one.shape).collect();
+    second.iter().any(|one| shapes.contains(&*one.shape))
+}
+
+/// Constants from this size on are hardly anything but weights, or tables that decide results. Smaller ones may be sizes and factors.
+const LARGE: u64 = 8;
 
 fn unmatched(of: &Weights<'_>, facts: &Facts) -> Vec<Unmatched> {
     let left = of
@@ -165,12 +186,17 @@ fn unmatched(of: &Weights<'_>, facts: &Facts) -> Vec<Unmatched> {
         .iter()
         .zip(&of.is_matched)
         .filter(|(_, is_matched)| !**is_matched);
-    left.map(|(tensor, _)| Unmatched {
-        name: tensor.name.clone(),
-        shape: tensor.shape.clone(),
-        is_variable: is_variable(tensor, facts),
-    })
-    .collect()
+    let mut left: Vec<Unmatched> = left
+        .map(|(tensor, _)| Unmatched {
+            name: tensor.name.clone(),
+            shape: tensor.shape.clone(),
+            is_variable: is_variable(tensor, facts),
+        })
+        .collect();
+    // What matters most first.
+    let weight = |one: &Unmatched| (one.is_variable, num_elements(&one.shape));
+    left.sort_by(|x, y| weight(y).cmp(&weight(x)).then_with(|| x.name.cmp(&y.name)));
+    left
 }
 
 /// Whether it is from a bundle.

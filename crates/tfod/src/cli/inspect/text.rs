@@ -81,7 +81,7 @@ pub(super) fn report(found: &Inspection) -> String {
     let hurdles = hurdles
         .iter()
         .map(|hurdle| format!("{}: {}; {}", hurdle.kind, hurdle.found, hurdle.reason));
-    lines.list("hard for", hurdles);
+    lines.list("hurdles", hurdles);
     format!("{path}: {title}\n{}", lines.0)
 }
 
@@ -245,7 +245,9 @@ fn meta_graph(facts: &MetaGraph, lines: &mut Lines) {
             format!("TensorFlow {}, as it says", facts.tensorflow_version),
         );
     }
-    for (key, signature) in &facts.signatures {
+    // What has to run before all signatures is none for callers.
+    let signatures = facts.signatures.iter();
+    for (key, signature) in signatures.filter(|(key, _)| !key.starts_with("__saved_model")) {
         lines.add("signature", key);
         ports("  input", &signature.inputs, lines);
         ports("  output", &signature.outputs, lines);
