@@ -236,8 +236,8 @@ fn small_constants_that_differ_leave_it_open() {
     };
     let onnx = |name: &str, scale: f32| {
         let graph = Message::new()
-            .message(5, onnx::initializer("k", &[8], &[1.0; 8]))
-            .message(5, onnx::initializer("s", &[2], &[scale; 2]));
+            .message(5, onnx::initializer("x", &[8], &[1.0; 8]))
+            .message(5, onnx::initializer("y", &[2], &[scale; 2]));
         folder.write(name, &onnx::model(graph).0)
     };
     let of = |first: &Path, second: &Path| compare(first, second).weights.unwrap().outcome;
