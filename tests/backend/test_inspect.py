@@ -119,16 +119,26 @@ def test_a_saved_model_is_what_tensorflow_sees(model):
 
 @pytest.mark.quick
 def test_a_text_is_the_graph_that_it_says(tmp_path):
-    model = next(parameter.values[0] for parameter in MODELS if parameter.id == "while_loop" or "loop" in parameter.id)
+    model = next(parameter.values[0] for parameter in MODELS if "loop" in parameter.id)
     message = saved_model_pb2.SavedModel.FromString((saved_models.prepare(model) / "saved_model" / "saved_model.pb").read_bytes())
     graph_def = message.meta_graphs[0].graph_def
     (tmp_path / "graph.pb").write_bytes(graph_def.SerializeToString())
     (tmp_path / "graph.pbtxt").write_text(text_format.MessageToString(graph_def))
     binary, text = (inspect("--tensors", tmp_path / name) for name in ("graph.pb", "graph.pbtxt"))
     assert binary["graph"]["nodes"] > 0
-    # Strings take the bytes of their message, in which text has another order of fields.
     assert {**binary, "path": None} == {**text, "path": None}
     assert_values(tmp_path / "graph.pbtxt", {name: tf.make_ndarray(tensor) for name, tensor in constants(graph_def).items()})
+
+
+@pytest.mark.quick
+def test_a_meta_graph_is_that_of_its_saved_model(tmp_path):
+    model = next(parameter.values[0] for parameter in MODELS if "loop" in parameter.id)
+    path = saved_models.prepare(model) / "saved_model"
+    message = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    (tmp_path / "model.meta").write_bytes(message.meta_graphs[0].SerializeToString())
+    found = inspect(tmp_path / "model.meta")
+    assert found["kind"] == "meta_graph"
+    assert found["meta_graph"] == inspect(path)["saved_model"]["graphs"][0]
 
 
 @pytest.mark.quick

@@ -270,10 +270,9 @@ mod tests {
     #[test]
     fn lists_are_aligned() {
         let of = |steps: &[&str]| {
-            let steps: String = steps
-                .iter()
-                .map(|step| format!("data_augmentation_options {{ {step} }}"))
-                .collect();
+            let step = |step: &&str| format!("data_augmentation_options {{ {step} }}");
+            let steps: Vec<String> = steps.iter().map(step).collect();
+            let steps = steps.join(" ");
             format!("train_config {{ {steps} }}")
         };
         let (flip, crop) = (

@@ -1,6 +1,6 @@
 //! How far the values of two tensors are apart.
 
-use crate::inspect::Elements;
+use crate::inspect::{Element, Elements};
 
 /// The difference between two tensors of as many elements.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -45,7 +45,7 @@ pub(crate) fn difference(
         let other = to_other(index);
         let is_same = a.raw(index) == b.raw(other);
         found.differing += if is_same { 0 } else { times };
-        let real = |elements: &Elements<'_>, index| elements.get(index).and_then(|e| e.real());
+        let real = |elements: &Elements<'_>, index| elements.get(index).and_then(Element::real);
         match (real(a, index), real(b, other)) {
             (Some(x), Some(y)) if x.is_finite() && y.is_finite() => {
                 let distance = (x - y).abs();

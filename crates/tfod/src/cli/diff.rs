@@ -95,17 +95,15 @@ fn text(found: &Diff) -> String {
 }
 
 fn checkpoints(diff: &CheckpointDiff) -> String {
-    let mut text = String::new();
+    let mut text = Vec::new();
     let mut section = |title: &str, lines: Vec<String>| {
         if lines.is_empty() {
             return;
         }
-        text += &format!("{title} ({}):\n", lines.len());
-        for line in lines.iter().take(SHOWN) {
-            text += &format!("  {line}\n");
-        }
+        text.push(format!("{title} ({}):", lines.len()));
+        text.extend(lines.iter().take(SHOWN).map(|line| format!("  {line}")));
         if lines.len() > SHOWN {
-            text += &format!("  … and {} more\n", lines.len() - SHOWN);
+            text.push(format!("  … and {} more", lines.len() - SHOWN));
         }
     };
     let infos = |infos: &[tfod::inspect::TensorInfo]| -> Vec<String> {
@@ -134,13 +132,18 @@ fn checkpoints(diff: &CheckpointDiff) -> String {
         0 => String::new(),
         count => format!(" ({count} by their checksums, their data being absent)"),
     };
-    text += &format!("the same: {} tensors{by_checksum}\n", diff.equal);
-    if diff.is_same() {
-        return text;
+    text.push(format!("the same: {} tensors{by_checksum}", diff.equal));
+    if !diff.is_same() {
+        text.push("by part:".to_owned());
+        text.extend(parts(diff));
     }
-    text += "by part:\n";
+    text.join("\n") + "\n"
+}
+
+/// A line a part.
+fn parts(diff: &CheckpointDiff) -> impl Iterator<Item = String> + '_ {
     let width = diff.parts.keys().map(String::len).max().unwrap_or(0);
-    for (name, part) in &diff.parts {
+    diff.parts.iter().map(move |(name, part)| {
         let counts = [
             (part.equal, "the same"),
             (part.changed, "of other values"),
@@ -156,7 +159,6 @@ fn checkpoints(diff: &CheckpointDiff) -> String {
         } else {
             String::new()
         };
-        text += &format!("  {name:width$}  {}{max}\n", counts.join(", "));
-    }
-    text
+        format!("  {name:width$}  {}{max}", counts.join(", "))
+    })
 }

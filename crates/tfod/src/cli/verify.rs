@@ -91,19 +91,18 @@ impl Args {
 }
 
 fn text(found: &Verification) -> String {
-    let mut text = String::new();
+    let mut text = Vec::new();
     let mut section = |title: &str, outcome: Outcome, note: &str, lines: &[String]| {
         let note = if note.is_empty() {
             String::new()
         } else {
             format!(" ({note})")
         };
-        text += &format!("{title}: {}{note}\n", outcome.name());
-        for line in lines.iter().take(SHOWN) {
-            text += &format!("  {line}\n");
-        }
+        text.push(format!("{title}: {}{note}", outcome.name()));
+        text.extend(lines.iter().take(SHOWN).map(|line| format!("  {line}")));
         if lines.len() > SHOWN {
-            text += &format!("  … and {} more; --json lists all\n", lines.len() - SHOWN);
+            let more = lines.len() - SHOWN;
+            text.push(format!("  … and {more} more; --json lists all"));
         }
     };
     if let Some(of) = &found.interface {
@@ -119,7 +118,8 @@ fn text(found: &Verification) -> String {
     if let Some(of) = &found.weights {
         section("weights", of.outcome, of.scope, &weights(of));
     }
-    text + &format!("all in all: {}\n", found.outcome().name())
+    text.push(format!("all in all: {}", found.outcome().name()));
+    text.join("\n") + "\n"
 }
 
 fn weights(of: &WeightsResult) -> Vec<String> {

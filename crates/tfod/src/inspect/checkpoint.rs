@@ -216,8 +216,7 @@ pub(crate) fn part(key: &str) -> String {
     let depth = match (components.next(), components.next()) {
         (Some("model" | "_model"), Some("_feature_extractor" | "feature_extractor")) => 3,
         // A whole model is no part of itself.
-        (Some("model" | "_model"), _) => 2,
-        (Some("FeatureExtractor"), _) => 2,
+        (Some("model" | "_model" | "FeatureExtractor"), _) => 2,
         _ => 1,
     };
     let components: Vec<&str> = path.split('/').take(depth).collect();

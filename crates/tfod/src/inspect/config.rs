@@ -200,7 +200,7 @@ fn list<T: ToString>(items: &[T]) -> String {
 }
 
 fn resizer(config: Option<&protos::ImageResizer>) -> Option<String> {
-    let (mut text, gray, method) = match config?.image_resizer_oneof.as_ref()? {
+    let (text, gray, method) = match config?.image_resizer_oneof.as_ref()? {
         Resizer::FixedShapeResizer(fixed) => (
             format!(
                 "to {} x {} (height x width), whatever the aspect ratio",
@@ -240,13 +240,11 @@ fn resizer(config: Option<&protos::ImageResizer>) -> Option<String> {
             None,
         ),
     };
-    if let Some(method) = method {
-        text += &format!(", {}", method.as_str_name().to_lowercase());
-    }
-    if gray {
-        text += ", to grayscale";
-    }
-    Some(text)
+    let method = method.map_or_else(String::new, |method| {
+        format!(", {}", method.as_str_name().to_lowercase())
+    });
+    let gray = if gray { ", to grayscale" } else { "" };
+    Some(text + &method + gray)
 }
 
 fn anchors(config: Option<&protos::AnchorGenerator>) -> Option<String> {
@@ -315,22 +313,25 @@ fn stride(level: i32) -> String {
 }
 
 fn post_processing(stage: &'static str, post: &protos::PostProcessing) -> PostProcessing {
-    let nms = post.batch_non_max_suppression.clone().unwrap_or_default();
+    let nms = post.batch_non_max_suppression.unwrap_or_default();
     let converter = post.score_converter().as_str_name().to_owned();
-    let mut text = format!(
-        "scores by {}; boxes that overlap by more than {} (IoU) suppress each other, scores below {:?} are dropped; at most {} a class, {} in all",
+    let softly = match nms.soft_nms_sigma() {
+        sigma if sigma > 0.0 => format!("; softly, sigma {sigma}"),
+        _ => String::new(),
+    };
+    let agnostic = if nms.use_class_agnostic_nms() {
+        "; whatever the class"
+    } else {
+        ""
+    };
+    let text = format!(
+        "scores by {}; boxes that overlap by more than {} (IoU) suppress each other, scores below {:?} are dropped; at most {} a class, {} in all{agnostic}{softly}",
         converter.to_lowercase(),
         nms.iou_threshold(),
         nms.score_threshold(),
         nms.max_detections_per_class(),
         nms.max_total_detections()
     );
-    if nms.use_class_agnostic_nms() {
-        text += "; whatever the class";
-    }
-    if nms.soft_nms_sigma() > 0.0 {
-        text += &format!("; softly, sigma {}", nms.soft_nms_sigma());
-    }
     PostProcessing {
         stage,
         text,
@@ -350,17 +351,17 @@ fn training(config: &protos::TrainConfig) -> String {
         Some(Optimizer::AdamOptimizer(_)) => "Adam",
         None => "no optimizer",
     };
-    let mut text = format!(
-        "{} steps with batches of {}, {optimizer}, {} augmentations",
+    let start = match config.fine_tune_checkpoint() {
+        "" => String::new(),
+        _ => format!(
+            ", starting from a {} checkpoint",
+            config.fine_tune_checkpoint_type()
+        ),
+    };
+    format!(
+        "{} steps with batches of {}, {optimizer}, {} augmentations{start}",
         config.num_steps(),
         config.batch_size(),
         config.data_augmentation_options.len()
-    );
-    if !config.fine_tune_checkpoint().is_empty() {
-        text += &format!(
-            ", starting from a {} checkpoint",
-            config.fine_tune_checkpoint_type()
-        );
-    }
-    text
+    )
 }

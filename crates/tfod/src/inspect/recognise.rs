@@ -142,7 +142,8 @@ fn entries(path: &Path) -> Result<Vec<String>, InspectError> {
 }
 
 fn has_index(path: &Path) -> Result<bool, InspectError> {
-    Ok(entries(path)?.iter().any(|name| name.ends_with(".index")))
+    let is_index = |name: &String| Path::new(name).extension().is_some_and(|e| e == "index");
+    Ok(entries(path)?.iter().any(is_index))
 }
 
 fn holds(path: &Path) -> Result<String, InspectError> {
@@ -304,9 +305,8 @@ fn is_meta_graph(message: &[u8]) -> bool {
             Ok((2, Field::Bytes(graph))) => {
                 let first = Fields::of(graph).next();
                 has_graph = match first {
-                    None => true,
                     Some(Ok((1, Field::Bytes(node)))) => is_node(node),
-                    Some(Ok((2 | 4, Field::Bytes(_)) | (3, Field::Varint(_)))) => true,
+                    None | Some(Ok((2 | 4, Field::Bytes(_)) | (3, Field::Varint(_)))) => true,
                     _ => false,
                 };
             }

@@ -145,7 +145,7 @@ impl<'a> Elements<'a> {
         if !is_real(*dtype) {
             return None;
         }
-        let number = |index| self.get(index).and_then(|e| e.real()).unwrap_or(f64::NAN);
+        let number = |index| self.get(index).and_then(Element::real).unwrap_or(f64::NAN);
         let stored = self.num_stored();
         Some(((0..stored).map(number), count - stored))
     }

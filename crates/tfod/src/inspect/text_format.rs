@@ -114,11 +114,10 @@ pub(super) fn encode(path: &Path, text: &[u8]) -> Result<Vec<u8>, InspectError> 
         .message(Some(GRAPH), None, 0, &mut out)
         .map_err(|problem| InspectError::Text {
             path: path.to_owned(),
-            line: 1 + text
+            line: text
                 .get(..reader.at)
                 .unwrap_or(text)
-                .iter()
-                .filter(|b| **b == b'\n')
+                .split(|byte| *byte == b'\n')
                 .count(),
             problem: problem.to_owned(),
         })?;

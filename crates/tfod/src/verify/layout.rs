@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(layout.permutation, [3, 2, 0, 1]);
         let place = layout.places(&from);
         // Element h=1, w=0, i=2, o=3.
-        let index = ((1 * 2) * 4 + 2) * 5 + 3;
+        let index = (2 * 4 + 2) * 5 + 3;
         assert_eq!(place(index), ((3 * 4 + 2) * 3 + 1) * 2);
         let back = Layout::candidates(&to, &from).find(|l| l.permutation == [2, 3, 1, 0]);
         let back = back.expect("the inverse").places(&to);

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use super::layout::{Layout, SAME};
 use crate::StoredType;
-use crate::inspect::{Elements, InspectError, Inspection, TensorInfo, num_elements, path_of};
+use crate::inspect::{
+    Element, Elements, InspectError, Inspection, TensorInfo, num_elements, path_of,
+};
 use crate::values::{ValueDifference, difference, in_order};
 
 /// Tensors that claim more elements than this are compared only where they say so in as many bytes.
@@ -337,7 +339,7 @@ fn sampled(first: &TensorInfo, x: &Elements<'_>, second: &TensorInfo, y: &Elemen
         let place = layout.places(&first.shape);
         let (mut sum, mut pairs) = (0.0, 0.0);
         for index in (0..SAMPLED).map(|n| n.saturating_mul(step)) {
-            let real = |of: &Elements<'_>, at| of.get(at).and_then(|e| e.real());
+            let real = |of: &Elements<'_>, at| of.get(at).and_then(Element::real);
             if let (Some(p), Some(q)) = (real(x, index), real(y, place(index))) {
                 sum += (p - q).abs();
                 pairs += 1.0;

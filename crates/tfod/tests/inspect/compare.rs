@@ -255,7 +255,7 @@ fn small_constants_that_differ_leave_it_open() {
 #[test]
 fn interfaces_are_compared_by_key_type_and_shape() {
     let folder = Folder::new();
-    let saved = |name: &str, outputs: &[(&str, &str, u64, &[i64])]| {
+    let saved = |name: &str, outputs: &[tf::Port<'_>]| {
         let graph = tf::graph(vec![
             tf::placeholder("image", tf::FLOAT, &[-1, 8]),
             tf::identity("Identity", "image"),
@@ -270,7 +270,7 @@ fn interfaces_are_compared_by_key_type_and_shape() {
         weights: false,
     };
     let first = saved("a", &[("boxes", "Identity:0", tf::FLOAT, &[-1, 8])]);
-    let cases: [(&[(&str, &str, u64, &[i64])], &[&str]); 4] = [
+    let cases: [(&[tf::Port<'_>], &[&str]); 4] = [
         (&[("boxes", "y:0", tf::FLOAT, &[-1, 8])], &[]),
         (
             &[("boxes", "y:0", tf::UINT8, &[-1, 8])],

@@ -153,8 +153,11 @@ pub(crate) mod tensorflow {
         Message::new().messages(1, nodes).message(4, versions)
     }
 
+    /// A tensor of a signature: key, tensor, type, shape.
+    pub(crate) type Port<'a> = (&'a str, &'a str, u64, &'a [i64]);
+
     /// An entry of a map of signature tensors.
-    fn port((key, tensor, dtype, dims): &(&str, &str, u64, &[i64])) -> Message {
+    fn port((key, tensor, dtype, dims): &Port<'_>) -> Message {
         let info = Message::new()
             .bytes(1, tensor)
             .varint(2, *dtype)
@@ -165,8 +168,8 @@ pub(crate) mod tensorflow {
     /// A SavedModel with one signature.
     pub(crate) fn saved_model(
         graph: Message,
-        inputs: &[(&str, &str, u64, &[i64])],
-        outputs: &[(&str, &str, u64, &[i64])],
+        inputs: &[Port<'_>],
+        outputs: &[Port<'_>],
     ) -> Message {
         let signature = Message::new()
             .messages(1, inputs.iter().map(port))

@@ -136,18 +136,18 @@ fn tensor_text(
     values: u64,
 ) -> Result<String, InspectError> {
     let elements = found.elements(tensor)?;
-    let mut text = format!(
-        "{}: {} {:?}, {} elements, {}\n",
+    let mut lines = vec![format!(
+        "{}: {} {:?}, {} elements, {}",
         tensor.name,
         tensor.type_name(),
         tensor.shape,
         elements.count(),
         output::size(tensor.bytes)
-    );
+    )];
     if let Some(s) = Statistics::of(&elements) {
         let number = |n: Option<f64>| n.map_or_else(|| "-".to_owned(), |n| format!("{n:.6}"));
-        text += &format!(
-            "  min {}, max {}, mean {}, std {}; {} NaN, {} infinite, {} zero\n",
+        lines.push(format!(
+            "  min {}, max {}, mean {}, std {}; {} NaN, {} infinite, {} zero",
             number(s.min),
             number(s.max),
             number(s.mean),
@@ -155,11 +155,9 @@ fn tensor_text(
             s.nan,
             s.inf,
             s.zeros
-        );
+        ));
     }
     let listing = listing(&elements, &tensor.shape, values);
-    for line in listing.lines() {
-        text += &format!("  {line}\n");
-    }
-    Ok(text)
+    lines.extend(listing.lines().map(|line| format!("  {line}")));
+    Ok(lines.join("\n") + "\n")
 }

@@ -10,11 +10,11 @@ use tfod::inspect::{
 use crate::cli::output::size;
 
 /// The text that is written: lines of a label and what there is to say.
-struct Lines(String);
+struct Lines(Vec<String>);
 
 impl Lines {
     fn add(&mut self, label: &str, text: impl AsRef<str>) {
-        self.0 += &format!("  {label:<12} {}\n", text.as_ref());
+        self.0.push(format!("  {label:<12} {}", text.as_ref()));
     }
 
     /// Lines under one label.
@@ -28,7 +28,7 @@ impl Lines {
 /// Everything but the tensors.
 pub(super) fn report(found: &Inspection) -> String {
     let path = found.path.display();
-    let mut lines = Lines(String::new());
+    let mut lines = Lines(Vec::new());
     let title = match &found.facts {
         Facts::Checkpoint(facts) => {
             checkpoint(facts, &mut lines);
@@ -82,7 +82,7 @@ pub(super) fn report(found: &Inspection) -> String {
         .iter()
         .map(|hurdle| format!("{}: {}; {}", hurdle.kind, hurdle.found, hurdle.reason));
     lines.list("hurdles", hurdles);
-    format!("{path}: {title}\n{}", lines.0)
+    format!("{path}: {title}\n{}\n", lines.0.join("\n"))
 }
 
 /// A line a tensor.
@@ -361,5 +361,7 @@ fn export(facts: &ExportFacts, lines: &mut Lines) {
             .collect();
         lines.add("manifest.json", facts.join(", "));
     }
-    lines.0 += "  Each piece can be inspected by itself.\n";
+    lines
+        .0
+        .push("  Each piece can be inspected by itself.".to_owned());
 }
