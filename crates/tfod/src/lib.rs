@@ -2,7 +2,7 @@
 //!
 //! The pieces are crates of their own: `tfod-checkpoint` (tensor bundles), `tfod-config` (pipeline configs), `tfod-models`
 //! (architectures), `tfod-graph` (the graph between), `tfod-tensorflow` (SavedModels). This crate joins them: [`Export`] goes from a
-//! training checkpoint to an export folder, [`Freeze`] from a SavedModel to one file.
+//! training checkpoint to an export folder, [`Freeze`] from a SavedModel to one file; [`inspect`], [`diff`] and [`verify`] look into files and compare them.
 //!
 //! ```no_run
 //! use tfod::{Export, Format, GraphOptions, InputType, OnnxChoices, Thresholds};

@@ -69,9 +69,8 @@ mod tests {
     fn every_line_is_understood() {
         assert!(releases().len() > 3);
         for line in TEXT.lines().skip(1) {
-            let (name, row) = row(line).expect(line);
+            let (_, row) = row(line).expect(line);
             assert!(row.first < releases().len(), "{line}");
-            assert!(super::super::find(name).is_some(), "{line}");
             assert!(
                 row.attrs
                     .iter()
@@ -86,7 +85,7 @@ mod tests {
         let release = |index: Option<usize>| releases()[index.expect("known")];
         assert_eq!(release(operation("Conv2D")), "1.15.5");
         assert_eq!(release(attribute("Conv2D", "explicit_paddings")), "1.15.5");
-        // `grad_x` was added for TensorFlow 2.16's gradients; the operation is much older.
+        // The attribute is newer than the operation.
         assert_eq!(operation("BatchMatMulV2"), Some(0));
         assert!(attribute("BatchMatMulV2", "grad_x") > Some(0));
         assert_eq!(operation("NoSuchOperation"), None);

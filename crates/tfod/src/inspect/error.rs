@@ -92,6 +92,21 @@ impl From<Malformed> for Damage {
     }
 }
 
+/// Files of a few bytes a part could ask for much more memory than they have; no model that somebody uses has so many parts.
+const MAX_PARTS: usize = 1 << 20;
+
+/// Adds a part that `message` describes.
+pub(super) fn push<T>(parts: &mut Vec<T>, part: T, message: &[u8]) -> Result<(), Damage> {
+    if parts.len() == MAX_PARTS {
+        return Err(Damage::new(
+            message,
+            "there are more than a million parts of this kind",
+        ));
+    }
+    parts.push(part);
+    Ok(())
+}
+
 impl Damage {
     pub(super) fn new(at: &[u8], problem: &'static str) -> Self {
         Self {

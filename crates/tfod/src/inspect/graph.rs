@@ -11,7 +11,7 @@ use tfod_checkpoint::DType;
 use tfod_proto::wire::{Field, Fields, map_entry};
 use tfod_tensorflow::op_defs::{self, ArgDef, ArgKind, ArgType};
 
-use super::error::Damage;
+use super::error::{self, Damage};
 use super::oldest::Oldest;
 use super::tensors::{Elements, Place, TensorInfo, num_bytes, num_elements};
 
@@ -165,7 +165,7 @@ pub(super) fn scan(
                     let port = placeholder(&node)?;
                     push(&mut facts.inputs, port, &mut facts.ports_left_out);
                 } else if let Some(constant) = constant(file, &node, None)? {
-                    tensors.push(constant);
+                    error::push(tensors, constant, encoded)?;
                 } else if !matches!(node.op, "NoOp" | "Assert") {
                     ends.push(encoded);
                 }
@@ -239,7 +239,9 @@ impl GraphFacts {
                     let node = Node::parse(node)?;
                     self.function_nodes += 1;
                     self.count(&node);
-                    tensors.extend(constant(file, &node, Some(name))?);
+                    if let Some(constant) = constant(file, &node, Some(name))? {
+                        error::push(tensors, constant, function)?;
+                    }
                 }
             }
         }

@@ -40,7 +40,6 @@ const TENSORFLOW: [Kind; 12] = [
             "Enter",
             "RefEnter",
             "For",
-            "ParallelFor",
             "MapDefun",
         ],
     ),
@@ -217,16 +216,24 @@ fn of_kinds(kinds: &[Kind], ops: &BTreeMap<String, u64>) -> Vec<Hurdle> {
     kinds.iter().filter_map(hurdle).collect()
 }
 
+/// How many inputs are named.
+const SHOWN: usize = 8;
+
 fn of_inputs(inputs: &[&Port]) -> Vec<Hurdle> {
     let of = |kind, reason, is: &dyn Fn(&Port) -> bool| {
-        let found: Vec<String> = inputs
-            .iter()
-            .filter(|input| is(input))
+        let found = || inputs.iter().filter(|input| is(input));
+        let named: Vec<String> = found()
+            .take(SHOWN)
             .map(|input| format!("{} {} {}", input.key, input.type_name(), input.shape_text()))
             .collect();
-        (!found.is_empty()).then(|| Hurdle {
+        let more = if found().nth(SHOWN).is_some() {
+            ", …"
+        } else {
+            ""
+        };
+        (!named.is_empty()).then(|| Hurdle {
             kind,
-            found: found.join(", "),
+            found: named.join(", ") + more,
             reason,
         })
     };

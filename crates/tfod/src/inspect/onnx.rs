@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tfod_checkpoint::DType;
 use tfod_proto::wire::{Field, Fields};
 
-use super::error::Damage;
+use super::error::{Damage, push};
 use super::graph::{Dim, Port};
 use super::tensors::{Elements, Place, TensorInfo, num_bytes, num_elements};
 
@@ -124,10 +124,10 @@ impl OnnxFacts {
                         *bytes = bytes.saturating_add(info.bytes);
                     }
                     initialized.push(tensors.len());
-                    tensors.push(info);
+                    push(tensors, info, tensor)?;
                 }
-                (11, Field::Bytes(input)) => inputs.push(port(input)?),
-                (12, Field::Bytes(output)) => self.outputs.push(port(output)?),
+                (11, Field::Bytes(input)) => push(&mut inputs, port(input)?, input)?,
+                (12, Field::Bytes(output)) => push(&mut self.outputs, port(output)?, output)?,
                 _ => {}
             }
         }

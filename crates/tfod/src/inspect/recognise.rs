@@ -159,6 +159,13 @@ fn holds(path: &Path) -> Result<String, InspectError> {
 }
 
 fn file(path: &Path, mapped: MappedFile) -> Result<Kind, InspectError> {
+    // Data of a checkpoint has no format of its own, so it may look like anything.
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if name.contains(".data-")
+        && let Ok(located) = locate(path, None)
+    {
+        return Ok(Kind::Checkpoint(located));
+    }
     let bytes = mapped.bytes();
     if bytes.is_empty() {
         return Err(unknown(path, "the file is empty"));
@@ -195,11 +202,7 @@ fn file(path: &Path, mapped: MappedFile) -> Result<Kind, InspectError> {
         Some(MessageKind::Onnx) => Ok(Kind::Onnx(mapped)),
         Some(MessageKind::Graph) => Ok(Kind::Graph(mapped)),
         Some(MessageKind::MetaGraph) => Ok(Kind::MetaGraph(mapped)),
-        // The data of a checkpoint has no format of its own.
-        None => match locate(path, None) {
-            Ok(located) => Ok(Kind::Checkpoint(located)),
-            Err(_) => Err(unknown(path, "no format that is known")),
-        },
+        None => Err(unknown(path, "no format that is known")),
     }
 }
 

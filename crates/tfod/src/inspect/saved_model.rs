@@ -8,7 +8,7 @@ use tfod_proto::prost::Message as _;
 use tfod_proto::wire::{Field, Fields, map_entry};
 use tfod_proto::{AssetFileDef, SignatureDef, TensorInfo as TensorDef};
 
-use super::error::Damage;
+use super::error::{Damage, push};
 use super::graph::{self, Dim, GraphFacts, Port};
 use super::tensors::TensorInfo;
 
@@ -160,7 +160,7 @@ pub(super) fn meta_graph(
             (6, Field::Bytes(asset)) => {
                 let problem = "an asset is no message of one";
                 let asset = AssetFileDef::decode(asset).map_err(|_| Damage::new(asset, problem))?;
-                found.assets.push(asset.filename);
+                push(&mut found.assets, asset.filename, message)?;
             }
             (7, Field::Bytes(_)) => found.has_objects = true,
             _ => {}

@@ -125,6 +125,17 @@ fn names_are_not_multiplied() {
 }
 
 #[test]
+fn parts_without_end_are_refused() {
+    let nothing = [0x2a, 0x00].repeat((1 << 20) + 1);
+    let folder = Folder::new();
+    let error = inspect(&folder.write("onnx", &onnx::model(Message(nothing)).0)).unwrap_err();
+    assert!(
+        error.to_string().contains("more than a million parts"),
+        "{error}"
+    );
+}
+
+#[test]
 fn graphs_inside_of_graphs_have_an_end() {
     let mut graph = Message::new();
     for _ in 0..1000 {
