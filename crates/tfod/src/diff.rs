@@ -13,9 +13,18 @@ use crate::values::{ValueDifference, in_order};
 #[derive(Debug)]
 pub enum Diff {
     /// Between two configs.
-    Configs(Vec<Change>),
+    Configs(ConfigDiff),
     /// Between two checkpoints.
     Checkpoints(CheckpointDiff),
+}
+
+/// What differs between two configs.
+#[derive(Debug, Default)]
+pub struct ConfigDiff {
+    /// The fields that differ.
+    pub changes: Vec<Change>,
+    /// The file of each block that does not fit the schema and was left out, and what is wrong with it.
+    pub unread: Vec<(String, String)>,
 }
 
 /// Why two paths cannot be compared.
@@ -92,17 +101,30 @@ pub fn diff(first: &Path, second: &Path) -> Result<Diff, DiffError> {
     let (a, b) = (inspect(first)?, inspect(second)?);
     match (&a.facts, &b.facts) {
         (Facts::Config(_), Facts::Config(_)) => {
-            let read = |path: &Path| {
-                let inner = path.join("pipeline.config");
-                let file = if path.is_dir() { &inner } else { path };
-                PipelineConfig::read(file).map(|parsed| parsed.config)
-            };
-            Ok(Diff::Configs(read(first)?.changes(&read(second)?)))
+            Ok(Diff::Configs(ConfigDiff::between(first, second)?))
         }
         (Facts::Checkpoint(_), Facts::Checkpoint(_)) => {
             Ok(Diff::Checkpoints(CheckpointDiff::between(&a, &b)))
         }
         (a, b) => Err(DiffError::Kinds(a.kind(), b.kind())),
+    }
+}
+
+impl ConfigDiff {
+    fn between(first: &Path, second: &Path) -> Result<Self, DiffError> {
+        let mut found = Self::default();
+        let mut read = |path: &Path| -> Result<PipelineConfig, DiffError> {
+            let inner = path.join("pipeline.config");
+            let file = if path.is_dir() { &inner } else { path };
+            let parsed = PipelineConfig::read(file)?;
+            let unread = parsed.warnings.iter();
+            let unread = unread.map(|warning| (file.display().to_string(), warning.to_string()));
+            found.unread.extend(unread);
+            Ok(parsed.config)
+        };
+        let (first, second) = (read(first)?, read(second)?);
+        found.changes = first.changes(&second);
+        Ok(found)
     }
 }
 
@@ -191,15 +213,15 @@ impl Diff {
     /// Whether they are the same, as far as they could be compared.
     pub fn is_same(&self) -> bool {
         match self {
-            Self::Configs(changes) => changes.is_empty(),
+            Self::Configs(diff) => diff.changes.is_empty(),
             Self::Checkpoints(diff) => diff.is_same(),
         }
     }
 
-    /// Tensors that could not be compared.
+    /// Tensors, or blocks of configs, that could not be compared: which, and why.
     pub fn unread(&self) -> &[(String, String)] {
         match self {
-            Self::Configs(_) => &[],
+            Self::Configs(diff) => &diff.unread,
             Self::Checkpoints(diff) => &diff.unread,
         }
     }
@@ -207,12 +229,12 @@ impl Diff {
     /// Everything, with the keys that `docs/inspect.md` explains.
     pub fn json(&self) -> Value {
         match self {
-            Self::Configs(changes) => {
+            Self::Configs(diff) => {
                 let setting = |setting: &Option<Setting>| {
                     let setting = setting.as_ref();
                     setting.map(|s| json!({ "text": s.text, "is_default": s.is_default }))
                 };
-                let changes = changes.iter().map(|change| {
+                let changes = diff.changes.iter().map(|change| {
                     json!({
                         "path": change.path,
                         "first": setting(&change.from),
@@ -220,7 +242,12 @@ impl Diff {
                     })
                 });
                 let changes: Vec<Value> = changes.collect();
-                json!({ "kind": "pipeline_config", "same": self.is_same(), "changes": changes })
+                json!({
+                    "kind": "pipeline_config",
+                    "same": self.is_same(),
+                    "changes": changes,
+                    "unread": unread(&diff.unread),
+                })
             }
             Self::Checkpoints(diff) => diff.json(),
         }
@@ -235,8 +262,6 @@ impl CheckpointDiff {
         let changed = self.changed.iter().map(
             |changed| json!({ "name": changed.name, "difference": changed.by.map(|by| by.json()) }),
         );
-        let unread = self.unread.iter();
-        let unread = unread.map(|(name, why)| json!({ "name": name, "problem": why }));
         let parts = self.parts.iter().map(|(name, part)| {
             let part = json!({
                 "equal": part.equal,
@@ -258,8 +283,13 @@ impl CheckpointDiff {
             "only_in_second": infos(&self.only_in_second),
             "reshaped": reshaped.collect::<Vec<_>>(),
             "changed": changed.collect::<Vec<_>>(),
-            "unread": unread.collect::<Vec<_>>(),
+            "unread": unread(&self.unread),
             "parts": parts.collect::<serde_json::Map<_, _>>(),
         })
     }
+}
+
+fn unread(all: &[(String, String)]) -> Vec<Value> {
+    let one = |(name, problem): &(String, String)| json!({ "name": name, "problem": problem });
+    all.iter().map(one).collect()
 }

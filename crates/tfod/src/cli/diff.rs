@@ -71,8 +71,8 @@ impl Args {
 
 fn text(found: &Diff) -> String {
     match found {
-        Diff::Configs(changes) if changes.is_empty() => "the same\n".to_owned(),
-        Diff::Configs(changes) => {
+        Diff::Configs(diff) if diff.changes.is_empty() => "the same\n".to_owned(),
+        Diff::Configs(diff) => {
             let setting = |setting: &Option<tfod::Setting>| match setting {
                 None => "-".to_owned(),
                 Some(setting) => {
@@ -88,7 +88,7 @@ fn text(found: &Diff) -> String {
                 let (from, to) = (setting(&change.from), setting(&change.to));
                 format!("{}: {from} -> {to}\n", change.path)
             };
-            changes.iter().map(line).collect()
+            diff.changes.iter().map(line).collect()
         }
         Diff::Checkpoints(diff) => checkpoints(diff),
     }

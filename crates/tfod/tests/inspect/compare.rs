@@ -106,13 +106,21 @@ fn configs_are_compared_by_meaning() {
         make::example("pipeline.config"),
         folder.write("pipeline.config", changed.as_bytes()),
     );
-    let Diff::Configs(changes) = diff(&a, &b).unwrap() else {
+    let Diff::Configs(found) = diff(&a, &b).unwrap() else {
         panic!("they are configs");
     };
-    let paths: Vec<&str> = changes.iter().map(|change| &*change.path).collect();
+    assert!(found.unread.is_empty());
+    let paths: Vec<&str> = found.changes.iter().map(|change| &*change.path).collect();
     assert_eq!(paths, ["model.ssd.num_classes"]);
     // The folder of a config is the config.
     assert!(diff(&b, &folder.path("")).unwrap().is_same());
+    // A block that is left out was not compared.
+    let damaged = config.replacen("batch_size: 16", "batch_size: 16 no_such_field: 1", 1);
+    let damaged = diff(&a, &folder.write("other.config", damaged.as_bytes())).unwrap();
+    assert!(
+        damaged.unread()[0].1.contains("no_such_field"),
+        "{damaged:?}"
+    );
     let error = diff(&a, &make::example("checkpoint"))
         .unwrap_err()
         .to_string();
