@@ -113,6 +113,7 @@ pub fn diff(first: &Path, second: &Path) -> Result<Diff, DiffError> {
 impl ConfigDiff {
     fn between(first: &Path, second: &Path) -> Result<Self, DiffError> {
         let mut found = Self::default();
+        let mut left_out = Vec::new();
         let mut read = |path: &Path| -> Result<PipelineConfig, DiffError> {
             let inner = path.join("pipeline.config");
             let file = if path.is_dir() { &inner } else { path };
@@ -120,10 +121,16 @@ impl ConfigDiff {
             let unread = parsed.warnings.iter();
             let unread = unread.map(|warning| (file.display().to_string(), warning.to_string()));
             found.unread.extend(unread);
+            left_out.extend(parsed.warnings.iter().map(|warning| warning.block.clone()));
             Ok(parsed.config)
         };
         let (first, second) = (read(first)?, read(second)?);
         found.changes = first.changes(&second);
+        // What one file's block says cannot be told from what the other's left out.
+        let block = |change: &Change| change.path.split(['.', '[']).next().map(str::to_owned);
+        found
+            .changes
+            .retain(|change| block(change).is_none_or(|block| !left_out.contains(&block)));
         Ok(found)
     }
 }

@@ -71,7 +71,10 @@ impl Args {
 
 fn text(found: &Diff) -> String {
     match found {
-        Diff::Configs(diff) if diff.changes.is_empty() => "the same\n".to_owned(),
+        Diff::Configs(diff) if diff.changes.is_empty() => match diff.unread.as_slice() {
+            [] => "the same\n".to_owned(),
+            _ => "the same, as far as they were compared\n".to_owned(),
+        },
         Diff::Configs(diff) => {
             let setting = |setting: &Option<tfod::Setting>| match setting {
                 None => "-".to_owned(),
