@@ -100,6 +100,7 @@ pub use bundle::{
 pub use dtype::DType;
 pub use error::{EntryProblem, Error, HeaderProblem, TableProblem, TensorProblem};
 pub use locate::{Found, Located, locate};
+pub use map::MappedFile;
 pub use object_graph::{
     Attribute, BreadthFirst, NodeId, ObjectGraph, SAVE_COUNTER, Slot, VARIABLE_VALUE, escape,
     unescape, variable_key,

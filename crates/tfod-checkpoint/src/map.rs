@@ -21,8 +21,9 @@ pub(crate) fn is_lfs_pointer(bytes: &[u8]) -> bool {
     bytes.starts_with(LFS_POINTER)
 }
 
+/// A regular file, mapped read-only.
 #[derive(Debug)]
-pub(crate) struct MappedFile {
+pub struct MappedFile {
     path: PathBuf,
     file: File,
     map: Mmap,
@@ -31,7 +32,11 @@ pub(crate) struct MappedFile {
 impl MappedFile {
     /// Maps the file at `path`, which must be a regular file and no Git LFS pointer. `missing` makes the error for a
     /// file that does not exist.
-    pub(crate) fn open(path: &Path, missing: impl FnOnce() -> Error) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    ///
+    /// What `missing` makes; [`Error::Io`] if the system refuses or the path is a folder; [`Error::LfsPointer`].
+    pub fn open(path: &Path, missing: impl FnOnce() -> Error) -> Result<Self, Error> {
         let failed = |action| {
             move |problem| Error::Io {
                 path: path.to_owned(),
@@ -60,16 +65,22 @@ impl MappedFile {
         })
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// The path it was opened with.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
+    /// Its content, as far as the map goes.
+    pub fn bytes(&self) -> &[u8] {
         &self.map
     }
 
     /// Asks the system whether the file still has the length it was mapped with.
-    pub(crate) fn check_length(&self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shrunk`] if it is shorter, [`Error::Io`] if the system does not say.
+    pub fn check_length(&self) -> Result<(), Error> {
         let metadata = self.file.metadata().map_err(|problem| Error::Io {
             path: self.path.clone(),
             action: "inspect",

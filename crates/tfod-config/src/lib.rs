@@ -25,6 +25,7 @@
 //! of the config and of the printed config, and reading goes on behind it. Broken syntax is an error anywhere, since
 //! after it one cannot tell where the block ends.
 
+mod compare;
 mod error;
 mod files;
 mod label_map;
@@ -32,6 +33,7 @@ mod pipeline;
 pub mod protos;
 mod text;
 
+pub use compare::{Change, Setting};
 pub use error::{ConfigError, Diagnostic, Excerpt, Problem};
 pub use label_map::LabelMap;
 pub use pipeline::{Parsed, PipelineConfig};

@@ -91,6 +91,11 @@ impl PipelineConfig {
         &self.message
     }
 
+    /// The config by field.
+    pub(crate) fn fields(&self) -> &DynamicMessage {
+        &self.fields
+    }
+
     /// Prints the config: byte for byte the `pipeline.config` that the official exporter writes for it.
     pub fn to_text(&self) -> String {
         text::print(&self.fields)

@@ -13,7 +13,7 @@ mod suggest;
 
 pub use parser::SkippedBlock;
 pub(crate) use parser::merge;
-pub(crate) use printer::print;
+pub(crate) use printer::{print, scalar_text};
 pub(crate) use source::Source;
 
 #[cfg(test)]

@@ -11,8 +11,12 @@
 //! | `graph.proto` | [`GraphDef`], [`NodeDef`], [`AttrValue`], [`FunctionDef`] |
 //! | `saved_model.proto` | [`SavedModel`], [`MetaGraphDef`], [`SavedObjectGraph`], [`StructuredValue`] |
 //! | `serving.proto` | [`PredictionLog`], [`Example`] |
+//!
+//! [`wire`] reads messages piece by piece, where decoding a whole one would take too much memory.
 
 #![allow(missing_docs, clippy::all, clippy::pedantic)]
+
+pub mod wire;
 
 pub use prost;
 

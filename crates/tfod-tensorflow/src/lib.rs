@@ -50,7 +50,7 @@
 mod error;
 mod freeze;
 mod lower;
-mod op_defs;
+pub mod op_defs;
 mod saved_model;
 mod serving;
 

@@ -2,7 +2,7 @@
 //!
 //! The pieces are crates of their own: `tfod-checkpoint` (tensor bundles), `tfod-config` (pipeline configs), `tfod-models`
 //! (architectures), `tfod-graph` (the graph between), `tfod-tensorflow` (SavedModels). This crate joins them: [`Export`] goes from a
-//! training checkpoint to an export folder, [`Freeze`] from a SavedModel to one file.
+//! training checkpoint to an export folder, [`Freeze`] from a SavedModel to one file; [`inspect`], [`diff`] and [`verify`] look into files and compare them.
 //!
 //! ```no_run
 //! use tfod::{Export, Format, GraphOptions, InputType, Layout, OnnxChoices, Thresholds};
@@ -26,10 +26,14 @@
 //! # Ok::<(), tfod::ExportError>(())
 //! ```
 
+pub mod diff;
 mod export;
 mod freeze;
+pub mod inspect;
 mod progress;
 mod trained;
+mod values;
+pub mod verify;
 mod write_behind;
 
 pub use export::{
@@ -38,8 +42,10 @@ pub use export::{
 };
 pub use freeze::{Freeze, FreezeFileError, FreezeReport};
 pub use progress::Step;
-pub use tfod_checkpoint::DType as StoredType;
+pub use tfod_checkpoint::{DType as StoredType, Kind as CheckpointKind};
+pub use tfod_config::{Change, Setting};
 pub use tfod_models::{Batch, GraphOptions, InputType, ModelError, Stage};
 pub use tfod_onnx::{ExternalData, InputLayout, OPSETS};
 pub use tfod_tensorflow::{Endpoint, FreezeError, FreezeOptions};
 pub use trained::TrainedModel;
+pub use values::ValueDifference;

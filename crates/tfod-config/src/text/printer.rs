@@ -15,6 +15,16 @@ pub(crate) fn print(message: &DynamicMessage) -> String {
     printer.out
 }
 
+/// A scalar as it is printed behind its field's name.
+pub(crate) fn scalar_text(field: &FieldDescriptor, value: &Value) -> String {
+    let mut printer = Printer {
+        out: String::new(),
+        indent: 0,
+    };
+    printer.scalar(field, value);
+    printer.out
+}
+
 struct Printer {
     out: String,
     indent: usize,

@@ -590,7 +590,8 @@ fn num_values(tensor: &[u8]) -> Option<u64> {
             | (7 | 10 | 11 | 13 | 16 | 17, Field::Varint(_)) => 1,
             (5 | 9, Field::Bytes(packed)) if packed.len() % 4 == 0 => packed.len() as u64 / 4,
             (6 | 12, Field::Bytes(packed)) if packed.len() % 8 == 0 => packed.len() as u64 / 8,
-            (7 | 10 | 11 | 13 | 16 | 17, Field::Bytes(packed)) => Fields::packed_varints(packed)?,
+            (7 | 10 | 11 | 13 | 16 | 17, Field::Bytes(packed)) => Fields::packed_varints(packed)
+                .try_fold(0, |count, value| value.map(|_| count + 1))?,
             _ => return None,
         };
     }

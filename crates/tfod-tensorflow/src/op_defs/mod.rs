@@ -4,6 +4,8 @@
 //! tells. `op_defs.tsv` has the definitions of all operations registered by TensorFlow 2.2 to 2.21, written by `tools/op_table.py`, whose
 //! header describes the columns. A line is parsed when its operation is first asked for.
 
+pub mod since;
+
 use std::collections::HashMap;
 use std::sync::{LazyLock, OnceLock};
 
@@ -17,33 +19,38 @@ static ROWS: LazyLock<HashMap<&'static str, Row>> = LazyLock::new(|| {
 });
 
 /// The definition of an operation, or `None` if no TensorFlow has it.
-pub(crate) fn find(op: &str) -> Option<&'static OpDef> {
+pub fn find(op: &str) -> Option<&'static OpDef> {
     let (line, parsed) = ROWS.get(op)?;
     parsed.get_or_init(|| OpDef::parse(line)).as_ref()
 }
 
 /// One operation.
 #[derive(Debug)]
-pub(crate) struct OpDef {
+pub struct OpDef {
     /// Whether running it can have effects beyond its outputs, or depends on more than its inputs.
-    pub(crate) is_stateful: bool,
-    pub(crate) inputs: Vec<ArgDef>,
-    pub(crate) outputs: Vec<ArgDef>,
-    pub(crate) attrs: Vec<AttrDef>,
+    pub is_stateful: bool,
+    /// In order.
+    pub inputs: Vec<ArgDef>,
+    /// In order.
+    pub outputs: Vec<ArgDef>,
+    /// In the order of the definition.
+    pub attrs: Vec<AttrDef>,
 }
 
 /// An input or output argument: one tensor or a list of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ArgDef {
-    pub(crate) name: &'static str,
-    pub(crate) kind: ArgKind,
+pub struct ArgDef {
+    /// Its name in the definition.
+    pub name: &'static str,
+    /// What it stands for.
+    pub kind: ArgKind,
     /// Whether it is a reference to a variable of TensorFlow 1, which the operation may change.
-    pub(crate) is_ref: bool,
+    pub is_ref: bool,
 }
 
 /// How many tensors an argument stands for, and of which types.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ArgKind {
+pub enum ArgKind {
     /// One tensor.
     One(ArgType),
     /// As many tensors of one type as the attribute of that name says.
@@ -54,7 +61,7 @@ pub(crate) enum ArgKind {
 
 /// The element type of an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ArgType {
+pub enum ArgType {
     /// A number of `DataType`.
     Fixed(i32),
     /// What the attribute of that name says.
@@ -63,10 +70,11 @@ pub(crate) enum ArgType {
 
 /// An attribute.
 #[derive(Debug)]
-pub(crate) struct AttrDef {
-    pub(crate) name: &'static str,
+pub struct AttrDef {
+    /// Its name.
+    pub name: &'static str,
     /// The encoded `AttrValue` that absence stands for.
-    pub(crate) default: Option<Vec<u8>>,
+    pub default: Option<Vec<u8>>,
 }
 
 impl OpDef {
@@ -82,7 +90,7 @@ impl OpDef {
     }
 
     /// The default of an attribute, encoded.
-    pub(crate) fn default(&self, attr: &str) -> Option<&[u8]> {
+    pub fn default(&self, attr: &str) -> Option<&[u8]> {
         self.attrs
             .iter()
             .find(|def| def.name == attr)?

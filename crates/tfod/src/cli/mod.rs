@@ -1,13 +1,17 @@
 //! The command line: one file a subcommand, whose documentation is the help text.
 //!
-//! Exit codes: 0 when all was done, 1 when something prevented it, 2 when the command line itself is wrong.
+//! Exit codes: 0 when all was done, 1 when something prevented it, 2 when the command line itself is wrong. Comparisons have those of `diff`: 0 the same, 1
+//! different, 2 something prevented it.
 
+mod diff;
 mod export;
 mod freeze;
+mod inspect;
 mod output;
 mod pages;
 mod progress;
 mod spelling;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -26,6 +30,9 @@ struct Cli {
 enum Command {
     Export(export::Args),
     Freeze(freeze::Args),
+    Inspect(inspect::Args),
+    Diff(diff::Args),
+    Verify(verify::Args),
     Completions(pages::Completions),
     Man(pages::Man),
 }
@@ -35,11 +42,13 @@ Examples:
   tfod export --pipeline_config_path train/pipeline.config --trained_checkpoint_dir train \\
       --output_directory exported
   tfod freeze --saved_model_dir exported/saved_model --output frozen.pb
+  tfod inspect exported/saved_model
 
 Exit status:
   0  done
   1  something prevented it; the message says what, where, and what to do
-  2  the command line is wrong";
+  2  the command line is wrong
+  Comparisons (diff, verify): 0 the same, 1 different, 2 something prevented it";
 
 /// Runs a command line, the program's name first.
 pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
@@ -55,6 +64,9 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     match cli.command {
         Command::Export(args) => args.run(),
         Command::Freeze(args) => args.run(),
+        Command::Inspect(args) => args.run(),
+        Command::Diff(args) => args.run(),
+        Command::Verify(args) => args.run(),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
     }

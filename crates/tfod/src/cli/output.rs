@@ -20,8 +20,28 @@ pub(super) fn print(text: &str) -> ExitCode {
     }
 }
 
+/// Says what prevented a comparison, whose exit status 1 means something else.
+pub(super) fn error(error: &dyn Display) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::from(2)
+}
+
+/// Prints the result of a comparison: exit status 0 for the same, 1 for different.
+pub(super) fn verdict(text: &str, same: bool) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(problem) if problem.kind() != io::ErrorKind::BrokenPipe => {
+            error(&format!("the result cannot be written: {problem}"))
+        }
+        _ if same => ExitCode::SUCCESS,
+        _ => ExitCode::from(1),
+    }
+}
+
 /// A number of bytes, rounded for people.
 pub(super) fn size(bytes: u64) -> String {
+    if bytes < 1000 {
+        return format!("{bytes} bytes");
+    }
     #[expect(clippy::cast_precision_loss, reason = "rounded for people")]
     let bytes = bytes as f64;
     if bytes < 1e6 {

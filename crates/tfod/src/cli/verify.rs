@@ -1,0 +1,176 @@
+//! `tfod verify`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use tfod::verify::{Aspects, Matched, Outcome, Unmatched, Verification, WeightsResult, verify};
+
+use super::output;
+
+/// Say whether two models are the same
+///
+/// Takes a checkpoint (with its pipeline.config in its folder or the one above), a SavedModel, a
+/// frozen graph or an ONNX model on either side, in any combination, and compares interfaces, what
+/// they are made of, and weights: bit-equal, or the largest difference and where. Weights are matched
+/// by name, then by content in every layout that a format is known to use, then by shape and nearest
+/// values; the output says how many each way, and what was not compared. Nothing is run.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// A checkpoint, SavedModel, frozen graph or ONNX model
+    #[arg(value_name = "FIRST")]
+    first: PathBuf,
+
+    /// Another
+    #[arg(value_name = "SECOND")]
+    second: PathBuf,
+
+    /// Compare only these
+    #[arg(
+        long = "only",
+        value_name = "ASPECT,...",
+        value_enum,
+        value_delimiter = ','
+    )]
+    only: Vec<Aspect>,
+
+    /// Print JSON; docs/inspect.md explains its keys
+    #[arg(long = "json")]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Aspect {
+    /// Signature keys, types, shapes
+    Interface,
+    /// Operations; for checkpoints, the config
+    Structure,
+    /// Values
+    Weights,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Is this export of that checkpoint?
+    tfod verify train exported/saved_model
+
+  Did the conversion keep all weights?
+    tfod verify exported/saved_model model.onnx
+
+  Same interface as the model in production?
+    tfod verify --only interface production/saved_model exported/saved_model
+
+Exit status:
+  0  the same, as far as it was compared; the output says how far
+  1  different, or not shown to be the same
+  2  one cannot be read, or is no model";
+
+/// How many of a kind are named.
+const SHOWN: usize = 10;
+
+impl Args {
+    pub(super) fn run(self) -> ExitCode {
+        let has = |aspect| self.only.is_empty() || self.only.contains(&aspect);
+        let aspects = Aspects {
+            interface: has(Aspect::Interface),
+            structure: has(Aspect::Structure),
+            weights: has(Aspect::Weights),
+        };
+        let found = match verify(&self.first, &self.second, aspects) {
+            Ok(found) => found,
+            Err(error) => return output::error(&error),
+        };
+        let text = if self.json {
+            format!("{:#}\n", found.json())
+        } else {
+            text(&found)
+        };
+        output::verdict(&text, found.outcome() == Outcome::Same)
+    }
+}
+
+fn text(found: &Verification) -> String {
+    let mut text = Vec::new();
+    let mut section = |title: &str, outcome: Outcome, note: &str, lines: &[String]| {
+        let note = if note.is_empty() {
+            String::new()
+        } else {
+            format!(" ({note})")
+        };
+        text.push(format!("{title}: {}{note}", outcome.name()));
+        text.extend(lines.iter().take(SHOWN).map(|line| format!("  {line}")));
+        if lines.len() > SHOWN {
+            let more = lines.len() - SHOWN;
+            text.push(format!("  … and {more} more; --json lists all"));
+        }
+    };
+    if let Some(of) = &found.interface {
+        let how = match of.outcome {
+            Outcome::NotCompared => of.how.to_owned(),
+            _ => format!("matched {}", of.how),
+        };
+        section("interface", of.outcome, &how, &of.differences);
+    }
+    if let Some(of) = &found.structure {
+        section("structure", of.outcome, of.reason, &of.differences);
+    }
+    if let Some(of) = &found.weights {
+        section("weights", of.outcome, of.scope, &weights(of));
+    }
+    text.push(format!("all in all: {}", found.outcome().name()));
+    text.join("\n") + "\n"
+}
+
+fn weights(of: &WeightsResult) -> Vec<String> {
+    let ways = [
+        Matched::Name,
+        Matched::Content,
+        Matched::Numbers,
+        Matched::Nearest,
+    ];
+    let ways = ways.map(|way| (of.matched(way), way.name()));
+    let ways = ways.iter().filter(|(count, _)| *count > 0);
+    let ways: Vec<String> = ways
+        .map(|(count, name)| format!("{count} by {name}"))
+        .collect();
+    let mut lines = vec![format!(
+        "{} pairs ({}); {} bit-equal, {} not",
+        of.pairs.len(),
+        ways.join(", "),
+        of.bit_equal(),
+        of.pairs.len() - of.bit_equal()
+    )];
+    if let Some(pair) = of.largest() {
+        lines.push(format!(
+            "farthest apart: {} and {}: {}",
+            pair.first, pair.second, pair.by
+        ));
+    }
+    for (side, all) in [("first", &of.only_in_first), ("second", &of.only_in_second)] {
+        if !all.is_empty() {
+            lines.push(format!("only in the {side}: {}", unmatched(all)));
+        }
+    }
+    let [first, second] = of.left_out;
+    lines.push(format!(
+        "not compared: {first} tensors of the first, {second} of the second"
+    ));
+    lines
+}
+
+fn unmatched(all: &[Unmatched]) -> String {
+    let variables = all.iter().filter(|one| one.is_variable).count();
+    let names: Vec<String> = all
+        .iter()
+        .take(SHOWN)
+        .map(|one| format!("{} {:?}", one.name, one.shape))
+        .collect();
+    let more = if all.len() > SHOWN { ", …" } else { "" };
+    format!(
+        "{} variables and {} constants: {}{more}",
+        variables,
+        all.len() - variables,
+        names.join(", ")
+    )
+}

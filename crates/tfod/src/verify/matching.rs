@@ -1,0 +1,353 @@
+//! Which weight of one model is which of the other.
+
+use std::collections::HashMap;
+
+use super::layout::{Layout, SAME};
+use crate::StoredType;
+use crate::inspect::{
+    Element, Elements, InspectError, Inspection, TensorInfo, num_elements, path_of,
+};
+use crate::values::{ValueDifference, difference, in_order};
+
+/// Tensors that claim more elements than this are compared only where they say so in as many bytes.
+const MAX_WRITTEN_OUT: u64 = 1 << 24;
+/// How many elements tell whether two tensors are near each other.
+const SAMPLED: u64 = 1024;
+/// How many pairs are sampled, at most.
+const MAX_SAMPLES: usize = 1 << 14;
+
+/// How two tensors were found to be each other's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Matched {
+    /// They have the same name.
+    Name,
+    /// They have the same numbers in an order that is known.
+    Content,
+    /// They have the same numbers, but not in an order that is known.
+    Numbers,
+    /// They have the same shape, up to the order of dimensions, and of those the nearest values.
+    Nearest,
+}
+
+impl Matched {
+    /// Its name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Content => "content",
+            Self::Numbers => "numbers in an unknown order",
+            Self::Nearest => "shape and nearest values",
+        }
+    }
+}
+
+/// Two tensors that are each other's.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// The first model's name.
+    pub first: String,
+    /// The second's.
+    pub second: String,
+    /// How they were matched.
+    pub how: Matched,
+    /// How the elements of one are those of the other.
+    pub layout: &'static str,
+    /// How far they are apart.
+    pub by: ValueDifference,
+}
+
+/// The weights of one model, and which have found their pair.
+pub(super) struct Weights<'a> {
+    pub(super) found: &'a Inspection,
+    pub(super) tensors: Vec<&'a TensorInfo>,
+    pub(super) is_matched: Vec<bool>,
+}
+
+impl<'a> Weights<'a> {
+    pub(super) fn new(found: &'a Inspection, tensors: Vec<&'a TensorInfo>) -> Self {
+        Self {
+            found,
+            is_matched: vec![false; tensors.len()],
+            tensors,
+        }
+    }
+
+    fn unmatched(&self) -> impl Iterator<Item = (usize, &'a TensorInfo)> {
+        let all = self.tensors.iter().zip(&self.is_matched).enumerate();
+        all.filter(|(_, (_, is_matched))| !**is_matched)
+            .map(|(index, (tensor, _))| (index, *tensor))
+    }
+
+    fn matched(&mut self, index: usize) {
+        if let Some(is_matched) = self.is_matched.get_mut(index) {
+            *is_matched = true;
+        }
+    }
+
+    fn elements(&self, tensor: &TensorInfo) -> Result<Elements<'a>, InspectError> {
+        self.found.elements(tensor)
+    }
+}
+
+/// A name without what only one format puts around it.
+fn bare(name: &str) -> &str {
+    let name = path_of(name);
+    let name = name
+        .strip_prefix("_model/")
+        .or(name.strip_prefix("model/"))
+        .unwrap_or(name);
+    name.strip_suffix("/ReadVariableOp").unwrap_or(name)
+}
+
+/// Matches tensors of the same name, type and shape.
+pub(super) fn by_name(
+    a: &mut Weights<'_>,
+    b: &mut Weights<'_>,
+    pairs: &mut Vec<Pair>,
+) -> Result<(), InspectError> {
+    let mut named: HashMap<&str, Option<usize>> = HashMap::new();
+    for (index, tensor) in b.unmatched() {
+        // A name that two have is nobody's.
+        named
+            .entry(bare(&tensor.name))
+            .and_modify(|found| *found = None)
+            .or_insert(Some(index));
+    }
+    let firsts: Vec<(usize, &TensorInfo)> = a.unmatched().collect();
+    for (i, first) in firsts {
+        let Some(Some(j)) = named.remove(bare(&first.name)) else {
+            continue;
+        };
+        let Some(second) = b.tensors.get(j).copied() else {
+            continue;
+        };
+        if (first.dtype, &first.shape) != (second.dtype, &second.shape) {
+            continue;
+        }
+        let by = in_order(&a.elements(first)?, &b.elements(second)?);
+        if let Some(by) = by {
+            pairs.push(pair(first, second, Matched::Name, SAME, by));
+            a.matched(i);
+            b.matched(j);
+        }
+    }
+    Ok(())
+}
+
+fn pair(
+    first: &TensorInfo,
+    second: &TensorInfo,
+    how: Matched,
+    layout: Layout,
+    by: ValueDifference,
+) -> Pair {
+    Pair {
+        first: first.name.clone(),
+        second: second.name.clone(),
+        how,
+        layout: layout.name,
+        by,
+    }
+}
+
+/// What tensors of the same numbers have in common, whatever their order.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Digest {
+    dtype: StoredType,
+    count: u64,
+    sum: u64,
+}
+
+/// `None` for what cannot be digested in reasonable time.
+fn digest(elements: &Elements<'_>) -> Option<Digest> {
+    let Elements::Numbers {
+        dtype,
+        count,
+        stored,
+    } = elements
+    else {
+        return None;
+    };
+    let size = dtype.size()?;
+    let repeats = count.checked_sub(elements.num_stored())?;
+    let mixed = |bytes: &[u8]| {
+        let mut wide = [0; 16];
+        wide.iter_mut()
+            .zip(bytes)
+            .for_each(|(to, from)| *to = *from);
+        let [low, high] = [0, 8].map(|at| {
+            let half = wide.get(at..at + 8).and_then(|half| half.try_into().ok());
+            u64::from_le_bytes(half.unwrap_or_default())
+        });
+        mix(low ^ mix(high))
+    };
+    let chunks = stored.chunks_exact(size);
+    let last = chunks.clone().next_back().map_or(0, mixed);
+    let sum = chunks.fold(0u64, |sum, element| sum.wrapping_add(mixed(element)));
+    Some(Digest {
+        dtype: *dtype,
+        count: *count,
+        sum: sum.wrapping_add(last.wrapping_mul(repeats)),
+    })
+}
+
+/// The finaliser of SplitMix64: every bit of the result depends on every bit given.
+fn mix(mut bits: u64) -> u64 {
+    bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
+
+/// Matches tensors of the same numbers.
+pub(super) fn by_content(
+    a: &mut Weights<'_>,
+    b: &mut Weights<'_>,
+    pairs: &mut Vec<Pair>,
+) -> Result<(), InspectError> {
+    let mut digested: HashMap<Digest, Vec<usize>> = HashMap::new();
+    for (index, tensor) in b.unmatched() {
+        if let Some(digest) = digest(&b.elements(tensor)?) {
+            digested.entry(digest).or_default().push(index);
+        }
+    }
+    let firsts: Vec<(usize, &TensorInfo)> = a.unmatched().collect();
+    for (i, first) in firsts {
+        let x = a.elements(first)?;
+        let Some(same) = digest(&x).and_then(|digest| digested.get_mut(&digest)) else {
+            continue;
+        };
+        // Of several, one of the same shape.
+        let of_shape = |j: &usize| b.tensors.get(*j).is_some_and(|t| t.shape == first.shape);
+        let Some(at) = same
+            .iter()
+            .position(of_shape)
+            .or_else(|| same.len().checked_sub(1))
+        else {
+            continue;
+        };
+        let j = same.swap_remove(at);
+        let Some(second) = b.tensors.get(j).copied() else {
+            continue;
+        };
+        let y = b.elements(second)?;
+        let Some((layout, by)) = nearest_layout(first, &x, second, &y) else {
+            continue;
+        };
+        let how = if by.is_none() {
+            Matched::Content
+        } else {
+            Matched::Numbers
+        };
+        pairs.push(pair(first, second, how, layout, by));
+        a.matched(i);
+        b.matched(j);
+    }
+    Ok(())
+}
+
+/// The layout in which two tensors differ least, and by how much.
+fn nearest_layout(
+    first: &TensorInfo,
+    x: &Elements<'_>,
+    second: &TensorInfo,
+    y: &Elements<'_>,
+) -> Option<(Layout, ValueDifference)> {
+    let mut best: Option<(Layout, ValueDifference)> = None;
+    for layout in Layout::candidates(&first.shape, &second.shape) {
+        let by = if layout.keeps_order() {
+            in_order(x, y)?
+        } else if x.count() <= MAX_WRITTEN_OUT.max(x.num_stored()) {
+            difference(x, y, layout.places(&first.shape), false)?
+        } else {
+            continue;
+        };
+        let is_better = best.is_none_or(|(_, found)| {
+            (by.not_finite, by.mean).partial_cmp(&(found.not_finite, found.mean))
+                == Some(std::cmp::Ordering::Less)
+                || by.is_none() && !found.is_none()
+        });
+        if is_better {
+            best = Some((layout, by));
+        }
+        if by.is_none() {
+            break;
+        }
+    }
+    best
+}
+
+/// Matches what is left by its shape, up to the order of dimensions, and by nearest values; constants only from `least` elements on.
+pub(super) fn by_shape(
+    a: &mut Weights<'_>,
+    b: &mut Weights<'_>,
+    least: u64,
+    pairs: &mut Vec<Pair>,
+) -> Result<(), InspectError> {
+    let sizes = |tensor: &TensorInfo| {
+        let mut sizes: Vec<u64> = tensor.shape.iter().copied().filter(|n| *n != 1).collect();
+        sizes.sort_unstable();
+        sizes
+    };
+    let is_candidate = |(_, tensor): &(usize, &TensorInfo)| {
+        tensor.is_stored_in_bundle() || num_elements(&tensor.shape) >= Some(least)
+    };
+    let mut groups: HashMap<Vec<u64>, Vec<usize>> = HashMap::new();
+    for (index, tensor) in b.unmatched().filter(is_candidate) {
+        groups.entry(sizes(tensor)).or_default().push(index);
+    }
+    // Every pair of a group with its distance, then the nearest pairs first.
+    let mut candidates = Vec::new();
+    for (i, first) in a.unmatched().filter(is_candidate) {
+        let group = groups.get(&sizes(first)).map_or(&[][..], Vec::as_slice);
+        for &j in group {
+            if candidates.len() == MAX_SAMPLES {
+                break;
+            }
+            if let Some(second) = b.tensors.get(j).copied() {
+                let distance = sampled(first, &a.elements(first)?, second, &b.elements(second)?);
+                candidates.push((distance, i, j));
+            }
+        }
+    }
+    candidates.sort_by(|x, y| x.0.total_cmp(&y.0));
+    for (_, i, j) in candidates {
+        let is_free = |of: &Weights<'_>, index| of.is_matched.get(index) == Some(&false);
+        let (Some(first), Some(second)) = (a.tensors.get(i).copied(), b.tensors.get(j).copied())
+        else {
+            continue;
+        };
+        if !is_free(a, i) || !is_free(b, j) {
+            continue;
+        }
+        let (x, y) = (a.elements(first)?, b.elements(second)?);
+        if let Some((layout, by)) = nearest_layout(first, &x, second, &y) {
+            pairs.push(pair(first, second, Matched::Nearest, layout, by));
+            a.matched(i);
+            b.matched(j);
+        }
+    }
+    Ok(())
+}
+
+/// The mean distance of some elements, in the layout in which it is least.
+fn sampled(first: &TensorInfo, x: &Elements<'_>, second: &TensorInfo, y: &Elements<'_>) -> f64 {
+    let count = x.count();
+    let step = (count / SAMPLED).max(1);
+    let mut least = f64::INFINITY;
+    for layout in Layout::candidates(&first.shape, &second.shape) {
+        let place = layout.places(&first.shape);
+        let (mut sum, mut pairs) = (0.0, 0.0);
+        for index in (0..SAMPLED).map(|n| n.saturating_mul(step)) {
+            let real = |of: &Elements<'_>, at| of.get(at).and_then(Element::real);
+            if let (Some(p), Some(q)) = (real(x, index), real(y, place(index))) {
+                sum += (p - q).abs();
+                pairs += 1.0;
+            }
+        }
+        if pairs > 0.0 && sum / pairs < least {
+            least = sum / pairs;
+        }
+    }
+    least
+}
