@@ -26,24 +26,25 @@ const FILENAME: &str = "saver_filename";
 const SAVED: &str = "save/control_dependency";
 const RESTORED: &str = "restore/all";
 
-/// The nodes, for the given variables; `object_graph` is what the bundle has under its own key, so that a session can save it again.
+/// The names that are taken before any signature is named.
+pub(crate) fn names() -> Names {
+    Names::reserving([INIT, FILENAME, SAVED, RESTORED])
+}
+
+/// The nodes, for the given variables, where those of the signatures have their names; `object_graph` is what the bundle has under its own key, so that a session can save it again.
 pub(crate) fn nodes(
     variables: &[Arc<Variable<'_>>],
     signatures: &[Signature],
     assets: &[Asset],
     object_graph: &[u8],
+    names: Names,
 ) -> Vec<NodeDef> {
-    let calls = signatures
-        .iter()
-        .map(|signature| signature.call_node.as_str());
-    let taken = calls.chain([INIT, FILENAME, SAVED, RESTORED]);
-    let mut list = NodeList::new(Dialect::Graph, Names::reserving(taken), "");
+    let mut list = NodeList::new(Dialect::Graph, names, "");
     let mut placeholders: Vec<Vec<Port>> = Vec::with_capacity(signatures.len());
     for signature in signatures {
-        let inputs = signature.keyword.iter().map(|input| {
-            let name = list.fresh(&signature.placeholder(input));
-            placeholder(&mut list, &name, input.dtype, input.shape.clone())
-        });
+        let inputs = signature.keyword.iter().zip(&signature.placeholders);
+        let inputs =
+            inputs.map(|(spec, name)| placeholder(&mut list, name, spec.dtype, spec.shape.clone()));
         placeholders.push(inputs.collect());
     }
     for asset in assets {

@@ -23,7 +23,7 @@ use tfod_proto::prost::Message;
 use tfod_proto::{FunctionDefLibrary, GraphDef, MetaGraphDef, SavedModel, VersionDef};
 
 use crate::Error;
-use crate::lower::names::is_identifier;
+use crate::lower::names::{Names, is_identifier};
 use crate::lower::{Library, RESERVED, Variable, Variables};
 use object_graph::Contents;
 use signature::Signature;
@@ -122,18 +122,13 @@ impl<'a> SavedModelWriter<'a> {
         }
         let mut variables = Variables::new(assets.iter().map(|asset| asset.name.as_str()));
         let mut library = Library::default();
+        let mut names = main_graph::names();
         let mut signatures = Vec::with_capacity(graphs.len());
-        for (index, named) in graphs.iter().enumerate() {
-            let NamedGraph {
-                name,
-                graph,
-                weights,
-            } = *named;
-            validate(graph)?;
-            validate_weights(graph, weights)?;
-            let placement = variables.place(graph, weights)?;
-            let signature =
-                Signature::new((index, name), graph, weights, &placement, &mut library)?;
+        for named in graphs {
+            validate(named.graph)?;
+            validate_weights(named.graph, named.weights)?;
+            let placement = variables.place(named.graph, named.weights)?;
+            let signature = Signature::new(*named, &placement, &mut library, &mut names)?;
             signatures.push(signature);
         }
         let variables = variables.all;
@@ -143,7 +138,7 @@ impl<'a> SavedModelWriter<'a> {
             assets,
         };
         let object_graph = contents.trackable().encode_to_vec();
-        let model = saved_model(contents, library, &object_graph);
+        let model = saved_model(contents, library, &object_graph, names);
         let bytes = model.encoded_len();
         if bytes > MESSAGE_LIMIT {
             return Err(Error::MessageTooLarge {
@@ -217,14 +212,19 @@ fn unique<'n>(what: &'static str, names: impl Iterator<Item = &'n str>) -> Resul
     Ok(())
 }
 
-fn saved_model(contents: Contents<'_, '_>, library: Library, object_graph: &[u8]) -> SavedModel {
+fn saved_model(
+    contents: Contents<'_, '_>,
+    library: Library,
+    object_graph: &[u8],
+    names: Names,
+) -> SavedModel {
     let Contents {
         variables,
         signatures,
         assets,
     } = contents;
     let graph_def = GraphDef {
-        node: main_graph::nodes(variables, signatures, assets, object_graph),
+        node: main_graph::nodes(variables, signatures, assets, object_graph, names),
         library: Some(FunctionDefLibrary {
             function: library.into_functions(),
             gradient: Vec::new(),

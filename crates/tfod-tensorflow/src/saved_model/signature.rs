@@ -4,10 +4,10 @@
 //! it; its inputs are given by keyword, so they are in the order of their names, as TensorFlow flattens keywords. Two functions are
 //! needed because no single form of arguments suits both uses in all releases. Outputs are in the bytewise order of their keys in both.
 
-use tfod_graph::{Graph, Value, Weights};
+use tfod_graph::Value;
 use tfod_proto::{DataType, SignatureDef, TensorInfo, TensorShapeProto};
 
-use super::check_identifier;
+use super::{NamedGraph, check_identifier};
 use crate::Error;
 use crate::lower::attrs::{Attrs, data_type, shape_proto};
 use crate::lower::names::{Names, numbered};
@@ -59,19 +59,25 @@ pub(crate) struct Signature {
     pub(crate) wrapper: String,
     /// The main graph's node that calls that.
     pub(crate) call_node: String,
+    /// The main graph's placeholders for the inputs by name.
+    pub(crate) placeholders: Vec<String>,
     /// The slots of the variables whose handles the functions take.
     pub(crate) slots: Vec<usize>,
 }
 
 impl Signature {
-    /// Puts the graph and its wrapper into the library. `index` is the signature's among all of the file.
+    /// Puts the graph and its wrapper into the library, and takes names of the main graph.
     pub(crate) fn new<'a>(
-        (index, name): (usize, &str),
-        graph: &'a Graph,
-        weights: &'a Weights<'a>,
+        named: NamedGraph<'a>,
         placement: &Placement<'a>,
         library: &mut Library,
+        names: &mut Names,
     ) -> Result<Self, Error> {
+        let NamedGraph {
+            name,
+            graph,
+            weights,
+        } = named;
         check_identifier("signature", name)?;
         let mut positional = Vec::new();
         for &input in graph.inputs() {
@@ -93,12 +99,16 @@ impl Signature {
         let signature = Self {
             name: name.to_owned(),
             positional,
-            keyword,
             outputs,
             call: library.fresh("call"),
             wrapper: library.fresh("signature_wrapper"),
-            call_node: numbered(CALL, index),
+            call_node: names.fresh(CALL),
+            placeholders: keyword
+                .iter()
+                .map(|input| names.fresh(&format!("{name}_{}", input.name)))
+                .collect(),
             slots: placement.variables.iter().map(|v| v.slot).collect(),
+            keyword,
         };
         let arguments = lowered.arguments;
         library.add(Function {
@@ -141,18 +151,13 @@ impl Signature {
         });
     }
 
-    /// The name of the main graph's placeholder for an input.
-    pub(crate) fn placeholder(&self, input: &TensorSpec) -> String {
-        format!("{}_{}", self.name, input.name)
-    }
-
     /// For the V1 loader: which tensors of the main graph are the inputs and outputs.
     pub(crate) fn definition(&self) -> SignatureDef {
-        let inputs = self.keyword.iter();
+        let inputs = self.keyword.iter().zip(&self.placeholders);
         let outputs = self.outputs.iter().enumerate();
         SignatureDef {
             inputs: inputs
-                .map(|i| (i.name.clone(), i.info(format!("{}:0", self.placeholder(i)))))
+                .map(|(i, placeholder)| (i.name.clone(), i.info(format!("{placeholder}:0"))))
                 .collect(),
             outputs: outputs
                 .map(|(k, o)| (o.name.clone(), o.info(format!("{}:{k}", self.call_node))))

@@ -226,6 +226,47 @@ fn weights_that_differ_are_not_shared() {
     assert_eq!(writer.summary().num_variables, 3);
 }
 
+/// `a` with the input `b_x` and `a_b` with `x` would have placeholders of one name, and `saver` with `filename` that of the saver.
+#[test]
+fn signatures_refer_to_their_own_placeholders() {
+    let names = [("a", "b_x"), ("a_b", "x"), ("saver", "filename")];
+    let graphs = names.map(|(_, input)| {
+        let mut b = Builder::new("g");
+        let x = b.input(input, DType::F32, Shape::scalar());
+        let y = b.unary("relu", Unary::Relu, x).unwrap();
+        b.output("y", y);
+        b.finish()
+    });
+    let weights = Weights::default();
+    let named: Vec<NamedGraph<'_>> = names
+        .iter()
+        .zip(&graphs)
+        .map(|((name, _), graph)| NamedGraph {
+            name,
+            graph,
+            weights: &weights,
+        })
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let writer = SavedModelWriter::new(&named, &[]).unwrap();
+    writer.write(folder.path()).unwrap();
+    let pb = std::fs::read(folder.path().join("saved_model.pb")).unwrap();
+    let model = SavedModel::decode(pb.as_slice()).unwrap();
+    let meta = &model.meta_graphs[0];
+    let nodes = &meta.graph_def.as_ref().unwrap().node;
+    let mut seen = BTreeSet::new();
+    for (name, input) in names {
+        let signature = &meta.signature_def[name];
+        let placeholder = signature.inputs[input].name.strip_suffix(":0").unwrap();
+        let (call, _) = signature.outputs["y"].name.split_once(':').unwrap();
+        let call = nodes.iter().find(|node| node.name == call).unwrap();
+        assert_eq!(call.input, [placeholder], "{name}");
+        let node = nodes.iter().find(|node| node.name == placeholder).unwrap();
+        assert_eq!(node.op, "Placeholder");
+        assert!(seen.insert(placeholder.to_owned()), "{placeholder}");
+    }
+}
+
 #[test]
 fn names_are_given_once() {
     let graphs = two_graphs();

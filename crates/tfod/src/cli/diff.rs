@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use tfod::diff::{CheckpointDiff, Diff, diff};
 
 use super::output;
+use super::progress::Progress;
 
 /// Say what differs between two checkpoints or two configs, by meaning
 ///
@@ -50,7 +51,11 @@ const WIDTH: usize = 100;
 
 impl Args {
     pub(super) fn run(self) -> ExitCode {
-        let found = match diff(&self.first, &self.second) {
+        let progress = Progress::start();
+        progress.tell("comparing");
+        let found = diff(&self.first, &self.second);
+        drop(progress);
+        let found = match found {
             Ok(found) => found,
             Err(error) => return output::error(&error),
         };

@@ -1,11 +1,11 @@
 //! What is being done, on a terminal, once it has taken a second. Elsewhere nothing is said.
 
+use std::fmt::Display;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tfod::Step;
 
 /// What takes less is not worth a line.
 const QUIET: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ impl Progress {
     }
 
     /// Says what is done now.
-    pub(super) fn tell(&self, step: Step) {
+    pub(super) fn tell(&self, step: impl Display) {
         self.bar.set_message(step.to_string());
     }
 }

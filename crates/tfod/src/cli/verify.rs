@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use tfod::verify::{Aspects, Matched, Outcome, Unmatched, Verification, WeightsResult, verify};
 
 use super::output;
+use super::progress::Progress;
 
 /// Say whether two models are the same
 ///
@@ -77,7 +78,11 @@ impl Args {
             structure: has(Aspect::Structure),
             weights: has(Aspect::Weights),
         };
-        let found = match verify(&self.first, &self.second, aspects) {
+        let progress = Progress::start();
+        progress.tell("comparing");
+        let found = verify(&self.first, &self.second, aspects);
+        drop(progress);
+        let found = match found {
             Ok(found) => found,
             Err(error) => return output::error(&error),
         };

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tfod::inspect::{InspectError, Inspection, Statistics, TensorInfo, inspect, listing};
 
 use super::output;
+use super::progress::Progress;
 
 /// Say what a file is and what is in it
 ///
@@ -67,7 +68,11 @@ Exit status:
 
 impl Args {
     pub(in crate::cli) fn run(self) -> ExitCode {
-        match self.text() {
+        let progress = Progress::start();
+        progress.tell("reading");
+        let text = self.text();
+        drop(progress);
+        match text {
             Ok(text) => output::print(&text),
             Err(error) => output::failure(&error),
         }
