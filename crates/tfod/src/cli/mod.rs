@@ -28,7 +28,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Export(export::Args),
+    Export(Box<export::Args>),
     Freeze(freeze::Args),
     Inspect(inspect::Args),
     Diff(diff::Args),

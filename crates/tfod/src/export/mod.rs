@@ -37,7 +37,7 @@ use tfod_models::{GraphOptions, Model, ModelError, Stage, build};
 use tfod_onnx::{
     ExternalData, InputLayout, OnnxWriter, Options as OnnxOptions, Summary as OnnxSummary,
 };
-use tfod_tensorflow::{FreezeOptions, SavedModelWriter, Summary};
+use tfod_tensorflow::{Asset, FreezeOptions, NamedGraph, SavedModelWriter, Summary};
 
 use crate::freeze::{Freeze, FreezeReport};
 use crate::progress::Step;
@@ -232,6 +232,20 @@ impl Interface {
     }
 }
 
+/// What writes the formats.
+struct Writers<'a> {
+    saved_model: Option<SavedModelWriter<'a>>,
+    onnx: Option<OnnxWriter<'a>>,
+}
+
+/// What there is to say of the formats written.
+#[derive(Default)]
+struct Written {
+    saved_model: Option<Summary>,
+    frozen: Option<FreezeReport>,
+    onnx: Option<OnnxSummary>,
+}
+
 impl Export {
     /// Makes the export.
     ///
@@ -276,52 +290,21 @@ impl Export {
             config: &source(&self.pipeline_config)?,
             checkpoint_index: &source(&with_ending(trained.prefix(), ".index"))?,
         });
-        let has = |format| self.formats.contains(&format);
-        let saved_model_writer = if has(Format::SavedModel) || has(Format::Frozen) {
-            let graphs = signatures.iter().zip(&weights);
-            let graphs: Vec<_> = graphs.map(|(s, weights)| s.with_weights(weights)).collect();
-            Some(SavedModelWriter::new(&graphs, &assets)?)
-        } else {
-            None
-        };
-        let onnx_writer = if let (true, Some(weights)) = (has(Format::Onnx), weights.first()) {
-            let options = OnnxOptions {
-                opset: self.onnx.opset,
-                input_layout: self.onnx.input_layout,
-                external_data: self.onnx.external_data,
-                metadata: manifest::metadata(&facts),
-                ..OnnxOptions::default()
-            };
-            Some(OnnxWriter::new(&model.graph, weights, &options)?)
-        } else {
-            None
-        };
+        let graphs = signatures.iter().zip(&weights);
+        let graphs: Vec<_> = graphs.map(|(s, weights)| s.with_weights(weights)).collect();
+        let writers = self.writers(&graphs, &assets, &facts)?;
 
         let staging = Staging::new(&target)?;
         tell(Step::Checkpoint);
         if let Some(folder) = places.checkpoint {
             write_checkpoint(&staging.folder(folder)?, &trained)?;
         }
-        tell(Step::SavedModel);
-        let mut saved_model = match saved_model_writer {
-            Some(writer) => Some(writer.write(&staging.folder(places.saved_model)?)?),
-            None => None,
-        };
+        let Written {
+            saved_model,
+            frozen,
+            onnx,
+        } = self.write_formats(writers, &staging, &main.name, tell)?;
         staging.file(places.config, config.to_text().as_bytes())?;
-        let frozen = if has(Format::Frozen) {
-            Some(freeze(&staging, places, &main.name, tell)?)
-        } else {
-            None
-        };
-        if saved_model.is_some() && !has(Format::SavedModel) {
-            staging.discard(places.saved_model)?;
-            saved_model = None;
-        }
-        tell(Step::Onnx);
-        let onnx = match onnx_writer {
-            Some(writer) => Some(writer.write(&staging.path(places.item(Format::Onnx)))?),
-            None => None,
-        };
         let files = manifest::files(&manifest::Files {
             export: self,
             places,
@@ -369,6 +352,63 @@ impl Export {
             output: target,
             elapsed: start.elapsed(),
         })
+    }
+
+    /// What writes the formats asked for, the graphs of all signatures given, the main one first. Everything that a format cannot express is found here.
+    fn writers<'a>(
+        &self,
+        graphs: &[NamedGraph<'a>],
+        assets: &'a [Asset],
+        facts: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<Writers<'a>, ExportError> {
+        let has = |format| self.formats.contains(&format);
+        let saved_model = if has(Format::SavedModel) || has(Format::Frozen) {
+            Some(SavedModelWriter::new(graphs, assets)?)
+        } else {
+            None
+        };
+        let onnx = if let (true, Some(main)) = (has(Format::Onnx), graphs.first()) {
+            let options = OnnxOptions {
+                opset: self.onnx.opset,
+                input_layout: self.onnx.input_layout,
+                external_data: self.onnx.external_data,
+                metadata: manifest::metadata(facts),
+                ..OnnxOptions::default()
+            };
+            Some(OnnxWriter::new(main.graph, main.weights, &options)?)
+        } else {
+            None
+        };
+        Ok(Writers { saved_model, onnx })
+    }
+
+    fn write_formats(
+        &self,
+        writers: Writers<'_>,
+        staging: &Staging,
+        signature: &str,
+        tell: &dyn Fn(Step),
+    ) -> Result<Written, ExportError> {
+        let has = |format| self.formats.contains(&format);
+        let places = self.layout.places();
+        let mut written = Written::default();
+        if let Some(writer) = writers.saved_model {
+            tell(Step::SavedModel);
+            let summary = writer.write(&staging.folder(places.saved_model)?)?;
+            if has(Format::Frozen) {
+                written.frozen = Some(freeze(staging, places, signature, tell)?);
+            }
+            if has(Format::SavedModel) {
+                written.saved_model = Some(summary);
+            } else {
+                staging.discard(places.saved_model)?;
+            }
+        }
+        if let Some(writer) = writers.onnx {
+            tell(Step::Onnx);
+            written.onnx = Some(writer.write(&staging.path(places.item(Format::Onnx)))?);
+        }
+        Ok(written)
     }
 
     /// The configuration with what is merged into it, and what to say of it.
