@@ -2,7 +2,8 @@
 //!
 //! The pieces are crates of their own: `tfod-checkpoint` (tensor bundles), `tfod-config` (pipeline configs), `tfod-models`
 //! (architectures), `tfod-graph` (the graph between), `tfod-tensorflow` (SavedModels). This crate joins them: [`Export`] goes from a
-//! training checkpoint to an export folder, [`Freeze`] from a SavedModel to one file.
+//! training checkpoint to an export folder, [`Freeze`] from a SavedModel to one file; [`Check`] says beforehand whether a checkpoint fits a
+//! config.
 //!
 //! ```no_run
 //! use tfod::{Export, Format, GraphOptions, InputType, OnnxChoices, Thresholds};
@@ -24,11 +25,15 @@
 //! # Ok::<(), tfod::ExportError>(())
 //! ```
 
+mod check;
 mod export;
 mod freeze;
 mod trained;
 mod write_behind;
 
+pub use check::{
+    Check, CheckError, CheckReport, CheckpointKind, ConfigKind, Counts, Family, Suggestion, Verdict,
+};
 pub use export::{
     Export, ExportError, ExportReport, Format, Interface, Misfit, MisfitVariable, OnnxChoices,
     TensorInfo, Thresholds, Unused,

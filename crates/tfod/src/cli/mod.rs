@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 when all was done, 1 when something prevented it, 2 when the command line itself is wrong.
 
+mod check;
 mod export;
 mod freeze;
 mod output;
@@ -22,12 +23,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Check(check::Args),
     Export(export::Args),
     Freeze(freeze::Args),
 }
 
 const EXAMPLES: &str = "\
 Examples:
+  tfod check --pipeline_config_path train/pipeline.config --trained_checkpoint_dir train
   tfod export --pipeline_config_path train/pipeline.config --trained_checkpoint_dir train \\
       --output_directory exported
   tfod freeze --saved_model_dir exported/saved_model --output frozen.pb
@@ -49,6 +52,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         }
     };
     match cli.command {
+        Command::Check(args) => args.run(),
         Command::Export(args) => args.run(),
         Command::Freeze(args) => args.run(),
     }
