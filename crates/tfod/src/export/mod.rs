@@ -19,10 +19,11 @@ mod staging;
 mod thresholds;
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use serde_json::{Map, Value};
 use tfod_checkpoint::{
     Bundle, BundleWriter, CheckpointState, DType as StoredType, OBJECT_GRAPH_KEY, SAVE_COUNTER,
     STATE_FILE,
@@ -170,6 +171,13 @@ pub struct ExportReport {
     pub elapsed: Duration,
 }
 
+/// What was written, by format.
+struct Written {
+    saved_model: Option<Summary>,
+    frozen: Option<FreezeReport>,
+    onnx: Option<OnnxSummary>,
+}
+
 /// What a checkpoint holds that the exported model does not use, by key.
 #[derive(Clone, Debug, Default)]
 pub struct Unused {
@@ -291,28 +299,15 @@ impl Export {
         };
 
         let staging = Staging::new(&self.output)?;
-        write_checkpoint(&staging, &trained)?;
-        staging.file(CONFIG, config.to_text().as_bytes())?;
-        let mut saved_model = match saved_model_writer {
-            Some(writer) => Some(writer.write(&staging.folder(Format::SavedModel.item())?)?),
-            None => None,
-        };
-        let frozen = if has(Format::Frozen) {
-            Some(freeze(&staging)?)
-        } else {
-            None
-        };
-        if saved_model.is_some() && !has(Format::SavedModel) {
-            staging.discard(Format::SavedModel.item())?;
-            saved_model = None;
-        }
-        let onnx = match onnx_writer {
-            Some(writer) => Some(writer.write(&staging.path(Format::Onnx.item()))?),
-            None => None,
-        };
-        let files = manifest::files(self, frozen.as_ref(), onnx.as_ref());
-        let manifest = manifest::text(facts, files);
-        staging.file(MANIFEST, manifest.as_bytes())?;
+        let writers = (saved_model_writer, onnx_writer);
+        let written = self.write(&staging, &trained, &config, facts, writers);
+        // Where a file of the checkpoint lost bytes under way, zeros may have been read, or an error may blame the output.
+        trained.bundle().check_lengths()?;
+        let Written {
+            saved_model,
+            frozen,
+            onnx,
+        } = written?;
         let mut items = vec![CHECKPOINT_FOLDER, CONFIG, MANIFEST];
         items.extend(self.formats.iter().map(|format| format.item()));
         if onnx.is_some_and(|summary| summary.data_bytes.is_some()) {
@@ -335,6 +330,45 @@ impl Export {
             onnx,
             output: self.output.clone(),
             elapsed: start.elapsed(),
+        })
+    }
+
+    /// Writes everything beside its place.
+    fn write(
+        &self,
+        staging: &Staging,
+        trained: &TrainedModel,
+        config: &PipelineConfig,
+        facts: Map<String, Value>,
+        (saved_model, onnx): (Option<SavedModelWriter<'_>>, Option<OnnxWriter<'_>>),
+    ) -> Result<Written, ExportError> {
+        let has = |format| self.formats.contains(&format);
+        write_checkpoint(staging, trained)?;
+        staging.file(CONFIG, config.to_text().as_bytes())?;
+        let mut saved_model = match saved_model {
+            Some(writer) => Some(writer.write(&staging.folder(Format::SavedModel.item())?)?),
+            None => None,
+        };
+        let frozen = if has(Format::Frozen) {
+            Some(freeze(staging)?)
+        } else {
+            None
+        };
+        if saved_model.is_some() && !has(Format::SavedModel) {
+            staging.discard(Format::SavedModel.item())?;
+            saved_model = None;
+        }
+        let onnx = match onnx {
+            Some(writer) => Some(writer.write(&staging.path(Format::Onnx.item()))?),
+            None => None,
+        };
+        let files = manifest::files(self, frozen.as_ref(), onnx.as_ref());
+        let manifest = manifest::text(facts, files);
+        staging.file(MANIFEST, manifest.as_bytes())?;
+        Ok(Written {
+            saved_model,
+            frozen,
+            onnx,
         })
     }
 
@@ -433,13 +467,14 @@ fn label_warnings(labels: &LabelMap, num_classes: u64) -> Vec<String> {
 
 /// A file that the export is made from, for the manifest.
 fn source(path: &Path) -> Result<Source, ExportError> {
-    let bytes = fs::read(path).map_err(|source| ExportError::Output {
-        path: path.to_owned(),
-        action: "read",
-        source,
-    })?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    Ok(Source::new(name.into_owned(), &bytes))
+    File::open(path)
+        .and_then(|mut file| Source::new(name.into_owned(), &mut file))
+        .map_err(|source| ExportError::Output {
+            path: path.to_owned(),
+            action: "read",
+            source,
+        })
 }
 
 /// A path with more text at its end, a dot in its name or not.
