@@ -171,6 +171,43 @@ def test_schema_is_the_reference_schema(reprint):
     assert (missing, extra, different) == ({}, {}, {})
 
 
+def routes():
+    """For every message that a config can have, the fields that lead to it, by the shortest way."""
+    root = pipeline_pb2.TrainEvalPipelineConfig.DESCRIPTOR
+    found = {root: ()}
+    waiting = [root]
+    for message in waiting:
+        for field in message.fields:
+            if field.message_type and field.message_type not in found:
+                found[field.message_type] = found[message] + (field,)
+                waiting.append(field.message_type)
+    return found
+
+
+def at_the_end(route, text):
+    for field in reversed(route):
+        text = f"{field.name} {{ {text} }}"
+    return text
+
+
+def test_every_field_of_the_schema_is_read(reprint, tmp_path):
+    """Each field alone, in the message it belongs to: with values that fit it, and with those of the other kinds."""
+    rng = random.Random(20200715)
+    values = ["7", "-7", "2.5", "true", "'text'", "{}", "<>", "[]", "[1, 2]", "name", "inf"]
+    files, fields = [], 0
+    reached = routes()
+    for message, route in reached.items():
+        for field in message.fields:
+            fields += 1
+            good = [Speller(rng).scalar(field, random_scalar(rng, field))] if not field.message_type else []
+            if field.enum_type:
+                good += [value.name for value in field.enum_type.values]
+            files += [at_the_end(route, f"{field.name}: {value}") for value in good + values]
+    assert (len(reached), fields) == (162, 836)
+    accepted = assert_agreement(reprint, PIPELINE, [text.encode("utf-8") for text in files], tmp_path)
+    assert 2 * fields < accepted < 0.7 * len(files)
+
+
 # --- chosen oddities ---
 
 CHOSEN = [

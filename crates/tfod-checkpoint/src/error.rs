@@ -236,6 +236,9 @@ pub enum TableProblem {
     /// A block handle is not two varints.
     #[error("unreadable block handle")]
     BadHandle,
+    /// A data block does not start behind the one before.
+    #[error("data blocks overlap, or are out of order")]
+    BlocksOverlap,
     /// A block handle points out of the file.
     #[error("a block of {size} bytes does not fit before the footer")]
     BlockOutside {
@@ -291,8 +294,8 @@ pub enum HeaderProblem {
     /// The format is newer than this crate.
     #[error("needs a reader of format version {0}, and this one reads version 1")]
     TooNew(i32),
-    /// All the keys together are implausibly long.
-    #[error("the keys take more than {0} bytes in all: not an index that a real model has")]
+    /// All the keys together are implausibly long, or implausibly many.
+    #[error("the entries take more than {0} bytes in all: not an index that a real model has")]
     TooManyKeys(usize),
 }
 

@@ -19,8 +19,8 @@
 //!   first read. Every length, offset, count and node id is checked before use, and no allocation exceeds what the
 //!   size of the files justifies. A damaged or hostile file gives an [`Error`] that names file, place and tensor, and never a
 //!   panic.
-//! - **One exception** lies in the nature of maps: a data file that another process cuts short *while* it is read can end
-//!   the process (SIGBUS). Each access checks the file's length first, which makes this unlikely, not impossible.
+//! - **One exception** lies in the nature of maps: a data file that another process cuts short *while* it is read ends
+//!   the process (SIGBUS), unless the program has called [`guard_maps`]; then [`Bundle::check_lengths`] is an error afterwards.
 //!
 //! # Example
 //!
@@ -86,6 +86,8 @@
 mod bundle;
 mod dtype;
 mod error;
+#[cfg(unix)]
+mod guard;
 mod locate;
 mod map;
 mod object_graph;
@@ -99,6 +101,8 @@ pub use bundle::{
 };
 pub use dtype::DType;
 pub use error::{EntryProblem, Error, HeaderProblem, TableProblem, TensorProblem};
+#[cfg(unix)]
+pub use guard::guard_maps;
 pub use locate::{Found, Located, locate};
 pub use map::MappedFile;
 pub use object_graph::{

@@ -1,9 +1,10 @@
-//! Files mapped into memory: the one place of this crate with `unsafe` in it.
+//! Files mapped into memory: with `guard`, the one place of this crate with `unsafe` in it.
 //!
 //! A map spares every copy of a weight between the file and its consumer. The price: the file must not change while it
 //! is mapped. Bytes changed under a map are caught by checksums where they had not been verified yet; a file *cut short*
-//! under a map ends the process with a bus error when the lost pages are touched. [`MappedFile::check_length`] narrows
-//! that window to the time between the check and the read; it cannot close it.
+//! under a map raises a bus error when the lost pages are touched, which ends a process that has not asked for
+//! [`crate::guard_maps`]. In one that has, zeros are read instead, so a length that is checked after the last use tells whether
+//! all that was read had been there.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -12,6 +13,8 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 
 use crate::Error;
+#[cfg(unix)]
+use crate::guard::Guarded;
 
 /// How every Git LFS pointer file starts.
 const LFS_POINTER: &[u8] = b"version https://git-lfs";
@@ -26,6 +29,9 @@ pub(crate) fn is_lfs_pointer(bytes: &[u8]) -> bool {
 pub struct MappedFile {
     path: PathBuf,
     file: File,
+    /// Before the map, so that it is dropped first.
+    #[cfg(unix)]
+    _guarded: Guarded,
     map: Mmap,
 }
 
@@ -53,6 +59,8 @@ impl MappedFile {
             return Err(failed("read")(ErrorKind::IsADirectory.into()));
         }
         let map = map(&file).map_err(failed("map"))?;
+        #[cfg(unix)]
+        let guarded = Guarded::new(&map);
         if is_lfs_pointer(&map) {
             return Err(Error::LfsPointer {
                 path: path.to_owned(),
@@ -61,6 +69,8 @@ impl MappedFile {
         Ok(Self {
             path: path.to_owned(),
             file,
+            #[cfg(unix)]
+            _guarded: guarded,
             map,
         })
     }
@@ -105,6 +115,6 @@ impl MappedFile {
 fn map(file: &File) -> std::io::Result<Mmap> {
     // SAFETY: the map is read-only and private to this module, which hands out plain bytes: no byte pattern is invalid
     // for them, so changed contents give wrong values (caught by checksums), not undefined types. Truncation of the file
-    // by another process raises SIGBUS, as the head of this file says; no bound is ever taken from re-read bytes.
+    // by another process raises SIGBUS, as the head of this file says; no bound is ever taken from re-read bytes unchecked.
     unsafe { Mmap::map(file) }
 }

@@ -6,7 +6,7 @@
 //! is found by walking the graph, not by making up its key from a path. Specified by TensorFlow's
 //! `trackable_object_graph.proto`.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use tfod_proto::TrackableObjectGraph;
 use tfod_proto::prost::Message;
@@ -20,6 +20,10 @@ pub const VARIABLE_VALUE: &str = "VARIABLE_VALUE";
 
 /// The local name of the counter that `tf.train.Checkpoint.save` keeps and expects to restore.
 pub const SAVE_COUNTER: &str = "save_counter";
+
+/// The largest message that is decoded, in bytes; those of the largest models have some millions. The smallest node has two bytes, and takes some hundred
+/// in memory.
+const MAX_SIZE: usize = 64 << 20;
 
 /// An object graph whose references all lead to nodes.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,12 +73,16 @@ impl ObjectGraph {
     ///
     /// # Errors
     ///
-    /// [`Error::ObjectGraph`] if the bytes are no such message, or a reference leads nowhere.
+    /// [`Error::ObjectGraph`] if the bytes are no such message, a reference leads nowhere, or two children of an object have one name.
     pub fn decode(bytes: &[u8], place: &str) -> Result<Self, Error> {
         let fail = |problem| Error::ObjectGraph {
             place: place.to_owned(),
             problem,
         };
+        if bytes.len() > MAX_SIZE {
+            let size = bytes.len();
+            return Err(fail(format!("it has {size} bytes, more than {MAX_SIZE}")));
+        }
         let proto = TrackableObjectGraph::decode(bytes).map_err(|error| fail(error.to_string()))?;
         let count = proto.nodes.len();
         if count == 0 {
@@ -90,6 +98,11 @@ impl ObjectGraph {
                 return Err(fail(format!(
                     "node {number} refers to node {id}, but there are {count}"
                 )));
+            }
+            let mut names = HashSet::new();
+            let mut children = node.children.iter().map(|child| &child.local_name);
+            if let Some(name) = children.find(|name| !names.insert(*name)) {
+                return Err(fail(format!("node {number} has two children `{name}`")));
             }
         }
         Ok(Self { nodes: proto.nodes })
@@ -486,6 +499,21 @@ mod tests {
             );
         }
         assert!(ObjectGraph::decode(b"", "test").is_err());
+    }
+
+    #[test]
+    fn an_enormous_graph_is_refused() {
+        let bytes = vec![0; MAX_SIZE + 1];
+        let error = ObjectGraph::decode(&bytes, "test").unwrap_err().to_string();
+        assert!(error.contains("more than"), "{error}");
+    }
+
+    /// The path to the second one would lead to the first.
+    #[test]
+    fn children_of_one_name_are_refused() {
+        let bytes = graph(&[&[("a", 1), ("b", 1), ("a", 2)], &[], &[]]).encode();
+        let error = ObjectGraph::decode(&bytes, "test").unwrap_err().to_string();
+        assert!(error.contains("node 0 has two children `a`"), "{error}");
     }
 
     proptest! {

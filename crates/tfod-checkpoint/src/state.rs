@@ -5,8 +5,8 @@
 //! that starts no escape sequence stands for itself, as in a Windows path.
 
 use std::fmt;
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _};
 use std::path::Path;
 
 use crate::Error;
@@ -14,6 +14,9 @@ use crate::map::is_lfs_pointer;
 
 /// The name of the state file in its folder.
 pub const STATE_FILE: &str = "checkpoint";
+
+/// Larger than any state file: room for tens of thousands of checkpoints with long names.
+const MAX_SIZE: u64 = 16 << 20;
 
 /// What a state file says. Its [`Display`](fmt::Display) form is the file's text, as TensorFlow writes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,7 +43,7 @@ impl CheckpointState {
     ///
     /// [`Error::Io`], [`Error::LfsPointer`], or [`Error::StateFile`] with line and column.
     pub fn read(path: &Path) -> Result<Option<Self>, Error> {
-        match fs::read(path) {
+        match read_start(path) {
             Ok(bytes) if is_lfs_pointer(&bytes) => Err(Error::LfsPointer {
                 path: path.to_owned(),
             }),
@@ -110,6 +113,19 @@ impl fmt::Display for Quoted<'_> {
         }
         f.write_str("\"")
     }
+}
+
+/// Reads a file whole, unless it is larger than any state file is.
+fn read_start(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_SIZE).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 == MAX_SIZE {
+        return Err(io::Error::new(
+            ErrorKind::FileTooLarge,
+            "it is too large for a state file",
+        ));
+    }
+    Ok(bytes)
 }
 
 struct Problem {

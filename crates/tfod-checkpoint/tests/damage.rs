@@ -570,6 +570,43 @@ fn a_full_disk_is_reported_with_the_tensor() {
     assert!(error.to_string().contains("`kernel`"), "{error}");
 }
 
+/// Many handles to one large block of no entries would have it verified for each of them.
+#[test]
+fn blocks_that_overlap_are_refused() {
+    fn masked(bytes: &[u8]) -> [u8; 4] {
+        let sum = crc32c::crc32c(bytes).rotate_right(15);
+        sum.wrapping_add(0xa282_ead8).to_le_bytes()
+    }
+    /// Appends a block of these contents, and gives its handle. All numbers are below 128, so that each is one byte.
+    fn block(table: &mut Vec<u8>, contents: &[u8]) -> [u8; 2] {
+        let start = table.len();
+        table.extend(contents);
+        table.push(0);
+        let sum = masked(&table[start..]);
+        table.extend(sum);
+        [start, contents.len()].map(|n| u8::try_from(n).unwrap())
+    }
+    let empty = [0, 0, 0, 0];
+    let mut table = Vec::new();
+    let metaindex = block(&mut table, &empty);
+    let data = block(&mut table, &empty);
+    let entry = |key: u8| [0, 1, 2, key, data[0], data[1]];
+    let index = block(
+        &mut table,
+        &[&entry(b'a')[..], &entry(b'b'), &empty].concat(),
+    );
+    let mut footer = [metaindex, index].concat();
+    footer.resize(40, 0);
+    table.extend(footer);
+    table.extend(0xdb47_7524_8b80_fb57_u64.to_le_bytes());
+
+    let error = Table::open(Path::new("x"), &table)
+        .unwrap()
+        .for_each(|_, _| Ok(()))
+        .unwrap_err();
+    assert!(error.to_string().contains("overlap"), "{error}");
+}
+
 #[test]
 fn reading_twice_gives_the_same() {
     let bundle = Bundle::open(fixture("training/ckpt-1")).unwrap();

@@ -4,7 +4,10 @@
 //! it changes one field of the configuration after another (to what the checkpoint's shapes suggest, or to the usual values), builds the
 //! network again, and keeps the changes that make more of the checkpoint fit.
 
+mod closest;
 mod convolutional;
+
+pub use closest::{Closest, closest};
 
 use std::collections::HashSet;
 
@@ -82,9 +85,9 @@ impl Fit {
         self.matched + self.missing.len() + self.mismatched.len()
     }
 
-    /// How far this is from a perfect fit.
+    /// How far this is from a perfect fit. A layer of another width is nearer than none.
     fn distance(&self) -> usize {
-        self.missing.len() + self.mismatched.len() + self.unused
+        2 * (self.missing.len() + self.unused) + self.mismatched.len()
     }
 }
 
@@ -108,7 +111,10 @@ pub struct Explanation {
     pub complete: bool,
 }
 
-const CLASSES: &str = "model.ssd.num_classes";
+/// The field of a [`Cause`] that says how many classes there are.
+pub const CLASSES: &str = "model.ssd.num_classes";
+/// The field of a [`Cause`] that names the feature extractor.
+pub const EXTRACTOR: &str = extractor::TYPE;
 const BACKGROUND: &str = "model.ssd.add_background_class";
 const DROPOUT: &str =
     "model.ssd.box_predictor.weight_shared_convolutional_box_predictor.use_dropout";
@@ -329,7 +335,7 @@ fn extractor_candidates(all: &mut Candidates<'_>, variables: &dyn Variables) {
         return;
     };
     for name in extractor::names() {
-        all.extractor(extractor::TYPE, configured.r#type(), name, |e| {
+        all.extractor(EXTRACTOR, configured.r#type(), name, |e| {
             e.r#type = Some(name.to_owned());
         });
     }
@@ -436,27 +442,38 @@ fn bifpn_candidates(
 
 /// Finds the fields in which the configuration differs from the one that the checkpoint was trained with.
 pub fn explain(config: &protos::DetectionModel, variables: &dyn Variables) -> Explanation {
-    let mut explanation = Explanation::default();
     let Some(MetaArchitecture::Ssd(ssd)) = &config.model else {
-        return explanation;
+        return Explanation::default();
     };
-    let fit = |ssd: &protos::Ssd| {
-        let config = protos::DetectionModel {
-            model: Some(MetaArchitecture::Ssd(ssd.clone())),
-        };
-        // What comes after the predictions has no variables.
-        let options = GraphOptions {
-            stage: Stage::Encodings,
-            ..GraphOptions::default()
-        };
-        let model = build(&config, &options).ok()?;
-        Some(Fit::new(&model, variables))
+    refine(ssd, variables).map_or_else(Explanation::default, |refined| refined.explanation)
+}
+
+/// A configuration changed until as much of a checkpoint fits as can be made to.
+struct Refined {
+    config: protos::Ssd,
+    fit: Fit,
+    explanation: Explanation,
+}
+
+/// Compares a network, up to its predictions, with a checkpoint. `None` where there is no such network.
+fn fit_of(ssd: &protos::Ssd, variables: &dyn Variables) -> Option<Fit> {
+    let config = protos::DetectionModel {
+        model: Some(MetaArchitecture::Ssd(ssd.clone())),
     };
+    // What comes after the predictions has no variables.
+    let options = GraphOptions {
+        stage: Stage::Encodings,
+        ..GraphOptions::default()
+    };
+    let model = build(&config, &options).ok()?;
+    Some(Fit::new(&model, variables))
+}
+
+/// Changes one field after another. `None` where no variable is where the network looks for it: then the checkpoint is of another kind of model.
+fn refine(ssd: &protos::Ssd, variables: &dyn Variables) -> Option<Refined> {
+    let mut explanation = Explanation::default();
     let mut current = ssd.clone();
-    // Where no variable is where the network looks for it, the checkpoint is of another kind of model.
-    let Some(mut best) = fit(&current).filter(|fit| fit.missing.len() < fit.total()) else {
-        return explanation;
-    };
+    let mut best = fit_of(&current, variables).filter(|fit| fit.missing.len() < fit.total())?;
     while explanation.causes.len() < MOST_CAUSES && best.distance() > 0 {
         let tried = candidates(&current, variables)
             .into_iter()
@@ -466,7 +483,7 @@ pub fn explain(config: &protos::DetectionModel, variables: &dyn Variables) -> Ex
                     .iter()
                     .all(|cause| cause.field != c.cause.field)
             })
-            .filter_map(|c| fit(&c.config).map(|fit| (fit, c)))
+            .filter_map(|c| fit_of(&c.config, variables).map(|fit| (fit, c)))
             .min_by_key(|(fit, _)| fit.distance());
         match tried {
             Some((fit, candidate)) if fit.distance() < best.distance() => {
@@ -478,5 +495,9 @@ pub fn explain(config: &protos::DetectionModel, variables: &dyn Variables) -> Ex
         }
     }
     explanation.complete = best.distance() == 0;
-    explanation
+    Some(Refined {
+        config: current,
+        fit: best,
+        explanation,
+    })
 }

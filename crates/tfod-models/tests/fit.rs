@@ -12,7 +12,7 @@ use std::collections::HashMap;
 
 use common::{Vary, detector, retinanet};
 use tfod_config::protos::DetectionModel;
-use tfod_models::fit::{Explanation, Fit, Found, Variables, explain};
+use tfod_models::fit::{Explanation, Fit, Found, Variables, closest, explain};
 use tfod_models::{GraphOptions, InputType, build};
 
 struct Trained(HashMap<Vec<String>, (usize, Vec<u64>)>);
@@ -319,4 +319,77 @@ fn a_classifier_is_idle_not_unused() {
     let fit = Fit::new(&model, &trained);
     assert!(fit.is_complete());
     assert_eq!(fit.unused, 0);
+}
+
+/// Without a configuration, from the variables alone.
+#[test]
+fn the_network_of_a_checkpoint_is_found() {
+    let efficientdet =
+        "type: 'ssd_efficientnet-b1_bifpn_keras' use_depthwise: false depth_multiplier: 1
+        bifpn { max_level: 7 num_iterations: 4 num_filters: 88 }";
+    let cases = [
+        (
+            detector(Vary {
+                predictor: "depth: 128 num_layers_before_predictor: 2",
+                ..Vary::default()
+            }),
+            "ssd_mobilenet_v2_fpn_keras",
+            2,
+        ),
+        (
+            detector(Vary {
+                classic: true,
+                extractor: "num_layers: 6 depth_multiplier: 1",
+                predictor: "num_layers_before_predictor: 0",
+                ssd: "anchor_generator { ssd_anchor_generator { num_layers: 6 } }",
+                ..Vary::default()
+            }),
+            "ssd_mobilenet_v2_keras",
+            2,
+        ),
+        (
+            detector(Vary {
+                ssd: "num_classes: 7 image_resizer { fixed_shape_resizer { height: 160 width: 160 } }
+                      anchor_generator { multiscale_anchor_generator { max_level: 7 } }",
+                extractor: "type: 'ssd_resnet101_v1_fpn_keras' use_depthwise: false depth_multiplier: 1 fpn { max_level: 7 }",
+                predictor: "depth: 256 use_depthwise: false num_layers_before_predictor: 4",
+                ..Vary::default()
+            }),
+            "ssd_resnet101_v1_fpn_keras",
+            7,
+        ),
+        (
+            detector(Vary {
+                ssd: "num_classes: 20 image_resizer { fixed_shape_resizer { height: 256 width: 256 } }
+                      anchor_generator { multiscale_anchor_generator { max_level: 7 } }",
+                extractor: efficientdet,
+                predictor: "depth: 88 num_layers_before_predictor: 3",
+                ..Vary::default()
+            }),
+            "ssd_efficientnet-b1_bifpn_keras",
+            20,
+        ),
+    ];
+    for (trained, extractor, classes) in cases {
+        let found = closest(&Trained::of(&trained)).unwrap();
+        assert_eq!(found.extractor, extractor);
+        let Fit {
+            missing,
+            mismatched,
+            unused,
+            ..
+        } = &found.fit;
+        assert!(
+            found.is_complete(),
+            "{extractor}: {missing:?} {mismatched:?} {unused} {:?}",
+            found.config
+        );
+        assert_eq!(found.num_classes(), Some(classes), "{extractor}");
+    }
+}
+
+#[test]
+fn a_stranger_is_near_nothing() {
+    let stranger = Trained([(vec!["dense".to_owned()], (0, vec![3, 4]))].into());
+    assert!(closest(&stranger).is_none());
 }

@@ -2,7 +2,8 @@
 //!
 //! The pieces are crates of their own: `tfod-checkpoint` (tensor bundles), `tfod-config` (pipeline configs), `tfod-models`
 //! (architectures), `tfod-graph` (the graph between), `tfod-tensorflow` (SavedModels). This crate joins them: [`Export`] goes from a
-//! training checkpoint to an export folder, [`Freeze`] from a SavedModel to one file; [`inspect`], [`diff`] and [`verify`] look into files and compare them.
+//! training checkpoint to an export folder, [`Freeze`] from a SavedModel to one file; [`Check`] says beforehand whether a checkpoint fits a
+//! config; [`inspect`], [`diff`] and [`verify`] look into files and compare them.
 //!
 //! ```no_run
 //! use tfod::{Export, Format, GraphOptions, InputType, Layout, OnnxChoices, Thresholds};
@@ -26,6 +27,7 @@
 //! # Ok::<(), tfod::ExportError>(())
 //! ```
 
+mod check;
 pub mod diff;
 mod export;
 mod freeze;
@@ -36,13 +38,16 @@ mod values;
 pub mod verify;
 mod write_behind;
 
+pub use check::{
+    Check, CheckError, CheckReport, CheckpointKind, ConfigKind, Counts, Family, Suggestion, Verdict,
+};
 pub use export::{
     Export, ExportError, ExportReport, Format, Interface, Layout, Misfit, MisfitVariable,
     OnnxChoices, SignatureOptions, TensorInfo, Thresholds, Unused,
 };
 pub use freeze::{Freeze, FreezeFileError, FreezeReport};
 pub use progress::Step;
-pub use tfod_checkpoint::{DType as StoredType, Kind as CheckpointKind};
+pub use tfod_checkpoint::{DType as StoredType, Kind as BundleKind};
 pub use tfod_config::{Change, Setting};
 pub use tfod_models::{Batch, GraphOptions, InputType, ModelError, Stage};
 pub use tfod_onnx::{ExternalData, InputLayout, OPSETS};

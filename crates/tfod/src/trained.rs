@@ -33,7 +33,11 @@ impl TrainedModel {
     /// When there is none, when it cannot be read, and when it is not that of a detector of the Object Detection API.
     pub fn open(given: &Path, choice: Option<&str>) -> Result<Self, ExportError> {
         let located = locate(given, choice)?;
-        let bundle = Bundle::open(located.prefix)?;
+        Self::of(Bundle::open(located.prefix)?, located.found)
+    }
+
+    /// Takes an open checkpoint; `found` says how it was chosen.
+    pub(crate) fn of(bundle: Bundle, found: HowFound) -> Result<Self, ExportError> {
         let objects = bundle.object_graph()?;
         let Some(model) = objects.child(NodeId::ROOT, MODEL) else {
             return Err(stranger(&bundle, &objects));
@@ -54,7 +58,7 @@ impl TrainedModel {
             bundle,
             objects,
             model,
-            found: located.found,
+            found,
             variables,
         })
     }

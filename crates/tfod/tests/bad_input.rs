@@ -7,11 +7,14 @@
     reason = "a test fails by panicking"
 )]
 
+mod common;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use common::copy_example;
 use tfod_checkpoint::{Bundle, BundleWriter};
 
 /// A copy of the example in a folder of its own.
@@ -23,17 +26,7 @@ struct Example {
 impl Example {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
-        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shapes");
-        fs::create_dir(root.path().join("checkpoint")).unwrap();
-        let files = [
-            "pipeline.config",
-            "checkpoint/checkpoint",
-            "checkpoint/ckpt-3000.index",
-            "checkpoint/ckpt-3000.data-00000-of-00001",
-        ];
-        for file in files {
-            fs::copy(example.join(file), root.path().join(file)).unwrap();
-        }
+        copy_example(root.path());
         Self {
             root,
             arguments: vec![

@@ -20,8 +20,11 @@ use crate::object_graph::ObjectGraph;
 use crate::table::Table;
 use crate::wire::masked_crc;
 
-/// Prefix compression lets a small index expand to endless keys. A model with a million variables stays below this.
+/// Prefix compression lets a small index expand to endless keys, and short keys let it have endless entries. A model with a million variables
+/// stays below this.
 const MAX_KEY_BYTES: usize = 256 << 20;
+/// What an entry counts besides its key. In memory it takes some 350 bytes.
+const ENTRY_BYTES: usize = 64;
 
 /// How a checkpoint names its tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +84,7 @@ impl Bundle {
         };
         let mut key_bytes = 0;
         Table::open(file.path(), file.bytes())?.for_each(|key, value| {
-            key_bytes += key.len();
+            key_bytes += key.len() + ENTRY_BYTES;
             if key_bytes > MAX_KEY_BYTES {
                 return Err(bundle.bad_header(HeaderProblem::TooManyKeys(MAX_KEY_BYTES)));
             }
@@ -92,6 +95,8 @@ impl Bundle {
                 bundle.read_entry(key, value)
             }
         })?;
+        // What was parsed may not be what was verified, if the file lost bytes in between.
+        file.check_length()?;
         if bundle.num_shards == 0 {
             return Err(bundle.bad_header(HeaderProblem::Missing));
         }
@@ -245,6 +250,17 @@ impl Bundle {
                 problem: format!("{} strings instead of one", strings.len()),
             }),
         }
+    }
+
+    /// Checks that no data shard that was read has lost bytes since it was opened. A program that has called [`guard_maps`](crate::guard_maps)
+    /// has to ask this after its last use of any tensor, before it trusts what came of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shrunk`] for the first that has.
+    pub fn check_lengths(&self) -> Result<(), Error> {
+        let mut open = self.shards.values().filter_map(OnceLock::get);
+        open.try_for_each(MappedFile::check_length)
     }
 
     fn bad_entry(&self, entry: &Entry, problem: EntryProblem) -> Error {

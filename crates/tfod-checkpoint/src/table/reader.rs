@@ -66,11 +66,17 @@ impl<'a> Table<'a> {
         let index = self.block(self.index)?;
         let mut last_key: Option<Vec<u8>> = None;
         let mut handles = index.entries();
+        // Blocks lie one behind the other. Were they free to overlap, a small file could have its bytes read over and over.
+        let mut free_from = 0;
         while let Some(place) = handles.advance()? {
             let Some(handle) = Handle::read(&mut Cursor::new(handles.value)) else {
                 return Err(index.fail(TableProblem::BadHandle));
             };
+            if handle.offset < free_from {
+                return Err(index.fail(TableProblem::BlocksOverlap));
+            }
             let block = self.block(handle)?;
+            free_from = handle.offset.saturating_add(handle.size);
             let mut entries = block.entries();
             while let Some(place) = entries.advance()? {
                 if last_key.as_ref().is_some_and(|last| *last >= entries.key) {

@@ -280,6 +280,12 @@ impl Store {
         Ok(())
     }
 
+    /// Checks, when all has been written, that no file that was read in a map has lost bytes under way.
+    pub(crate) fn check_lengths(&self) -> Result<(), FreezeError> {
+        let bundle = self.bundle.as_ref();
+        Ok(bundle.map_or(Ok(()), Bundle::check_lengths)?)
+    }
+
     /// Writes a constant's `TensorProto`.
     pub(crate) fn write_tensor(
         &self,

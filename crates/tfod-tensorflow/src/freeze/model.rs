@@ -4,6 +4,8 @@
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use tfod_proto::prost::Message;
@@ -11,6 +13,7 @@ use tfod_proto::{SaverDef, SignatureDef};
 
 use super::error::FreezeError;
 use super::wire::{Fields, Malformed, attr, map_entry};
+use super::write::LIMIT;
 
 /// The file in memory, and where it came from.
 #[derive(Debug)]
@@ -239,10 +242,25 @@ fn text_entry(entry: &[u8]) -> Result<(&str, &str), Malformed> {
     Ok((key, value))
 }
 
+/// Reads a file whole, unless it is larger than a message of protobuf can be.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let file = fs::File::open(path)?;
+    let size = file.metadata()?.len();
+    if size > LIMIT {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("{size} bytes are more than a protobuf message can have"),
+        ));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+    file.take(LIMIT).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 impl File {
     pub(crate) fn read(folder: &Path) -> Result<Self, FreezeError> {
         let path = folder.join("saved_model.pb");
-        let bytes = match std::fs::read(&path) {
+        let bytes = match read(&path) {
             Ok(bytes) => bytes,
             Err(_) if !path.exists() => {
                 return Err(FreezeError::NoSavedModel {

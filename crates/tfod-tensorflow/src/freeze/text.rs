@@ -255,7 +255,7 @@ impl Frozen<'_> {
                 Ok(())
             }
         })?;
-        Ok(())
+        self.store.check_lengths()
     }
 
     fn print_library<W: Write>(&self, printer: &mut Printer<'_, W>) -> Result<()> {

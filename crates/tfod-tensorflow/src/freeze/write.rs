@@ -199,7 +199,7 @@ impl Frozen<'_> {
         let mut versions = Vec::new();
         put_bytes(&mut versions, 4, &self.versions());
         out.write_all(&versions)?;
-        Ok(())
+        self.store.check_lengths()
     }
 
     fn write_node(

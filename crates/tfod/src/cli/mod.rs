@@ -3,6 +3,7 @@
 //! Exit codes: 0 when all was done, 1 when something prevented it, 2 when the command line itself is wrong. Comparisons have those of `diff`: 0 the same, 1
 //! different, 2 something prevented it.
 
+mod check;
 mod diff;
 mod export;
 mod freeze;
@@ -28,6 +29,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Check(check::Args),
     Export(Box<export::Args>),
     Freeze(freeze::Args),
     Inspect(inspect::Args),
@@ -39,6 +41,7 @@ enum Command {
 
 const EXAMPLES: &str = "\
 Examples:
+  tfod check --pipeline_config_path train/pipeline.config --trained_checkpoint_dir train
   tfod export --pipeline_config_path train/pipeline.config --trained_checkpoint_dir train \\
       --output_directory exported
   tfod freeze --saved_model_dir exported/saved_model --output frozen.pb
@@ -62,6 +65,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         }
     };
     match cli.command {
+        Command::Check(args) => args.run(),
         Command::Export(args) => args.run(),
         Command::Freeze(args) => args.run(),
         Command::Inspect(args) => args.run(),

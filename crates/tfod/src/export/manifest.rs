@@ -2,6 +2,7 @@
 //! the ONNX model.
 
 use std::collections::BTreeMap;
+use std::io::{self, Read};
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -21,6 +22,9 @@ use crate::freeze::FreezeReport;
 /// Grows when a member changes its meaning or goes; new members do not count.
 const FORMAT_VERSION: u32 = 1;
 
+/// Bytes that are hashed at a time.
+const BLOCK: usize = 1 << 16;
+
 /// A file that the model was made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Source {
@@ -31,14 +35,24 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn new(name: String, bytes: &[u8]) -> Self {
+    /// Reads the content to its end, in pieces.
+    pub(super) fn new(name: String, content: &mut impl Read) -> io::Result<Self> {
         use std::fmt::Write as _;
+        let mut hasher = Sha256::new();
+        let mut block = vec![0; BLOCK];
+        loop {
+            let size = content.read(&mut block)?;
+            if size == 0 {
+                break;
+            }
+            hasher.update(&block[..size]);
+        }
         let mut sha256 = String::new();
-        for byte in Sha256::digest(bytes) {
+        for byte in hasher.finalize() {
             // Writing to a string does not fail.
             let _ = write!(sha256, "{byte:02x}");
         }
-        Self { name, sha256 }
+        Ok(Self { name, sha256 })
     }
 
     fn json(&self) -> Value {

@@ -22,10 +22,11 @@ mod staging;
 mod thresholds;
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use serde_json::{Map, Value};
 use tfod_checkpoint::{
     Bundle, BundleWriter, CheckpointState, DType as StoredType, OBJECT_GRAPH_KEY, SAVE_COUNTER,
     STATE_FILE,
@@ -232,6 +233,16 @@ impl Interface {
     }
 }
 
+/// What is written besides the formats, or told of them.
+struct Parts<'a> {
+    config: &'a PipelineConfig,
+    trained: &'a TrainedModel,
+    /// The main one first.
+    signatures: &'a [&'a Signature],
+    assets: &'a [Asset],
+    facts: Map<String, Value>,
+}
+
 /// What writes the formats.
 struct Writers<'a> {
     saved_model: Option<SavedModelWriter<'a>>,
@@ -295,27 +306,21 @@ impl Export {
         let writers = self.writers(&graphs, &assets, &facts)?;
 
         let staging = Staging::new(&target)?;
-        tell(Step::Checkpoint);
-        if let Some(folder) = places.checkpoint {
-            write_checkpoint(&staging.folder(folder)?, &trained)?;
-        }
+        let parts = Parts {
+            config: &config,
+            trained: &trained,
+            signatures: &signatures,
+            assets: &assets,
+            facts,
+        };
+        let written = self.write(&staging, parts, writers, tell);
+        // Where a file of the checkpoint lost bytes under way, zeros may have been read, or an error may blame the output.
+        trained.bundle().check_lengths()?;
         let Written {
             saved_model,
             frozen,
             onnx,
-        } = self.write_formats(writers, &staging, &main.name, tell)?;
-        staging.file(places.config, config.to_text().as_bytes())?;
-        let files = manifest::files(&manifest::Files {
-            export: self,
-            places,
-            signatures: &signatures,
-            assets: &assets,
-            frozen: frozen.as_ref(),
-            onnx: onnx.as_ref(),
-        });
-        let manifest = manifest::text(facts, files);
-        staging.file(places.manifest, manifest.as_bytes())?;
-        self.layout.stage(&staging, &signatures)?;
+        } = written?;
         let mut items = vec![places.config, places.manifest];
         items.extend(places.checkpoint);
         items.extend(self.formats.iter().map(|format| places.item(*format)));
@@ -359,7 +364,7 @@ impl Export {
         &self,
         graphs: &[NamedGraph<'a>],
         assets: &'a [Asset],
-        facts: &serde_json::Map<String, serde_json::Value>,
+        facts: &Map<String, Value>,
     ) -> Result<Writers<'a>, ExportError> {
         let has = |format| self.formats.contains(&format);
         let saved_model = if has(Format::SavedModel) || has(Format::Frozen) {
@@ -380,6 +385,36 @@ impl Export {
             None
         };
         Ok(Writers { saved_model, onnx })
+    }
+
+    /// Writes everything beside its place.
+    fn write(
+        &self,
+        staging: &Staging,
+        parts: Parts<'_>,
+        writers: Writers<'_>,
+        tell: &dyn Fn(Step),
+    ) -> Result<Written, ExportError> {
+        let places = self.layout.places();
+        if let Some(folder) = places.checkpoint {
+            tell(Step::Checkpoint);
+            write_checkpoint(&staging.folder(folder)?, parts.trained)?;
+        }
+        let main = parts.signatures.first().map_or("", |main| &main.name);
+        let written = self.write_formats(writers, staging, main, tell)?;
+        staging.file(places.config, parts.config.to_text().as_bytes())?;
+        let files = manifest::files(&manifest::Files {
+            export: self,
+            places,
+            signatures: parts.signatures,
+            assets: parts.assets,
+            frozen: written.frozen.as_ref(),
+            onnx: written.onnx.as_ref(),
+        });
+        let manifest = manifest::text(parts.facts, files);
+        staging.file(places.manifest, manifest.as_bytes())?;
+        self.layout.stage(staging, parts.signatures)?;
+        Ok(written)
     }
 
     fn write_formats(
@@ -557,13 +592,14 @@ fn label_warnings(labels: &LabelMap, num_classes: u64) -> Vec<String> {
 
 /// A file that the export is made from, for the manifest.
 fn source(path: &Path) -> Result<Source, ExportError> {
-    let bytes = fs::read(path).map_err(|source| ExportError::Output {
-        path: path.to_owned(),
-        action: "read",
-        source,
-    })?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    Ok(Source::new(name.into_owned(), &bytes))
+    File::open(path)
+        .and_then(|mut file| Source::new(name.into_owned(), &mut file))
+        .map_err(|source| ExportError::Output {
+            path: path.to_owned(),
+            action: "read",
+            source,
+        })
 }
 
 /// A path with more text at its end, a dot in its name or not.

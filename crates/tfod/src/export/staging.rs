@@ -4,7 +4,7 @@
 //! can do that, and the exchanges are taken back when one fails. What is not part of an export stays: it is linked into the new folders before
 //! they take the place of the old ones.
 //!
-//! A process that is killed leaves its folder behind; the next export into the same place sees that nobody holds its lock, and removes it.
+//! A process that is killed leaves its folder behind; the next export into the same place sees that nobody holds it locked, and removes it.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,9 +14,10 @@ use tempfile::TempDir;
 
 use super::ExportError;
 
-/// How folders of this kind are called, and the file in them that their process locks.
+/// How folders of this kind are called.
 const PREFIX: &str = ".tfod-";
-const LOCK: &str = "lock";
+/// How often a folder is made anew that another process took for an abandoned one, before this one had locked it.
+const ATTEMPTS: usize = 100;
 
 /// A folder beside the output, which is removed when it is dropped.
 #[derive(Debug)]
@@ -65,12 +66,7 @@ impl Staging {
             _ => &target,
         };
         remove_abandoned(beside);
-        let dir = tempfile::Builder::new()
-            .prefix(PREFIX)
-            .tempdir_in(beside)
-            .map_err(failed(beside, "write into the folder"))?;
-        let lock = File::create(dir.path().join(LOCK)).map_err(failed(dir.path(), "write into"))?;
-        lock.lock().map_err(failed(dir.path(), "lock"))?;
+        let (dir, lock) = locked_folder(beside)?;
         if !is_new {
             check_target(&target)?;
         }
@@ -118,15 +114,13 @@ impl Staging {
                 .map_err(failed(&open, "read"))?
                 .permissions();
             fs::remove_dir(&open).map_err(failed(&open, "remove"))?;
-            let lock = self.dir.path().join(LOCK);
-            fs::remove_file(&lock).map_err(failed(&lock, "remove"))?;
             fs::set_permissions(self.dir.path(), permissions)
                 .map_err(failed(self.dir.path(), "set the permissions of"))?;
             return fs::rename(self.dir.path(), &self.target)
                 .map_err(failed(&self.target, "put the export in place as"));
         }
         // Of two exports into one folder, the one that comes second waits here, so that the result is one of them and no mixture.
-        let _turn = lock_folder(&self.target)?;
+        let _turn = lock_folder(&self.target).map_err(failed(&self.target, "open the folder"))?;
         for item in items {
             let (old, new) = (self.target.join(item), self.dir.path().join(item));
             if old.is_dir() {
@@ -157,7 +151,26 @@ impl Staging {
     }
 }
 
-/// Removes what killed processes left: folders whose lock nobody holds. One that cannot be removed is no reason to fail.
+/// Makes a folder and locks it.
+fn locked_folder(beside: &Path) -> Result<(TempDir, File), ExportError> {
+    let make = failed(beside, "write into the folder");
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for _ in 0..ATTEMPTS {
+        let dir = match tempfile::Builder::new().prefix(PREFIX).tempdir_in(beside) {
+            Ok(dir) => dir,
+            Err(error) => return Err(make(error)),
+        };
+        // Between the two steps, another process may have locked it and be removing it.
+        match lock_folder(dir.path()) {
+            Ok(lock) if dir.path().exists() => return Ok((dir, lock)),
+            Ok(_) => {}
+            Err(error) => last = error,
+        }
+    }
+    Err(make(last))
+}
+
+/// Removes what killed processes left: folders that nobody holds locked. One that cannot be removed is no reason to fail.
 fn remove_abandoned(beside: &Path) {
     let Ok(entries) = fs::read_dir(beside) else {
         return;
@@ -166,20 +179,18 @@ fn remove_abandoned(beside: &Path) {
         let is_ours = entry
             .file_name()
             .to_str()
-            .is_some_and(|name| name.starts_with(PREFIX));
-        // A folder without a lock file may be one whose process is just making it.
-        let lock = is_ours
-            .then(|| File::open(entry.path().join(LOCK)).ok())
-            .flatten();
-        if lock.is_some_and(|lock| lock.try_lock().is_ok()) {
+            .is_some_and(|name| name.starts_with(PREFIX))
+            && entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let folder = is_ours.then(|| File::open(entry.path()).ok()).flatten();
+        if folder.is_some_and(|folder| folder.try_lock().is_ok()) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
 
 /// Holds a folder until the file is dropped. Where folders cannot be locked, nothing is held.
-fn lock_folder(folder: &Path) -> Result<File, ExportError> {
-    let file = File::open(folder).map_err(failed(folder, "open the folder"))?;
+fn lock_folder(folder: &Path) -> io::Result<File> {
+    let file = File::open(folder)?;
     let _ = file.lock();
     Ok(file)
 }
@@ -384,7 +395,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let abandoned = root.path().join(".tfod-old");
         fs::create_dir(&abandoned).unwrap();
-        fs::write(abandoned.join(LOCK), "").unwrap();
+        fs::write(abandoned.join("half"), "").unwrap();
         let other = stage(root.path(), "1");
         assert!(!abandoned.exists());
         stage(root.path(), "2").commit(&ITEMS).unwrap();

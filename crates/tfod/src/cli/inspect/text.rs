@@ -124,8 +124,8 @@ fn checkpoint(facts: &CheckpointFacts, lines: &mut Lines) {
     lines.add(
         "format",
         match facts.kind {
-            tfod::CheckpointKind::ObjectBased => "object-based (TensorFlow 2)",
-            tfod::CheckpointKind::NameBased => {
+            tfod::BundleKind::ObjectBased => "object-based (TensorFlow 2)",
+            tfod::BundleKind::NameBased => {
                 "name-based (TensorFlow 1, or the variables of a SavedModel of it)"
             }
         },

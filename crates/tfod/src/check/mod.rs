@@ -1,0 +1,266 @@
+//! Does a checkpoint fit a config? Answered before an export, from the config and the checkpoint's index; the weights are not read, and need
+//! not be there.
+//!
+//! What is found out, in this order: whether the checkpoint is a detector's at all; whether the config describes a model that can be exported;
+//! whether every variable of that model is in the checkpoint in its shape, and none is left over. If not, the fields of the config that differ
+//! from what the checkpoint was trained with, and the supported architecture that the checkpoint is nearest to.
+
+mod index;
+mod kind;
+
+use std::path::PathBuf;
+
+use tfod_checkpoint::{Bundle, Error, Found as HowFound, locate};
+use tfod_config::{ConfigError, PipelineConfig, protos};
+use tfod_models::fit::{
+    CLASSES, Closest, EXTRACTOR, Explanation, Fit, Variables, closest, explain,
+};
+use tfod_models::{GraphOptions, build};
+
+use crate::ExportError;
+use crate::trained::TrainedModel;
+use index::Index;
+pub use kind::{CheckpointKind, ConfigKind, Family};
+
+/// A config and a checkpoint to be compared.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// The `pipeline.config`.
+    pub pipeline_config: PathBuf,
+    /// Text merged into the config.
+    pub config_override: String,
+    /// The folder that training wrote to, or the prefix of a checkpoint.
+    pub checkpoint_dir: PathBuf,
+    /// Which of the folder's checkpoints: a number, a name or a prefix.
+    pub checkpoint: Option<String>,
+}
+
+/// What a comparison comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every variable of the model is in the checkpoint in its shape, and none is left over.
+    Fits,
+    /// Everything fits once the named fields of the config are changed.
+    Differs,
+    /// The checkpoint is of another architecture, or differs in more than can be named.
+    OtherArchitecture,
+    /// The config describes no model that can be exported.
+    Unsupported,
+    /// The checkpoint is not that of a detector.
+    NotADetector,
+}
+
+impl Verdict {
+    /// One word for scripts.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Fits => "fits",
+            Self::Differs => "differs",
+            Self::OtherArchitecture => "other_architecture",
+            Self::Unsupported => "unsupported",
+            Self::NotADetector => "not_a_detector",
+        }
+    }
+}
+
+/// What a comparison found.
+#[derive(Clone, Debug)]
+pub struct CheckReport {
+    /// The outcome.
+    pub verdict: Verdict,
+    /// What the config describes; `None` if it describes no model.
+    pub config: Option<ConfigKind>,
+    /// What the checkpoint is of.
+    pub checkpoint: CheckpointKind,
+    /// The checkpoint's files without their endings.
+    pub prefix: PathBuf,
+    /// How that checkpoint was chosen.
+    pub found: HowFound,
+    /// Whether the object graph could not be read because the data file is not there.
+    pub index_alone: bool,
+    /// Why the config's model cannot be exported.
+    pub refused: Option<String>,
+    /// The variables, if there is a model to compare.
+    pub counts: Option<Counts>,
+    /// Which fields differ.
+    pub explanation: Explanation,
+    /// The supported architecture that the checkpoint is nearest to, where it is not the config's.
+    pub closest: Option<Suggestion>,
+    /// Parts of the config that were left out because they are damaged and not needed.
+    pub warnings: Vec<String>,
+}
+
+/// How many variables fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Variables of the configured model.
+    pub total: usize,
+    /// Those that are in the checkpoint in their shape.
+    pub matched: usize,
+    /// Those that are not in the checkpoint.
+    pub missing: usize,
+    /// Those that have another shape there.
+    pub mismatched: usize,
+    /// Variables of the checkpoint's model beyond them.
+    pub unused: usize,
+}
+
+/// A supported architecture that a checkpoint is of, or nearly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suggestion {
+    /// The feature extractor, as configs call it.
+    pub extractor: String,
+    /// Classes without background.
+    pub num_classes: Option<i32>,
+    /// Whether the background is a class besides: a checkpoint tells only the sum.
+    pub has_background: bool,
+    /// How many of the checkpoint's variables are its.
+    pub matched: usize,
+    /// How many variables it has.
+    pub total: usize,
+    /// Whether all fit and none is left over.
+    pub complete: bool,
+}
+
+impl From<&Closest> for Suggestion {
+    fn from(closest: &Closest) -> Self {
+        Self {
+            extractor: closest.extractor.clone(),
+            num_classes: closest.num_classes(),
+            has_background: closest.has_background(),
+            matched: closest.fit.matched,
+            total: closest.fit.total(),
+            complete: closest.is_complete(),
+        }
+    }
+}
+
+/// What prevents a comparison.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckError {
+    /// The config cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The checkpoint cannot be found or read.
+    #[error(transparent)]
+    Checkpoint(#[from] Error),
+}
+
+impl Check {
+    /// Compares.
+    ///
+    /// # Errors
+    /// When the config or the checkpoint's index cannot be read. That they do not fit is no error, but a [`Verdict`].
+    pub fn run(&self) -> Result<CheckReport, CheckError> {
+        let parsed = PipelineConfig::read(&self.pipeline_config)?;
+        let warnings = parsed.warnings.iter().map(ToString::to_string).collect();
+        let mut config = parsed.config;
+        if !self.config_override.is_empty() {
+            config.merge_override(&self.config_override)?;
+        }
+        let model = config.message().model.as_ref();
+        let located = locate(&self.checkpoint_dir, self.checkpoint.as_deref())?;
+        let bundle = Bundle::open(&located.prefix)?;
+        let mut report = CheckReport {
+            verdict: Verdict::NotADetector,
+            config: model.and_then(ConfigKind::of),
+            checkpoint: CheckpointKind::of(&bundle),
+            prefix: located.prefix,
+            found: located.found.clone(),
+            index_alone: false,
+            refused: None,
+            counts: None,
+            explanation: Explanation::default(),
+            closest: None,
+            warnings,
+        };
+        if report.checkpoint.is_detector() {
+            match bundle.object_graph() {
+                Err(Error::MissingShard { .. }) => {
+                    report.index_alone = true;
+                    report.compare(model, &Index::of(&bundle));
+                }
+                Err(other) => return Err(other.into()),
+                Ok(_) => match TrainedModel::of(bundle, located.found) {
+                    Ok(trained) => report.compare(model, &trained),
+                    Err(ExportError::Checkpoint(error)) => return Err(error.into()),
+                    // Keys below `model`, but no such object: not what a detector's training writes.
+                    Err(_) => report.checkpoint = CheckpointKind::Other(vec!["model".to_owned()]),
+                },
+            }
+        }
+        Ok(report)
+    }
+}
+
+impl CheckReport {
+    /// Fills in what the variables tell.
+    fn compare(&mut self, model: Option<&protos::DetectionModel>, variables: &dyn Variables) {
+        let built = match model {
+            Some(model) => build(model, &GraphOptions::default()).map_err(|e| e.to_string()),
+            None => Err("there is no `model` in it".to_owned()),
+        };
+        match built {
+            Ok(built) => {
+                let fit = Fit::new(&built, variables);
+                self.counts = Some(Counts {
+                    total: fit.total(),
+                    matched: fit.matched,
+                    missing: fit.missing.len(),
+                    mismatched: fit.mismatched.len(),
+                    unused: fit.unused,
+                });
+                self.verdict = if fit.is_complete() && fit.unused == 0 {
+                    Verdict::Fits
+                } else {
+                    self.explanation =
+                        model.map_or_else(Explanation::default, |model| explain(model, variables));
+                    if self.explanation.complete {
+                        Verdict::Differs
+                    } else {
+                        Verdict::OtherArchitecture
+                    }
+                };
+            }
+            Err(reason) => {
+                self.refused = Some(reason);
+                self.verdict = Verdict::Unsupported;
+            }
+        }
+        self.name_detector(variables);
+    }
+
+    /// Says of an SSD which it is, and suggests it where it is not the configured one.
+    fn name_detector(&mut self, variables: &dyn Variables) {
+        let CheckpointKind::Detector {
+            family: Family::Ssd | Family::SsdFpn | Family::EfficientDet,
+            extractor,
+            num_classes,
+        } = &mut self.checkpoint
+        else {
+            return;
+        };
+        if let (Verdict::Fits | Verdict::Differs, Some(config)) = (self.verdict, &self.config) {
+            let trained = |field: &str| {
+                let mut causes = self.explanation.causes.iter();
+                let cause = causes.find(|cause| cause.field == field)?;
+                Some(cause.trained.clone())
+            };
+            *extractor = trained(EXTRACTOR).unwrap_or_else(|| config.extractor.clone());
+            *num_classes = match trained(CLASSES) {
+                Some(number) => number.parse().ok(),
+                None => config.num_classes,
+            };
+            return;
+        }
+        let Some(closest) = closest(variables) else {
+            return;
+        };
+        if closest.is_complete() {
+            extractor.clone_from(&closest.extractor);
+            *num_classes = closest.num_classes();
+        }
+        self.closest = Some(Suggestion::from(&closest));
+    }
+}

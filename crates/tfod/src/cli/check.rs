@@ -1,0 +1,257 @@
+//! `tfod check`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::json;
+use tfod::{Check, CheckReport, CheckpointKind, ConfigKind, Suggestion, Verdict};
+
+use super::output;
+
+/// Say whether a checkpoint fits a config, and if not, what differs
+///
+/// Compares the variables that the configured model needs with those that the checkpoint lists in
+/// its index, by place and shape. Weights are not read: the .index file is enough, the .data
+/// files need not be there (tfod export verifies the weights too).
+///
+/// When they do not fit, says in which fields the config differs from what the checkpoint was
+/// trained with (classes, dropout, depth multiplier, layers, feature extractor…), and which
+/// supported architecture the checkpoint is of. Architectures that cannot be exported yet,
+/// backbones, TensorFlow 1 checkpoints, SavedModels' variables and strangers are named.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The pipeline.config
+    #[arg(long = "pipeline_config_path", value_name = "FILE")]
+    pipeline_config_path: PathBuf,
+
+    /// The folder that training wrote to; or the prefix of one checkpoint, such as train/ckpt-12
+    #[arg(long = "trained_checkpoint_dir", value_name = "DIR")]
+    trained_checkpoint_dir: PathBuf,
+
+    /// Which checkpoint of the folder: a number (12), a name (ckpt-12) or a prefix
+    #[arg(long = "checkpoint", value_name = "CHECKPOINT")]
+    checkpoint: Option<String>,
+
+    /// Text merged into the config
+    #[arg(
+        long = "config_override",
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    config_override: String,
+
+    /// Print what was found for scripts, as one JSON object
+    #[arg(long = "json")]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Before an export:
+    tfod check --pipeline_config_path train/pipeline.config --trained_checkpoint_dir train
+
+  Would it fit with 90 classes?
+    tfod check --pipeline_config_path train/pipeline.config --trained_checkpoint_dir train \\
+        --config_override 'model { ssd { num_classes: 90 } }'
+
+  In a script:
+    tfod check --json ... | jq -r .verdict
+
+Exit status:
+  0  it fits
+  1  it does not fit, is no detector's checkpoint, or the model is not supported
+  2  it cannot be told: a file cannot be read, or the command line is wrong";
+
+impl Args {
+    pub(super) fn run(self) -> ExitCode {
+        let check = Check {
+            pipeline_config: self.pipeline_config_path,
+            config_override: self.config_override,
+            checkpoint_dir: self.trained_checkpoint_dir,
+            checkpoint: self.checkpoint,
+        };
+        let report = match check.run() {
+            Ok(report) => report,
+            Err(error) => {
+                eprintln!("error: {error}");
+                return ExitCode::from(2);
+            }
+        };
+        for warning in &report.warnings {
+            eprintln!("warning: {warning}");
+        }
+        let text = if self.json {
+            format!("{:#}\n", summary_json(&check, &report))
+        } else {
+            summary(&check, &report)
+        };
+        let printed = output::print(&text);
+        match report.verdict {
+            Verdict::Fits => printed,
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+fn summary(check: &Check, report: &CheckReport) -> String {
+    let (config, prefix) = (check.pipeline_config.display(), report.prefix.display());
+    let mut lines = vec![match report.verdict {
+        Verdict::Fits => format!("{prefix} fits {config}"),
+        Verdict::NotADetector => format!("{prefix} is not the checkpoint of a trained detector"),
+        Verdict::Unsupported => format!("{config} describes no model that can be exported"),
+        Verdict::Differs | Verdict::OtherArchitecture => {
+            format!("{prefix} does not fit {config}")
+        }
+    }];
+    let kind = |kind: &ConfigKind| kind.to_string();
+    let described = report.config.as_ref();
+    lines.push(format!(
+        "  config      {}",
+        described.map_or_else(|| "no model".to_owned(), kind)
+    ));
+    lines.push(format!(
+        "  checkpoint  {} ({})",
+        report.checkpoint, report.found
+    ));
+    if let Some(counts) = report.counts {
+        let others = [
+            (counts.mismatched, "of another shape"),
+            (counts.missing, "missing"),
+            (counts.unused, "left over in the checkpoint"),
+        ];
+        let others = others.iter().filter(|(count, _)| *count > 0);
+        let others: Vec<String> = others
+            .map(|(count, what)| format!(", {count} {what}"))
+            .collect();
+        let others = others.concat();
+        lines.push(format!(
+            "  variables   {} of {} match{others}",
+            counts.matched, counts.total
+        ));
+    }
+    if report.index_alone {
+        lines.push(
+            "  seen        the index alone; the data file with the object graph is not there"
+                .to_owned(),
+        );
+    }
+    if let Some(reason) = &report.refused {
+        lines.push(format!("  reason      {reason}"));
+    }
+    for cause in &report.explanation.causes {
+        lines.push(format!(
+            "  differs     {}: the config has {}, the checkpoint was trained with {}",
+            cause.field, cause.configured, cause.trained
+        ));
+    }
+    lines.extend(advice(report).map(|advice| format!("  advice      {advice}")));
+    lines.join("\n") + "\n"
+}
+
+/// What to do about a misfit.
+fn advice(report: &CheckReport) -> Option<String> {
+    match (report.verdict, &report.closest) {
+        (Verdict::Fits, _) | (Verdict::Unsupported, None) => None,
+        (Verdict::NotADetector, _) => report.checkpoint.remedy().map(str::to_owned),
+        (Verdict::Differs, _) => Some(
+            "use the pipeline.config that the checkpoint was trained with, or change these fields; then everything fits"
+                .to_owned(),
+        ),
+        (_, Some(closest)) => Some(suggestion(closest)),
+        (Verdict::OtherArchitecture, None) => {
+            Some("use the pipeline.config that the checkpoint was trained with".to_owned())
+        }
+    }
+}
+
+fn suggestion(closest: &Suggestion) -> String {
+    let Suggestion {
+        extractor,
+        matched,
+        total,
+        ..
+    } = closest;
+    let background = closest.has_background;
+    let classes = closest.num_classes.map_or_else(String::new, |n| {
+        format!(" with num_classes: {n} and add_background_class: {background}")
+    });
+    if closest.complete {
+        format!(
+            "the checkpoint is of type {extractor}{classes}; use the pipeline.config that it was trained with"
+        )
+    } else {
+        format!(
+            "of the supported types, {extractor} comes nearest: {matched} of its {total} variables match"
+        )
+    }
+}
+
+fn summary_json(check: &Check, report: &CheckReport) -> serde_json::Value {
+    let config = report.config.as_ref().map(|kind| {
+        json!({
+            "family": kind.family.name(),
+            "feature_extractor": kind.extractor,
+            "num_classes": kind.num_classes,
+        })
+    });
+    let (family, extractor, num_classes) = match &report.checkpoint {
+        CheckpointKind::Detector {
+            family,
+            extractor,
+            num_classes,
+        } => (
+            Some(family.name()),
+            Some(extractor.as_str()).filter(|name| !name.is_empty()),
+            *num_classes,
+        ),
+        CheckpointKind::SavedModelVariables(family) | CheckpointKind::TensorFlow1(family) => {
+            (Some(family.name()), None, None)
+        }
+        _ => (None, None, None),
+    };
+    let causes: Vec<serde_json::Value> = report
+        .explanation
+        .causes
+        .iter()
+        .map(|cause| {
+            json!({ "field": cause.field, "configured": cause.configured, "trained": cause.trained })
+        })
+        .collect();
+    json!({
+        "verdict": report.verdict.word(),
+        "pipeline_config": check.pipeline_config,
+        "config": config,
+        "checkpoint": {
+            "prefix": report.prefix,
+            "found": report.found.to_string(),
+            "kind": report.checkpoint.word(),
+            "family": family,
+            "feature_extractor": extractor,
+            "num_classes": num_classes,
+            "description": report.checkpoint.to_string(),
+        },
+        "index_alone": report.index_alone,
+        "variables": report.counts.map(|counts| json!({
+            "total": counts.total,
+            "matched": counts.matched,
+            "missing": counts.missing,
+            "mismatched": counts.mismatched,
+            "unused": counts.unused,
+        })),
+        "refused": report.refused,
+        "differences": causes,
+        "differences_explain_all": report.explanation.complete,
+        "closest": report.closest.as_ref().map(|closest| json!({
+            "feature_extractor": closest.extractor,
+            "num_classes": closest.num_classes,
+            "add_background_class": closest.has_background,
+            "matched": closest.matched,
+            "total": closest.total,
+            "complete": closest.complete,
+        })),
+        "advice": advice(report),
+        "warnings": report.warnings,
+    })
+}

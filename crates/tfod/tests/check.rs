@@ -1,0 +1,132 @@
+//! `Check` over what can be made of the shipped example: without its data, as another kind of checkpoint, of no detector.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::copy_example;
+use tfod::{Check, CheckReport, CheckpointKind, Family, Verdict};
+use tfod_checkpoint::{BundleWriter, DType, OBJECT_GRAPH_KEY};
+
+fn example() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    copy_example(root.path());
+    root
+}
+
+fn check(root: &Path, checkpoint: &str) -> CheckReport {
+    let check = Check {
+        pipeline_config: root.join("pipeline.config"),
+        config_override: String::new(),
+        checkpoint_dir: root.join(checkpoint),
+        checkpoint: None,
+    };
+    check.run().unwrap()
+}
+
+#[test]
+fn the_index_is_enough() {
+    let root = example();
+    let whole = check(root.path(), "checkpoint");
+    assert_eq!((whole.verdict, whole.index_alone), (Verdict::Fits, false));
+    fs::remove_file(root.path().join("checkpoint/ckpt-3000.data-00000-of-00001")).unwrap();
+    let index = check(root.path(), "checkpoint");
+    assert_eq!((index.verdict, index.index_alone), (Verdict::Fits, true));
+    assert_eq!(index.counts, whole.counts);
+    assert_eq!(index.checkpoint, whole.checkpoint);
+}
+
+/// Writes a bundle with these keys, each a scalar; the object graph, if it is among them, is none.
+fn write(root: &Path, keys: &[&str]) {
+    let mut writer = BundleWriter::create(&root.join("other-1")).unwrap();
+    for key in keys {
+        if *key == OBJECT_GRAPH_KEY {
+            writer.add_strings(key, &[], &["?"]).unwrap();
+        } else {
+            writer.add(key, DType::Int64, &[], &[0; 8]).unwrap();
+        }
+    }
+    writer.finish_files().unwrap();
+}
+
+#[test]
+fn what_is_no_detector_is_named() {
+    let objects = OBJECT_GRAPH_KEY;
+    let value = ".ATTRIBUTES/VARIABLE_VALUE";
+    let backbone = format!("feature_extractor/layer_with_weights-0/kernel/{value}");
+    let saved_model = format!("_model/_box_predictor/variables/0/{value}");
+    let other = format!("net/dense/kernel/{value}");
+    let cases: [(&[&str], CheckpointKind); 6] = [
+        (&[objects, &backbone], CheckpointKind::Backbone),
+        (
+            &[objects, &saved_model],
+            CheckpointKind::SavedModelVariables(Family::Ssd),
+        ),
+        (
+            &[objects, &other],
+            CheckpointKind::Other(vec!["net".to_owned()]),
+        ),
+        (
+            &["BoxPredictor_0/ClassPredictor/weights", "global_step"],
+            CheckpointKind::TensorFlow1(Family::Ssd),
+        ),
+        (
+            &["SecondStageBoxPredictor/ClassPredictor/weights"],
+            CheckpointKind::TensorFlow1(Family::FasterRcnn),
+        ),
+        (&["dense/kernel", "global_step"], CheckpointKind::NameBased),
+    ];
+    for (keys, kind) in cases {
+        let root = example();
+        write(root.path(), keys);
+        let report = check(root.path(), "other-1");
+        assert_eq!(report.verdict, Verdict::NotADetector, "{keys:?}");
+        assert_eq!(report.checkpoint, kind);
+        assert!(report.counts.is_none() && report.closest.is_none());
+    }
+}
+
+#[test]
+fn detectors_that_cannot_be_exported_are_named() {
+    let value = ".ATTRIBUTES/VARIABLE_VALUE";
+    let cases = [
+        (
+            "model/_first_stage_box_predictor/_prediction_heads/0",
+            Family::FasterRcnn,
+        ),
+        (
+            "model/_mask_rcnn_box_predictor/_third_stage_heads/0",
+            Family::MaskRcnn,
+        ),
+        (
+            "model/_context_feature_extract_fn/_key_proj/projection/kernel",
+            Family::ContextRcnn,
+        ),
+        (
+            "model/_prediction_head_dict/object_center/0/0/kernel",
+            Family::CenterNet,
+        ),
+    ];
+    for (path, found) in cases {
+        let root = example();
+        // Without a shard there is no object graph to be read, as in an index that came alone.
+        write(root.path(), &[OBJECT_GRAPH_KEY, &format!("{path}/{value}")]);
+        fs::remove_file(root.path().join("other-1.data-00000-of-00001")).unwrap();
+        let report = check(root.path(), "other-1");
+        let CheckpointKind::Detector { family, .. } = report.checkpoint else {
+            panic!("{report:?}");
+        };
+        assert_eq!(family, found);
+        assert_eq!(report.verdict, Verdict::OtherArchitecture);
+        let counts = report.counts.unwrap();
+        assert_eq!((counts.matched, counts.missing), (0, counts.total));
+        assert!(report.closest.is_none() && report.explanation.causes.is_empty());
+    }
+}

@@ -1,0 +1,84 @@
+//! Makes the seeds that are not text, from the fixtures of the crates and the configs in `seeds/config`, and a dictionary of the
+//! schema's words. Run in the folder `fuzz`: `cargo run --example seeds`.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+use prost::Message;
+use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorSet};
+use tfod_checkpoint::{Bundle, index_path, shard_path};
+use tfod_config::{PipelineConfig, protos};
+
+const FIXTURES: &str = "../crates/tfod-checkpoint/tests/fixtures";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    checkpoints()?;
+    models()?;
+    dictionary()?;
+    Ok(())
+}
+
+fn checkpoints() -> Result<(), Box<dyn Error>> {
+    for (name, prefix) in [
+        ("bare", "bare/ckpt-1"),
+        ("training", "training/ckpt-1"),
+        ("partitioned", "partitioned/vars"),
+        ("types", "types/vars"),
+        ("two_shards", "two_shards/vars"),
+    ] {
+        let prefix = Path::new(FIXTURES).join(prefix);
+        let index = fs::read(index_path(&prefix))?;
+        let seed = [&[1], &index[..]].concat();
+        fs::write(format!("seeds/index/{name}"), seed)?;
+        if let Ok(data) = fs::read(shard_path(&prefix, 0, 1)) {
+            let size = u32::try_from(index.len())?.to_le_bytes();
+            let seed = [&size, &index[..], &data].concat();
+            fs::write(format!("seeds/tensors/{name}"), seed)?;
+        }
+        if let Ok(graph) = Bundle::open(&prefix)?.object_graph() {
+            fs::write(format!("seeds/object_graph/{name}"), graph.encode())?;
+        }
+    }
+    Ok(())
+}
+
+fn models() -> Result<(), Box<dyn Error>> {
+    for entry in fs::read_dir("seeds/config")? {
+        let path = entry?.path();
+        let config = PipelineConfig::read(&path)?.config;
+        let Some(model) = &config.message().model else {
+            continue;
+        };
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let seed = [&[0], &model.encode_to_vec()[..]].concat();
+        fs::write(format!("seeds/model/{name}"), seed)?;
+    }
+    Ok(())
+}
+
+/// Every name in the schema, in libFuzzer's format.
+fn dictionary() -> Result<(), Box<dyn Error>> {
+    fn enumeration(kind: &EnumDescriptorProto, words: &mut BTreeSet<String>) {
+        words.extend(kind.value.iter().map(|value| value.name().to_owned()));
+    }
+    fn message(kind: &DescriptorProto, words: &mut BTreeSet<String>) {
+        words.extend(kind.field.iter().map(|field| field.name().to_owned()));
+        kind.enum_type.iter().for_each(|e| enumeration(e, words));
+        kind.nested_type.iter().for_each(|m| message(m, words));
+    }
+    let files = FileDescriptorSet::decode(protos::FILE_DESCRIPTOR_SET)?;
+    let mut words = BTreeSet::new();
+    for file in &files.file {
+        file.message_type
+            .iter()
+            .for_each(|m| message(m, &mut words));
+        file.enum_type
+            .iter()
+            .for_each(|e| enumeration(e, &mut words));
+    }
+    let lines: Vec<String> = words.iter().map(|word| format!("\"{word}\"\n")).collect();
+    fs::write("config.dict", lines.concat())?;
+    Ok(())
+}
