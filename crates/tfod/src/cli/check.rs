@@ -7,6 +7,7 @@ use serde_json::json;
 use tfod::{Check, CheckReport, CheckpointKind, ConfigKind, Suggestion, Verdict};
 
 use super::output;
+use super::progress::Progress;
 
 /// Say whether a checkpoint fits a config, and if not, what differs
 ///
@@ -72,7 +73,11 @@ impl Args {
             checkpoint_dir: self.trained_checkpoint_dir,
             checkpoint: self.checkpoint,
         };
-        let report = match check.run() {
+        let progress = Progress::start();
+        progress.tell("finding the variables in the checkpoint");
+        let result = check.run();
+        drop(progress);
+        let report = match result {
             Ok(report) => report,
             Err(error) => {
                 eprintln!("error: {error}");
