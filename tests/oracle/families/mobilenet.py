@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Optional, Tuple
 
 from ..cases import Case, pairwise
-from ..configs import BatchNorm, Nms, Symbol, block, field, hyperparams
+from ..configs import BatchNorm, Nms, Resizer, Symbol, block, field, hyperparams
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,7 @@ class Ssd:
     extractor: str = "ssd_mobilenet_v2_keras"
     num_classes: int = 3
     size: Tuple[int, int] = (96, 96)  # height, width
+    resizer: Optional[Resizer] = None  # instead of a fixed size
     depth_multiplier: Optional[float] = 0.35
     min_depth: Optional[int] = 16
     num_layers: Optional[int] = None
@@ -162,6 +163,7 @@ class Ssd:
     def text(self):
         """Returns the config in protobuf's text format."""
         layers = self.fpn[1] - self.fpn[0] + 1 if self.fpn else self.num_layers or 6
+        resizer = self.resizer or Resizer("fixed_shape", (("height", self.size[0]), ("width", self.size[1])))
         fpn = []
         if self.fpn:
             names = ("min_level", "max_level", "additional_layer_depth")
@@ -182,7 +184,7 @@ class Ssd:
             block("similarity_calculator", block("iou_similarity")),
             field("encode_background_as_zeros", True),
             block("anchor_generator", self.anchors.lines(layers)),
-            block("image_resizer", block("fixed_shape_resizer", field("height", self.size[0]), field("width", self.size[1]))),
+            block("image_resizer", resizer.lines()),
             block("box_predictor", self.predictor.lines()),
             block(
                 "feature_extractor",
@@ -363,6 +365,20 @@ def pyramids():
     ]
 
 
+def of_any_size():
+    """Returns models whose images keep their sizes, so that anchors are computed from those of the feature maps; multiscale ones are among the cases of resizers."""
+    base = Ssd(resizer=Resizer("identity"), num_layers=4)
+    texts = {
+        "any_size_ssd_anchors": base,
+        "any_size_ssd_anchors_placed": replace(base, anchors=CENTRES),
+        "any_size_flexible_anchors": replace(base, anchors=FLEXIBLE),
+    }
+    return [
+        Case(name, options.text(), seed=370 + index, images=((96, 96), (75, 130), (180, 121)), float_images=((2, 101, 140),), tier="full")
+        for index, (name, options) in enumerate(texts.items())
+    ]
+
+
 def published():
     """Returns the published models at full size, and the SSD of MobileNetV1 in their manner; the zoo's texts too where TFOD_ZOO names its folder."""
     ssd = Ssd(num_classes=90, size=(300, 300), depth_multiplier=1.0, nms=Nms(per_class=100, total=100))
@@ -400,4 +416,4 @@ def published():
 
 def cases():
     """Returns all cases of the family."""
-    return QUICK + published() + pyramids() + combinations()
+    return QUICK + published() + pyramids() + of_any_size() + combinations()
