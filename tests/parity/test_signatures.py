@@ -16,7 +16,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from . import compare
-from .conftest import BINARY
+from .conftest import BINARY, run_export
 from .test_inputs import RUNNER, numpy_outputs, write
 
 BY_NAME = {case.name: case for case in cases.all_cases()}
