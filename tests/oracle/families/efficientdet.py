@@ -9,7 +9,7 @@ import os
 import pathlib
 import re
 from dataclasses import dataclass, replace
-from typing import Optional, Tuple
+from typing import Optional
 
 from ..cases import Case, pairwise
 from ..configs import BatchNorm, Fpnlite, Nms, Resizer, block, field, hyperparams
