@@ -198,7 +198,7 @@ def mixed_types_in_an_operation(message):
     functions["inner"].ret["result"] = "y:z:0"
 
 
-@hostile("y")
+@hostile("result", "int32")
 def result_of_another_type(message):
     _, _, functions = parts(message)
     functions["inner"].signature.output_arg[0].type = INT
@@ -437,8 +437,11 @@ def assert_refused(folder, tmp_path, words, *flags):
     status, errors = freeze_bounded(folder, tmp_path, *flags)
     assert status == 1, "it was frozen"
     assert errors.startswith("error: ") and len(errors) < 5000, errors[:5000]
-    for word in (str(folder), *words):
-        assert word in errors, f"no {word!r} in: {errors}"
+    assert str(folder) in errors
+    # The path has words of its own.
+    said = errors.replace(str(folder), "")
+    for word in words:
+        assert word in said, f"no {word!r} in: {said}"
     assert not (tmp_path / "frozen.pb").exists()
 
 
