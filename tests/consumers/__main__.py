@@ -24,6 +24,8 @@ WORK = ROOT / "target" / "consumers"
 def verdict(line, model, work):
     """Returns the ways in which the program agrees with the reference; raises `Failed` with what it says or how it differs."""
     ways = line.run(model, Runner(line.environment, work))
+    if not ways:
+        raise Failed("it gave no outputs")
     expected = ways.expected if isinstance(ways, Compared) else model.expected
     for way, outputs in ways.items():
         found = compare.problems(outputs, expected)

@@ -159,7 +159,10 @@ line("ONNX Runtime", "ONNX", "onnx")(run_onnx("onnxruntime"))
 
 @line("TensorRT's documented expectations", "ONNX, fixed shape and float input", "onnx")
 def tensorrt(model, runner):
-    """No TensorRT here: what its documentation asks of a model is checked on the graph, and the graph is run by ONNX Runtime."""
+    """No TensorRT here: what its documentation asks of a model is checked on the graph, and the graph is run by ONNX Runtime.
+
+    So nothing is said of how TensorRT fills up the results of NonMaxSuppression, which the standard does not.
+    """
     runner.command(runner.python, HERE / "check_tensorrt.py", model.export("fixed") / "model.onnx")
     return run_onnx("onnxruntime", "fixed", np.float32)(model, runner)
 

@@ -12,6 +12,8 @@ the reference's within 1e-4, padding included. This document is written by the r
 python3 tests/run.py --consumers
 ```
 
+No TensorRT is run: what its documentation asks of a model is checked on the graph, which ONNX Runtime then runs.
+
 It makes an environment for every program (some gigabytes below `target/`), and fails where something works that is said not to, or the other way round. Programs in further formats and
 options, on larger models, are in the test suites.
 

@@ -1,5 +1,7 @@
 //! The small encodings that tables, string tensors and slice keys share: varints, fixed-width integers, masked checksums.
 
+use tfod_proto::wire::varint;
+
 /// Added when a checksum is masked.
 const MASK_DELTA: u32 = 0xa282_ead8;
 
@@ -67,20 +69,9 @@ impl<'a> Cursor<'a> {
 
     /// A varint of at most 64 bits.
     pub(crate) fn varint(&mut self) -> Option<u64> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let [byte] = self.take(1)? else { return None };
-            let bits = u64::from(byte & 0x7f);
-            // The tenth byte has room for a single bit.
-            if shift == 63 && bits > 1 {
-                return None;
-            }
-            value |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
+        let (value, rest) = varint(self.bytes.get(self.position..)?)?;
+        self.position = self.bytes.len() - rest.len();
+        Some(value)
     }
 
     /// A varint that counts bytes in memory.

@@ -62,6 +62,25 @@ impl<'a> Field<'a> {
     }
 }
 
+/// A varint of at most 64 bits, and the bytes after it; `None` where they end before it does, or it is larger. Sorted tables have the same.
+pub fn varint(mut bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut value = 0u64;
+    for shift in (0..64).step_by(7) {
+        let (&byte, rest) = bytes.split_first()?;
+        bytes = rest;
+        let bits = u64::from(byte & 0x7f);
+        // The tenth byte has room for a single bit.
+        if shift == 63 && bits > 1 {
+            return None;
+        }
+        value |= bits << shift;
+        if byte & 0x80 == 0 {
+            return Some((value, bytes));
+        }
+    }
+    None
+}
+
 /// The fields of a message, in the order in which they are written.
 #[derive(Clone, Debug)]
 pub struct Fields<'a>(&'a [u8]);
@@ -87,20 +106,9 @@ impl<'a> Fields<'a> {
     }
 
     fn varint(&mut self) -> Option<u64> {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let (&byte, rest) = self.0.split_first()?;
-            self.0 = rest;
-            let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
-                return None;
-            }
-            value |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
+        let (value, rest) = varint(self.0)?;
+        self.0 = rest;
+        Some(value)
     }
 
     fn take(&mut self, length: usize) -> Option<&'a [u8]> {

@@ -104,7 +104,10 @@ pub fn diff(first: &Path, second: &Path) -> Result<Diff, DiffError> {
             Ok(Diff::Configs(ConfigDiff::between(first, second)?))
         }
         (Facts::Checkpoint(_), Facts::Checkpoint(_)) => {
-            Ok(Diff::Checkpoints(CheckpointDiff::between(&a, &b)))
+            let found = CheckpointDiff::between(&a, &b);
+            a.check_lengths()?;
+            b.check_lengths()?;
+            Ok(Diff::Checkpoints(found))
         }
         (a, b) => Err(DiffError::Kinds(a.kind(), b.kind())),
     }

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
-use tfod::{Check, CheckReport, CheckpointKind, ConfigKind, Suggestion, Verdict};
+use tfod::{Check, CheckReport, CheckpointKind, ConfigKind, Step, Suggestion, Verdict};
 
 use super::output;
 use super::progress::Progress;
+use super::trained::Trained;
 
 /// Say whether a checkpoint fits a config, and if not, what differs
 ///
@@ -22,17 +23,8 @@ use super::progress::Progress;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The pipeline.config
-    #[arg(long = "pipeline_config_path", value_name = "FILE")]
-    pipeline_config_path: PathBuf,
-
-    /// The folder that training wrote to; or the prefix of one checkpoint, such as train/ckpt-12
-    #[arg(long = "trained_checkpoint_dir", value_name = "DIR")]
-    trained_checkpoint_dir: PathBuf,
-
-    /// Which checkpoint of the folder: a number (12), a name (ckpt-12) or a prefix
-    #[arg(long = "checkpoint", value_name = "CHECKPOINT")]
-    checkpoint: Option<String>,
+    #[command(flatten)]
+    trained: Trained,
 
     /// Text merged into the config
     #[arg(
@@ -68,21 +60,18 @@ Exit status:
 impl Args {
     pub(super) fn run(self) -> ExitCode {
         let check = Check {
-            pipeline_config: self.pipeline_config_path,
+            pipeline_config: self.trained.pipeline_config_path,
             config_override: self.config_override,
-            checkpoint_dir: self.trained_checkpoint_dir,
-            checkpoint: self.checkpoint,
+            checkpoint_dir: self.trained.trained_checkpoint_dir,
+            checkpoint: self.trained.checkpoint,
         };
-        let progress = Progress::start();
-        progress.tell("finding the variables in the checkpoint");
-        let result = check.run();
-        drop(progress);
-        let report = match result {
+        let checked = Progress::during(|progress| {
+            progress.tell(Step::Fit);
+            check.run()
+        });
+        let report = match checked {
             Ok(report) => report,
-            Err(error) => {
-                eprintln!("error: {error}");
-                return ExitCode::from(2);
-            }
+            Err(error) => return output::error(&error),
         };
         for warning in &report.warnings {
             eprintln!("warning: {warning}");
@@ -92,11 +81,7 @@ impl Args {
         } else {
             summary(&check, &report)
         };
-        let printed = output::print(&text);
-        match report.verdict {
-            Verdict::Fits => printed,
-            _ => ExitCode::FAILURE,
-        }
+        output::verdict(&text, matches!(report.verdict, Verdict::Fits))
     }
 }
 

@@ -51,11 +51,11 @@ const WIDTH: usize = 100;
 
 impl Args {
     pub(super) fn run(self) -> ExitCode {
-        let progress = Progress::start();
-        progress.tell("comparing");
-        let found = diff(&self.first, &self.second);
-        drop(progress);
-        let found = match found {
+        let compared = Progress::during(|progress| {
+            progress.tell("comparing");
+            diff(&self.first, &self.second)
+        });
+        let found = match compared {
             Ok(found) => found,
             Err(error) => return output::error(&error),
         };

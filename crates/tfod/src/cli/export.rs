@@ -12,6 +12,7 @@ use tfod::{
 
 use super::output;
 use super::progress::Progress;
+use super::trained::Trained;
 
 /// Export a trained checkpoint as a SavedModel
 ///
@@ -62,19 +63,8 @@ pub(super) struct Args {
     )]
     signatures: Vec<SignatureOptions>,
 
-    /// The pipeline.config that the model was trained with
-    #[arg(long = "pipeline_config_path", value_name = "FILE")]
-    pipeline_config_path: PathBuf,
-
-    /// The folder that training wrote to; or the prefix of one checkpoint, such as train/ckpt-12
-    #[arg(long = "trained_checkpoint_dir", value_name = "DIR")]
-    trained_checkpoint_dir: PathBuf,
-
-    /// Which checkpoint of the folder: a number (12), a name (ckpt-12) or a prefix
-    ///
-    /// Without it, the one that the folder's `checkpoint` file names; in a folder without that file, the highest-numbered one.
-    #[arg(long = "checkpoint", value_name = "CHECKPOINT")]
-    checkpoint: Option<String>,
+    #[command(flatten)]
+    trained: Trained,
 
     /// Where the export goes; made if it is not there
     #[arg(long = "output_directory", value_name = "DIR")]
@@ -397,9 +387,9 @@ impl Args {
                 outputs: self.outputs,
             },
             signatures: self.signatures,
-            pipeline_config: self.pipeline_config_path,
-            checkpoint_dir: self.trained_checkpoint_dir,
-            checkpoint: self.checkpoint,
+            pipeline_config: self.trained.pipeline_config_path,
+            checkpoint_dir: self.trained.trained_checkpoint_dir,
+            checkpoint: self.trained.checkpoint,
             config_override: self.config_override,
             thresholds: Thresholds {
                 score: self.score_threshold,
@@ -413,10 +403,8 @@ impl Args {
                 .unwrap_or_default(),
             output: self.output_directory,
         };
-        let progress = Progress::start();
-        let result = export.run_telling(&|step| progress.tell(step));
-        drop(progress);
-        let report = match result {
+        let exported = Progress::during(|p| export.run_telling(&|step| p.tell(step)));
+        let report = match exported {
             Ok(report) => report,
             Err(error) => return output::failure(&error),
         };

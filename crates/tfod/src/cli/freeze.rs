@@ -118,10 +118,8 @@ impl Args {
             fold_batch_norm: self.fold_batch_norm,
             half: self.half,
         };
-        let progress = Progress::start();
-        let result = freeze.run_telling(&|step| progress.tell(step));
-        drop(progress);
-        let report = match result {
+        let frozen = Progress::during(|p| freeze.run_telling(&|step| p.tell(step)));
+        let report = match frozen {
             Ok(report) => report,
             Err(error) => return output::failure(&error),
         };

@@ -12,6 +12,7 @@ mod output;
 mod pages;
 mod progress;
 mod spelling;
+mod trained;
 mod verify;
 
 use std::ffi::OsString;

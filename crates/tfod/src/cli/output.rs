@@ -26,7 +26,7 @@ pub(super) fn error(error: &dyn Display) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Prints the result of a comparison: exit status 0 for the same, 1 for different.
+/// Prints the result of a comparison: exit status 0 for the same (or a fit), 1 for different.
 pub(super) fn verdict(text: &str, same: bool) -> ExitCode {
     match io::stdout().write_all(text.as_bytes()) {
         Err(problem) if problem.kind() != io::ErrorKind::BrokenPipe => {

@@ -20,8 +20,12 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Starts to wait.
-    pub(super) fn start() -> Self {
+    /// Does work that says what it is doing.
+    pub(super) fn during<T>(work: impl FnOnce(&Self) -> T) -> T {
+        work(&Self::start())
+    }
+
+    fn start() -> Self {
         let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden())
             .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));

@@ -78,11 +78,11 @@ impl Args {
             structure: has(Aspect::Structure),
             weights: has(Aspect::Weights),
         };
-        let progress = Progress::start();
-        progress.tell("comparing");
-        let found = verify(&self.first, &self.second, aspects);
-        drop(progress);
-        let found = match found {
+        let compared = Progress::during(|progress| {
+            progress.tell("comparing");
+            verify(&self.first, &self.second, aspects)
+        });
+        let found = match compared {
             Ok(found) => found,
             Err(error) => return output::error(&error),
         };

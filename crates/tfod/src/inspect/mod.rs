@@ -147,6 +147,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
         Kind::Graph(file) => open_graph(Content::Mapped(file), path, &mut tensors)?,
         Kind::GraphText(file) => {
             let encoded = text_format::encode(path, file.bytes())?;
+            file.check_length()?;
             open_graph(Content::Encoded(encoded), path, &mut tensors)?
         }
         Kind::MetaGraph(file) => {
@@ -163,12 +164,14 @@ pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
         }
         Kind::Export(pieces) => (Facts::Export(ExportFacts::of(&pieces)), Source::default()),
     };
-    Ok(Inspection {
+    let found = Inspection {
         path: path.to_owned(),
         facts,
         tensors,
         source,
-    })
+    };
+    found.check_lengths()?;
+    Ok(found)
 }
 
 impl Source {
@@ -234,6 +237,22 @@ fn open_saved_model(
 }
 
 impl Inspection {
+    /// Asks whether the files still have the lengths they were mapped with. Where one was cut short, what was read of it may have been zeros (see
+    /// [`tfod_checkpoint::guard_maps`]), so whoever has read [`elements`](Self::elements) asks before trusting them.
+    ///
+    /// # Errors
+    ///
+    /// If one is shorter.
+    pub fn check_lengths(&self) -> Result<(), InspectError> {
+        if let Some(Content::Mapped(file)) = &self.source.content {
+            file.check_length()?;
+        }
+        if let Some(bundle) = &self.source.bundle {
+            bundle.check_lengths()?;
+        }
+        Ok(())
+    }
+
     /// What makes it hard for other tools; empty for what no tool runs.
     pub fn hurdles(&self) -> Vec<Hurdle> {
         match &self.facts {

@@ -168,6 +168,8 @@ pub fn verify(first: &Path, second: &Path, aspects: Aspects) -> Result<Verificat
         .then(|| interface::compare(a.facts(), b.facts()));
     let structure = aspects.structure.then(|| structure(&a, &b));
     let weights = aspects.weights.then(|| weights::compare(&a, &b));
+    a.found.check_lengths()?;
+    b.found.check_lengths()?;
     Ok(Verification {
         kinds: [a.facts().kind(), b.facts().kind()],
         interface,

@@ -68,11 +68,11 @@ Exit status:
 
 impl Args {
     pub(in crate::cli) fn run(self) -> ExitCode {
-        let progress = Progress::start();
-        progress.tell("reading");
-        let text = self.text();
-        drop(progress);
-        match text {
+        let read = Progress::during(|progress| {
+            progress.tell("reading");
+            self.text()
+        });
+        match read {
             Ok(text) => output::print(&text),
             Err(error) => output::failure(&error),
         }
@@ -90,6 +90,7 @@ impl Args {
                 }
             });
             let tensors: Vec<Value> = tensors.collect::<Result<_, InspectError>>()?;
+            found.check_lengths()?;
             return Ok(if self.json {
                 format!("{:#}\n", json!({ "path": self.path, "tensors": tensors }))
             } else {

@@ -1,0 +1,20 @@
+//! The trained model that a command is about: flags that several have.
+
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Trained {
+    /// The pipeline.config that the model was trained with
+    #[arg(long = "pipeline_config_path", value_name = "FILE")]
+    pub(super) pipeline_config_path: PathBuf,
+
+    /// The folder that training wrote to; or the prefix of one checkpoint, such as train/ckpt-12
+    #[arg(long = "trained_checkpoint_dir", value_name = "DIR")]
+    pub(super) trained_checkpoint_dir: PathBuf,
+
+    /// Which checkpoint of the folder: a number (12), a name (ckpt-12) or a prefix
+    ///
+    /// Without it, the one that the folder's `checkpoint` file names; in a folder without that file, the highest-numbered one.
+    #[arg(long = "checkpoint", value_name = "CHECKPOINT")]
+    pub(super) checkpoint: Option<String>,
+}
