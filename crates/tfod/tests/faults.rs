@@ -369,7 +369,9 @@ fn a_checkpoint_cut_short_while_it_is_read_is_an_error_and_no_signal() {
             assert_eq!(whole(&output), 5);
             exports += 1;
         } else {
+            let reason = String::from_utf8_lossy(&ended.stderr).into_owned();
             assert_refused(&ended, &["ckpt-3000.data-00000-of-00001"]);
+            assert!(reason.contains("cut short"), "{reason}");
             assert!(!output.exists());
             errors += 1;
         }

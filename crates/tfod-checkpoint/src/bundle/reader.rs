@@ -227,7 +227,7 @@ impl Bundle {
         }
         let (file, bytes) = self.raw(entry)?;
         strings::decode(bytes, entry.num_elements(), entry.checksum)
-            .map_err(|problem| tensor_error(file, entry, problem))
+            .map_err(|problem| cut_short(file, tensor_error(file, entry, problem)))
     }
 
     /// The object graph.
@@ -243,13 +243,15 @@ impl Bundle {
         }
         let strings = self.strings(OBJECT_GRAPH_KEY)?;
         let place = self.index_path.display().to_string();
-        match strings.as_slice() {
+        let decoded = match strings.as_slice() {
             [graph] => ObjectGraph::decode(graph, &place),
             _ => Err(Error::ObjectGraph {
                 place,
                 problem: format!("{} strings instead of one", strings.len()),
             }),
-        }
+        };
+        // It was whole when its checksum was computed, and may have been cut short since.
+        decoded.map_err(|error| self.check_lengths().err().unwrap_or(error))
     }
 
     /// Checks that no data shard that was read has lost bytes since it was opened. A program that has called [`guard_maps`](crate::guard_maps)
@@ -319,7 +321,7 @@ impl Bundle {
                     stored: entry.checksum,
                     computed,
                 };
-                return Err(tensor_error(file, entry, problem));
+                return Err(cut_short(file, tensor_error(file, entry, problem)));
             }
             entry.verified.store(true, Ordering::Relaxed);
         }
@@ -374,6 +376,11 @@ impl Bundle {
         }
         Ok(tensor)
     }
+}
+
+/// The error to report of bytes that are not what they should be: that their file was cut short while they were read, if it was.
+fn cut_short(file: &MappedFile, error: Error) -> Error {
+    file.check_length().err().unwrap_or(error)
 }
 
 fn tensor_error(file: &MappedFile, entry: &Entry, problem: TensorProblem) -> Error {

@@ -1,6 +1,5 @@
 //! `tfod check`
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -60,9 +59,9 @@ Exit status:
 impl Args {
     pub(super) fn run(self) -> ExitCode {
         let check = Check {
-            pipeline_config: self.trained.pipeline_config_path,
+            pipeline_config: self.trained.pipeline_config,
             config_override: self.config_override,
-            checkpoint_dir: self.trained.trained_checkpoint_dir,
+            checkpoint_dir: self.trained.checkpoint_dir,
             checkpoint: self.trained.checkpoint,
         };
         let checked = Progress::during(|progress| {

@@ -387,8 +387,8 @@ impl Args {
                 outputs: self.outputs,
             },
             signatures: self.signatures,
-            pipeline_config: self.trained.pipeline_config_path,
-            checkpoint_dir: self.trained.trained_checkpoint_dir,
+            pipeline_config: self.trained.pipeline_config,
+            checkpoint_dir: self.trained.checkpoint_dir,
             checkpoint: self.trained.checkpoint,
             config_override: self.config_override,
             thresholds: Thresholds {

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 pub(super) struct Trained {
     /// The pipeline.config that the model was trained with
     #[arg(long = "pipeline_config_path", value_name = "FILE")]
-    pub(super) pipeline_config_path: PathBuf,
+    pub(super) pipeline_config: PathBuf,
 
     /// The folder that training wrote to; or the prefix of one checkpoint, such as train/ckpt-12
     #[arg(long = "trained_checkpoint_dir", value_name = "DIR")]
-    pub(super) trained_checkpoint_dir: PathBuf,
+    pub(super) checkpoint_dir: PathBuf,
 
     /// Which checkpoint of the folder: a number (12), a name (ckpt-12) or a prefix
     ///

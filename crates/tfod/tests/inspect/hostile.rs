@@ -177,3 +177,19 @@ fn data_outside_stays_in_the_models_folder() {
         assert!(error.contains(expected), "{location}: {error}");
     }
 }
+
+/// Bytes of a map that are gone are read as zeros by a process that survives their loss, so the lengths are asked for afterwards.
+#[test]
+fn a_file_cut_short_after_it_was_opened_is_an_error() {
+    let folder = Folder::new();
+    let numbers = vec![1.0; 1 << 16];
+    let graph = tf::graph(vec![tf::float_constant("k", &[1 << 16], &numbers)]);
+    let path = folder.write("frozen.pb", &graph.0);
+    let found = inspect(&path).unwrap();
+    found.check_lengths().unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(16).unwrap();
+    let error = found.check_lengths().unwrap_err().to_string();
+    assert!(error.contains("frozen.pb"), "{error}");
+    assert!(error.contains("now 16"), "{error}");
+}
