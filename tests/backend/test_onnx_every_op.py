@@ -209,23 +209,24 @@ def expected_selection(boxes, scores, many_boxes, many_scores):
     hard = suppress(boxes, scores.max(axis=0), 15, 0.3, 0.2)
     assert 3 < hard[2] < 12, "some boxes must be suppressed"
     unknown = suppress(many_boxes, many_scores, 15, 0.3, 0.2)
-    names = ("indices", "scores", "count")
     return {
         "top_k_values": np.take_along_axis(scores, order, axis=1),
         "top_k_indices": order,
         "gather": boxes[order],
-        **{f"nms_{name}": value for name, value in zip(names, hard)},
-        **{f"nms_unknown_{name}": value for name, value in zip(names, unknown)},
+        "nms_indices": hard[0],
+        "nms_count": hard[2],
+        "nms_unknown_indices": unknown[0],
+        "nms_unknown_count": unknown[2],
         "boxes_again": boxes,
     }
 
 
 def classes(boxes, scores):
-    """Suppression for each class, `scores` [boxes, classes]: indices, scores, and the counts in reverse."""
+    """Suppression for each class, `scores` [boxes, classes]: indices, and the counts in reverse."""
     rows = [suppress(boxes, column, 4, 0.5, 0.1) for column in scores.T]
-    indices, selected, counts = (np.stack(column) for column in zip(*rows))
+    indices, _, counts = (np.stack(column) for column in zip(*rows))
     assert len({row.tobytes() for row in indices}) > 1, "the classes must differ"
-    return indices, selected, counts[::-1]
+    return indices, counts[::-1]
 
 
 def expected_maps(image, boxes, scores, class_scores, own_boxes):
@@ -237,12 +238,12 @@ def expected_maps(image, boxes, scores, class_scores, own_boxes):
     own = [classes(*each)[0] for each in zip(own_boxes, class_scores)]
     smalls = np.broadcast_to(small, (BATCH, 4))
     return {
-        **{f"alone_{name}": value for name, value in zip(("indices", "scores", "counts"), classes(boxes, class_scores.max(axis=0)))},
+        **{f"alone_{name}": value for name, value in zip(("indices", "counts"), classes(boxes, class_scores.max(axis=0)))},
         "map_selected": boxes[picked],
         "map_count": np.array([suppress(boxes, row, 4, 0.5, 0.0)[2] for row in scores], np.int32),
         "map_shifted": total + small,
         "map_inner": boxes.sum(axis=1) * scores + scores.max(axis=1, keepdims=True),
-        **{f"map_class_{name}": np.stack(each) for name, each in zip(("indices", "scores", "counts"), zip(*shared))},
+        **{f"map_class_{name}": np.stack(each) for name, each in zip(("indices", "counts"), zip(*shared))},
         "map_own_selected": np.stack([each[indices] for each, indices in zip(own_boxes, own)]),
         "map_conv": tf.nn.conv2d(image, ramp((2, 2, 3, 2), 8), 2, "SAME")[:, tf.newaxis],
         "map_beside": np.stack([total, smalls], axis=1),

@@ -9,7 +9,7 @@ use crate::graph::{Graph, Node, NodeId, Output, ParamId, Parameter, Value, Value
 use crate::infer::{Typed, infer};
 use crate::op::{
     Binary, Compare, ConvAttrs, MapInput, NmsAttrs, Op, PixelGrid, PoolAttrs, Reduce, ResizeMethod,
-    Unary,
+    SoftNmsAttrs, Unary,
 };
 use crate::tensor::{DType, Dim, Shape, Tensor};
 use crate::validate::ValidateError;
@@ -437,15 +437,27 @@ impl Builder {
         Ok([outputs[0], outputs[1]])
     }
 
-    /// [`Op::NonMaxSuppression`]: indices, scores, and how many are valid.
+    /// [`Op::NonMaxSuppression`]: indices, and how many are valid.
     pub fn non_max_suppression(
         &mut self,
         name: &str,
         boxes: ValueId,
         scores: ValueId,
         attrs: NmsAttrs,
-    ) -> Built<[ValueId; 3]> {
+    ) -> Built<[ValueId; 2]> {
         let outputs = self.add(name, Op::NonMaxSuppression(attrs), &[boxes, scores])?;
+        Ok([outputs[0], outputs[1]])
+    }
+
+    /// [`Op::SoftNonMaxSuppression`]: indices, scores, and how many are valid.
+    pub fn soft_non_max_suppression(
+        &mut self,
+        name: &str,
+        boxes: ValueId,
+        scores: ValueId,
+        attrs: SoftNmsAttrs,
+    ) -> Built<[ValueId; 3]> {
+        let outputs = self.add(name, Op::SoftNonMaxSuppression(attrs), &[boxes, scores])?;
         Ok([outputs[0], outputs[1], outputs[2]])
     }
 

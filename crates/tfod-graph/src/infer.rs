@@ -4,9 +4,7 @@
 //! says what was expected and found; the builder and the validator add the node's name.
 
 use crate::graph::{Graph, Parameter, Value};
-use crate::op::{
-    Binary, ConvAttrs, MapInput, NmsAttrs, Op, Padding, PoolAttrs, Reduce, ResizeMethod,
-};
+use crate::op::{Binary, ConvAttrs, MapInput, Op, Padding, PoolAttrs, Reduce, ResizeMethod};
 use crate::tensor::{DType, Dim, Shape, Tensor};
 
 /// An operation applied to values that it does not accept.
@@ -90,7 +88,10 @@ pub fn infer(
         Op::Gather => rule.gather(),
         Op::Reduce { kind, axes } => rule.reduce(*kind, axes),
         Op::TopK { k } => rule.top_k(*k),
-        Op::NonMaxSuppression(attrs) => rule.non_max_suppression(*attrs),
+        Op::NonMaxSuppression(attrs) => rule.selection(attrs.max_output_size, &[DType::I32]),
+        Op::SoftNonMaxSuppression(attrs) => {
+            rule.selection(attrs.max_output_size, &[DType::I32, DType::F32])
+        }
         Op::DecodeImage { size } => rule.decode_image(size),
         Op::ExampleFeature { .. } => {
             rule.scalar_string()?;
@@ -560,7 +561,8 @@ impl Rule<'_> {
         Ok(vec![(self.dtype(0), shape.clone()), (DType::I32, shape)])
     }
 
-    fn non_max_suppression(&self, attrs: NmsAttrs) -> Result<Vec<Typed>, ShapeError> {
+    /// Of boxes: columns of `size` selections each, and their number.
+    fn selection(&self, size: u64, columns: &[DType]) -> Result<Vec<Typed>, ShapeError> {
         self.arity(2)?;
         let boxes = self.shape(0);
         self.require(
@@ -570,12 +572,8 @@ impl Rule<'_> {
                 && self.shape(1).0.as_slice() == boxes.0.get(..1).unwrap_or_default(),
             "f32[n, 4] and f32[n]",
         )?;
-        let selected = Shape::known(&[attrs.max_output_size]);
-        Ok(vec![
-            (DType::I32, selected.clone()),
-            (DType::F32, selected),
-            (DType::I32, Shape::scalar()),
-        ])
+        let columns = columns.iter().map(|dtype| (*dtype, Shape::known(&[size])));
+        Ok(columns.chain([(DType::I32, Shape::scalar())]).collect())
     }
 
     fn scalar_string(&self) -> Result<(), ShapeError> {
@@ -635,6 +633,7 @@ impl Rule<'_> {
 mod tests {
     use super::*;
     use crate::graph::NodeId;
+    use crate::op::{NmsAttrs, SoftNmsAttrs};
     use proptest::prelude::*;
 
     fn value(dtype: DType, shape: Shape) -> Value {
@@ -807,14 +806,28 @@ mod tests {
             max_output_size: 7,
             iou_threshold: 0.5,
             score_threshold: 0.0,
-            soft_nms_sigma: 0.0,
         };
-        let nms = Op::NonMaxSuppression(attrs);
+        let soft = SoftNmsAttrs {
+            max_output_size: 7,
+            score_threshold: 0.0,
+            sigma: 0.5,
+        };
+        let (nms, soft) = (
+            Op::NonMaxSuppression(attrs),
+            Op::SoftNonMaxSuppression(soft),
+        );
+        let boxes = [f32s(&[9, 4]), f32s(&[9])];
         assert_eq!(
-            shapes(&nms, &[f32s(&[9, 4]), f32s(&[9])]),
+            shapes(&nms, &boxes),
+            Ok(vec!["i32[7]".into(), "i32[]".into()])
+        );
+        assert_eq!(
+            shapes(&soft, &boxes),
             Ok(vec!["i32[7]".into(), "f32[7]".into(), "i32[]".into()])
         );
-        assert!(shapes(&nms, &[f32s(&[9, 4]), f32s(&[8])]).is_err());
+        for op in [&nms, &soft] {
+            assert!(shapes(op, &[f32s(&[9, 4]), f32s(&[8])]).is_err());
+        }
         assert!(shapes(&Op::TopK { k: 10 }, &[f32s(&[9])]).is_err());
     }
 

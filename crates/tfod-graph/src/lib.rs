@@ -61,7 +61,7 @@ pub use graph::{Graph, Node, NodeId, Output, ParamId, Parameter, Value, ValueId,
 pub use infer::ShapeError;
 pub use op::{
     Binary, Compare, ConvAttrs, MapInput, NmsAttrs, Op, Padding, PixelGrid, PoolAttrs, Reduce,
-    ResizeMethod, Unary,
+    ResizeMethod, SoftNmsAttrs, Unary,
 };
 pub use tensor::{DType, Dim, Shape, Tensor, TensorView};
 pub use validate::{ValidateError, validate, validate_weights};

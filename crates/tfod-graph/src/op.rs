@@ -146,8 +146,17 @@ pub struct NmsAttrs {
     pub iou_threshold: f32,
     /// Only boxes with a greater score are looked at.
     pub score_threshold: f32,
-    /// 0 for hard suppression; otherwise scores decay by `exp(-iou² / (2 sigma))` instead (Bodla et al. 2017).
-    pub soft_nms_sigma: f32,
+}
+
+/// The attributes of [`Op::SoftNonMaxSuppression`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SoftNmsAttrs {
+    /// How many boxes may be selected, and the length of the results.
+    pub max_output_size: u64,
+    /// Only boxes with a greater score are looked at.
+    pub score_threshold: f32,
+    /// Scores of boxes that overlap a selected one decay by `exp(-iou² / (2 sigma))` (Bodla et al. 2017).
+    pub sigma: f32,
 }
 
 /// How one input reaches the body of [`Op::Map`].
@@ -255,9 +264,12 @@ pub enum Op {
         k: u64,
     },
     /// Greedy selection of boxes. Inputs: boxes `[n, 4]`, scores `[n]`. Boxes are taken in the order of descending score (of equals, the
-    /// lower index first). Outputs: selected indices `[m]` ([`DType::I32`]), their scores `[m]`, and how many there are, a scalar
-    /// ([`DType::I32`]); `m` is `max_output_size`; the indices are filled up with zeros, the scores with anything.
+    /// lower index first). Outputs: selected indices `[m]` ([`DType::I32`]), and how many there are, a scalar ([`DType::I32`]); `m` is
+    /// `max_output_size`, and the indices are filled up with zeros.
     NonMaxSuppression(NmsAttrs),
+    /// As [`Op::NonMaxSuppression`], but overlapping boxes lose score instead of being dropped. Outputs: indices, their scores as they have become `[m]`
+    /// (both filled up with zeros), and how many there are.
+    SoftNonMaxSuppression(SoftNmsAttrs),
     /// Decodes the file of an image, a scalar ([`DType::String`]): JPEG, PNG, GIF (of several frames the first) or BMP. Gives its pixels, red, green and
     /// blue, `[size[0], size[1], 3]` ([`DType::U8`]): grey is repeated, opacity is left away, of 16 bits the upper 8 are kept, and the orientation that a
     /// camera wrote down (EXIF) is not applied. Anything else ends the run with an error.
@@ -333,6 +345,7 @@ impl Op {
             } => "reduce_max",
             Self::TopK { .. } => "top_k",
             Self::NonMaxSuppression(_) => "non_max_suppression",
+            Self::SoftNonMaxSuppression(_) => "soft_non_max_suppression",
             Self::DecodeImage { .. } => "decode_image",
             Self::ExampleFeature { .. } => "example_feature",
             Self::Map { .. } => "map",

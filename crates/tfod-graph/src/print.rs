@@ -165,8 +165,12 @@ fn attributes(op: &Op) -> String {
         Op::ExampleFeature { key } => format!(" key={key}"),
         Op::TopK { k } => format!(" k={k}"),
         Op::NonMaxSuppression(attrs) => format!(
-            " max_output_size={} iou_threshold={} score_threshold={} soft_nms_sigma={}",
-            attrs.max_output_size, attrs.iou_threshold, attrs.score_threshold, attrs.soft_nms_sigma
+            " max_output_size={} iou_threshold={} score_threshold={}",
+            attrs.max_output_size, attrs.iou_threshold, attrs.score_threshold
+        ),
+        Op::SoftNonMaxSuppression(attrs) => format!(
+            " max_output_size={} score_threshold={} sigma={}",
+            attrs.max_output_size, attrs.score_threshold, attrs.sigma
         ),
         Op::Map { inputs, .. } => {
             let sliced = inputs.iter().filter(|i| **i == MapInput::Sliced).count();

@@ -269,12 +269,10 @@ fn selection(b: &mut Builder, boxes: ValueId, scores: ValueId, many: [ValueId; 2
         max_output_size: 15,
         iou_threshold: 0.3,
         score_threshold: 0.2,
-        soft_nms_sigma: 0.0,
     };
     for (key, boxes, scores) in [("nms", boxes, best), ("nms_unknown", many[0], many[1])] {
-        let [indices, selected, count] = b.non_max_suppression(key, boxes, scores, attrs)?;
+        let [indices, count] = b.non_max_suppression(key, boxes, scores, attrs)?;
         b.output(&format!("{key}_indices"), indices);
-        b.output(&format!("{key}_scores"), selected);
         b.output(&format!("{key}_count"), count);
     }
     Ok(())
@@ -286,15 +284,14 @@ fn classes(
     boxes: ValueId,
     scores: ValueId,
     axis: usize,
-) -> Result<[ValueId; 3], ValidateError> {
+) -> Result<[ValueId; 2], ValidateError> {
     let attrs = NmsAttrs {
         max_output_size: 4,
         iou_threshold: 0.5,
         score_threshold: 0.1,
-        soft_nms_sigma: 0.0,
     };
     let rows = b.unstack("by_class", scores, axis)?;
-    let mut columns = [const { Vec::new() }; 3];
+    let mut columns = [const { Vec::new() }; 2];
     for row in rows {
         let results = b.non_max_suppression("class", boxes, row, attrs)?;
         for (column, result) in columns.iter_mut().zip(results) {
@@ -302,23 +299,21 @@ fn classes(
         }
     }
     // The last in another order, so that the rows are needed one by one.
-    columns[2].reverse();
-    let [indices, scores, counts] = columns;
+    columns[1].reverse();
+    let [indices, counts] = columns;
     Ok([
         b.stack("indices", 0, &indices)?,
-        b.stack("scores", 0, &scores)?,
         b.stack("counts", 0, &counts)?,
     ])
 }
 
 /// The results of the map.
-const MAP_KEYS: [&str; 15] = [
+const MAP_KEYS: [&str; 14] = [
     "selected",
     "count",
     "shifted",
     "inner",
     "class_indices",
-    "class_scores",
     "class_counts",
     "own_selected",
     "conv",
@@ -359,15 +354,14 @@ fn maps(b: &mut Builder, given: Given) -> Result<(), Box<dyn Error>> {
             max_output_size: 4,
             iou_threshold: 0.5,
             score_threshold: 0.0,
-            soft_nms_sigma: 0.0,
         };
-        let [indices, _, count] = b.non_max_suppression("nms", boxes, scores, attrs)?;
+        let [indices, count] = b.non_max_suppression("nms", boxes, scores, attrs)?;
         let selected = b.gather("selected", boxes, indices)?;
         let picked = b.gather("picked", anchors, indices)?;
         let total = b.reduce("total", Reduce::Sum, picked, &[0])?;
         let shifted = b.bias_add("shifted", total, small)?;
         let best = b.reduce("best", Reduce::Max, scores, &[0])?;
-        let [class_indices, class_best, class_counts] =
+        let [class_indices, class_counts] =
             b.scope("shared", |b| classes(b, boxes, class_scores, 1))?;
         let own = b.scope("own", |b| classes(b, own_boxes, class_scores, 1))?;
         let own_boxes = b.gather("own_selected", own_boxes, own[0])?;
@@ -399,7 +393,6 @@ fn maps(b: &mut Builder, given: Given) -> Result<(), Box<dyn Error>> {
             shifted,
             inner[0],
             class_indices,
-            class_best,
             class_counts,
             own_boxes,
             maps,
@@ -539,10 +532,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let rows = b.unstack("rows", largest, 1)?;
     let by_class = b.stack("by_class", 0, &rows)?;
     let alone = b.scope("alone", |b| classes(b, given.boxes, by_class, 0))?;
-    for (key, value) in ["alone_indices", "alone_scores", "alone_counts"]
-        .into_iter()
-        .zip(alone)
-    {
+    for (key, value) in ["alone_indices", "alone_counts"].into_iter().zip(alone) {
         b.output(key, value);
     }
     maps(&mut b, given)?;

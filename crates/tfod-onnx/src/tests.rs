@@ -5,7 +5,8 @@ use std::fs;
 
 use tfod_graph::{
     Binary, Builder, ConvAttrs, DType, Dim, Graph, MapInput, NmsAttrs, Padding, ParameterSpec,
-    Reduce, ResizeMethod, Shape, Tensor, TensorView, Unary, ValidateError, ValueId, Weights,
+    Reduce, ResizeMethod, Shape, SoftNmsAttrs, Tensor, TensorView, Unary, ValidateError, ValueId,
+    Weights,
 };
 
 use crate::proto::StringStringEntryProto;
@@ -102,7 +103,6 @@ const NMS: NmsAttrs = NmsAttrs {
     max_output_size: 3,
     iou_threshold: 0.5,
     score_threshold: 0.1,
-    soft_nms_sigma: 0.0,
 };
 
 /// For each image, suppression by class; `attrs` are the thresholds of each class.
@@ -118,7 +118,7 @@ fn detections(batch: Dim, attrs: [NmsAttrs; 2]) -> Graph {
     let results = b
         .map::<ValidateError>("per_image", &inputs, |b, args| {
             let rows = b.unstack("by_class", args[1], 1)?;
-            let mut columns = [const { Vec::new() }; 3];
+            let mut columns = [const { Vec::new() }; 2];
             for (row, attrs) in rows.into_iter().zip(attrs) {
                 let results = b.non_max_suppression("class", args[0], row, attrs)?;
                 for (column, result) in columns.iter_mut().zip(results) {
@@ -126,19 +126,15 @@ fn detections(batch: Dim, attrs: [NmsAttrs; 2]) -> Graph {
                 }
             }
             let indices = b.stack("indices", 0, &columns[0])?;
-            let scores = b.stack("scores", 0, &columns[1])?;
-            let counts = b.stack("counts", 0, &columns[2])?;
+            let counts = b.stack("counts", 0, &columns[1])?;
             let selected = b.gather("selected", args[0], indices)?;
-            for (key, value) in [("boxes", selected), ("scores", scores), ("counts", counts)] {
+            for (key, value) in [("boxes", selected), ("counts", counts)] {
                 b.output(key, value);
             }
             Ok(())
         })
         .unwrap();
-    for (key, value) in ["selected", "selected_scores", "counts"]
-        .into_iter()
-        .zip(results)
-    {
+    for (key, value) in ["selected", "counts"].into_iter().zip(results) {
         b.output(key, value);
     }
     b.finish()
@@ -366,14 +362,17 @@ fn an_unused_result_keeps_its_place() {
 
 #[test]
 fn what_cannot_be_written_is_refused_by_name() {
-    let soft = NmsAttrs {
-        soft_nms_sigma: 0.5,
-        ..NMS
+    let mut b = Builder::new("soft");
+    let boxes = b.input("boxes", DType::F32, Shape::known(&[9, 4]));
+    let scores = b.input("scores", DType::F32, Shape::known(&[9]));
+    let attrs = SoftNmsAttrs {
+        max_output_size: 3,
+        score_threshold: 0.1,
+        sigma: 0.5,
     };
-    let mut errors = vec![refusal(
-        &detections(1.into(), [soft; 2]),
-        &Options::default(),
-    )];
+    let soft = b.soft_non_max_suppression("class", boxes, scores, attrs);
+    b.output("selected", soft.unwrap()[0]);
+    let mut errors = vec![refusal(&b.finish(), &Options::default())];
 
     let opset = |opset| Options {
         opset,

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use tfod_graph::{
     Binary, Builder, Built, Compare, ConvAttrs, DType, Dim, Graph, MapInput, NmsAttrs, Op, Padding,
-    ParameterSpec, PixelGrid, PoolAttrs, Reduce, ResizeMethod, Shape, Tensor, TensorView, Unary,
-    ValidateError, ValueId, Weights, passes,
+    ParameterSpec, PixelGrid, PoolAttrs, Reduce, ResizeMethod, Shape, SoftNmsAttrs, Tensor,
+    TensorView, Unary, ValidateError, ValueId, Weights, passes,
 };
 use tfod_tensorflow::{Asset, NamedGraph, SavedModelWriter};
 
@@ -259,23 +259,19 @@ fn selection(b: &mut Builder, boxes: ValueId, scores: ValueId) -> Built<()> {
         max_output_size: 15,
         iou_threshold: 0.3,
         score_threshold: 0.2,
-        soft_nms_sigma: 0.0,
     };
-    for (key, attrs) in [
-        ("nms", hard),
-        (
-            "soft_nms",
-            NmsAttrs {
-                soft_nms_sigma: 0.5,
-                ..hard
-            },
-        ),
-    ] {
-        let [indices, selected, count] = b.non_max_suppression(key, boxes, best, attrs)?;
-        b.output(&format!("{key}_indices"), indices);
-        b.output(&format!("{key}_scores"), selected);
-        b.output(&format!("{key}_count"), count);
-    }
+    let [indices, count] = b.non_max_suppression("nms", boxes, best, hard)?;
+    b.output("nms_indices", indices);
+    b.output("nms_count", count);
+    let soft = SoftNmsAttrs {
+        max_output_size: 15,
+        score_threshold: 0.2,
+        sigma: 0.5,
+    };
+    let [indices, selected, count] = b.soft_non_max_suppression("soft_nms", boxes, best, soft)?;
+    b.output("soft_nms_indices", indices);
+    b.output("soft_nms_scores", selected);
+    b.output("soft_nms_count", count);
     Ok(())
 }
 
@@ -295,9 +291,8 @@ fn maps(b: &mut Builder, boxes: ValueId, scores: ValueId) -> Result<(), Box<dyn 
             max_output_size: 4,
             iou_threshold: 0.5,
             score_threshold: 0.0,
-            soft_nms_sigma: 0.0,
         };
-        let [indices, _, count] = b.non_max_suppression("nms", boxes, scores, attrs)?;
+        let [indices, count] = b.non_max_suppression("nms", boxes, scores, attrs)?;
         let selected = b.gather("selected", boxes, indices)?;
         let picked = b.gather("picked", anchors, indices)?;
         let total = b.reduce("total", Reduce::Sum, picked, &[0])?;

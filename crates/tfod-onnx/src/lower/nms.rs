@@ -36,14 +36,14 @@ pub(super) struct Group {
 /// The results of a group.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Table {
-    /// Indices and scores `[rows, m]` and counts `[rows]`.
-    columns: [TensorId; 3],
+    /// Indices `[rows, m]` and counts `[rows]`.
+    columns: [TensorId; 2],
     rows: usize,
     batched: bool,
 }
 
 /// Suppressions that differ in nothing but which part of one unstacked value their scores are.
-type Kind = (ValueId, NodeId, [u32; 3], u64);
+type Kind = (ValueId, NodeId, [u32; 2], u64);
 
 /// Finds the groups of a graph. A group has a suppression for every part, once.
 pub(super) fn groups(graph: &Graph) -> HashMap<NodeId, Group> {
@@ -62,11 +62,7 @@ pub(super) fn groups(graph: &Graph) -> HashMap<NodeId, Group> {
         groups.insert(id, alone);
         let scores = graph.value(*scores);
         if matches!(graph.node(scores.node).op, Op::Unstack { .. }) {
-            let settings = [
-                attrs.iou_threshold,
-                attrs.score_threshold,
-                attrs.soft_nms_sigma,
-            ];
+            let settings = [attrs.iou_threshold, attrs.score_threshold];
             let settings = settings.map(f32::to_bits);
             let kind = (*boxes, scores.node, settings, attrs.max_output_size);
             kinds.entry(kind).or_default().push((id, scores.output));
@@ -103,13 +99,6 @@ impl<'a> Lowering<'a, '_> {
         node: &'a Node,
         attrs: NmsAttrs,
     ) -> Result<Vec<Place>, Error> {
-        if attrs.soft_nms_sigma > 0.0 {
-            return Err(Error::Unsupported {
-                node: node.name.clone(),
-                what: "soft non-max suppression".into(),
-                expected: "a soft_nms_sigma of 0, as ONNX has hard suppression only",
-            });
-        }
         let missing = || ValidateError::Order {
             node: node.name.clone(),
         };
@@ -123,7 +112,7 @@ impl<'a> Lowering<'a, '_> {
         };
         let name = self.name(&node.name);
         let axis = usize::from(table.batched);
-        let parts = ["indices", "scores", "count"];
+        let parts = ["indices", "count"];
         let results = parts.into_iter().zip(table.columns).map(|(part, column)| {
             let name = format!("{name}/{part}");
             let id = self.pick(&name, column, axis, axis_number(group.row));
@@ -208,7 +197,7 @@ impl<'a> Lowering<'a, '_> {
             .add(&name, "ScatterND", &[blank, list, picked], vec![], typed);
         let mut columns = self.columns(&stem, kept, attrs.max_output_size)?;
         if !batched {
-            let parts = ["indices", "scores", "counts"];
+            let parts = ["indices", "counts"];
             for (column, part) in columns.iter_mut().zip(parts) {
                 *column = self.pick(&format!("{stem}/{part}"), *column, 0, 0);
             }
@@ -222,11 +211,11 @@ impl<'a> Lowering<'a, '_> {
         })
     }
 
-    /// For each row of scores that are not minus infinity, the `m` best: 64-bit indices, scores, and how many there are.
-    fn columns(&mut self, stem: &str, kept: TensorId, m: u64) -> Result<[TensorId; 3], Error> {
+    /// For each row of scores that are not minus infinity, the `m` best: 64-bit indices, and how many there are.
+    fn columns(&mut self, stem: &str, kept: TensorId, m: u64) -> Result<[TensorId; 2], Error> {
         let [best, places] = self.best(&format!("{stem}/best"), kept, m)?;
         let nothing = self.float(f32::NEG_INFINITY);
-        let (no_score, no_index) = (self.float(0.0), self.integer(0));
+        let no_index = self.integer(0);
         let shape = Shape(self.emitter.dims(best).to_vec());
         let mut add = |part: &str, op, inputs: &[TensorId], dtype| {
             let name = format!("{stem}/{part}");
@@ -234,7 +223,6 @@ impl<'a> Lowering<'a, '_> {
                 .add(&name, op, inputs, vec![], (dtype, shape.clone()))
         };
         let filled = add("filled", "Greater", &[best, nothing], DType::Bool);
-        let scores = add("scores", "Where", &[filled, best, no_score], DType::F32);
         let indices = add(
             "wide_indices",
             "Where",
@@ -253,7 +241,7 @@ impl<'a> Lowering<'a, '_> {
                 Shape(shape.dims().iter().take(2).cloned().collect()),
             ),
         );
-        Ok([indices, scores, counts])
+        Ok([indices, counts])
     }
 
     /// A tensor with the dimension of the images in front.

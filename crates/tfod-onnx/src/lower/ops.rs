@@ -69,6 +69,13 @@ impl<'a> Lowering<'a, '_> {
             Op::Reduce { kind, axes } => self.reduce(node, *kind, axes)?,
             Op::TopK { k } => return self.top_k(node, *k),
             Op::NonMaxSuppression(attrs) => return self.non_max_suppression(id, node, *attrs),
+            Op::SoftNonMaxSuppression(_) => {
+                return Err(Error::Unsupported {
+                    node: node.name.clone(),
+                    what: "soft non-max suppression".into(),
+                    expected: "a soft_nms_sigma of 0, as ONNX has hard suppression only",
+                });
+            }
             Op::DecodeImage { .. } | Op::ExampleFeature { .. } => {
                 return Err(Error::Unsupported {
                     node: self.name(&node.name),

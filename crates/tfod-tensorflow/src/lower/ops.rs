@@ -5,7 +5,7 @@
 
 use tfod_graph::{
     Binary, Compare, ConvAttrs, DType, Dim, NmsAttrs, Node, Op, Padding, PixelGrid, PoolAttrs,
-    Reduce, ResizeMethod, Unary,
+    Reduce, ResizeMethod, SoftNmsAttrs, Unary,
 };
 
 use super::attrs::{Attrs, data_type, scalar_shape};
@@ -197,6 +197,9 @@ impl Lowering<'_, '_> {
                 return Ok(vec![top.output("values", 0), top.output("indices", 1)]);
             }
             Op::NonMaxSuppression(attrs) => return self.non_max_suppression(node, inputs, *attrs),
+            Op::SoftNonMaxSuppression(attrs) => {
+                return self.soft_non_max_suppression(node, inputs, *attrs);
+            }
             Op::DecodeImage { .. } => {
                 // Without animations the result has three dimensions whatever the format.
                 let attrs = Attrs::new()
@@ -349,30 +352,15 @@ impl Lowering<'_, '_> {
             self.scalar_f32(node, "iou_threshold", attrs.iou_threshold),
             self.scalar_f32(node, "score_threshold", attrs.score_threshold),
         ];
-        // The element type, f32, is the default.
-        let padded = Attrs::new().bool_unless(false, "pad_to_max_output_size", true);
-        if attrs.soft_nms_sigma > 0.0 {
-            return Ok(self.soft_non_max_suppression(node, inputs, settings, attrs, padded));
-        }
         // Version 5 would give the scores too, but TensorFlow.js neither pads its results nor counts them.
         let nms = self.list.add(
             &node.name,
             "NonMaxSuppressionV4",
             &[inputs, &settings].concat(),
-            padded,
-        );
-        let indices = nms.output("selected_indices", 0);
-        let axis = self.axis(node, 0)?;
-        let name = self.list.fresh(&format!("{}/scores", node.name));
-        let scores = self.list.add(
-            &name,
-            "GatherV2",
-            &[inputs[1].clone(), indices.clone(), axis],
-            gather(DType::F32),
+            padded(),
         );
         Ok(vec![
-            indices,
-            scores.output("output", 0),
+            nms.output("selected_indices", 0),
             nms.output("valid_outputs", 1),
         ])
     }
@@ -381,25 +369,32 @@ impl Lowering<'_, '_> {
         &mut self,
         node: &Node,
         inputs: &[Port],
-        mut settings: [Port; 3],
-        attrs: NmsAttrs,
-        padded: Attrs,
-    ) -> Vec<Port> {
-        // New releases do not look at the overlap threshold, and old ones still do.
-        settings[1] = self.scalar_f32(node, "iou_threshold", FULL_OVERLAP);
-        let sigma = self.scalar_f32(node, "soft_nms_sigma", attrs.soft_nms_sigma);
+        attrs: SoftNmsAttrs,
+    ) -> Result<Vec<Port>, Error> {
+        let settings = [
+            self.scalar(node, "max_output_size", size(node, attrs.max_output_size)?),
+            // New releases do not look at it, and old ones still do.
+            self.scalar_f32(node, "iou_threshold", FULL_OVERLAP),
+            self.scalar_f32(node, "score_threshold", attrs.score_threshold),
+            self.scalar_f32(node, "soft_nms_sigma", attrs.sigma),
+        ];
         let nms = self.list.add(
             &node.name,
             "NonMaxSuppressionV5",
-            &[inputs, &settings, &[sigma]].concat(),
-            padded,
+            &[inputs, &settings].concat(),
+            padded(),
         );
-        vec![
+        Ok(vec![
             nms.output("selected_indices", 0),
             nms.output("selected_scores", 1),
             nms.output("valid_outputs", 2),
-        ]
+        ])
     }
+}
+
+/// The attributes of suppression with results of a fixed length. The element type, f32, is the default.
+fn padded() -> Attrs {
+    Attrs::new().bool_unless(false, "pad_to_max_output_size", true)
 }
 
 /// The attributes of a GatherV2 along the first dimension with 32-bit indices.

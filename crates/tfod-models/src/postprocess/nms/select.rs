@@ -1,7 +1,7 @@
 //! Greedy selection, for each class by itself or for all together: the selections in one table, a row for each class. Class-agnostic suppression is the same
 //! with a single row: each box counts with its best class.
 
-use tfod_graph::{Binary, Builder, Compare, DType, Dim, NmsAttrs, Tensor, ValueId};
+use tfod_graph::{Binary, Builder, Compare, DType, Dim, NmsAttrs, SoftNmsAttrs, Tensor, ValueId};
 
 use super::{Image, NonMaxSuppression, as_i32};
 use crate::error::ModelError;
@@ -25,7 +25,7 @@ pub(super) struct Selection {
     pub(super) per_row: u64,
     /// `[rows, per_row]`: indices of anchors, 0 in empty places.
     pub(super) anchors: ValueId,
-    /// `[rows, per_row]`: scores; in soft suppression as they have become.
+    /// `[rows, per_row]`: scores, in soft suppression as they have become; anything in empty places.
     pub(super) scores: ValueId,
     /// `[rows, per_row]`, booleans: whether there is a selection in this place.
     pub(super) filled: ValueId,
@@ -118,25 +118,23 @@ impl NonMaxSuppression {
         scores: ValueId,
         per_row: u64,
     ) -> Result<Selection, ModelError> {
-        let attrs = NmsAttrs {
-            max_output_size: per_row,
-            iou_threshold: self.suppression_threshold(),
-            score_threshold: self.score_threshold,
-            soft_nms_sigma: self.soft_nms_sigma,
-        };
         let columns = b.unstack("scores_by_class", scores, 1)?;
         let rows = columns.len() as u64;
         let mut results = [const { Vec::new() }; 3];
         for (row, scores) in columns.into_iter().enumerate() {
             let name = format!("class_{row}");
-            let selected = b.non_max_suppression(&name, boxes, scores, attrs)?;
+            let selected = self.select_one(b, &name, boxes, scores, per_row)?;
             for (list, result) in results.iter_mut().zip(selected) {
-                list.push(result);
+                list.extend(result);
             }
         }
-        let [indices, scores, counts] = results;
+        let [indices, decayed, counts] = results;
         let anchors = b.stack("selected", 0, &indices)?;
-        let scores = b.stack("selected_scores", 0, &scores)?;
+        let scores = if decayed.is_empty() {
+            selected_scores(b, scores, rows, anchors)?
+        } else {
+            b.stack("selected_scores", 0, &decayed)?
+        };
         let counts = b.stack("selected_counts", 0, &counts)?;
 
         let counts = b.reshape("counts_column", counts, &[rows.into(), 1.into()])?;
@@ -152,4 +150,58 @@ impl NonMaxSuppression {
             filled,
         })
     }
+
+    /// Selects by one column: indices of anchors, their scores where these have changed, and how many there are.
+    fn select_one(
+        self,
+        b: &mut Builder,
+        name: &str,
+        boxes: ValueId,
+        scores: ValueId,
+        max_output_size: u64,
+    ) -> Result<[Option<ValueId>; 3], ModelError> {
+        let score_threshold = self.score_threshold;
+        if self.soft_nms_sigma > 0.0 {
+            let attrs = SoftNmsAttrs {
+                max_output_size,
+                score_threshold,
+                sigma: self.soft_nms_sigma,
+            };
+            let selected = b.soft_non_max_suppression(name, boxes, scores, attrs)?;
+            return Ok(selected.map(Some));
+        }
+        let attrs = NmsAttrs {
+            max_output_size,
+            iou_threshold: self.suppression_threshold(),
+            score_threshold,
+        };
+        let [indices, count] = b.non_max_suppression(name, boxes, scores, attrs)?;
+        Ok([Some(indices), None, Some(count)])
+    }
+}
+
+/// The scores of a table of anchors `[rows, per_row]`, of all rows at once: from `[num_anchors, rows]`, row after row.
+fn selected_scores(
+    b: &mut Builder,
+    scores: ValueId,
+    rows: u64,
+    anchors: ValueId,
+) -> Result<ValueId, ModelError> {
+    let size = match b.shape(scores).dims().first() {
+        Some(Dim::Known(n)) => Dim::Known(n * rows),
+        Some(Dim::Symbol(n)) => Dim::symbol(&format!("({n})*{rows}")),
+        None => {
+            return Err(ModelError::Inconsistent(
+                "scores have two dimensions".into(),
+            ));
+        }
+    };
+    let flat = b.reshape("all_scores", scores, &[size])?;
+    let count = b.constant("num_rows", Tensor::scalar_i32(as_i32(rows)))?;
+    let starts = b.binary("anchor_starts", Binary::Mul, anchors, count)?;
+    let row: Vec<i32> = (0..as_i32(rows)).collect();
+    let row = Tensor::i32(&[rows, 1], &row).unwrap_or_else(|| Tensor::scalar_i32(0));
+    let row = b.constant("row", row)?;
+    let places = b.binary("score_places", Binary::Add, starts, row)?;
+    Ok(b.gather("selected_scores", flat, places)?)
 }
