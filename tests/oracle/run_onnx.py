@@ -1,11 +1,14 @@
-"""Checks an ONNX model and runs it in ONNX Runtime and OpenVINO on recorded inputs.
+"""Checks an ONNX model and runs it in ONNX Runtime, OpenVINO and tract on recorded inputs.
 
 Usage: run_onnx.py MODEL INPUTS.npz OUTPUTS.npz [RUNTIME...]. Inputs are arrays `<run>/<input name>`; outputs are written as
-`<runtime>/<run>/<key>`. Runtimes: onnxruntime, openvino (default: both). The checks, which come first, are the checker's with full shape
+`<runtime>/<run>/<key>`. Runtimes: onnxruntime, openvino, tract (default: all). The checks, which come first, are the checker's with full shape
 inference, strict inference with data propagation, and that every tensor's shape is recorded.
 """
 
+import pathlib
+import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import onnx
@@ -65,7 +68,28 @@ def run_openvino(path, runs):
     return results
 
 
-RUNTIMES = {"onnxruntime": run_onnxruntime, "openvino": run_openvino}
+def run_tract(path, runs):
+    """Runs models in the Rust runtime that `tfod verify` uses, by the example program of its crate."""
+    binary = pathlib.Path(__file__).resolve().parent.parent.parent / "target" / "release" / "examples" / "run_onnx"
+    assert binary.exists(), f"{binary} does not exist: cargo build --release -p tfod-runtime --examples"
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        lines = []
+        for index, inputs in enumerate(runs):
+            ((name, array),) = inputs.items()
+            (folder / f"input_{index}").write_bytes(array.tobytes())
+            lines.append(f"{name}\tinput_{index}\t{array.dtype}\t{'x'.join(map(str, array.shape))}\n")
+        (folder / "inputs.txt").write_text("".join(lines))
+        ran = subprocess.run([binary, path, folder], check=False, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+        results = [{} for _ in runs]
+        for file in folder.glob("*.*.*.*"):
+            index, name, dtype, sizes = file.name.split(".")
+            results[int(index)][name] = np.fromfile(file, dtype).reshape([int(size) for size in sizes.split("x")])
+    return results
+
+
+RUNTIMES = {"onnxruntime": run_onnxruntime, "openvino": run_openvino, "tract": run_tract}
 
 
 def main():

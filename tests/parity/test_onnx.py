@@ -1,4 +1,4 @@
-"""Parity of ONNX models with the reference: every output of every case, in ONNX Runtime and in OpenVINO, on several images and batches."""
+"""Parity of ONNX models with the reference: every output of every case, in ONNX Runtime, OpenVINO and tract, on several images and batches."""
 
 import json
 import pathlib
@@ -15,7 +15,9 @@ from .conftest import run_export
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 RUNNER = ROOT / "tests" / "oracle" / "run_onnx.py"
-RUNTIMES = ("onnxruntime", "openvino")
+RUNTIMES = ("onnxruntime", "openvino", "tract")
+# tract takes seconds for large networks, so it runs the small ones.
+IN_TRACT = "quick"
 
 
 def parameters(are_pairwise):
@@ -33,15 +35,15 @@ def export_onnx(results, folder, input_type, *options):
     return run_export(folder, results, input_type, "--format=onnx", *options) / "model.onnx"
 
 
-def run(python, model, inputs):
-    """Runs a model on images in both runtimes; returns {runtime: [{key: output}]}."""
+def run(python, model, inputs, runtimes=RUNTIMES):
+    """Runs a model on images in some runtimes; returns {runtime: [{key: output}]}."""
     inputs_path, outputs_path = model.with_suffix(".inputs.npz"), model.with_suffix(".outputs.npz")
     np.savez(inputs_path, **{f"{index}/input_tensor": image for index, image in enumerate(inputs)})
-    command = [python, RUNNER, model, inputs_path, outputs_path, *RUNTIMES]
+    command = [python, RUNNER, model, inputs_path, outputs_path, *runtimes]
     ran = subprocess.run(command, check=False, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     arrays = np.load(outputs_path)
-    return {name: [compare.group(arrays, f"{name}/{index}/") for index in range(len(inputs))] for name in RUNTIMES}
+    return {name: [compare.group(arrays, f"{name}/{index}/") for index in range(len(inputs))] for name in runtimes}
 
 
 def assert_parity(outputs, recorded, runtimes=RUNTIMES):
@@ -58,8 +60,9 @@ def test_every_output_equals_the_reference(case, input_type, oracle, other_tenso
     results = oracle(case)
     recorded = compare.recorded(results / f"{input_type}.npz")
     model = export_onnx(results, tmp_path, input_type)
-    runtimes = [name for name in RUNTIMES if name != "openvino" or case.name not in NOT_IN_OPENVINO]
-    assert_parity(run(python, model, [image for image, _ in recorded]), recorded, runtimes)
+    left_out = {"openvino": case.name in NOT_IN_OPENVINO, "tract": case.tier != IN_TRACT}
+    runtimes = [name for name in RUNTIMES if not left_out.get(name)]
+    assert_parity(run(python, model, [image for image, _ in recorded], runtimes), recorded, runtimes)
 
 
 @pytest.mark.parametrize("case", parameters(are_pairwise=True))

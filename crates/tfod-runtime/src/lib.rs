@@ -1,0 +1,95 @@
+//! Runs ONNX models, so that what they compute can be compared.
+//!
+//! The work is [tract](https://github.com/sonos/tract)'s. This crate puts around it what files of strangers need (an error instead of a panic, none of
+//! the shapes that a file claims), and it knows neither images nor detections.
+//!
+//! ```text
+//! model.onnx ─ Model::open ─▶ Model ─ plan, for inputs of certain types and shapes ─▶ Plan ─ run ─▶ outputs
+//! ```
+//!
+//! # What can be relied on
+//!
+//! * Operators mean what ONNX says. tract evaluates floats in its own order, so results differ from other runtimes' by rounding; the same plan, run
+//!   again, gives the same bits.
+//! * Sizes that the model leaves open (`batch`, `height`) are those of the inputs that a plan is made for.
+//! * Whatever tract does with a file, the answer is a result or an [`Error`]. It runs in a thread of its own, named [`THREAD`], for a panic there to be
+//!   caught; the message that Rust prints of one can be kept from the terminal by a hook that knows that name.
+//! * Without the feature `tract`, which is on by default, every model is refused.
+//! * Time and memory are *not* bounded: a model is a program, and this runs it.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use tfod_runtime::{Model, Tensor, Values};
+//!
+//! # fn main() -> Result<(), tfod_runtime::Error> {
+//! let model = Model::open("model.onnx".as_ref())?;
+//! let image = Tensor::new(vec![1, 320, 320, 3], Values::U8(vec![0; 320 * 320 * 3]))?;
+//! let inputs = [("input_tensor", &image)];
+//! for (name, tensor) in model.plan(&inputs)?.run(&inputs)? {
+//!     println!("{name}: {:?}", tensor.shape());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+#[cfg(feature = "tract")]
+mod adapt;
+#[cfg(feature = "tract")]
+mod convert;
+#[cfg(feature = "tract")]
+mod guard;
+#[cfg(feature = "tract")]
+mod model;
+#[cfg(not(feature = "tract"))]
+#[path = "without.rs"]
+mod model;
+mod tensor;
+
+use std::path::PathBuf;
+
+pub use model::{Model, Plan};
+pub use tensor::{Tensor, Values};
+
+/// The name of the threads in which models are read and run.
+pub const THREAD: &str = "tfod-runtime";
+
+/// Why a model cannot be run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// tract cannot read, plan or run it.
+    #[error("{}: {what}: {problem}", path.display())]
+    Model {
+        /// The model's file.
+        path: PathBuf,
+        /// What was being done.
+        what: &'static str,
+        /// What tract says, with the node in question.
+        problem: String,
+    },
+    /// The inputs given are not those of the model.
+    #[error("{}: its inputs are {}; given were {}", path.display(), expected.join(", "), found.join(", "))]
+    Inputs {
+        /// The model's file.
+        path: PathBuf,
+        /// Names of the model's inputs.
+        expected: Vec<String>,
+        /// Names of the inputs given.
+        found: Vec<String>,
+    },
+    /// There is no runtime in this build.
+    #[error("{}: no model can be run, because this was built without the feature `tract`", path.display())]
+    Absent {
+        /// The model's file.
+        path: PathBuf,
+    },
+    /// A tensor has not as many elements as its shape says.
+    #[error("a tensor of shape {shape:?} was given {elements} elements")]
+    Shape {
+        /// The shape.
+        shape: Vec<usize>,
+        /// How many elements there are.
+        elements: usize,
+    },
+}

@@ -1,0 +1,57 @@
+//! What there is of models in a build without a runtime.
+
+use std::convert::Infallible;
+use std::path::Path;
+
+use crate::{Error, Tensor};
+
+/// A model that was read: there is none.
+#[derive(Debug)]
+pub struct Model(Infallible);
+
+/// A model made ready: there is none.
+#[derive(Debug)]
+pub struct Plan(Infallible);
+
+impl Model {
+    /// Says that there is no runtime.
+    ///
+    /// # Errors
+    ///
+    /// Always [`Error::Absent`].
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        Err(Error::Absent {
+            path: path.to_owned(),
+        })
+    }
+
+    /// Names of what has to be given.
+    pub fn inputs(&self) -> &[String] {
+        match self.0 {}
+    }
+
+    /// Names of what comes out.
+    pub fn outputs(&self) -> &[String] {
+        match self.0 {}
+    }
+
+    /// Makes the model ready.
+    ///
+    /// # Errors
+    ///
+    /// None: there is no model.
+    pub fn plan(&self, _like: &[(&str, &Tensor)]) -> Result<Plan, Error> {
+        match self.0 {}
+    }
+}
+
+impl Plan {
+    /// Runs the model.
+    ///
+    /// # Errors
+    ///
+    /// None: there is no model.
+    pub fn run(&self, _inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Error> {
+        match self.0 {}
+    }
+}
