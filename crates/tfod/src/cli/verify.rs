@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use tfod::verify::{Aspects, Matched, Outcome, Unmatched, Verification, WeightsResult, verify};
+use tfod::verify::{
+    Aspects, Matched, Outcome, OutputOptions, OutputsResult, Unmatched, Verification,
+    WeightsResult, verify_telling,
+};
 
 use super::output;
 use super::progress::Progress;
@@ -15,7 +18,11 @@ use super::progress::Progress;
 /// frozen graph or an ONNX model on either side, in any combination, and compares interfaces, what
 /// they are made of, and weights: bit-equal, or the largest difference and where. Weights are matched
 /// by name, then by content in every layout that a format is known to use, then by shape and nearest
-/// values; the output says how many each way, and what was not compared. Nothing is run.
+/// values; the output says how many each way, and what was not compared.
+///
+/// With --image, both are run as well, and all outputs compared: ONNX models as they are, a checkpoint
+/// by exporting it as one. TensorFlow's graphs are not run. Run only models that you trust with your
+/// machine's time and memory.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -36,6 +43,14 @@ pub(super) struct Args {
     )]
     only: Vec<Aspect>,
 
+    /// Run both on this image and compare all outputs (JPEG, PNG, GIF, BMP); may be given several times
+    #[arg(long = "image", value_name = "FILE", num_args = 1..)]
+    images: Vec<PathBuf>,
+
+    /// The largest |a - b| / (1 + max(|a|, |b|)) that counts as the same output
+    #[arg(long = "tolerance", value_name = "X", default_value_t = OutputOptions::TOLERANCE, value_parser = tolerance)]
+    tolerance: f64,
+
     /// Print JSON; docs/inspect.md explains its keys
     #[arg(long = "json")]
     json: bool,
@@ -49,6 +64,8 @@ enum Aspect {
     Structure,
     /// Values
     Weights,
+    /// What they give for the images of --image
+    Outputs,
 }
 
 const EXAMPLES: &str = "\
@@ -58,6 +75,9 @@ Examples:
 
   Did the conversion keep all weights?
     tfod verify exported/saved_model model.onnx
+
+  Does the optimised model still compute what the trained one does?
+    tfod verify train optimised.onnx --image street.jpg --image harbour.jpg
 
   Same interface as the model in production?
     tfod verify --only interface production/saved_model exported/saved_model
@@ -72,15 +92,25 @@ const SHOWN: usize = 10;
 
 impl Args {
     pub(super) fn run(self) -> ExitCode {
+        if self.only.contains(&Aspect::Outputs) && self.images.is_empty() {
+            return output::error(
+                &"--only outputs needs images to run the models on; add --image FILE",
+            );
+        }
         let has = |aspect| self.only.is_empty() || self.only.contains(&aspect);
         let aspects = Aspects {
             interface: has(Aspect::Interface),
             structure: has(Aspect::Structure),
             weights: has(Aspect::Weights),
+            outputs: (has(Aspect::Outputs) && !self.images.is_empty()).then_some(OutputOptions {
+                images: self.images,
+                tolerance: self.tolerance,
+            }),
         };
+        silence_runtime();
         let compared = Progress::during(|progress| {
-            progress.tell("comparing");
-            verify(&self.first, &self.second, aspects)
+            let tell = |step: &str| progress.tell(step);
+            verify_telling(&self.first, &self.second, &aspects, &tell)
         });
         let found = match compared {
             Ok(found) => found,
@@ -93,6 +123,24 @@ impl Args {
         };
         output::verdict(&text, found.outcome() == Outcome::Same)
     }
+}
+
+/// A distance: 0 or more.
+fn tolerance(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if number >= 0.0 => Ok(number),
+        _ => Err("expected a number from 0 on, such as 1e-4".to_owned()),
+    }
+}
+
+/// Keeps from the terminal what Rust prints of a panic in the runtime: it comes back as an error.
+fn silence_runtime() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if std::thread::current().name() != Some(tfod_runtime::THREAD) {
+            print(info);
+        }
+    }));
 }
 
 fn text(found: &Verification) -> String {
@@ -122,6 +170,13 @@ fn text(found: &Verification) -> String {
     }
     if let Some(of) = &found.weights {
         section("weights", of.outcome, of.scope, &weights(of));
+    }
+    if let Some(of) = &found.outputs {
+        let note = match of.outcome {
+            Outcome::NotCompared | Outcome::Undecided => of.reason.clone(),
+            _ => format!("images: {}; tolerance {}", of.images, of.tolerance),
+        };
+        section("outputs", of.outcome, &note, &outputs(of));
     }
     text.push(format!("all in all: {}", found.outcome().name()));
     text.join("\n") + "\n"
@@ -161,6 +216,26 @@ fn weights(of: &WeightsResult) -> Vec<String> {
     lines.push(format!(
         "not compared: {first} tensors of the first, {second} of the second"
     ));
+    lines
+}
+
+fn outputs(of: &OutputsResult) -> Vec<String> {
+    let mut lines = of.notes.clone();
+    for pair in &of.pairs {
+        let name = if pair.first == pair.second {
+            pair.first.clone()
+        } else {
+            format!("{} / {}", pair.first, pair.second)
+        };
+        if of.images > 0 {
+            lines.push(format!("{name}: {}", pair.by));
+        }
+    }
+    for (side, names) in [("first", &of.only_in_first), ("second", &of.only_in_second)] {
+        if !names.is_empty() {
+            lines.push(format!("only in the {side}: {}", names.join(", ")));
+        }
+    }
     lines
 }
 

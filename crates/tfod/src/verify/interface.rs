@@ -1,6 +1,6 @@
 //! What goes into two models and comes out of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use serde_json::{Value, json};
 
@@ -146,22 +146,28 @@ enum By {
 }
 
 fn ports(what: &str, a: &[&Port], b: &[&Port], differences: &mut Vec<String>) -> By {
-    let find = |ports: &[&Port], key: &str| ports.iter().position(|port| port.key == key);
-    let same_keys = a.iter().filter(|port| find(b, &port.key).is_some()).count();
-    if same_keys == 0 && !a.is_empty() && a.len() == b.len() {
+    let keys: HashSet<&str> = b.iter().map(|port| &*port.key).collect();
+    if !a.is_empty() && a.len() == b.len() && !a.iter().any(|port| keys.contains(&*port.key)) {
         for (x, y) in a.iter().zip(b) {
             port(what, x, y, differences);
         }
         return By::Position;
     }
+    // Where several have one key, which a damaged file may say, the first is the first's.
+    let mut left: HashMap<&str, VecDeque<&Port>> = HashMap::new();
+    for y in b {
+        left.entry(&y.key).or_default().push_back(y);
+    }
     for x in a {
-        match find(b, &x.key).and_then(|index| b.get(index)) {
+        match left.get_mut(&*x.key).and_then(VecDeque::pop_front) {
             Some(y) => port(what, x, y, differences),
             None => differences.push(format!("{what} `{}` is only in the first", x.key)),
         }
     }
-    for y in b.iter().filter(|y| find(a, &y.key).is_none()) {
-        differences.push(format!("{what} `{}` is only in the second", y.key));
+    for y in b {
+        if let Some(y) = left.get_mut(&*y.key).and_then(VecDeque::pop_front) {
+            differences.push(format!("{what} `{}` is only in the second", y.key));
+        }
     }
     By::Key
 }

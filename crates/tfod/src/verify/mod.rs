@@ -1,12 +1,13 @@
 //! Are two models the same? Their interfaces, what they are made of, and their weights, whatever format each is in.
 //!
 //! Weights have other names and other layouts in other formats, so they are matched in three steps, and each pair says which step found it: by name;
-//! by content (the same numbers in the same order, or in one that a format is known to use); and what is left by shape and nearest values. Nothing is run:
-//! that two graphs of different operations compute the same, this cannot tell, and does not say.
+//! by content (the same numbers in the same order, or in one that a format is known to use); and what is left by shape and nearest values. That two graphs of
+//! different operations compute the same, this cannot tell, and does not say; but given images, it runs ONNX models, and compares what they give.
 
 mod interface;
 mod layout;
 mod matching;
+mod outputs;
 mod weights;
 
 use std::path::{Path, PathBuf};
@@ -14,14 +15,16 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tfod_config::{ConfigError, PipelineConfig};
 
+use crate::ExportError;
 use crate::inspect::{Facts, InspectError, Inspection, inspect};
 
 pub use interface::InterfaceResult;
 pub use matching::{Matched, Pair};
+pub use outputs::{Distance, Farthest, OutputOptions, OutputPair, OutputsResult};
 pub use weights::{Unmatched, WeightsResult};
 
 /// What is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Aspects {
     /// Signature keys, types and shapes.
     pub interface: bool,
@@ -29,15 +32,18 @@ pub struct Aspects {
     pub structure: bool,
     /// Values.
     pub weights: bool,
+    /// What they give for images, if there are any.
+    pub outputs: Option<OutputOptions>,
 }
 
 impl Default for Aspects {
-    /// All of them.
+    /// All that needs nothing but the models.
     fn default() -> Self {
         Self {
             interface: true,
             structure: true,
             weights: true,
+            outputs: None,
         }
     }
 }
@@ -58,6 +64,23 @@ pub enum VerifyError {
         path: PathBuf,
         /// What it is, and what to give instead.
         what: &'static str,
+    },
+    /// It cannot be run.
+    #[error(transparent)]
+    Run(#[from] tfod_runtime::Error),
+    /// A checkpoint cannot be exported to be run.
+    #[error(transparent)]
+    Export(Box<ExportError>),
+    /// There is no place for such an export.
+    #[error("no temporary folder: {0}")]
+    Folder(#[source] std::io::Error),
+    /// An image cannot be read.
+    #[error("{}: not an image that can be read: {problem}; expected JPEG, PNG, GIF or BMP", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
     },
 }
 
@@ -108,13 +131,15 @@ pub struct Verification {
     pub structure: Option<StructureResult>,
     /// Of weights; `None` if not asked for.
     pub weights: Option<WeightsResult>,
+    /// Of outputs; `None` without images.
+    pub outputs: Option<OutputsResult>,
 }
 
 /// One of the two models.
 struct Side {
     found: Inspection,
-    /// The config beside a checkpoint.
-    config: Option<PipelineConfig>,
+    /// The config beside a checkpoint, and its file.
+    config: Option<(PathBuf, PipelineConfig)>,
 }
 
 impl Side {
@@ -147,27 +172,47 @@ impl Side {
 }
 
 /// The config in a checkpoint's folder, or in that above, where exports keep it.
-fn config_beside(prefix: &Path) -> Result<Option<PipelineConfig>, ConfigError> {
+fn config_beside(prefix: &Path) -> Result<Option<(PathBuf, PipelineConfig)>, ConfigError> {
     let folders = prefix.ancestors().skip(1).take(2);
     let file = folders
         .map(|folder| folder.join("pipeline.config"))
         .find(|file| file.is_file());
-    let parsed = file.map(|file| PipelineConfig::read(&file)).transpose()?;
-    Ok(parsed.map(|parsed| parsed.config))
+    let Some(file) = file else {
+        return Ok(None);
+    };
+    let config = PipelineConfig::read(&file)?.config;
+    Ok(Some((file, config)))
 }
 
 /// Compares two models.
 ///
 /// # Errors
 ///
-/// If either cannot be read, or is no model.
-pub fn verify(first: &Path, second: &Path, aspects: Aspects) -> Result<Verification, VerifyError> {
+/// If either cannot be read, is no model, or cannot be run on the images.
+pub fn verify(first: &Path, second: &Path, aspects: &Aspects) -> Result<Verification, VerifyError> {
+    verify_telling(first, second, aspects, &|_| {})
+}
+
+/// Compares two models; `tell` hears what is being done.
+///
+/// # Errors
+///
+/// As [`verify`].
+pub fn verify_telling(
+    first: &Path,
+    second: &Path,
+    aspects: &Aspects,
+    tell: &dyn Fn(&str),
+) -> Result<Verification, VerifyError> {
+    tell("comparing");
     let (a, b) = (Side::open(first)?, Side::open(second)?);
     let interface = aspects
         .interface
         .then(|| interface::compare(a.facts(), b.facts()));
     let structure = aspects.structure.then(|| structure(&a, &b));
     let weights = aspects.weights.then(|| weights::compare(&a, &b));
+    let outputs = aspects.outputs.as_ref();
+    let outputs = outputs.map(|options| outputs::compare(&a, &b, options, tell));
     a.found.check_lengths()?;
     b.found.check_lengths()?;
     Ok(Verification {
@@ -175,6 +220,7 @@ pub fn verify(first: &Path, second: &Path, aspects: Aspects) -> Result<Verificat
         interface,
         structure,
         weights: weights.transpose()?,
+        outputs: outputs.transpose()?,
     })
 }
 
@@ -186,7 +232,7 @@ fn structure(a: &Side, b: &Side) -> StructureResult {
     };
     let differences: Vec<String> = match (a.facts(), b.facts()) {
         (Facts::Checkpoint(_), Facts::Checkpoint(_)) => match (&a.config, &b.config) {
-            (Some(a), Some(b)) => {
+            (Some((_, a)), Some((_, b))) => {
                 let changes = a.changes(b).into_iter();
                 let of_model = changes.filter(|change| change.path.starts_with("model"));
                 let text = |setting: &Option<tfod_config::Setting>| {
@@ -235,6 +281,7 @@ impl Verification {
             self.interface.as_ref().map(|of| of.outcome),
             self.structure.as_ref().map(|of| of.outcome),
             self.weights.as_ref().map(|of| of.outcome),
+            self.outputs.as_ref().map(|of| of.outcome),
         ];
         let any = |outcome| all.contains(&Some(outcome));
         if any(Outcome::Different) {
@@ -261,6 +308,7 @@ impl Verification {
             "interface": self.interface.as_ref().map(InterfaceResult::json),
             "structure": structure,
             "weights": self.weights.as_ref().map(WeightsResult::json),
+            "outputs": self.outputs.as_ref().map(OutputsResult::json),
         })
     }
 }

@@ -233,7 +233,7 @@ fn needed(side: &Side) -> Option<HashSet<String>> {
     let Facts::Checkpoint(facts) = side.facts() else {
         return None;
     };
-    let config = side.config.as_ref()?;
+    let (_, config) = side.config.as_ref()?;
     let model = config.message().model.as_ref()?;
     let model = tfod_models::build(model, &GraphOptions::default()).ok()?;
     let trained = TrainedModel::open(&facts.prefix, None).ok()?;

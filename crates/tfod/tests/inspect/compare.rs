@@ -171,7 +171,7 @@ fn onnx_model(
 }
 
 fn compare(first: &Path, second: &Path) -> tfod::verify::Verification {
-    verify(first, second, Aspects::default()).unwrap()
+    verify(first, second, &Aspects::default()).unwrap()
 }
 
 #[test]
@@ -276,6 +276,7 @@ fn interfaces_are_compared_by_key_type_and_shape() {
         interface: true,
         structure: false,
         weights: false,
+        outputs: None,
     };
     let first = saved("a", &[("boxes", "Identity:0", tf::FLOAT, &[-1, 8])]);
     let cases: [(&[tf::Port<'_>], &[&str]); 4] = [
@@ -298,7 +299,7 @@ fn interfaces_are_compared_by_key_type_and_shape() {
     ];
     for (outputs, expected) in cases {
         let second = saved("b", outputs);
-        let found = verify(&first, &second, aspects).unwrap();
+        let found = verify(&first, &second, &aspects).unwrap();
         assert_eq!(found.interface.unwrap().differences, expected);
         assert!(found.weights.is_none());
     }
@@ -311,9 +312,32 @@ fn interfaces_are_compared_by_key_type_and_shape() {
         ])
         .0,
     );
-    let found = verify(&first, &frozen, aspects).unwrap().interface.unwrap();
+    let found = verify(&first, &frozen, &aspects)
+        .unwrap()
+        .interface
+        .unwrap();
     assert_eq!(found.outcome, Outcome::Same, "{found:?}");
     assert!(found.how.contains("by position"));
+}
+
+#[test]
+fn inputs_of_one_name_are_each_their_own() {
+    let folder = Folder::new();
+    let graph = |sizes: [i64; 2]| {
+        tf::graph(
+            sizes
+                .map(|size| tf::placeholder("x", tf::FLOAT, &[size]))
+                .to_vec(),
+        )
+    };
+    let first = folder.write("a.pb", &graph([-1, 0]).0);
+    assert_eq!(
+        compare(&first, &first).interface.unwrap().differences,
+        [""; 0]
+    );
+    let second = folder.write("b.pb", &graph([-1, 2]).0);
+    let found = compare(&first, &second).interface.unwrap();
+    assert_eq!(found.differences, ["input `x`: [0] -> [2]"]);
 }
 
 #[test]
@@ -321,7 +345,7 @@ fn what_is_no_model_is_refused() {
     let error = verify(
         &make::example("pipeline.config"),
         &make::example("checkpoint"),
-        Aspects::default(),
+        &Aspects::default(),
     );
     assert!(
         error

@@ -10,6 +10,7 @@
 mod compare;
 mod hostile;
 mod make;
+mod outputs;
 
 use serde_json::json;
 use tfod::inspect::{Element, Facts, Statistics, inspect};
