@@ -10,13 +10,53 @@ use prost::Message;
 use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorSet};
 use tfod_checkpoint::{Bundle, index_path, shard_path};
 use tfod_config::{PipelineConfig, protos};
+use tfod_graph::{Binary, Builder, Dim, Shape, Tensor, Unary, Weights};
+use tfod_onnx::{OnnxWriter, Options};
+use tfod_tensorflow::{FreezeOptions, SavedModelReader};
 
 const FIXTURES: &str = "../crates/tfod-checkpoint/tests/fixtures";
 
 fn main() -> Result<(), Box<dyn Error>> {
     checkpoints()?;
     models()?;
+    graphs()?;
     dictionary()?;
+    Ok(())
+}
+
+/// Frozen graphs, binary and text, of the SavedModels among the seeds; and an ONNX model.
+fn graphs() -> Result<(), Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    for entry in fs::read_dir("seeds/saved_model")? {
+        let path = entry?.path();
+        let seed = fs::read(&path)?;
+        fs::write(
+            folder.path().join("saved_model.pb"),
+            seed.get(1..).unwrap_or_default(),
+        )?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let reader = SavedModelReader::open(folder.path())?;
+        // Those with variables cannot be frozen without them.
+        let Ok(frozen) = reader.freeze(&FreezeOptions::default()) else {
+            continue;
+        };
+        frozen.write_binary(&mut fs::File::create(format!("seeds/graph/{name}"))?)?;
+        frozen.write_text(&mut fs::File::create(format!("seeds/graph_text/{name}"))?)?;
+    }
+    let mut builder = Builder::new("seed");
+    let x = builder.input(
+        "x",
+        tfod_graph::DType::F32,
+        Shape(vec![Dim::symbol("batch"), 3.into()]),
+    );
+    let shift = Tensor::f32(&[3], &[0.5, -1.0, 2.0]).ok_or("three numbers")?;
+    let shift = builder.constant("shift", shift)?;
+    let shifted = builder.binary("shifted", Binary::Add, x, shift)?;
+    let y = builder.unary("relu", Unary::Relu, shifted)?;
+    builder.output("y", y);
+    let graph = builder.finish();
+    let weights = Weights::default();
+    OnnxWriter::new(&graph, &weights, &Options::default())?.write("seeds/graph/onnx".as_ref())?;
     Ok(())
 }
 

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
+use tfod::inspect::{Statistics, inspect, listing};
+use tfod::verify::{Aspects, Outcome, verify};
 
 /// A folder of this process's own, in memory where the system has such a place.
 pub fn scratch() -> &'static Path {
@@ -25,6 +27,30 @@ pub fn scratch() -> &'static Path {
             TempDir::with_prefix_in("tfod-fuzz-", place).expect("a temporary folder")
         })
         .path()
+}
+
+/// Does all that `inspect` and `verify` do with a file.
+///
+/// # Panics
+///
+/// If there is something wrong with what they say.
+pub fn look(name: &str, bytes: &[u8]) {
+    let path = scratch().join(name);
+    std::fs::write(&path, bytes).expect("the folder can be written");
+    let found = match inspect(&path) {
+        Ok(found) => found,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    let _ = found.json();
+    for tensor in &found.tensors {
+        if let Ok(elements) = found.elements(tensor) {
+            let _ = Statistics::of(&elements);
+            let _ = listing(&elements, &tensor.shape, 10);
+        }
+    }
+    if let Ok(itself) = verify(&path, &path, &Aspects::default()) {
+        assert_ne!(itself.outcome(), Outcome::Different, "{:#}", itself.json());
+    }
 }
 
 /// Random numbers from a seed: SplitMix64.
