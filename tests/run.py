@@ -50,7 +50,7 @@ def parity(tier, results, arguments):
     variables = {f"TFOD_MISSING_{name.upper().replace('-', '_')}": reason for name, reason in missing.items()}
     # Gigabytes of exports: beside the build, where there is room for them, rather than in a small /tmp.
     scratch = f"--basetemp={ROOT / 'target' / 'pytest'}"
-    command = [environments.ENVIRONMENTS["oracle"].python, "-m", "pytest", "-q", scratch, *arguments]
+    command = [environments.ENVIRONMENTS["oracle"].python, "-m", "pytest", "-q", "--durations=25", scratch, *arguments]
     if tier == "quick":
         command += ["-m", "not full"]
     timed(f"parity ({tier})", command, results, cwd=ROOT / "tests", env={**os.environ, **variables})

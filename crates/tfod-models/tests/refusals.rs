@@ -52,6 +52,7 @@ fn refusals_name_the_field_the_value_and_what_would_do() {
     let cases = [
         ssd("num_classes: 0"),
         ssd("num_classes: 2000000000"),
+        ssd("num_classes: 65537"),
         ssd("image_resizer { keep_aspect_ratio_resizer { min_dimension: 2000 } }"),
         ssd("image_resizer { keep_aspect_ratio_resizer { per_channel_pad_value: 1 } }"),
         ssd("image_resizer { conditional_shape_resizer { condition: INVALID } }"),
@@ -129,6 +130,16 @@ fn refusals_name_the_field_the_value_and_what_would_do() {
     let configs = cases.into_iter().map(detector).chain(retinanets);
     let report: Vec<String> = configs.map(|config| refusal(&config)).collect();
     insta::assert_snapshot!(report.join("\n"));
+}
+
+#[test]
+fn classes_that_are_not_suppressed_one_by_one_may_be_many() {
+    let agnostic = Vary {
+        ssd: "num_classes: 65537",
+        nms: "use_class_agnostic_nms: true",
+        ..Vary::default()
+    };
+    assert_eq!(refusal(&detector(agnostic)), "accepted");
 }
 
 #[test]

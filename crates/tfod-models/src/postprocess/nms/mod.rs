@@ -28,6 +28,9 @@ use crate::postprocess::window::Window;
 /// The field of points, `[batch, num_anchors, num_keypoints, 2]`, which move with the boxes.
 pub const KEYPOINTS: &str = "keypoints";
 
+/// Suppression by class takes some nodes a class, which take kilobytes: for more classes than this, it is refused. ImageNet has 21,841.
+const MAX_SUPPRESSED_CLASSES: u64 = 1 << 16;
+
 /// What happens to selected boxes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rules {
@@ -174,7 +177,7 @@ impl NonMaxSuppression {
     /// is not padding; by default all of it.
     ///
     /// # Errors
-    /// When the graph refuses a node.
+    /// For more classes than can be suppressed one by one; when the graph refuses a node.
     pub fn build(
         self,
         b: &mut Builder,
@@ -183,6 +186,16 @@ impl NonMaxSuppression {
         fields: &[(&'static str, ValueId)],
         window: Option<Window>,
     ) -> Result<Detections, ModelError> {
+        let classes = b.shape(scores).dims().last().and_then(Dim::known);
+        if let Some(classes) = classes
+            && self.max_per_class.is_some()
+            && classes > MAX_SUPPRESSED_CLASSES
+        {
+            let expected = format!(
+                "at most {MAX_SUPPRESSED_CLASSES} where boxes are suppressed class by class; set use_class_agnostic_nms, or leave suppression out"
+            );
+            return Err(invalid("model.ssd.num_classes", classes, expected));
+        }
         let sliced = [boxes, scores]
             .into_iter()
             .chain(fields.iter().map(|(_, value)| *value))
