@@ -6,8 +6,10 @@ Exits with 0 only if every runner did. Standard library only; Python 3.9 to 3.11
 import argparse
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 import environments
@@ -48,12 +50,34 @@ def parity(tier, results, arguments):
         return
     results.append(("environments", True, time.time() - start))
     variables = {f"TFOD_MISSING_{name.upper().replace('-', '_')}": reason for name, reason in missing.items()}
+    options = {"cwd": ROOT / "tests", "env": {**os.environ, **variables}}
     # Gigabytes of exports: beside the build, where there is room for them, rather than in a small /tmp.
-    scratch = f"--basetemp={ROOT / 'target' / 'pytest'}"
-    command = [environments.ENVIRONMENTS["oracle"].python, "-m", "pytest", "-q", "--durations=25", scratch, *arguments]
-    if tier == "quick":
-        command += ["-m", "not full"]
-    timed(f"parity ({tier})", command, results, cwd=ROOT / "tests", env={**os.environ, **variables})
+    scratch = ROOT / "target" / "pytest"
+    scratch.mkdir(parents=True, exist_ok=True)
+    tests = [environments.ENVIRONMENTS["oracle"].python, "-m", "pytest", "-q", "--durations=25"]
+    tests += ["-m", "not full"] if tier == "quick" else []
+    if arguments:
+        timed(f"tests ({tier})", [*tests, f"--basetemp={scratch / 'chosen'}", *arguments], results, **options)
+    else:
+        both([(f"{suite} ({tier})", [*tests, f"--basetemp={scratch / suite}", suite]) for suite in ("parity", "backend")], results, **options)
+
+
+def both(suites, results, **options):
+    """Runs two test suites at the same time, since each leaves a core idle for long; shows the first one's output, then the other's."""
+    (name, command), (other, other_command) = suites
+    with tempfile.TemporaryFile() as log:
+        start = time.time()
+        running = subprocess.Popen([str(part) for part in other_command], stdout=log, stderr=subprocess.STDOUT, **options)
+        try:
+            timed(name, command, results, **options)
+            status = running.wait()
+        finally:
+            running.terminate()
+        results.append((other, status == 0, time.time() - start))
+        print(f"\n=== {other}: {' '.join(map(str, other_command))}", flush=True)
+        log.seek(0)
+        shutil.copyfileobj(log, sys.stdout.buffer)
+        sys.stdout.flush()
 
 
 def consumers(results):

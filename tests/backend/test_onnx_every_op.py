@@ -38,7 +38,7 @@ pytestmark = pytest.mark.quick
 
 
 # Which runs a runtime is expected to get right.
-RUNTIMES = {"onnxruntime": ("distinct", "tied"), "openvino": ("distinct",)}
+RUNTIMES = {"onnxruntime": ("distinct", "tied"), "openvino": ("distinct",), "tract": ("distinct", "tied")}
 
 
 def make_inputs(tied):

@@ -5,7 +5,9 @@ are computed once, shared by all tests, and reused by later runs; a change of th
 library only.
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import json
 import os
@@ -44,6 +46,16 @@ def key(case):
 def folder(case):
     """Returns the folder of the case's results: `pipeline.config`, `checkpoint/`, `{input_type}.npz`, `about.json`."""
     return FOLDER / key(case)
+
+
+@contextlib.contextmanager
+def making(name):
+    """Holds the lock on something that takes long to make: another process that wants it waits instead of making it too."""
+    path = FOLDER / "locks" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def is_done(case):
@@ -100,7 +112,7 @@ class Pool:
                     known = error.read_text() if error.exists() else f"the process ended with status {process.returncode}"
                     self._errors[case.name] = f"{known}\n(log: {log})"
 
-    def wait(self, case, seconds=900):
+    def wait(self, case, seconds=1800):
         """Returns the folder of the case's results; raises RuntimeError with the worker's message if they cannot be made."""
         end = time.monotonic() + seconds
         while not is_done(case):

@@ -170,6 +170,11 @@ def export(name, say=lambda text: None):
 
     `name` is "shapes", "fpnlite_320" (the checkpoint of the parity case), or one of `SEEDED`.
     """
+    with cache.making(f"official-{name}"):
+        return _export(name, say)
+
+
+def _export(name, say):
     if name in SEEDED:
         source = pathlib.Path(__file__).read_text() + SEEDED[name].config
     elif name == "shapes":

@@ -76,16 +76,17 @@ def run_tract(path, runs):
         folder = pathlib.Path(folder)
         lines = []
         for index, inputs in enumerate(runs):
-            ((name, array),) = inputs.items()
-            (folder / f"input_{index}").write_bytes(array.tobytes())
-            lines.append(f"{name}\tinput_{index}\t{array.dtype}\t{'x'.join(map(str, array.shape))}\n")
+            for name, array in inputs.items():
+                file = f"input_{len(lines)}"
+                (folder / file).write_bytes(array.tobytes())
+                lines.append(f"{index}\t{name}\t{file}\t{array.dtype}\t{'x'.join(map(str, array.shape))}\n")
         (folder / "inputs.txt").write_text("".join(lines))
         ran = subprocess.run([binary, path, folder], check=False, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stderr
         results = [{} for _ in runs]
-        for file in folder.glob("*.*.*.*"):
-            index, name, dtype, sizes = file.name.split(".")
-            results[int(index)][name] = np.fromfile(file, dtype).reshape([int(size) for size in sizes.split("x")])
+        for line in (folder / "outputs.txt").read_text().splitlines():
+            index, name, file, dtype, sizes = line.split("\t")
+            results[int(index)][name] = np.fromfile(folder / file, dtype).reshape([int(size) for size in sizes.split("x") if size])
     return results
 
 

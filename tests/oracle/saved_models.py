@@ -124,6 +124,11 @@ def folder_of(model):
 
 def prepare(model):
     """Returns the model's folder, made if it is not there."""
+    with cache.making(model.name):
+        return _prepare(model)
+
+
+def _prepare(model):
     folder = folder_of(model)
     if not (folder / "about.json").exists():
         for stale in FOLDER.glob(f"{model.name}-" + "?" * 16):
