@@ -1,4 +1,4 @@
-//! GraphDef text, as `inspect` and `verify` read it: a result or an error, whatever it says; what is read is equal to itself.
+//! GraphDef text, as `inspect` and `verify` read it: a result or an error, whatever it says; what is read does not differ from itself.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

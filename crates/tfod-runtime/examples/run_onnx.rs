@@ -63,7 +63,7 @@ fn main() -> Result<(), Failure> {
         let (run, name, tensor) = read(folder, line)?;
         runs.entry(run).or_default().push((name, tensor));
     }
-    let mut lines = String::new();
+    let mut lines = Vec::new();
     for (run, inputs) in &runs {
         let inputs: Vec<(&str, &Tensor)> = inputs
             .iter()
@@ -74,9 +74,12 @@ fn main() -> Result<(), Failure> {
             fs::write(folder.join(&file), bytes(output.values())?)?;
             let sizes: Vec<String> = output.shape().iter().map(usize::to_string).collect();
             let kind = output.values().type_name();
-            lines += &format!("{run}\t{name}\t{file}\t{kind}\t{}\n", sizes.join("x"));
+            lines.push(format!(
+                "{run}\t{name}\t{file}\t{kind}\t{}\n",
+                sizes.join("x")
+            ));
         }
     }
-    fs::write(folder.join("outputs.txt"), lines)?;
+    fs::write(folder.join("outputs.txt"), lines.concat())?;
     Ok(())
 }

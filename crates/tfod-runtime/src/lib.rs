@@ -9,8 +9,10 @@
 //!
 //! # What can be relied on
 //!
-//! * Operators mean what ONNX says. tract evaluates floats in its own order, so results differ from other runtimes' by rounding; the same plan, run
-//!   again, gives the same bits.
+//! * Operators of ONNX's standard domains are evaluated as tract does, and those of other domains refused. The parity tests compare the
+//!   networks that this project writes, and every operator in them, with the reference and with other runtimes; tract does not check every size that a wrong
+//!   model may ask for. It sums floats in its own order, so results differ from other runtimes' by rounding; the same plan, run again, gives the
+//!   same bits, unless the model has random numbers.
 //! * Sizes that the model leaves open (`batch`, `height`) are those of the inputs that a plan is made for.
 //! * Whatever tract does with a file, the answer is a result or an [`Error`]. It runs in a thread of its own, named [`THREAD`], for a panic there to be
 //!   caught; the message that Rust prints of one can be kept from the terminal by a hook that knows that name.
@@ -54,6 +56,9 @@ pub use tensor::{Tensor, Values};
 /// The name of the threads in which models are read and run.
 pub const THREAD: &str = "tfod-runtime";
 
+/// Whether there is a runtime in this build.
+pub const IS_THERE: bool = cfg!(feature = "tract");
+
 /// Why a model cannot be run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -79,7 +84,7 @@ pub enum Error {
         found: Vec<String>,
     },
     /// There is no runtime in this build.
-    #[error("{}: no model can be run, because this was built without the feature `tract`", path.display())]
+    #[error("{}: no model can be run, because this was built without the runtime (feature `tract`)", path.display())]
     Absent {
         /// The model's file.
         path: PathBuf,
@@ -92,4 +97,17 @@ pub enum Error {
         /// How many elements there are.
         elements: usize,
     },
+}
+
+impl Error {
+    /// What is wrong, without the file.
+    pub fn problem(&self) -> String {
+        let all = self.to_string();
+        let file = match self {
+            Self::Model { path, .. } | Self::Inputs { path, .. } | Self::Absent { path } => path,
+            Self::Shape { .. } => return all,
+        };
+        let file = format!("{}: ", file.display());
+        all.strip_prefix(&file).unwrap_or(&all).to_owned()
+    }
 }

@@ -1,5 +1,6 @@
 //! Models, by tract.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,7 +31,11 @@ pub struct Plan {
     runnable: Arc<TypedRunnableModel>,
 }
 
-/// tract's reader: what a file says of shapes is left aside, and found anew from the inputs; files of weights are read, not mapped.
+/// What no protocol buffer is larger than.
+const LARGEST: u64 = 1 << 31;
+
+/// tract's reader: what a file says of shapes is left aside, and found anew from the inputs. Files are read, not mapped, so that one that shrinks is an
+/// error.
 fn reader() -> tract_onnx::Onnx {
     let mut reader = tract_onnx::onnx()
         .with_ignore_value_info(true)
@@ -46,17 +51,27 @@ impl Model {
     ///
     /// If the file cannot be read, or is no ONNX model.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let mut proto = guard::run(path, "cannot be read", || {
-            reader().proto_model_for_path(path)
-        })?;
-        let Some(graph) = &mut proto.graph else {
-            return Err(Error::Model {
-                path: path.to_owned(),
-                what: "cannot be read",
-                problem: "it has no graph".to_owned(),
-            });
+        let refused = |problem| Error::Model {
+            path: path.to_owned(),
+            what: "cannot be read",
+            problem,
         };
-        adapt::adapt(graph);
+        let size = path
+            .metadata()
+            .map_err(|error| refused(error.to_string()))?
+            .len();
+        if size > LARGEST {
+            return Err(refused(format!(
+                "it has {size} bytes; an ONNX model has 2 GB at most"
+            )));
+        }
+        let bytes = fs::read(path).map_err(|error| refused(error.to_string()))?;
+        let read = || reader().proto_model_for_read(&mut bytes.as_slice());
+        let mut proto = guard::run(path, "cannot be read", read)?;
+        let Some(graph) = &mut proto.graph else {
+            return Err(refused("it has no graph".to_owned()));
+        };
+        adapt::adapt(graph).map_err(refused)?;
         let is_given = |name: &String| !graph.initializer.iter().any(|tensor| tensor.name == *name);
         let inputs = graph.input.iter().map(|input| input.name.clone());
         let inputs = inputs.filter(is_given).collect();
@@ -79,11 +94,11 @@ impl Model {
         &self.outputs
     }
 
-    /// Makes the model ready for inputs of the types and shapes of these.
+    /// Makes the model ready for inputs of the types and shapes of these, which replace what it declares.
     ///
     /// # Errors
     ///
-    /// If these are not the model's inputs, or it has an operator that cannot be run.
+    /// If these have not the names of the model's inputs, or it has an operator that cannot be run on them.
     pub fn plan(&self, like: &[(&str, &Tensor)]) -> Result<Plan, Error> {
         let like = in_order(&self.path, &self.inputs, like)?;
         let runnable = guard::run(&self.path, "cannot be run", || {

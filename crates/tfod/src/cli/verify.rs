@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use tfod::verify::{
-    Aspects, Matched, Outcome, OutputOptions, OutputsResult, Unmatched, Verification,
+    Aspects, Matched, Outcome, OutputOptions, OutputPair, OutputsResult, Unmatched, Verification,
     WeightsResult, verify_telling,
 };
 
@@ -44,11 +44,11 @@ pub(super) struct Args {
     only: Vec<Aspect>,
 
     /// Run both on this image and compare all outputs (JPEG, PNG, GIF, BMP); may be given several times
-    #[arg(long = "image", value_name = "FILE", num_args = 1..)]
+    #[arg(long = "image", value_name = "FILE")]
     images: Vec<PathBuf>,
 
     /// The largest |a - b| / (1 + max(|a|, |b|)) that counts as the same output
-    #[arg(long = "tolerance", value_name = "X", default_value_t = OutputOptions::TOLERANCE, value_parser = tolerance)]
+    #[arg(long = "tolerance", value_name = "X", default_value_t = OutputOptions::TOLERANCE, value_parser = tolerance, requires = "images")]
     tolerance: f64,
 
     /// Print JSON; docs/inspect.md explains its keys
@@ -85,17 +85,22 @@ Examples:
 Exit status:
   0  the same, as far as it was compared; the output says how far
   1  different, or not shown to be the same
-  2  one cannot be read, or is no model";
+  2  something prevented it: a file that cannot be read, or is no model or image";
 
 /// How many of a kind are named.
 const SHOWN: usize = 10;
 
 impl Args {
     pub(super) fn run(self) -> ExitCode {
+        let asks_for_outputs = self.only.is_empty() || self.only.contains(&Aspect::Outputs);
         if self.only.contains(&Aspect::Outputs) && self.images.is_empty() {
-            return output::error(
-                &"--only outputs needs images to run the models on; add --image FILE",
-            );
+            let problem = "--only outputs needs images to run the models on; add --image FILE";
+            return output::error(&problem);
+        }
+        if !asks_for_outputs && !self.images.is_empty() {
+            let problem =
+                "--image is for comparing outputs, which --only leaves out; add outputs to it";
+            return output::error(&problem);
         }
         let has = |aspect| self.only.is_empty() || self.only.contains(&aspect);
         let aspects = Aspects {
@@ -128,7 +133,7 @@ impl Args {
 /// A distance: 0 or more.
 fn tolerance(text: &str) -> Result<f64, String> {
     match text.parse() {
-        Ok(number) if number >= 0.0 => Ok(number),
+        Ok(number) if number >= 0.0 && f64::is_finite(number) => Ok(number),
         _ => Err("expected a number from 0 on, such as 1e-4".to_owned()),
     }
 }
@@ -221,21 +226,23 @@ fn weights(of: &WeightsResult) -> Vec<String> {
 
 fn outputs(of: &OutputsResult) -> Vec<String> {
     let mut lines = of.notes.clone();
-    for pair in &of.pairs {
-        let name = if pair.first == pair.second {
-            pair.first.clone()
-        } else {
-            format!("{} / {}", pair.first, pair.second)
-        };
-        if of.images > 0 {
-            lines.push(format!("{name}: {}", pair.by));
-        }
-    }
     for (side, names) in [("first", &of.only_in_first), ("second", &of.only_in_second)] {
         if !names.is_empty() {
             lines.push(format!("only in the {side}: {}", names.join(", ")));
         }
     }
+    if of.images == 0 {
+        return lines;
+    }
+    // What matters most first: not all may be shown.
+    let mut pairs: Vec<&OutputPair> = of.pairs.iter().collect();
+    pairs.sort_by(|x, y| y.by.largest().total_cmp(&x.by.largest()));
+    lines.extend(pairs.iter().map(|pair| {
+        let is_one_name = pair.first == pair.second;
+        let other = if is_one_name { "" } else { &pair.second };
+        let slash = if is_one_name { "" } else { " / " };
+        format!("{}{slash}{other}: {}", pair.first, pair.by)
+    }));
     lines
 }
 

@@ -65,21 +65,23 @@ pub enum VerifyError {
         /// What it is, and what to give instead.
         what: &'static str,
     },
-    /// It cannot be run.
-    #[error(transparent)]
-    Run(#[from] tfod_runtime::Error),
     /// A checkpoint cannot be exported to be run.
-    #[error(transparent)]
-    Export(Box<ExportError>),
+    #[error("{}: cannot be exported, to be run as an ONNX model: {problem}", path.display())]
+    Export {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is wrong.
+        problem: Box<ExportError>,
+    },
     /// There is no place for such an export.
     #[error("no temporary folder: {0}")]
     Folder(#[source] std::io::Error),
-    /// An image cannot be read.
-    #[error("{}: not an image that can be read: {problem}; expected JPEG, PNG, GIF or BMP", path.display())]
+    /// An image cannot be read, or not be given to a model.
+    #[error("{}: {problem}", path.display())]
     Image {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with it, and what was expected.
         problem: String,
     },
 }
@@ -188,7 +190,7 @@ fn config_beside(prefix: &Path) -> Result<Option<(PathBuf, PipelineConfig)>, Con
 ///
 /// # Errors
 ///
-/// If either cannot be read, is no model, or cannot be run on the images.
+/// If either cannot be read, or is no model; if an image cannot be read. A model that cannot be run leaves outputs undecided.
 pub fn verify(first: &Path, second: &Path, aspects: &Aspects) -> Result<Verification, VerifyError> {
     verify_telling(first, second, aspects, &|_| {})
 }
@@ -206,6 +208,9 @@ pub fn verify_telling(
 ) -> Result<Verification, VerifyError> {
     tell("comparing");
     let (a, b) = (Side::open(first)?, Side::open(second)?);
+    if let Some(options) = &aspects.outputs {
+        outputs::check_images(options)?;
+    }
     let interface = aspects
         .interface
         .then(|| interface::compare(a.facts(), b.facts()));
@@ -275,13 +280,16 @@ fn structure(a: &Side, b: &Side) -> StructureResult {
 }
 
 impl Verification {
-    /// The whole: different if anything is, undecided if anything is or nothing was compared.
+    /// The whole: different if anything is; undecided if anything is, if outputs were to be compared and were not, or if nothing was compared.
     pub fn outcome(&self) -> Outcome {
         let all = [
             self.interface.as_ref().map(|of| of.outcome),
             self.structure.as_ref().map(|of| of.outcome),
             self.weights.as_ref().map(|of| of.outcome),
-            self.outputs.as_ref().map(|of| of.outcome),
+            self.outputs.as_ref().map(|of| match of.outcome {
+                Outcome::NotCompared => Outcome::Undecided,
+                outcome => outcome,
+            }),
         ];
         let any = |outcome| all.contains(&Some(outcome));
         if any(Outcome::Different) {

@@ -10,6 +10,7 @@
 mod compare;
 mod hostile;
 mod make;
+#[cfg(feature = "run")]
 mod outputs;
 
 use serde_json::json;

@@ -226,7 +226,20 @@ pub(crate) mod onnx {
     pub(crate) fn value(name: &str, dtype: u64, rest: &[u64]) -> Message {
         let batch = Message::new().bytes(2, "batch");
         let dims = rest.iter().map(|size| Message::new().varint(1, *size));
-        let shape = Message::new().message(1, batch).messages(1, dims);
+        typed(
+            name,
+            dtype,
+            Message::new().message(1, batch).messages(1, dims),
+        )
+    }
+
+    /// A value without an open batch.
+    pub(crate) fn fixed(name: &str, dtype: u64, sizes: &[u64]) -> Message {
+        let dims = sizes.iter().map(|size| Message::new().varint(1, *size));
+        typed(name, dtype, Message::new().messages(1, dims))
+    }
+
+    fn typed(name: &str, dtype: u64, shape: Message) -> Message {
         let tensor = Message::new().varint(1, dtype).message(2, shape);
         Message::new()
             .bytes(1, name)

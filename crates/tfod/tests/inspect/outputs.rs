@@ -144,7 +144,7 @@ fn models_of_one_training_agree_whatever_their_inputs() {
     let found = run(&whole, &network, images()).unwrap();
     assert_eq!(found.outcome, Outcome::Undecided);
     assert!(
-        found.reason.contains("what its caller makes of them"),
+        found.reason.contains("the first takes the image as it is"),
         "{}",
         found.reason
     );
@@ -182,14 +182,30 @@ fn a_difference_is_named_with_its_place() {
     assert!(images().contains(&farthest.image));
 }
 
+/// A model of the field's operators: its nodes, its outputs, and an image of a fixed batch for input.
+fn model(folder: &Folder, name: &str, batch: u64, nodes: &[Message], outputs: &[&str]) -> PathBuf {
+    let mut graph =
+        Message::new().message(11, onnx::fixed("image", onnx::FLOAT, &[batch, 2, 2, 3]));
+    for node in nodes {
+        graph = graph.message(1, node.clone());
+    }
+    for output in outputs {
+        graph = graph.message(12, onnx::fixed(output, onnx::FLOAT, &[]));
+    }
+    folder.write(name, &onnx::model(graph).0)
+}
+
+fn node(op: &str, inputs: &[&str], output: &str) -> Message {
+    let node = Message::new().bytes(2, output).bytes(4, op);
+    inputs.iter().fold(node, |node, input| node.bytes(1, input))
+}
+
 #[test]
 fn what_cannot_be_run_is_said() {
     let folder = Folder::new();
-    let model = export(&folder, "a", GraphOptions::default(), InputLayout::Nhwc, "");
-    let graph = folder.write(
-        "graph.pb",
-        &tf::graph(vec![tf::placeholder("image", tf::UINT8, &[1, -1, -1, 3])]).0,
-    );
+    let whole = export(&folder, "a", GraphOptions::default(), InputLayout::Nhwc, "");
+    let graph = tf::graph(vec![tf::placeholder("image", tf::UINT8, &[1, -1, -1, 3])]);
+    let graph = folder.write("graph.pb", &graph.0);
     let bare = folder.checkpoint("bare/ckpt-1", &[("x", &[1], &[1.0])]);
     for (other, reason) in [
         (&graph, "the second is TensorFlow's"),
@@ -198,38 +214,101 @@ fn what_cannot_be_run_is_said() {
             "the second is a checkpoint without a pipeline.config",
         ),
     ] {
-        let found = run(&model, other, images()).unwrap();
+        let found = run(&whole, other, images()).unwrap();
         assert_eq!(found.outcome, Outcome::NotCompared);
         assert!(found.reason.starts_with(reason), "{}", found.reason);
     }
-    let input = onnx::value("x", onnx::FLOAT, &[8]);
-    let no_images = Message::new()
-        .message(11, input)
-        .message(12, onnx::value("x", onnx::FLOAT, &[8]));
-    let no_images = folder.write("vector.onnx", &onnx::model(no_images).0);
-    let found = run(&no_images, &model, images()).unwrap();
-    assert_eq!(found.outcome, Outcome::Undecided);
-    assert!(
-        found
-            .reason
-            .starts_with("the first has an input `x`, float32 [batch, 8]; expected images"),
-        "{}",
+    let reason = |path: &Path| {
+        let found = run(path, path, images()).unwrap();
+        assert_eq!(found.outcome, Outcome::Undecided);
         found.reason
-    );
-    // An operator that nobody has.
-    let node = Message::new()
-        .bytes(1, "image")
-        .bytes(2, "y")
-        .bytes(4, "NoSuchOperator");
-    let unknown = Message::new()
-        .message(1, node)
-        .message(11, onnx::value("image", onnx::FLOAT, &[4, 4, 3]))
-        .message(12, onnx::value("y", onnx::FLOAT, &[1]));
-    let unknown = folder.write("unknown.onnx", &onnx::model(unknown).0);
-    let error = run(&unknown, &unknown, images()).unwrap_err().to_string();
+    };
+    let vector = Message::new()
+        .message(11, onnx::value("x", onnx::FLOAT, &[8]))
+        .message(12, onnx::value("x", onnx::FLOAT, &[8]));
+    let vector = reason(&folder.write("vector.onnx", &onnx::model(vector).0));
+    let expected = "the first has an input `x`, float32 [batch, 8]; expected images";
+    assert!(vector.starts_with(expected), "{vector}");
+    let unknown = [node("NoSuchOperator", &["image"], "y")];
+    let unknown = reason(&model(&folder, "unknown.onnx", 1, &unknown, &["y"]));
     assert!(
-        error.contains("unknown.onnx: cannot be run") && error.contains("NoSuchOperator"),
-        "{error}"
+        unknown.contains("unknown.onnx: cannot be run") && unknown.contains("NoSuchOperator"),
+        "{unknown}"
+    );
+    // Operators of others may be called like ONNX's.
+    let theirs = [node("Relu", &["image"], "y")
+        .bytes(3, "theirs")
+        .bytes(7, "com.example")];
+    let theirs = reason(&model(&folder, "theirs.onnx", 1, &theirs, &["y"]));
+    assert!(
+        theirs.contains("node `theirs` has the operator `Relu` of the domain `com.example`"),
+        "{theirs}"
+    );
+    // No node gives this one, at which the runtime panics.
+    let nothing = reason(&model(&folder, "nothing.onnx", 1, &[], &["y"]));
+    assert!(nothing.contains("nothing.onnx: cannot be run"), "{nothing}");
+}
+
+#[test]
+fn of_batches_what_is_of_one_image_is_compared() {
+    let folder = Folder::new();
+    let flat = |name: &str, batch| {
+        let nodes = [
+            node("Flatten", &["image"], "rows"),
+            node("Relu", &["image"], "images"),
+            node("Size", &["image"], "size"),
+        ];
+        model(&folder, name, batch, &nodes, &["rows", "images", "size"])
+    };
+    let (one, two) = (flat("one.onnx", 1), flat("two.onnx", 2));
+    let found = run(&one, &two, images()).unwrap();
+    let is_equal = |name: &str| {
+        let pair = found.pairs.iter().find(|pair| pair.first == name).unwrap();
+        assert!(pair.by.elements > 0, "{name}");
+        pair.by.is_within(0.0)
+    };
+    // A number that is no result of an image is compared whole.
+    assert!(
+        is_equal("rows") && is_equal("images") && !is_equal("size"),
+        "{found:?}"
+    );
+    assert_eq!(found.outcome, Outcome::Different);
+    assert_eq!(run(&two, &two, images()).unwrap().outcome, Outcome::Same);
+    // Where there are no numbers, none is the same.
+    let nothing = [
+        node("Sub", &["image", "image"], "zeros"),
+        node("NonZero", &["zeros"], "places"),
+    ];
+    let nothing = model(&folder, "places.onnx", 1, &nothing, &["places"]);
+    let found = run(&nothing, &nothing, images()).unwrap();
+    assert_eq!(found.outcome, Outcome::Undecided);
+    assert_eq!(found.reason, "there is nothing to compare in `places`");
+}
+
+#[cfg(unix)]
+#[test]
+fn names_of_images_may_be_any() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let folder = Folder::new();
+    let image = folder
+        .path("")
+        .join(std::ffi::OsStr::from_bytes(b"\xff.png"));
+    std::fs::copy(example("images/test_1.png"), &image).unwrap();
+    let different =
+        ["Relu", "Neg"].map(|op| model(&folder, op, 1, &[node(op, &["image"], "y")], &["y"]));
+    let aspects = Aspects {
+        outputs: Some(OutputOptions {
+            images: vec![image],
+            tolerance: 0.0,
+        }),
+        ..Aspects::default()
+    };
+    let found = verify(&different[0], &different[1], &aspects).unwrap();
+    assert!(
+        found.json().to_string().contains("\u{fffd}.png"),
+        "{}",
+        found.json()
     );
 }
 
@@ -256,5 +335,11 @@ fn images_that_are_none_are_named() {
             "{error}"
         );
     }
-    assert!(run(&model, &model, vec![folder.path("missing.png")]).is_err());
+    let error = run(&model, &model, vec![folder.path("missing.png")]).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("missing.png: cannot be read: No such file"),
+        "{error}"
+    );
 }

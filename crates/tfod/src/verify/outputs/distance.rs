@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use tfod_runtime::Tensor;
+use tfod_runtime::{Tensor, Values};
 
 /// How far an output of one model is from that of another, over all images.
 #[derive(Clone, Debug, Default)]
@@ -21,7 +21,7 @@ pub struct Distance {
 /// Two numbers that are apart.
 #[derive(Clone, Debug)]
 pub struct Farthest {
-    /// `|a - b| / (1 + max(|a|, |b|))`; infinite where one is no finite number.
+    /// `|a - b| / (1 + max(|a|, |b|))` of floats, infinite where one is no finite number; `|a - b|` of integers.
     pub distance: f64,
     /// The two numbers.
     pub values: [f64; 2],
@@ -45,7 +45,10 @@ impl Distance {
                 continue;
             };
             self.elements += 1;
-            let distance = distance(x, y);
+            let distance = match a.values() {
+                Values::F32(_) | Values::F64(_) => distance(x, y),
+                _ => (x - y).abs(),
+            };
             if distance > 0.0 {
                 self.differing += 1;
                 if farthest.is_none_or(|(most, ..)| distance > most) {
@@ -68,8 +71,17 @@ impl Distance {
 
     /// Whether nothing is farther apart than that, and types and shapes are the same.
     pub fn is_within(&self, tolerance: f64) -> bool {
+        self.largest() <= tolerance
+    }
+
+    /// The largest distance; infinite where types or shapes are not the same.
+    pub fn largest(&self) -> f64 {
         let largest = self.farthest.as_ref().map_or(0.0, |found| found.distance);
-        self.kinds.is_none() && largest <= tolerance
+        if self.kinds.is_some() {
+            f64::INFINITY
+        } else {
+            largest
+        }
     }
 
     pub(super) fn json(&self) -> Value {
@@ -79,7 +91,7 @@ impl Distance {
                 "distance": found.distance.is_finite().then_some(found.distance),
                 "values": found.values.map(|value| value.to_string()),
                 "index": found.index,
-                "image": found.image,
+                "image": found.image.display().to_string(),
             })
         });
         json!({
@@ -97,6 +109,7 @@ impl std::fmt::Display for Distance {
             return write!(f, "{first} and {second}");
         }
         match &self.farthest {
+            None if self.elements == 0 => f.write_str("nothing to compare"),
             None => write!(f, "all {} numbers are equal", self.elements),
             Some(found) => {
                 let [x, y] = found.values;
@@ -145,8 +158,6 @@ fn place(mut index: usize, shape: &[usize]) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use tfod_runtime::Values;
-
     use super::*;
 
     fn tensor(shape: &[usize], values: &[f32]) -> Tensor {
@@ -183,6 +194,14 @@ mod tests {
             distance.add(&special, &tensor(&[3], &other), "other".as_ref());
             assert!(!distance.is_within(f64::MAX), "{other:?}");
         }
+    }
+
+    #[test]
+    fn neighbouring_integers_are_not_near() {
+        let integers = |of| Tensor::new(vec![1], Values::I64(vec![of])).unwrap();
+        let mut distance = Distance::default();
+        distance.add(&integers(20_000), &integers(20_001), "x".as_ref());
+        assert!(!distance.is_within(0.5) && distance.is_within(1.0));
     }
 
     #[test]

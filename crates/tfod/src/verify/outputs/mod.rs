@@ -5,6 +5,7 @@
 mod distance;
 mod picture;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -100,6 +101,14 @@ impl OutputsResult {
     }
 }
 
+/// Asks whether all images are there and are images, before anything that takes long.
+pub(super) fn check_images(options: &OutputOptions) -> Result<(), VerifyError> {
+    options
+        .images
+        .iter()
+        .try_for_each(|path| picture::check(path))
+}
+
 /// Runs both models and compares what they give. `tell` hears what is being done.
 pub(super) fn compare(
     a: &Side,
@@ -108,79 +117,132 @@ pub(super) fn compare(
     tell: &dyn Fn(&str),
 ) -> Result<OutputsResult, VerifyError> {
     let stop = |outcome, reason| OutputsResult::not_compared(outcome, reason, options.tolerance);
+    if !tfod_runtime::IS_THERE {
+        let reason = "this build has no runtime (feature `run`)".to_owned();
+        return Ok(stop(Outcome::NotCompared, reason));
+    }
     for (which, side) in [("first", a), ("second", b)] {
         if let Some(reason) = cannot_run(side) {
             let reason = format!("the {which} {reason}");
             return Ok(stop(Outcome::NotCompared, reason));
         }
     }
-    let pictures = options.images.iter().map(|path| Picture::open(path));
-    let pictures = pictures.collect::<Result<Vec<_>, _>>()?;
-    let settings = Settings::of(&[a, b]);
     tell("making the models ready to run");
-    let sides = [Runnable::open(a, &settings)?, Runnable::open(b, &settings)?];
-    let feeds = match both(&sides, Runnable::feed) {
-        Ok(feeds) => Feed::agree(feeds),
-        Err(reason) => return Ok(stop(Outcome::Undecided, reason)),
-    };
-    let [first, second] = &sides;
-    if first.preprocessing() != second.preprocessing() {
-        let reason = "one takes images, the other what its caller makes of them".to_owned();
-        return Ok(stop(Outcome::Undecided, reason));
+    let settings = Settings::of(&[a, b]);
+    let sources = [Source::of(a, &settings)?, Source::of(b, &settings)?];
+    match run(&sources, options, tell) {
+        Ok(result) => Ok(result),
+        Err(Stop::Undecided(reason)) => Ok(stop(Outcome::Undecided, reason)),
+        Err(Stop::Error(error)) => Err(error),
     }
-    let names = names(first.model.outputs(), second.model.outputs());
-    let mut result = stop(Outcome::Undecided, String::new());
+}
+
+/// Why two models were not compared to the end.
+enum Stop {
+    Undecided(String),
+    Error(VerifyError),
+}
+
+impl From<VerifyError> for Stop {
+    fn from(error: VerifyError) -> Self {
+        Self::Error(error)
+    }
+}
+
+fn run(
+    sources: &[Source; 2],
+    options: &OutputOptions,
+    tell: &dyn Fn(&str),
+) -> Result<OutputsResult, Stop> {
+    let feeds = Feed::agree(both(sources, Source::feed)?).map_err(Stop::Undecided)?;
+    let models = both(sources, Source::open)?;
+    let [first, second] = &models;
+    let names = names(first.outputs(), second.outputs());
+    let mut result =
+        OutputsResult::not_compared(Outcome::Undecided, String::new(), options.tolerance);
     result.only_in_first = names.only_in_first;
     result.only_in_second = names.only_in_second;
     result.pairs = names.pairs;
     result.notes = Feed::notes(&feeds);
     if names.is_by_position {
-        result
-            .notes
-            .push("they have no names in common, so outputs are matched by position".to_owned());
+        let note = "they have no names in common, so outputs are matched by position";
+        result.notes.push(note.to_owned());
     }
     if result.pairs.is_empty() {
         "they have no outputs in common".clone_into(&mut result.reason);
         return Ok(result);
     }
-    let mut plans = sides.each_ref().map(Planned::new);
-    for picture in &pictures {
-        tell(&format!("running both on {}", picture.path().display()));
-        let [x, y] = &mut plans;
+    let mut plans = [None, None];
+    for path in &options.images {
+        tell(&format!("running both on {}", path.display()));
+        let picture = Picture::open(path)?;
+        let [plan_x, plan_y] = &mut plans;
         let [feed_x, feed_y] = &feeds;
-        let x = x.run(&feed_x.tensor(picture)?)?;
-        let y = y.run(&feed_y.tensor(picture)?)?;
+        let x = outputs(first, plan_x, &feed_x.tensor(&picture)?);
+        let x = x.map_err(|error| sources[0].failed("first", &error))?;
+        let y = outputs(second, plan_y, &feed_y.tensor(&picture)?);
+        let y = y.map_err(|error| sources[1].failed("second", &error))?;
+        let have_one_batch = feed_x.batch() == feed_y.batch();
         for pair in &mut result.pairs {
             let (Some(x), Some(y)) = (named(&x, &pair.first), named(&y, &pair.second)) else {
                 continue;
             };
-            if Feed::have_one_batch(&feeds) {
-                pair.by.add(x, y, picture.path());
-            } else if let (Some(x), Some(y)) = (x.first(), y.first()) {
-                pair.by.add(&x, &y, picture.path());
+            if have_one_batch {
+                pair.by.add(x, y, path);
+            } else {
+                let (x, y) = (of_one(x, feed_x.batch()), of_one(y, feed_y.batch()));
+                pair.by.add(&x, &y, path);
             }
         }
         result.images += 1;
     }
-    let is_same = |pair: &OutputPair| pair.by.is_within(options.tolerance);
-    result.outcome = if result.pairs.iter().all(is_same) {
-        Outcome::Same
-    } else {
+    let is_apart = |pair: &OutputPair| !pair.by.is_within(options.tolerance);
+    result.outcome = if result.pairs.iter().any(is_apart) {
         Outcome::Different
+    } else if let Some(pair) = result.pairs.iter().find(|pair| pair.by.elements == 0) {
+        result.reason = format!("there is nothing to compare in `{}`", pair.first);
+        Outcome::Undecided
+    } else {
+        Outcome::Same
     };
     Ok(result)
+}
+
+/// What belongs to the first image of a batch; all of an output that has not the batch for its outermost dimension.
+fn of_one(output: &Tensor, batch: usize) -> Cow<'_, Tensor> {
+    let first = output
+        .first()
+        .filter(|_| output.shape().first() == Some(&batch));
+    first.map_or(Cow::Borrowed(output), Cow::Owned)
+}
+
+/// Runs a model on an image, by the plan for the image before if that had the same shape.
+fn outputs(
+    model: &Model,
+    planned: &mut Option<(Vec<usize>, Plan)>,
+    image: &Tensor,
+) -> Result<Vec<(String, Tensor)>, tfod_runtime::Error> {
+    let names = model.inputs().iter();
+    let inputs: Vec<(&str, &Tensor)> = names.map(|name| (name.as_str(), image)).collect();
+    let (_, plan) = match planned.take() {
+        Some(before) if before.0 == image.shape() => planned.insert(before),
+        _ => planned.insert((image.shape().to_vec(), model.plan(&inputs)?)),
+    };
+    plan.run(&inputs)
+}
+
+/// Applies something to both that may leave the comparison undecided.
+fn both<T, U>(sides: &[T; 2], of: impl Fn(&T) -> Result<U, String>) -> Result<[U; 2], Stop> {
+    let [a, b] = sides;
+    let named = |which: &str, side| {
+        of(side).map_err(|reason| Stop::Undecided(format!("the {which} {reason}")))
+    };
+    Ok([named("first", a)?, named("second", b)?])
 }
 
 fn named<'a>(outputs: &'a [(String, Tensor)], name: &str) -> Option<&'a Tensor> {
     let found = outputs.iter().find(|(found, _)| found == name);
     found.map(|(_, tensor)| tensor)
-}
-
-/// Applies something to both that gives a reason where it fails.
-fn both<T, U>(sides: &[T; 2], of: impl Fn(&T) -> Result<U, String>) -> Result<[U; 2], String> {
-    let [a, b] = sides;
-    let named = |which: &str, side| of(side).map_err(|reason| format!("the {which} {reason}"));
-    Ok([named("first", a)?, named("second", b)?])
 }
 
 /// Why a model cannot be run here.
@@ -230,33 +292,35 @@ fn left_to_caller(facts: &OnnxFacts) -> Option<Value> {
     (preprocessing.get("done_by")? == "caller").then_some(preprocessing)
 }
 
-/// A model that can be run.
-struct Runnable {
+/// An ONNX model on one side, or made of what is there.
+struct Source {
+    path: PathBuf,
     facts: OnnxFacts,
-    model: Model,
-    /// Where a checkpoint was exported to.
-    _folder: Option<TempDir>,
+    /// What was given, if it was exported, and the folder in which the model is then.
+    exported: Option<(PathBuf, TempDir)>,
 }
 
-impl Runnable {
-    fn open(side: &Side, settings: &Settings) -> Result<Self, VerifyError> {
+impl Source {
+    fn of(side: &Side, settings: &Settings) -> Result<Self, VerifyError> {
         match side.facts() {
             Facts::Onnx(facts) => Ok(Self {
+                path: side.found.path.clone(),
                 facts: OnnxFacts::clone(facts),
-                model: Model::open(&side.found.path)?,
-                _folder: None,
+                exported: None,
             }),
             _ => Self::export(side, settings),
         }
     }
 
     fn export(side: &Side, settings: &Settings) -> Result<Self, VerifyError> {
+        let given = &side.found.path;
+        let no_model = |path: &Path, what| VerifyError::NoModel {
+            path: path.to_owned(),
+            what,
+        };
         let (Facts::Checkpoint(checkpoint), Some((config, _))) = (side.facts(), &side.config)
         else {
-            return Err(VerifyError::NoModel {
-                path: side.found.path.clone(),
-                what: "a checkpoint without a pipeline.config",
-            });
+            return Err(no_model(given, "a checkpoint without a pipeline.config"));
         };
         let folder = tempfile::tempdir().map_err(VerifyError::Folder)?;
         let graph = GraphOptions {
@@ -280,19 +344,23 @@ impl Runnable {
             output: output.clone(),
         }
         .run()
-        .map_err(|error| VerifyError::Export(Box::new(error)))?;
+        .map_err(|problem| VerifyError::Export {
+            path: given.clone(),
+            problem: Box::new(problem),
+        })?;
         let path = output.join("model.onnx");
         let Facts::Onnx(facts) = inspect(&path)?.facts else {
-            return Err(VerifyError::NoModel {
-                path,
-                what: "not an ONNX model",
-            });
+            return Err(no_model(&path, "not an ONNX model"));
         };
         Ok(Self {
+            path,
             facts: *facts,
-            model: Model::open(&path)?,
-            _folder: Some(folder),
+            exported: Some((given.clone(), folder)),
         })
+    }
+
+    fn open(&self) -> Result<Model, String> {
+        Model::open(&self.path).map_err(|error| self.told(&error))
     }
 
     /// How images become this model's input.
@@ -302,44 +370,26 @@ impl Runnable {
             return Err(format!("has {count} inputs; only models of images are run"));
         };
         let feed = Feed::of(input)?;
-        Ok(match left_to_caller(&self.facts) {
-            Some(preprocessing) => feed.normalised(&preprocessing)?,
-            None => feed,
-        })
-    }
-
-    /// What its caller has to do to images.
-    fn preprocessing(&self) -> Option<Value> {
-        let preprocessing = left_to_caller(&self.facts)?;
-        preprocessing.get("steps").cloned()
-    }
-}
-
-/// A model and its plan for the size of image that it was given last.
-struct Planned<'a> {
-    runnable: &'a Runnable,
-    plan: Option<(Vec<usize>, Plan)>,
-}
-
-impl<'a> Planned<'a> {
-    fn new(runnable: &'a Runnable) -> Self {
-        Self {
-            runnable,
-            plan: None,
+        match left_to_caller(&self.facts) {
+            Some(preprocessing) => feed.normalised(&preprocessing),
+            None => Ok(feed),
         }
     }
 
-    fn run(&mut self, image: &Tensor) -> Result<Vec<(String, Tensor)>, VerifyError> {
-        let model = &self.runnable.model;
-        let names = model.inputs().iter();
-        let inputs: Vec<(&str, &Tensor)> = names.map(|name| (name.as_str(), image)).collect();
-        let (_, plan) = match self.plan.take() {
-            Some(planned) if planned.0 == image.shape() => self.plan.insert(planned),
-            _ => self
-                .plan
-                .insert((image.shape().to_vec(), model.plan(&inputs)?)),
-        };
-        Ok(plan.run(&inputs)?)
+    /// An error of the runtime, which knows nothing of where the model is from.
+    fn told(&self, error: &tfod_runtime::Error) -> String {
+        match &self.exported {
+            Some((given, _)) => format!(
+                "cannot be run: {}, exported as an ONNX model: {}",
+                given.display(),
+                error.problem()
+            ),
+            None => format!("cannot be run: {error}"),
+        }
+    }
+
+    fn failed(&self, which: &str, error: &tfod_runtime::Error) -> Stop {
+        Stop::Undecided(format!("the {which} {}", self.told(error)))
     }
 }
 
@@ -379,7 +429,7 @@ fn names(first: &[String], second: &[String]) -> Names {
     }
 }
 
-/// The error of an image that cannot be read.
+/// The error of an image.
 fn refused(path: &Path, problem: String) -> VerifyError {
     VerifyError::Image {
         path: path.to_owned(),
