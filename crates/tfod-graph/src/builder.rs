@@ -17,10 +17,16 @@ use crate::validate::ValidateError;
 /// What building gives: a value or an error that names the node.
 pub type Built<T = ValueId> = Result<T, ValidateError>;
 
+/// How many nodes a graph may have, sub-graphs included: some twenty times as many as the largest published detector. A graph comes from a configuration,
+/// whose numbers of layers a stranger may have chosen.
+const MAX_NODES: usize = 1 << 18;
+
 /// Writes one [`Graph`].
 #[derive(Debug, Default)]
 pub struct Builder {
     graph: Graph,
+    /// Nodes of sub-graphs, and of the graph that this one is a sub-graph of.
+    other_nodes: usize,
     scope: Vec<String>,
     used: HashMap<String, u32>,
     shared: HashMap<Vec<String>, ValueId>,
@@ -81,6 +87,10 @@ impl Builder {
     /// The graph written so far.
     pub fn graph(&self) -> &Graph {
         &self.graph
+    }
+
+    fn num_nodes(&self) -> usize {
+        self.graph.nodes.len() + self.other_nodes
     }
 
     /// The finished graph.
@@ -162,6 +172,12 @@ impl Builder {
             node: name.clone(),
             source,
         })?;
+        if self.num_nodes() >= MAX_NODES {
+            return Err(ValidateError::TooLarge {
+                node: name,
+                limit: MAX_NODES,
+            });
+        }
         let node = self.push(name, op, inputs, typed);
         Ok(self.graph.nodes[node.index()].outputs.clone())
     }
@@ -481,6 +497,7 @@ impl Builder {
         write: impl FnOnce(&mut Self, &[ValueId]) -> Result<(), E>,
     ) -> Result<Vec<ValueId>, E> {
         let mut body = Self::new(name);
+        body.other_nodes = self.num_nodes();
         let inner: Vec<ValueId> = inputs
             .iter()
             .enumerate()
@@ -494,6 +511,7 @@ impl Builder {
             })
             .collect();
         write(&mut body, &inner)?;
+        self.other_nodes = body.num_nodes() - self.graph.nodes.len();
         let op = Op::Map {
             body: Box::new(body.finish()),
             inputs: inputs.iter().map(|(_, kind)| *kind).collect(),
@@ -520,6 +538,33 @@ mod tests {
         let names: Vec<&str> = b.graph().nodes().map(|(_, n)| n.name.as_str()).collect();
         assert_eq!(names, ["x", "block/relu", "block/relu_1"]);
         validate(b.graph()).unwrap();
+    }
+
+    #[test]
+    fn graphs_have_an_end() {
+        let mut b = Builder::new("g");
+        let x = b.input("x", DType::F32, Shape::known(&[2]));
+        let all: Result<Vec<ValueId>, ValidateError> =
+            b.map("body", &[(x, MapInput::Sliced)], |b, inner| {
+                for _ in 0..MAX_NODES / 2 {
+                    b.unary("relu", Unary::Relu, inner[0])?;
+                }
+                let y = b.unary("relu", Unary::Relu, inner[0])?;
+                b.output("y", y);
+                Ok(())
+            });
+        all.unwrap();
+        let written = b.num_nodes();
+        let rest: Result<Vec<ValueId>, ValidateError> = (0..MAX_NODES)
+            .map(|_| b.unary("relu", Unary::Relu, x))
+            .collect();
+        assert!(
+            rest.unwrap_err()
+                .to_string()
+                .contains("limit of 262144 nodes")
+        );
+        assert_eq!(b.num_nodes(), MAX_NODES);
+        assert!(written > MAX_NODES / 2 && b.graph().nodes().count() < MAX_NODES / 2);
     }
 
     #[test]

@@ -46,6 +46,14 @@ pub enum ValidateError {
         /// The node's name.
         node: String,
     },
+    /// More nodes than a graph may have.
+    #[error("node `{node}` is beyond the limit of {limit} nodes in a graph")]
+    TooLarge {
+        /// The node's name.
+        node: String,
+        /// The limit.
+        limit: usize,
+    },
     /// The weights given for a graph are not its own.
     #[error("parameter `{name}`: expected {expected}, found {found}")]
     Weights {

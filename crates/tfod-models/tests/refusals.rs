@@ -52,7 +52,6 @@ fn refusals_name_the_field_the_value_and_what_would_do() {
     let cases = [
         ssd("num_classes: 0"),
         ssd("num_classes: 2000000000"),
-        ssd("num_classes: 65537"),
         ssd("image_resizer { keep_aspect_ratio_resizer { min_dimension: 2000 } }"),
         ssd("image_resizer { keep_aspect_ratio_resizer { per_channel_pad_value: 1 } }"),
         ssd("image_resizer { conditional_shape_resizer { condition: INVALID } }"),
@@ -133,13 +132,31 @@ fn refusals_name_the_field_the_value_and_what_would_do() {
 }
 
 #[test]
-fn classes_that_are_not_suppressed_one_by_one_may_be_many() {
-    let agnostic = Vary {
-        ssd: "num_classes: 65537",
-        nms: "use_class_agnostic_nms: true",
+fn networks_have_an_end() {
+    let layers = Vary {
+        predictor: "num_layers_before_predictor: 1000000",
         ..Vary::default()
     };
-    assert_eq!(refusal(&detector(agnostic)), "accepted");
+    let error = refusal(&detector(layers));
+    assert!(
+        error.ends_with("beyond the limit of 262144 nodes in a graph"),
+        "{error}"
+    );
+    let classes = |nms| Vary {
+        ssd: "num_classes: 32769",
+        nms,
+        ..Vary::default()
+    };
+    let error = refusal(&detector(classes("")));
+    assert!(
+        error.starts_with("`model.ssd.num_classes` is 32769; expected at most 32768 where"),
+        "{error}"
+    );
+    // They are not suppressed one by one.
+    assert_eq!(
+        refusal(&detector(classes("use_class_agnostic_nms: true"))),
+        "accepted"
+    );
 }
 
 #[test]

@@ -28,8 +28,8 @@ use crate::postprocess::window::Window;
 /// The field of points, `[batch, num_anchors, num_keypoints, 2]`, which move with the boxes.
 pub const KEYPOINTS: &str = "keypoints";
 
-/// Suppression by class takes some nodes a class, which take kilobytes: for more classes than this, it is refused. ImageNet has 21,841.
-const MAX_SUPPRESSED_CLASSES: u64 = 1 << 16;
+/// Suppression by class takes some nodes a class, and the graph has a limit of them: for more classes than this, it is refused. ImageNet has 21,841.
+const MAX_SUPPRESSED_CLASSES: u64 = 1 << 15;
 
 /// What happens to selected boxes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
