@@ -100,14 +100,18 @@ pub enum Error {
 }
 
 impl Error {
-    /// What is wrong, without the file.
+    /// What is wrong, without the file and what was being done to it.
     pub fn problem(&self) -> String {
-        let all = self.to_string();
-        let file = match self {
-            Self::Model { path, .. } | Self::Inputs { path, .. } | Self::Absent { path } => path,
-            Self::Shape { .. } => return all,
-        };
-        let file = format!("{}: ", file.display());
-        all.strip_prefix(&file).unwrap_or(&all).to_owned()
+        match self {
+            Self::Model { problem, .. } => problem.clone(),
+            Self::Inputs {
+                expected, found, ..
+            } => {
+                let (expected, found) = (expected.join(", "), found.join(", "));
+                format!("its inputs are {expected}; given were {found}")
+            }
+            Self::Absent { .. } => "there is no runtime in this build".to_owned(),
+            Self::Shape { .. } => self.to_string(),
+        }
     }
 }

@@ -378,14 +378,15 @@ impl Source {
 
     /// An error of the runtime, which knows nothing of where the model is from.
     fn told(&self, error: &tfod_runtime::Error) -> String {
-        match &self.exported {
-            Some((given, _)) => format!(
-                "cannot be run: {}, exported as an ONNX model: {}",
-                given.display(),
-                error.problem()
-            ),
-            None => format!("cannot be run: {error}"),
-        }
+        let (file, made) = match &self.exported {
+            Some((given, _)) => (given, ", exported as an ONNX model"),
+            None => (&self.path, ""),
+        };
+        format!(
+            "cannot be run: {}{made}: {}",
+            file.display(),
+            error.problem()
+        )
     }
 
     fn failed(&self, which: &str, error: &tfod_runtime::Error) -> Stop {
