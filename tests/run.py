@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import environments
@@ -66,14 +67,17 @@ def both(suites, results, **options):
     """Runs two test suites at the same time, since each leaves a core idle for long; shows the first one's output, then the other's."""
     (name, command), (other, other_command) = suites
     with tempfile.TemporaryFile() as log:
-        start = time.time()
+        start, ended = time.time(), []
         running = subprocess.Popen([str(part) for part in other_command], stdout=log, stderr=subprocess.STDOUT, **options)
+        waiting = threading.Thread(target=lambda: ended.append((running.wait(), time.time())))
+        waiting.start()
         try:
             timed(name, command, results, **options)
-            status = running.wait()
+            waiting.join()
         finally:
             running.terminate()
-        results.append((other, status == 0, time.time() - start))
+        ((status, end),) = ended
+        results.append((other, status == 0, end - start))
         print(f"\n=== {other}: {' '.join(map(str, other_command))}", flush=True)
         log.seek(0)
         shutil.copyfileobj(log, sys.stdout.buffer)
