@@ -24,7 +24,11 @@ use super::progress::Progress;
 /// by exporting it as one. TensorFlow's graphs are not run. Run only models that you trust with your
 /// machine's time and memory.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+#[command(
+    verbatim_doc_comment,
+    after_help = EXAMPLES,
+    override_usage = "tfod verify [OPTIONS] <FIRST> <SECOND> [--image <FILE>...]"
+)]
 pub(super) struct Args {
     /// A checkpoint, SavedModel, frozen graph or ONNX model
     #[arg(value_name = "FIRST")]
@@ -43,8 +47,8 @@ pub(super) struct Args {
     )]
     only: Vec<Aspect>,
 
-    /// Run both on this image and compare all outputs (JPEG, PNG, GIF, BMP); may be given several times
-    #[arg(long = "image", value_name = "FILE")]
+    /// Run both on these images, JPEG, PNG, GIF or BMP, and compare all outputs; comes after the models
+    #[arg(long = "image", value_name = "FILE", num_args = 1..)]
     images: Vec<PathBuf>,
 
     /// The largest |a - b| / (1 + max(|a|, |b|)) that counts as the same output
@@ -77,7 +81,7 @@ Examples:
     tfod verify exported/saved_model model.onnx
 
   Does the optimised model still compute what the trained one does?
-    tfod verify train optimised.onnx --image street.jpg --image harbour.jpg
+    tfod verify train optimised.onnx --image street.jpg harbour.jpg
 
   Same interface as the model in production?
     tfod verify --only interface production/saved_model exported/saved_model
