@@ -14,10 +14,10 @@
 //!   model may ask for. It sums floats in its own order, so results differ from other runtimes' by rounding; the same plan, run again, gives the
 //!   same bits, unless the model has random numbers.
 //! * Sizes that the model leaves open (`batch`, `height`) are those of the inputs that a plan is made for.
-//! * Whatever tract does with a file, the answer is a result or an [`Error`]. It runs in a thread of its own, named [`THREAD`], for a panic there to be
+//! * A panic of tract is an [`Error`]. It runs in a thread of its own, named [`THREAD`], for a panic there to be
 //!   caught; the message that Rust prints of one can be kept from the terminal by a hook that knows that name.
 //! * Without the feature `tract`, which is on by default, every model is refused.
-//! * Time and memory are *not* bounded: a model is a program, and this runs it.
+//! * Time and memory are *not* bounded: a model is a program, and this runs it. Where the system refuses memory, the process may end.
 //!
 //! # Example
 //!
@@ -74,7 +74,7 @@ pub enum Error {
         problem: String,
     },
     /// The inputs given are not those of the model.
-    #[error("{}: its inputs are {}; given were {}", path.display(), expected.join(", "), found.join(", "))]
+    #[error("{}: {}", path.display(), other_inputs(expected, found))]
     Inputs {
         /// The model's file.
         path: PathBuf,
@@ -99,6 +99,11 @@ pub enum Error {
     },
 }
 
+fn other_inputs(expected: &[String], found: &[String]) -> String {
+    let (expected, found) = (expected.join(", "), found.join(", "));
+    format!("its inputs are {expected}; given were {found}")
+}
+
 impl Error {
     /// What is wrong, without the file and what was being done to it.
     pub fn problem(&self) -> String {
@@ -106,10 +111,7 @@ impl Error {
             Self::Model { problem, .. } => problem.clone(),
             Self::Inputs {
                 expected, found, ..
-            } => {
-                let (expected, found) = (expected.join(", "), found.join(", "));
-                format!("its inputs are {expected}; given were {found}")
-            }
+            } => other_inputs(expected, found),
             Self::Absent { .. } => "there is no runtime in this build".to_owned(),
             Self::Shape { .. } => self.to_string(),
         }
