@@ -39,17 +39,34 @@ def rust(results):
     return built
 
 
-def parity(tier, results, arguments):
-    """Makes the environments and runs pytest in the oracle's."""
-    print("\n=== environments", flush=True)
-    start = time.time()
-    try:
-        missing = environments.make_all()
-    except (environments.Unavailable, RuntimeError) as error:
-        print(f"error: {error}")
-        results.append(("environments", False, time.time() - start))
-        return
-    results.append(("environments", True, time.time() - start))
+class Environments(threading.Thread):
+    """Makes the tests' Python environments in the background, while the build keeps the cores busy and the network is idle."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.missing, self.error, self.seconds = {}, None, 0.0
+        self.start()
+
+    def run(self):
+        start = time.time()
+        try:
+            self.missing = environments.make_all()
+        except (environments.Unavailable, RuntimeError, OSError) as error:
+            self.error = error
+        self.seconds = time.time() - start
+
+    def wait(self, results):
+        """Waits for the end and reports it; returns whether the mandatory ones are there."""
+        print("\n=== environments", flush=True)
+        self.join()
+        if self.error is not None:
+            print(f"error: {self.error}")
+        results.append(("environments, beside the build", self.error is None, self.seconds))
+        return self.error is None
+
+
+def parity(tier, missing, results, arguments):
+    """Runs pytest in the oracle's environment; `missing` says why an optional environment is not there."""
     variables = {f"TFOD_MISSING_{name.upper().replace('-', '_')}": reason for name, reason in missing.items()}
     options = {"cwd": ROOT / "tests", "env": {**os.environ, **variables}}
     # Gigabytes of exports: beside the build, where there is room for them, rather than in a small /tmp.
@@ -112,12 +129,17 @@ def main():
     if tier == "consumers":
         if build(results):
             consumers(results)
-    elif rust(results) and tier != "none":
-        parity(tier, results, arguments.pytest)
+    elif tier == "none":
+        rust(results)
+    else:
+        making = Environments()
+        if rust(results) and making.wait(results):
+            parity(tier, making.missing, results, arguments.pytest)
 
     print("\n=== summary")
     for name, ok, seconds in results:
         print(f"{'ok    ' if ok else 'FAILED'} {name} ({seconds:.0f} s)")
+    print(f"disk: {shutil.disk_usage(ROOT).free / 1e9:.1f} GB free")
     sys.exit(0 if all(ok for _, ok, _ in results) else 1)
 
 

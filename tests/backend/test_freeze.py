@@ -148,11 +148,13 @@ def test_freezes_as_the_script_does(model, tmp_path):
 def test_text_form_is_the_same_message(model, tmp_path):
     for folder, _, _, options in signatures(model):
         binary = frozen(folder / "saved_model", tmp_path / "frozen.pb", *options)
+        texts = []
         for name, more in (("frozen.pbtxt", []), ("frozen.txt", ["--as_text"])):
             result = tfod_freeze(folder / "saved_model", tmp_path / name, *options, *more)
             assert result.returncode == 0, result.stderr
-            text = (tmp_path / name).read_text()
-            assert text_format.Parse(text, tf.compat.v1.GraphDef()) == binary
+            texts.append((tmp_path / name).read_text())
+        assert texts[0] == texts[1]
+        assert text_format.Parse(texts[0], tf.compat.v1.GraphDef()) == binary
 
 
 @pytest.mark.parametrize("model", parameters(FREEZABLE))

@@ -1,4 +1,4 @@
-"""What the parity tests share: the oracle's results, computed in the background from the start, and exports made once a session.
+"""What the parity tests share: the oracle's results, computed in the background from the start, and exports, made once.
 
 Environment variables: TFOD_BIN (the binary under test, default target/release/tfod), TFOD_ZOO (a folder of published configs, whose
 FPNLite models are then tested too), TFOD_MISSING_<NAME> (why an optional environment is not there; set by run.py).
@@ -6,6 +6,7 @@ FPNLite models are then tested too), TFOD_MISSING_<NAME> (why an optional enviro
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -21,6 +22,13 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BINARY = pathlib.Path(os.environ.get("TFOD_BIN", ROOT / "target" / "release" / "tfod"))
 
 _pool = None
+_exports = {}  # case name: {input type: folder}
+_last_users = {}  # case name: the last test that reads its exports
+
+
+def case_of(item):
+    """Returns the case that a test is about, or None."""
+    return item.callspec.params.get("case") if hasattr(item, "callspec") else None
 
 
 def pytest_collection_finish(session):
@@ -28,11 +36,20 @@ def pytest_collection_finish(session):
     global _pool
     cases = {}
     for item in session.items:
-        case = getattr(item, "callspec", None) and item.callspec.params.get("case")
+        case = case_of(item)
         if case is not None:
             cases.setdefault(case.name, case)
+            if "export" in item.fixturenames:
+                _last_users[case.name] = item.nodeid
     if cases and not session.config.option.collectonly:
         _pool = cache.Pool(sys.executable, list(cases.values()))
+
+
+def pytest_runtest_logfinish(nodeid):
+    """Removes the exports that no later test reads: all together they fill ten gigabytes."""
+    for name in [name for name in _exports if _last_users[name] == nodeid]:
+        for folder in _exports.pop(name).values():
+            shutil.rmtree(folder)
 
 
 def pytest_sessionfinish():
@@ -65,14 +82,14 @@ def run_export(output, results, input_type, *options):
 
 @pytest.fixture(scope="session")
 def export(oracle, tmp_path_factory):
-    """`export(case, input_type)` returns the output folder of an export of the case, made once a session."""
-    made = {}
+    """`export(case, input_type)` returns the output folder of an export of the case, made once and kept while tests need it."""
 
     def make(case, input_type="image_tensor"):
-        if (case.name, input_type) not in made:
+        made = _exports.setdefault(case.name, {})
+        if input_type not in made:
             folder = tmp_path_factory.mktemp("export") / "out"
-            made[case.name, input_type] = run_export(folder, oracle(case), input_type)
-        return made[case.name, input_type]
+            made[input_type] = run_export(folder, oracle(case), input_type)
+        return made[input_type]
 
     return make
 
