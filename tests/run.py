@@ -28,7 +28,7 @@ def timed(name, command, results, **options):
 
 
 def build(results):
-    return timed("build", ["cargo", "build", "--release", "--workspace"], results, cwd=ROOT)
+    return timed("build", ["cargo", "build", "--release", "--workspace", "--all-targets"], results, cwd=ROOT)
 
 
 def rust(results):
@@ -44,14 +44,15 @@ class Environments(threading.Thread):
 
     def __init__(self):
         super().__init__(daemon=True)
-        self.missing, self.error, self.seconds = {}, None, 0.0
+        self.missing, self.error, self.seconds = {}, RuntimeError("they were not made to the end"), 0.0
         self.start()
 
     def run(self):
         start = time.time()
         try:
             self.missing = environments.make_all()
-        except (environments.Unavailable, RuntimeError, OSError) as error:
+            self.error = None
+        except Exception as error:  # whatever it is, the tests cannot run
             self.error = error
         self.seconds = time.time() - start
 
@@ -133,7 +134,8 @@ def main():
         rust(results)
     else:
         making = Environments()
-        if rust(results) and making.wait(results):
+        built = rust(results)
+        if making.wait(results) and built:
             parity(tier, making.missing, results, arguments.pytest)
 
     print("\n=== summary")

@@ -47,9 +47,9 @@ def pytest_collection_finish(session):
 
 def pytest_runtest_logfinish(nodeid):
     """Removes the exports that no later test reads: all together they fill ten gigabytes."""
-    for name in [name for name in _exports if _last_users[name] == nodeid]:
+    for name in [name for name in _exports if _last_users.get(name) == nodeid]:
         for folder in _exports.pop(name).values():
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def pytest_sessionfinish():

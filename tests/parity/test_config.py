@@ -31,10 +31,9 @@ TRAINING_BLOCKS = ("train_config", "train_input_reader", "eval_config", "eval_in
 
 @pytest.fixture(scope="module")
 def reprint():
-    build = ["cargo", "build", "--quiet", "--release", "-p", "tfod-config", "--example", "reprint"]
-    subprocess.run(build, cwd=ROOT, check=True)
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    return target / "release" / "examples" / "reprint"
+    binary = ROOT / "target" / "release" / "examples" / "reprint"
+    assert binary.exists(), f"{binary} does not exist: cargo build --release -p tfod-config --examples"
+    return binary
 
 
 def ours(reprint, kind, paths):

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! model.onnx ─ Model::open ─▶ Model ─ plan, for inputs of certain types and shapes ─▶ Plan ─ run ─▶ outputs
+//!            ─ Session::open ─▶ Session, which plans by itself, here or in a process of its own ─ run ─▶ outputs
 //! ```
 //!
 //! # What can be relied on
@@ -17,7 +18,8 @@
 //! * A panic of tract is an [`Error`]. It runs in a thread of its own, named [`THREAD`], for a panic there to be
 //!   caught; the message that Rust prints of one can be kept from the terminal by a hook that knows that name.
 //! * Without the feature `tract`, which is on by default, every model is refused.
-//! * Time and memory are *not* bounded: a model is a program, and this runs it. Where the system refuses memory, the process may end.
+//! * Time is *not* bounded: a model is a program, and this runs it. Nor is memory, but in a [`Session`] with a process of its own, which has
+//!   as much as its [`Launch`] says: what asks for more is an [`Error`] here, and so is every end of that process.
 //!
 //! # Example
 //!
@@ -46,11 +48,14 @@ mod model;
 #[cfg(not(feature = "tract"))]
 #[path = "without.rs"]
 mod model;
+mod session;
 mod tensor;
+mod wire;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use model::{Model, Plan};
+pub use session::{Launch, Session, serve};
 pub use tensor::{Tensor, Values};
 
 /// The name of the threads in which models are read and run.
@@ -115,5 +120,23 @@ impl Error {
             Self::Absent { .. } => "there is no runtime in this build".to_owned(),
             Self::Shape { .. } => self.to_string(),
         }
+    }
+}
+
+/// Tensors in the order of `names`.
+fn in_order<'a>(
+    path: &Path,
+    names: &[String],
+    given: &[(&str, &'a Tensor)],
+) -> Result<Vec<&'a Tensor>, Error> {
+    let find = |name: &String| given.iter().find(|(found, _)| found == name);
+    let found: Option<Vec<&Tensor>> = names.iter().map(|name| Some(find(name)?.1)).collect();
+    match found {
+        Some(found) if found.len() == given.len() => Ok(found),
+        _ => Err(Error::Inputs {
+            path: path.to_owned(),
+            expected: names.to_vec(),
+            found: given.iter().map(|(name, _)| (*name).to_owned()).collect(),
+        }),
     }
 }

@@ -11,7 +11,7 @@ use tract_onnx::prelude::{
 };
 use tract_onnx::prelude::{TValue, TractResult, TypedModel, TypedRunnableModel};
 
-use crate::{Error, Tensor, adapt, guard};
+use crate::{Error, Tensor, adapt, guard, in_order};
 
 /// A model that was read.
 #[derive(Debug)]
@@ -140,23 +140,5 @@ impl Plan {
                 .map(|(name, value)| Ok((name, Tensor::from_tract(value)?)))
                 .collect::<TractResult<_>>()
         })
-    }
-}
-
-/// Tensors in the order of `names`.
-fn in_order<'a>(
-    path: &Path,
-    names: &[String],
-    given: &[(&str, &'a Tensor)],
-) -> Result<Vec<&'a Tensor>, Error> {
-    let find = |name: &String| given.iter().find(|(found, _)| found == name);
-    let found: Option<Vec<&Tensor>> = names.iter().map(|name| Some(find(name)?.1)).collect();
-    match found {
-        Some(found) if found.len() == given.len() => Ok(found),
-        _ => Err(Error::Inputs {
-            path: path.to_owned(),
-            expected: names.to_vec(),
-            found: given.iter().map(|(name, _)| (*name).to_owned()).collect(),
-        }),
     }
 }

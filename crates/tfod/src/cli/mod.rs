@@ -56,6 +56,15 @@ Exit status:
 
 /// Runs a command line, the program's name first.
 pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let mut arguments = arguments.peekable();
+    let program = arguments.next();
+    if arguments
+        .next_if(|argument| argument == verify::RUN_MODEL)
+        .is_some()
+    {
+        return verify::run_model(arguments);
+    }
+    let arguments = program.into_iter().chain(arguments);
     let cli = match Cli::try_parse_from(spelling::normalise(arguments)) {
         Ok(cli) => cli,
         Err(error) => {

@@ -1,12 +1,14 @@
 //! `tfod verify`
 
+use std::ffi::OsString;
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
 use tfod::verify::{
-    Aspects, Matched, Outcome, OutputOptions, OutputPair, OutputsResult, Unmatched, Verification,
-    WeightsResult, verify_telling,
+    Aspects, Launch, Matched, Outcome, OutputOptions, OutputPair, OutputsResult, Unmatched,
+    Verification, WeightsResult, verify_telling,
 };
 
 use super::output;
@@ -21,8 +23,8 @@ use super::progress::Progress;
 /// values; the output says how many each way, and what was not compared.
 ///
 /// With --image, both are run as well, and all outputs compared: ONNX models as they are, a checkpoint
-/// by exporting it as one. TensorFlow's graphs are not run. Run only models that you trust with your
-/// machine's time and memory.
+/// by exporting it as one. TensorFlow's graphs are not run. Each model runs in a process of its own,
+/// with at most --max_memory; run only models that you trust with your machine's time.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -54,6 +56,10 @@ pub(super) struct Args {
     /// The largest |a - b| / (1 + max(|a|, |b|)) that counts as the same output
     #[arg(long = "tolerance", value_name = "X", default_value_t = OutputOptions::TOLERANCE, value_parser = tolerance, requires = "images")]
     tolerance: f64,
+
+    /// What each model may use while it runs, in gigabytes; kept by Linux alone
+    #[arg(long = "max_memory", value_name = "GB", default_value_t = 8.0, value_parser = gigabytes, requires = "images")]
+    max_memory: f64,
 
     /// Print JSON; docs/inspect.md explains its keys
     #[arg(long = "json")]
@@ -107,16 +113,28 @@ impl Args {
             return output::error(&problem);
         }
         let has = |aspect| self.only.is_empty() || self.only.contains(&aspect);
+        let outputs = if self.images.is_empty() {
+            None
+        } else {
+            let apart = match itself(self.max_memory) {
+                Ok(apart) => Some(apart),
+                Err(error) => {
+                    let problem = format!("this program does not find its own file: {error}");
+                    return output::error(&problem);
+                }
+            };
+            Some(OutputOptions {
+                images: self.images,
+                tolerance: self.tolerance,
+                apart,
+            })
+        };
         let aspects = Aspects {
             interface: has(Aspect::Interface),
             structure: has(Aspect::Structure),
             weights: has(Aspect::Weights),
-            outputs: (has(Aspect::Outputs) && !self.images.is_empty()).then_some(OutputOptions {
-                images: self.images,
-                tolerance: self.tolerance,
-            }),
+            outputs,
         };
-        silence_runtime();
         let compared = Progress::during(|progress| {
             let tell = |step: &str| progress.tell(step);
             verify_telling(&self.first, &self.second, &aspects, &tell)
@@ -142,14 +160,44 @@ fn tolerance(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Keeps from the terminal what Rust prints of a panic in the runtime: it comes back as an error.
-fn silence_runtime() {
+/// An amount of memory: more than 0.
+fn gigabytes(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if number > 0.0 && number <= 1e6 => Ok(number),
+        _ => Err("expected a number of gigabytes, such as 8".to_owned()),
+    }
+}
+
+/// This program, to run a model.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "between 0 and 10^15, rounded down"
+)]
+fn itself(gigabytes: f64) -> io::Result<Launch> {
+    Ok(Launch {
+        program: std::env::current_exe()?,
+        arguments: vec![RUN_MODEL.into()],
+        memory: (gigabytes * 1e9) as u64,
+    })
+}
+
+/// The first argument with which this program starts itself to run a model. It is no subcommand: what comes in is no text, nor what goes out.
+pub(super) const RUN_MODEL: &str = "--run-model-for-verify";
+
+/// Runs a model for another process of this program.
+pub(super) fn run_model(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    // What Rust prints of a panic in the runtime goes nowhere: it is an answer.
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         if std::thread::current().name() != Some(tfod_runtime::THREAD) {
             print(info);
         }
     }));
+    match tfod_runtime::serve(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => output::error(&error),
+    }
 }
 
 fn text(found: &Verification) -> String {

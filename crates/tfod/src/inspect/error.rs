@@ -28,14 +28,18 @@ pub enum InspectError {
         problem: String,
     },
     /// The text form of a graph that is not one.
-    #[error("{}:{line}: {problem}", path.display())]
+    #[error("{}:{line}:{column}: {problem}, found {found}", path.display())]
     Text {
         /// The file.
         path: PathBuf,
         /// From 1.
         line: usize,
-        /// What is wrong.
-        problem: String,
+        /// In bytes, from 1.
+        column: usize,
+        /// What was expected.
+        problem: &'static str,
+        /// What is there.
+        found: String,
     },
     /// A tensor that is not there.
     #[error("{}: there is no tensor `{name}`{}", path.display(), near.as_deref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]

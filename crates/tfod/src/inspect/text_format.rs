@@ -10,6 +10,9 @@ use tfod_proto::prost::encoding::{WireType, encode_key, encode_varint};
 
 use super::InspectError;
 
+/// How much of a text an error shows.
+const SHOWN_BYTES: usize = 30;
+
 /// How deeply messages may be nested.
 const MAX_DEPTH: usize = 64;
 
@@ -98,7 +101,7 @@ const FUNCTION: &[Row] = &[
 
 /// The name of a text's first field, if it begins like a message.
 pub(super) fn first_field(text: &[u8]) -> Option<&str> {
-    let mut reader = Reader { text, at: 0 };
+    let mut reader = Reader::new(text);
     reader.skip();
     let name = reader.word();
     reader.skip();
@@ -108,30 +111,59 @@ pub(super) fn first_field(text: &[u8]) -> Option<&str> {
 
 /// The `GraphDef` that a text stands for, encoded.
 pub(super) fn encode(path: &Path, text: &[u8]) -> Result<Vec<u8>, InspectError> {
-    let mut reader = Reader { text, at: 0 };
+    let mut reader = Reader::new(text);
     let mut out = Vec::new();
-    reader
-        .message(Some(GRAPH), None, 0, &mut out)
-        .map_err(|problem| InspectError::Text {
-            path: path.to_owned(),
-            line: text
-                .get(..reader.at)
-                .unwrap_or(text)
-                .split(|byte| *byte == b'\n')
-                .count(),
-            problem: problem.to_owned(),
-        })?;
-    Ok(out)
+    match reader.message(Some(GRAPH), None, 0, &mut out) {
+        Ok(()) => Ok(out),
+        Err(problem) => {
+            let before = text.get(..reader.token).unwrap_or(text);
+            let mut lines = before.rsplit(|byte| *byte == b'\n');
+            let last = lines.next().unwrap_or_default();
+            Err(InspectError::Text {
+                path: path.to_owned(),
+                line: lines.count() + 1,
+                column: last.len() + 1,
+                problem,
+                found: reader.found(),
+            })
+        }
+    }
 }
 
 struct Reader<'a> {
     text: &'a [u8],
     at: usize,
+    /// Where what is being read begins.
+    token: usize,
 }
 
 type Read<T> = Result<T, &'static str>;
 
 impl<'a> Reader<'a> {
+    fn new(text: &'a [u8]) -> Self {
+        Self {
+            text,
+            at: 0,
+            token: 0,
+        }
+    }
+
+    /// What is where the reading stopped, for an error.
+    fn found(&self) -> String {
+        let rest = self.text.get(self.token..).unwrap_or_default();
+        if rest.is_empty() {
+            return "the end of the text".to_owned();
+        }
+        let read = self.at.saturating_sub(self.token).clamp(1, SHOWN_BYTES);
+        let shown = rest.get(..read).unwrap_or(rest).trim_ascii_end();
+        let shown = if shown.is_empty() {
+            rest.get(..1).unwrap_or(rest)
+        } else {
+            shown
+        };
+        format!("`{}`", shown.escape_ascii())
+    }
+
     fn peek(&self) -> Option<u8> {
         self.text.get(self.at).copied()
     }
@@ -155,10 +187,12 @@ impl<'a> Reader<'a> {
                 break;
             }
         }
+        self.token = self.at;
     }
 
     /// Letters, digits and what numbers have.
     fn word(&mut self) -> &'a str {
+        self.token = self.at;
         let rest = self.text.get(self.at..).unwrap_or_default();
         let is_part = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-' | b'+');
         let length = rest.iter().take_while(|b| is_part(b)).count();
@@ -177,13 +211,15 @@ impl<'a> Reader<'a> {
         out: &mut Vec<u8>,
     ) -> Read<()> {
         if depth > MAX_DEPTH {
-            return Err("messages are nested too deeply");
+            return Err("expected at most 64 messages inside of each other");
         }
         loop {
             self.skip();
             match (self.peek(), closing) {
                 (None, None) => return Ok(()),
-                (None, Some(_)) => return Err("the text ends inside of a message"),
+                (None, Some(_)) => {
+                    return Err("expected a field or the closing bracket of a message");
+                }
                 (Some(byte), Some(closing)) if byte == closing => {
                     self.at += 1;
                     return Ok(());
@@ -232,7 +268,7 @@ impl<'a> Reader<'a> {
             self.at += 1;
             let (rows, number) = match row {
                 Some((_, number, Message(rows))) => (Some(*rows), Some(*number)),
-                Some(_) => return Err("expected a value, found a message"),
+                Some(_) => return Err("expected a value instead of a message"),
                 None => (None, None),
             };
             let mut inner = Vec::new();
@@ -246,11 +282,15 @@ impl<'a> Reader<'a> {
             return Err("expected a colon or a message");
         }
         if let Some(b'"' | b'\'') = self.peek() {
+            let start = self.at;
             let string = self.string()?;
             match row {
                 Some((_, number, Bytes)) => put_bytes(out, *number, &string),
                 None => {}
-                Some(_) => return Err("expected a number or a message, found a string"),
+                Some(_) => {
+                    self.token = start;
+                    return Err("expected a number or a message instead of a string");
+                }
             }
             return Ok(());
         }
@@ -278,7 +318,7 @@ impl<'a> Reader<'a> {
                 let double: f64 = word.parse().map_err(|_| "expected a number")?;
                 out.extend(double.to_le_bytes());
             }
-            Bytes | Message(_) => return Err("expected a string or a message, found a word"),
+            Bytes | Message(_) => return Err("expected a string or a message instead of a word"),
         }
         Ok(())
     }
@@ -289,12 +329,14 @@ impl<'a> Reader<'a> {
         while let Some(quote @ (b'"' | b'\'')) = self.peek() {
             self.at += 1;
             loop {
-                let byte = self.peek().ok_or("the text ends inside of a string")?;
-                self.at += 1;
+                let byte = self.next_in_string()?;
                 match byte {
                     _ if byte == quote => break,
                     b'\\' => self.escape(&mut out)?,
-                    b'\n' => return Err("a line ends inside of a string"),
+                    b'\n' => {
+                        self.token = self.at - 1;
+                        return Err("expected the string's closing quote");
+                    }
                     _ => out.push(byte),
                 }
             }
@@ -303,10 +345,19 @@ impl<'a> Reader<'a> {
         Ok(out)
     }
 
-    fn escape(&mut self, out: &mut Vec<u8>) -> Read<()> {
-        const BAD: &str = "an escape that there is none of";
-        let byte = self.peek().ok_or("the text ends inside of a string")?;
+    fn next_in_string(&mut self) -> Read<u8> {
+        let Some(byte) = self.peek() else {
+            self.token = self.at;
+            return Err("expected the string's closing quote");
+        };
         self.at += 1;
+        Ok(byte)
+    }
+
+    fn escape(&mut self, out: &mut Vec<u8>) -> Read<()> {
+        const BAD: &str = "expected an escape of the text format";
+        self.token = self.at - 1;
+        let byte = self.next_in_string()?;
         out.push(match byte {
             b'a' => 7,
             b'b' => 8,
@@ -338,7 +389,7 @@ impl<'a> Reader<'a> {
         }
         match u8::try_from(value) {
             Ok(byte) if found > 0 => Ok(byte),
-            _ => Err("an escape that is no byte"),
+            _ => Err("expected an escape of one byte"),
         }
     }
 }
@@ -417,29 +468,36 @@ mod tests {
     }
 
     #[test]
-    fn errors_have_their_line() {
+    fn errors_have_their_place() {
         let cases = [
             (
                 "node {\n  name: \"a\"\n",
-                "graph.pbtxt:3: the text ends inside of a message",
+                "graph.pbtxt:3:1: expected a field or the closing bracket of a message, found the end of the text",
             ),
             (
                 "node {\n name \"a\" }",
-                "graph.pbtxt:2: expected a colon or a message",
+                r#"graph.pbtxt:2:7: expected a colon or a message, found `\"`"#,
             ),
             (
                 "node: 3",
-                "graph.pbtxt:1: expected a string or a message, found a word",
+                "graph.pbtxt:1:7: expected a string or a message instead of a word, found `3`",
             ),
             (
                 "\n\nversions { producer: x }",
-                "graph.pbtxt:3: expected an integer",
+                "graph.pbtxt:3:22: expected an integer, found `x`",
             ),
             (
                 "node { name: \"\\400\" }",
-                "graph.pbtxt:1: an escape that is no byte",
+                r"graph.pbtxt:1:15: expected an escape of one byte, found `\\400`",
             ),
-            ("}", "graph.pbtxt:1: expected the name of a field"),
+            (
+                "}",
+                "graph.pbtxt:1:1: expected the name of a field, found `}`",
+            ),
+            (
+                "node { name: \"a\n\" }",
+                r"graph.pbtxt:1:16: expected the string's closing quote, found `\n`",
+            ),
         ];
         for (text, expected) in cases {
             let error = encode(Path::new("graph.pbtxt"), text.as_bytes()).expect_err(text);

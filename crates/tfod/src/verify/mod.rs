@@ -20,7 +20,7 @@ use crate::inspect::{Facts, InspectError, Inspection, inspect};
 
 pub use interface::InterfaceResult;
 pub use matching::{Matched, Pair};
-pub use outputs::{Distance, Farthest, OutputOptions, OutputPair, OutputsResult};
+pub use outputs::{Distance, Farthest, Launch, OutputOptions, OutputPair, OutputsResult};
 pub use weights::{Unmatched, WeightsResult};
 
 /// What is compared.

@@ -1,8 +1,11 @@
 //! `verify` on images: models are run, and what they give is compared.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use tfod::verify::{Aspects, Outcome, OutputOptions, OutputsResult, VerifyError, verify};
+use tfod::verify::{Aspects, Launch, Outcome, OutputOptions, OutputsResult, VerifyError, verify};
 use tfod::{
     Batch, Export, Format, GraphOptions, InputLayout, InputType, Layout, OnnxChoices, Stage,
     Thresholds,
@@ -40,6 +43,15 @@ fn export(
 }
 
 fn run(first: &Path, second: &Path, images: Vec<PathBuf>) -> Result<OutputsResult, VerifyError> {
+    run_in(None, first, second, images)
+}
+
+fn run_in(
+    apart: Option<Launch>,
+    first: &Path,
+    second: &Path,
+    images: Vec<PathBuf>,
+) -> Result<OutputsResult, VerifyError> {
     let aspects = Aspects {
         interface: false,
         structure: false,
@@ -47,6 +59,7 @@ fn run(first: &Path, second: &Path, images: Vec<PathBuf>) -> Result<OutputsResul
         outputs: Some(OutputOptions {
             images,
             tolerance: OutputOptions::TOLERANCE,
+            apart,
         }),
     };
     let found = verify(first, second, &aspects)?;
@@ -254,6 +267,181 @@ fn what_cannot_be_run_is_said() {
     );
 }
 
+/// The command, which starts itself like this.
+fn apart(memory: u64) -> Launch {
+    Launch {
+        program: env!("CARGO_BIN_EXE_tfod").into(),
+        arguments: vec!["--run-model-for-verify".into()],
+        memory,
+    }
+}
+
+#[test]
+fn a_process_of_its_own_gives_the_same() {
+    let folder = Folder::new();
+    let whole = export(&folder, "a", GraphOptions::default(), InputLayout::Nhwc, "");
+    let scaled = "model { ssd { post_processing { logit_scale: 2 } } }";
+    let scaled = export(
+        &folder,
+        "b",
+        GraphOptions::default(),
+        InputLayout::Nhwc,
+        scaled,
+    );
+    let here = run(&whole, &scaled, images()).unwrap();
+    let there = run_in(Some(apart(1_000_000_000)), &whole, &scaled, images()).unwrap();
+    assert_eq!(here.outcome, Outcome::Different);
+    assert_eq!(format!("{there:?}"), format!("{here:?}"));
+    // What is wrong with a model is said alike, a panic too.
+    let unknown = [node("NoSuchOperator", &["image"], "y")];
+    let unknown = model(&folder, "unknown.onnx", 1, &unknown, &["y"]);
+    let theirs = [node("Relu", &["image"], "y").bytes(7, "com.example")];
+    let theirs = model(&folder, "theirs.onnx", 1, &theirs, &["y"]);
+    let nothing = model(&folder, "nothing.onnx", 1, &[], &["y"]);
+    for (other, expected) in [
+        (&unknown, "NoSuchOperator"),
+        (&theirs, "com.example"),
+        (&nothing, "panicked"),
+    ] {
+        let here = run(&unknown, other, images()).unwrap();
+        let there = run_in(Some(apart(1_000_000_000)), &unknown, other, images()).unwrap();
+        assert_eq!(there.outcome, Outcome::Undecided);
+        assert_eq!(there.reason, here.reason);
+        let alone = run_in(Some(apart(1_000_000_000)), other, other, images()).unwrap();
+        assert!(alone.reason.contains(expected), "{}", alone.reason);
+    }
+}
+
+/// A list of 64-bit integers.
+fn sizes(name: &str, sizes: &[u64]) -> Message {
+    let bytes: Vec<u8> = sizes.iter().flat_map(|size| size.to_le_bytes()).collect();
+    Message::new()
+        .varint(1, sizes.len() as u64)
+        .varint(2, 7)
+        .bytes(8, name)
+        .bytes(9, bytes)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_model_that_asks_for_all_memory_is_named() {
+    let folder = Folder::new();
+    let small = [node("Relu", &["image"], "y")];
+    let small = model(&folder, "small.onnx", 1, &small, &["y"]);
+    let nodes = [
+        node("Expand", &["image", "shape"], "all"),
+        node("Relu", &["all"], "y"),
+    ];
+    let graph = Message::new()
+        .message(11, onnx::fixed("image", onnx::FLOAT, &[1, 2, 2, 3]))
+        .messages(1, nodes)
+        .message(5, sizes("shape", &[1 << 30, 2, 2, 3]))
+        .message(12, onnx::fixed("y", onnx::FLOAT, &[]));
+    let large = folder.write("large.onnx", &onnx::model(graph).0);
+    let found = run_in(Some(apart(500_000_000)), &small, &large, images()).unwrap();
+    assert_eq!(found.outcome, Outcome::Undecided, "{found:?}");
+    let expected =
+        "large.onnx: it asks for more than the 500000000 bytes of memory that it may have (";
+    assert!(
+        found.reason.starts_with("the second cannot be run: ") && found.reason.contains(expected),
+        "{}",
+        found.reason
+    );
+}
+
+/// Whoever asked is gone, and nobody else would end it.
+#[test]
+fn a_process_ends_with_the_one_that_started_it() {
+    let folder = Folder::new();
+    let mut graph = Message::new()
+        .message(11, onnx::fixed("image", onnx::FLOAT, &[1, 2, 2, 3]))
+        .message(1, node("ReduceMean", &["image"], "mean"))
+        .message(1, node("Expand", &["mean", "shape"], "y0"))
+        .message(5, sizes("shape", &[1, 1, 2048, 2048]))
+        .message(12, onnx::fixed("y999", onnx::FLOAT, &[]));
+    for index in 1..1000 {
+        let before = format!("y{}", index - 1);
+        graph = graph.message(1, node("MatMul", &[&before, "y0"], &format!("y{index}")));
+    }
+    let path = folder.write("long.onnx", &onnx::model(graph).0);
+    let launch = apart(1_000_000_000);
+    let mut process = Command::new(launch.program)
+        .args(launch.arguments)
+        .arg(launch.memory.to_string())
+        .arg(path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut to = process.stdin.take().unwrap();
+    let mut names = String::new();
+    let mut from = BufReader::new(process.stdout.take().unwrap());
+    from.read_line(&mut names).unwrap();
+    assert_eq!(names, "{\"inputs\":[\"image\"],\"outputs\":[\"y999\"]}\n");
+    writeln!(to, r#"{{"tensors": [["image", "float32", [1, 2, 2, 3]]]}}"#).unwrap();
+    to.write_all(&[0; 48]).unwrap();
+    to.flush().unwrap();
+    assert!(process.try_wait().unwrap().is_none());
+    drop(to);
+    // It has more to compute than a minute is enough for.
+    let end = Instant::now() + Duration::from_mins(1);
+    while process.try_wait().unwrap().is_none() {
+        if Instant::now() > end {
+            process.kill().unwrap();
+            panic!("it goes on");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let mut answer = String::new();
+    from.read_line(&mut answer).unwrap();
+    assert_eq!(answer, "");
+}
+
+#[test]
+fn a_process_that_ends_is_an_error() {
+    let folder = Folder::new();
+    let model = export(&folder, "a", GraphOptions::default(), InputLayout::Nhwc, "");
+    let itself = PathBuf::from(env!("CARGO_BIN_EXE_tfod"));
+    let mut cases = vec![
+        (folder.path("missing"), vec!["x"], "no process of "),
+        (
+            itself,
+            vec!["--run-model-for-verify", "1"],
+            "its process ended before it was done: exit status: 2 (error: expected a number",
+        ),
+    ];
+    if cfg!(unix) {
+        let aborted = "echo memory allocation of 5 bytes failed >&2; kill -ABRT $$";
+        cases.extend([
+            (
+                "/bin/sh".into(),
+                vec!["-c", "echo hello"],
+                "its process cannot be understood: ",
+            ),
+            (
+                "/bin/sh".into(),
+                vec!["-c", "kill -KILL $$"],
+                "its process ended before it was done: signal: 9 (SIGKILL), which the system sends where memory runs out",
+            ),
+            (
+                "/bin/sh".into(),
+                vec!["-c", aborted],
+                "it asks for more than the 1000000000 bytes of memory that it may have (memory allocation of 5 bytes failed)",
+            ),
+        ]);
+    }
+    for (program, arguments, expected) in cases {
+        let launch = Launch {
+            program,
+            arguments: arguments.into_iter().map(Into::into).collect(),
+            memory: 1_000_000_000,
+        };
+        let found = run_in(Some(launch), &model, &model, images()).unwrap();
+        assert_eq!(found.outcome, Outcome::Undecided);
+        assert!(found.reason.contains(expected), "{}", found.reason);
+    }
+}
+
 #[test]
 fn of_batches_what_is_of_one_image_is_compared() {
     let folder = Folder::new();
@@ -306,6 +494,7 @@ fn names_of_images_may_be_any() {
         outputs: Some(OutputOptions {
             images: vec![image],
             tolerance: 0.0,
+            apart: None,
         }),
         ..Aspects::default()
     };

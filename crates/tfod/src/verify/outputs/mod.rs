@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tfod_models::{GraphOptions, InputType, Stage};
-use tfod_runtime::{Model, Plan, Tensor};
+use tfod_runtime::{Session, Tensor};
 
 pub use distance::{Distance, Farthest};
+pub use tfod_runtime::Launch;
 
 use super::{Outcome, Side, VerifyError};
 use crate::export::{Export, Format, Layout, OnnxChoices, Thresholds};
@@ -27,6 +28,8 @@ pub struct OutputOptions {
     pub images: Vec<PathBuf>,
     /// The largest `|a - b| / (1 + max(|a|, |b|))` that counts as the same.
     pub tolerance: f64,
+    /// How to start a process of its own for each model, with a limit of memory; `None` runs them in this one, without.
+    pub apart: Option<Launch>,
 }
 
 impl OutputOptions {
@@ -155,8 +158,7 @@ fn run(
     tell: &dyn Fn(&str),
 ) -> Result<OutputsResult, Stop> {
     let feeds = Feed::agree(both(sources, Source::feed)?).map_err(Stop::Undecided)?;
-    let models = both(sources, Source::open)?;
-    let [first, second] = &models;
+    let [mut first, mut second] = both(sources, |source| source.open(options))?;
     let names = names(first.outputs(), second.outputs());
     let mut result =
         OutputsResult::not_compared(Outcome::Undecided, String::new(), options.tolerance);
@@ -172,15 +174,13 @@ fn run(
         "they have no outputs in common".clone_into(&mut result.reason);
         return Ok(result);
     }
-    let mut plans = [None, None];
     for path in &options.images {
         tell(&format!("running both on {}", path.display()));
         let picture = Picture::open(path)?;
-        let [plan_x, plan_y] = &mut plans;
         let [feed_x, feed_y] = &feeds;
-        let x = outputs(first, plan_x, &feed_x.tensor(&picture)?);
+        let x = outputs(&mut first, &feed_x.tensor(&picture)?);
         let x = x.map_err(|error| sources[0].failed("first", &error))?;
-        let y = outputs(second, plan_y, &feed_y.tensor(&picture)?);
+        let y = outputs(&mut second, &feed_y.tensor(&picture)?);
         let y = y.map_err(|error| sources[1].failed("second", &error))?;
         let have_one_batch = feed_x.batch() == feed_y.batch();
         for pair in &mut result.pairs {
@@ -216,19 +216,14 @@ fn of_one(output: &Tensor, batch: usize) -> Cow<'_, Tensor> {
     first.map_or(Cow::Borrowed(output), Cow::Owned)
 }
 
-/// Runs a model on an image, by the plan for the image before if that had the same shape.
+/// Runs a model on an image.
 fn outputs(
-    model: &Model,
-    planned: &mut Option<(Vec<usize>, Plan)>,
+    model: &mut Session,
     image: &Tensor,
 ) -> Result<Vec<(String, Tensor)>, tfod_runtime::Error> {
-    let names = model.inputs().iter();
-    let inputs: Vec<(&str, &Tensor)> = names.map(|name| (name.as_str(), image)).collect();
-    let (_, plan) = match planned.take() {
-        Some(before) if before.0 == image.shape() => planned.insert(before),
-        _ => planned.insert((image.shape().to_vec(), model.plan(&inputs)?)),
-    };
-    plan.run(&inputs)
+    let names = model.inputs().to_vec();
+    let inputs: Vec<(&str, &Tensor)> = names.iter().map(|name| (name.as_str(), image)).collect();
+    model.run(&inputs)
 }
 
 /// Applies something to both that may leave the comparison undecided.
@@ -359,8 +354,9 @@ impl Source {
         })
     }
 
-    fn open(&self) -> Result<Model, String> {
-        Model::open(&self.path).map_err(|error| self.told(&error))
+    fn open(&self, options: &OutputOptions) -> Result<Session, String> {
+        let session = Session::open(&self.path, options.apart.as_ref());
+        session.map_err(|error| self.told(&error))
     }
 
     /// How images become this model's input.

@@ -1,0 +1,399 @@
+//! A model that is run again and again, here or in a process of its own.
+
+use std::ffi::OsString;
+use std::io::{self, BufReader, BufWriter, Read, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use serde_json::{Value, json};
+
+use crate::wire::{Named, receive, receive_line, send, send_error, send_line, taken};
+use crate::{Error, Model, Plan, Tensor, in_order};
+
+/// What the outputs of one run may have, in bytes: the other process hands them over whole.
+const LARGEST_OUTPUTS: usize = 1 << 30;
+
+/// How to start a process that runs a model, so that neither its memory nor its end is that of this one.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// A program that calls [`serve`] with what comes after `arguments`.
+    pub program: PathBuf,
+    /// Its first arguments.
+    pub arguments: Vec<OsString>,
+    /// How many bytes of memory the process may have. Kept by Linux alone.
+    pub memory: u64,
+}
+
+/// A model that was read, and is made ready for the inputs it is given; those of the types and shapes of the run before take no time for that.
+#[derive(Debug)]
+pub struct Session {
+    path: PathBuf,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Here(Box<Here>),
+    Apart(Box<Apart>),
+}
+
+impl Session {
+    /// Reads a model: in a process of its own, if it is said how to start one.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or is no ONNX model; if there is no process, or it ends.
+    pub fn open(path: &Path, launch: Option<&Launch>) -> Result<Self, Error> {
+        let place = match launch {
+            None => Place::Here(Box::new(Here {
+                model: Model::open(path)?,
+                plan: None,
+            })),
+            Some(launch) => Place::Apart(Box::new(Apart::open(path, launch)?)),
+        };
+        let path = path.to_owned();
+        Ok(Self { path, place })
+    }
+
+    /// Names of what has to be given.
+    pub fn inputs(&self) -> &[String] {
+        match &self.place {
+            Place::Here(here) => here.model.inputs(),
+            Place::Apart(apart) => &apart.inputs,
+        }
+    }
+
+    /// Names of what comes out.
+    pub fn outputs(&self) -> &[String] {
+        match &self.place {
+            Place::Here(here) => here.model.outputs(),
+            Place::Apart(apart) => &apart.outputs,
+        }
+    }
+
+    /// Runs the model; the outputs are in the model's order.
+    ///
+    /// # Errors
+    ///
+    /// If these are not the model's inputs, if an operator cannot be run on them or fails; of a process of its own, also if it ends before it has
+    /// answered, or gives more than 1 GB.
+    pub fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Error> {
+        in_order(&self.path, self.inputs(), inputs)?;
+        match &mut self.place {
+            Place::Here(here) => here.run(inputs),
+            Place::Apart(apart) => apart
+                .run(inputs)
+                .map_err(|end| apart.error(&self.path, "cannot be run", end)),
+        }
+    }
+}
+
+/// A model in this process.
+#[derive(Debug)]
+struct Here {
+    model: Model,
+    /// The plan of the run before, and what it is for.
+    plan: Option<(Vec<Like>, Plan)>,
+}
+
+/// What a plan is made for: an input's name, type and shape.
+type Like = (String, &'static str, Vec<usize>);
+
+impl Here {
+    fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Named, Error> {
+        let like = |(name, tensor): &(&str, &Tensor)| {
+            let kind = tensor.values().type_name();
+            ((*name).to_owned(), kind, tensor.shape().to_vec())
+        };
+        let like: Vec<Like> = inputs.iter().map(like).collect();
+        let (_, plan) = match self.plan.take() {
+            Some(before) if before.0 == like => self.plan.insert(before),
+            _ => self.plan.insert((like, self.model.plan(inputs)?)),
+        };
+        plan.run(inputs)
+    }
+}
+
+/// A model in another process, which ends with this.
+#[derive(Debug)]
+struct Apart {
+    process: Process,
+    to: BufWriter<ChildStdin>,
+    from: BufReader<ChildStdout>,
+    memory: u64,
+    inputs: Vec<String>,
+    outputs: Vec<String>,
+}
+
+/// A process that is not left running, and what it has to complain about.
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    complaint: Option<JoinHandle<String>>,
+}
+
+/// Why there is no answer.
+enum End {
+    /// The process says so.
+    Refused(String),
+    /// It is gone.
+    Gone,
+    /// It cannot be understood.
+    Nonsense(io::Error),
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => Self::Gone,
+            _ => Self::Nonsense(error),
+        }
+    }
+}
+
+impl Apart {
+    fn open(path: &Path, launch: &Launch) -> Result<Self, Error> {
+        const WHAT: &str = "cannot be read";
+        let (process, to, from) = Process::start(path, launch).map_err(|error| {
+            let program = launch.program.display();
+            let problem = format!("no process of {program} for it: {error}");
+            failed(path, WHAT, problem)
+        })?;
+        let mut apart = Self {
+            process,
+            to: BufWriter::new(to),
+            from: BufReader::new(from),
+            memory: launch.memory,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+        };
+        let names = apart.names();
+        let names = names.map_err(|end| apart.error(path, WHAT, end))?;
+        (apart.inputs, apart.outputs) = names;
+        Ok(apart)
+    }
+
+    /// The names of inputs and outputs, with which the process begins.
+    fn names(&mut self) -> Result<(Vec<String>, Vec<String>), End> {
+        let mut line = self.line()?;
+        let mut names = |key: &str| serde_json::from_value(taken(&mut line, key));
+        let inputs = names("inputs").map_err(io::Error::from)?;
+        Ok((inputs, names("outputs").map_err(io::Error::from)?))
+    }
+
+    fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Named, End> {
+        send(&mut self.to, inputs.iter().copied())?;
+        let mut line = self.line()?;
+        Ok(receive(&mut self.from, &mut line, LARGEST_OUTPUTS)?)
+    }
+
+    fn line(&mut self) -> Result<Value, End> {
+        let line = receive_line(&mut self.from)?.ok_or(End::Gone)?;
+        match line["error"].as_str() {
+            Some(problem) => Err(End::Refused(problem.to_owned())),
+            None => Ok(line),
+        }
+    }
+
+    /// The error of an end.
+    fn error(&mut self, path: &Path, what: &'static str, end: End) -> Error {
+        let problem = match end {
+            End::Refused(problem) => problem,
+            End::Nonsense(error) => format!("its process cannot be understood: {error}"),
+            End::Gone => self.process.obituary(self.memory),
+        };
+        failed(path, what, problem)
+    }
+}
+
+fn failed(path: &Path, what: &'static str, problem: String) -> Error {
+    Error::Model {
+        path: path.to_owned(),
+        what,
+        problem,
+    }
+}
+
+impl Process {
+    fn start(path: &Path, launch: &Launch) -> io::Result<(Self, ChildStdin, ChildStdout)> {
+        let child = Command::new(&launch.program)
+            .args(&launch.arguments)
+            .arg(launch.memory.to_string())
+            .arg(path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut process = Self {
+            child,
+            complaint: None,
+        };
+        let child = &mut process.child;
+        let (Some(to), Some(from), Some(errors)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(io::Error::other("it has no pipes"));
+        };
+        let listening = thread::Builder::new().spawn(move || first_line(errors))?;
+        process.complaint = Some(listening);
+        Ok((process, to, from))
+    }
+
+    /// Why it ended, when it should not have.
+    fn obituary(&mut self, memory: u64) -> String {
+        // What has ended keeps its status.
+        let _ = self.child.kill();
+        let status = self.child.wait();
+        let complaint = self.complaint.take().map(JoinHandle::join);
+        let complaint = complaint.and_then(Result::ok).unwrap_or_default();
+        if complaint.contains("memory allocation of") {
+            return too_much(memory, &complaint);
+        }
+        let complaint = match &*complaint {
+            "" => String::new(),
+            _ => format!(" ({complaint})"),
+        };
+        let status = status.map_or_else(|error| error.to_string(), is_shown);
+        format!("its process ended before it was done: {status}{complaint}")
+    }
+}
+
+/// A status, and what it often means.
+fn is_shown(status: ExitStatus) -> String {
+    #[cfg(unix)]
+    if std::os::unix::process::ExitStatusExt::signal(&status) == Some(9) {
+        return format!("{status}, which the system sends where memory runs out");
+    }
+    status.to_string()
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads all that a process complains about; what it says first is kept.
+fn first_line(mut errors: ChildStderr) -> String {
+    let mut said = Vec::new();
+    let _ = errors.by_ref().take(1000).read_to_end(&mut said);
+    let _ = io::copy(&mut errors, &mut io::sink());
+    let said = String::from_utf8_lossy(&said);
+    let mut lines = said.lines().filter(|line| !line.trim().is_empty());
+    lines.next().unwrap_or_default().to_owned()
+}
+
+fn too_much(memory: u64, said: &str) -> String {
+    format!("it asks for more than the {memory} bytes of memory that it may have ({said})")
+}
+
+/// What a process of [`Launch`] does: reads a model and runs it on what comes from standard input. It ends as soon as that ends, even while it runs.
+///
+/// `arguments` are those that [`Session::open`] appends to the launch's.
+///
+/// # Errors
+///
+/// If `arguments` are others, or standard input or output fails. What is wrong with the model is told to the other process.
+pub fn serve(arguments: impl IntoIterator<Item = OsString>) -> io::Result<()> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let parsed = match &arguments[..] {
+        [memory, path] => memory
+            .to_str()
+            .and_then(|text| text.parse().ok())
+            .zip(Some(path)),
+        _ => None,
+    };
+    let Some((memory, path)) = parsed else {
+        let problem = "expected a number of bytes and a model's path";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+    };
+    bound(memory)?;
+    let requests = requests()?;
+    let mut to = BufWriter::new(io::stdout().lock());
+    let mut session = match Session::open(path.as_ref(), None) {
+        Ok(session) => session,
+        Err(error) => return send_error(&mut to, &told(&error, memory)),
+    };
+    let names = json!({"inputs": session.inputs(), "outputs": session.outputs()});
+    send_line(&mut to, &names)?;
+    for inputs in requests {
+        let inputs = inputs?;
+        let inputs = inputs.iter().map(|(name, tensor)| (&**name, tensor));
+        match session.run(&inputs.collect::<Vec<_>>()) {
+            Err(error) => send_error(&mut to, &told(&error, memory))?,
+            Ok(outputs) => {
+                let sizes = outputs.iter().map(|(_, tensor)| tensor.values().bytes());
+                let bytes: usize = sizes.sum();
+                if bytes > LARGEST_OUTPUTS {
+                    let problem = format!("its outputs have {bytes} bytes; 1 GB is the most");
+                    send_error(&mut to, &problem)?;
+                } else {
+                    let outputs = outputs.iter();
+                    send(&mut to, outputs.map(|(name, tensor)| (&**name, tensor)))?;
+                }
+            }
+        }
+    }
+    to.flush()
+}
+
+/// Inputs, as they come from standard input; whatever is done with them, its end is that of the process: nobody wants the result.
+fn requests() -> io::Result<mpsc::Receiver<io::Result<Named>>> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    thread::Builder::new().spawn(move || {
+        let mut from = BufReader::new(io::stdin());
+        loop {
+            let inputs = match receive_line(&mut from) {
+                Ok(None) => std::process::exit(0),
+                Ok(Some(mut line)) => receive(&mut from, &mut line, usize::MAX),
+                Err(error) => Err(error),
+            };
+            let is_last = inputs.is_err();
+            if sender.send(inputs).is_err() || is_last {
+                return;
+            }
+        }
+    })?;
+    Ok(receiver)
+}
+
+/// What is told of an error. Where there is no memory for a tensor the runtime panics, which is caught.
+fn told(error: &Error, memory: u64) -> String {
+    let problem = error.problem();
+    if problem.contains("failed to allocate") || problem.contains("no thread for it") {
+        return too_much(memory, &problem);
+    }
+    problem
+}
+
+/// Has the system refuse more memory than this; where all memory runs out, this process is the first to go.
+#[cfg(target_os = "linux")]
+fn bound(bytes: u64) -> io::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let lower = |resource, to: u64| {
+        let allowed = getrlimit(resource);
+        let least = |limit: Option<u64>| Some(limit.map_or(to, |limit| limit.min(to)));
+        let limit = Rlimit {
+            current: least(allowed.current),
+            maximum: least(allowed.maximum),
+        };
+        setrlimit(resource, limit)
+    };
+    // Of what this process alone can change: files that are mapped do not count.
+    lower(Resource::Data, bytes)?;
+    // Nobody reads gigabytes of what was in memory.
+    lower(Resource::Core, 0)?;
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    Ok(())
+}
+
+/// Other systems have no limit that counts what is allocated.
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::unnecessary_wraps, reason = "Linux may refuse")]
+fn bound(_bytes: u64) -> io::Result<()> {
+    Ok(())
+}
