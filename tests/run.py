@@ -78,7 +78,11 @@ def parity(tier, missing, results, arguments):
     if arguments:
         timed(f"tests ({tier})", [*tests, f"--basetemp={scratch / 'chosen'}", *arguments], results, **options)
     else:
-        both([(f"{suite} ({tier})", [*tests, f"--basetemp={scratch / suite}", suite]) for suite in ("parity", "backend")], results, **options)
+
+        def suite(name, *files):
+            return f"{name} ({tier})", [*tests, f"--basetemp={scratch / name}", f"--junitxml={scratch / name}.xml", *files]
+
+        both([suite("parity", "parity"), suite("backend", "backend")], results, **options)
 
 
 def both(suites, results, **options):

@@ -35,10 +35,15 @@ def build(config):
     return model_builder.build(config.model, is_training=False)
 
 
+def predict(model, batch):
+    """Returns (predictions, true shapes), what the model post-processes, for a float32 [batch, height, width, 3] tensor."""
+    preprocessed, true_shapes = model.preprocess(tf.convert_to_tensor(batch, tf.float32))
+    return model.predict(preprocessed, true_shapes), true_shapes
+
+
 def detect(model, batch):
     """Returns the model's detections for a float32 [batch, height, width, 3] tensor."""
-    preprocessed, true_shapes = model.preprocess(tf.convert_to_tensor(batch, tf.float32))
-    return model.postprocess(model.predict(preprocessed, true_shapes), true_shapes)
+    return model.postprocess(*predict(model, batch))
 
 
 def named_variables(model):
@@ -137,16 +142,16 @@ def spread(detections, bounded):
     return bool(distinct >= 0.8 and unsaturated >= 0.8 and span > 0.004 and np.isfinite(scores).all()), summary
 
 
-def movement(model, image, seed):
-    """Returns (detections, moved ones, largest movement of a raw output) of an image, float32 [height, width, 3], under input noise."""
+def movement(model, image, still, seed):
+    """Returns (detections, largest movement of a raw output) of an image, float32 [height, width, 3], under input noise; `still` are those without."""
     rng = np.random.Generator(np.random.PCG64([seed, 4]))
     noisy = image * (1 + INPUT_NOISE * rng.normal(size=image.shape)).astype(np.float32)
-    still, moved = detect(model, image[np.newaxis]), detect(model, noisy[np.newaxis])
+    moved = detect(model, noisy[np.newaxis])
     largest = max(
         float(np.max(np.abs(moved[key] - still[key]) / (1 + np.abs(still[key]))))
         for key in ("raw_detection_boxes", "raw_detection_scores")
     )
-    return still, moved, largest
+    return moved, largest
 
 
 def make(config, seed):
@@ -177,7 +182,9 @@ def make(config, seed):
         for gain in HEAD_GAINS:
             for variable, value in heads:
                 variable.assign(value * np.float32((gain / kernel_gain) ** 0.5))
-            detections, _, moved = movement(model, batch[0].numpy(), seed)
+            image = batch[0].numpy()
+            detections = detect(model, image[np.newaxis])
+            _, moved = movement(model, image, detections, seed)
             good, summary = spread(detections, bounded=not identity)
             tried.append(f"gains {kernel_gain}, {gain}: {summary}, moved {moved:.2g}")
             if good and moved <= MOST_MOVEMENT:

@@ -42,20 +42,18 @@ def run(model, input_type, batch):
 def is_stable(model, image, seed):
     """Returns whether an image's raw outputs hardly move, and its detections keep their order, under noise like rounding errors."""
     image = image.astype(np.float32)
-    detections, noisy, moved = checkpoints.movement(model, image, seed)
-    if moved > checkpoints.MOST_MOVEMENT:
-        return False
-    found = [detections, noisy]
-    preprocessed, true_shapes = model.preprocess(tf.constant(image[np.newaxis]))
-    predictions = model.predict(preprocessed, true_shapes)
+    predictions, true_shapes = checkpoints.predict(model, image[np.newaxis])
+    detections = model.postprocess(predictions, true_shapes)
     rng = np.random.Generator(np.random.PCG64([seed, 3]))
     for _ in range(2):
         changed = dict(predictions)
         for key in ("box_encodings", "class_predictions_with_background"):
             value = predictions[key].numpy()
             changed[key] = tf.constant(value + (NOISE * rng.normal(size=value.shape) * (1 + np.abs(value))).astype(np.float32))
-        found.append(model.postprocess(changed, true_shapes))
-    return len({order(item) for item in found}) == 1
+        if order(model.postprocess(changed, true_shapes)) != order(detections):
+            return False
+    noisy, moved = checkpoints.movement(model, image, detections, seed)
+    return moved <= checkpoints.MOST_MOVEMENT and order(noisy) == order(detections)
 
 
 def order(detections):

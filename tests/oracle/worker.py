@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from . import checkpoints, reference
+from . import cache, checkpoints, reference
 from .cases import Case
 
 
@@ -62,16 +62,17 @@ def main():
     tf.config.threading.set_inter_op_parallelism_threads(1)
     for request in json.load(sys.stdin):
         case, folder = Case(**request["case"]), pathlib.Path(request["folder"])
-        if (folder / "about.json").exists():
-            continue
         error = folder.with_suffix(".error")
-        error.unlink(missing_ok=True)
-        try:
-            print(case.name, compute(case, folder), flush=True)
-        except Exception:  # the report of a failed case is its result
-            shutil.rmtree(partial_folder(folder), ignore_errors=True)
-            error.write_text(traceback.format_exc())
-            print(case.name, "failed", traceback.format_exc(), flush=True)
+        with cache.making(folder.name):  # suites that run beside each other share cases
+            if (folder / "about.json").exists():
+                continue
+            error.unlink(missing_ok=True)
+            try:
+                print(case.name, compute(case, folder), flush=True)
+            except Exception:  # the report of a failed case is its result
+                shutil.rmtree(partial_folder(folder), ignore_errors=True)
+                error.write_text(traceback.format_exc())
+                print(case.name, "failed", traceback.format_exc(), flush=True)
 
 
 if __name__ == "__main__":
