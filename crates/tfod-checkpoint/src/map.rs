@@ -56,7 +56,8 @@ impl MappedFile {
             Err(problem) => return Err(failed("open")(problem)),
         };
         if !file.metadata().map_err(failed("inspect"))?.is_file() {
-            return Err(failed("read")(ErrorKind::IsADirectory.into()));
+            let problem = "it is no regular file, but a folder, device or pipe";
+            return Err(failed("read")(std::io::Error::other(problem)));
         }
         let map = map(&file).map_err(failed("map"))?;
         #[cfg(unix)]

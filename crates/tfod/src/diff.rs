@@ -101,7 +101,7 @@ pub fn diff(first: &Path, second: &Path) -> Result<Diff, DiffError> {
     let (a, b) = (inspect(first)?, inspect(second)?);
     match (&a.facts, &b.facts) {
         (Facts::Config(_), Facts::Config(_)) => {
-            Ok(Diff::Configs(ConfigDiff::between(first, second)?))
+            Ok(Diff::Configs(ConfigDiff::between(&a.file, &b.file)?))
         }
         (Facts::Checkpoint(_), Facts::Checkpoint(_)) => {
             let found = CheckpointDiff::between(&a, &b);
@@ -117,9 +117,7 @@ impl ConfigDiff {
     fn between(first: &Path, second: &Path) -> Result<Self, DiffError> {
         let mut found = Self::default();
         let mut left_out = Vec::new();
-        let mut read = |path: &Path| -> Result<PipelineConfig, DiffError> {
-            let inner = path.join("pipeline.config");
-            let file = if path.is_dir() { &inner } else { path };
+        let mut read = |file: &Path| -> Result<PipelineConfig, DiffError> {
             let parsed = PipelineConfig::read(file)?;
             let unread = parsed.warnings.iter();
             let unread = unread.map(|warning| (file.display().to_string(), warning.to_string()));
@@ -199,23 +197,29 @@ enum Values {
 }
 
 fn values(a: &Inspection, first: &TensorInfo, b: &Inspection, second: &TensorInfo) -> Values {
-    let problem = match (a.elements(first), b.elements(second)) {
+    let (x, y) = match (a.elements(first), b.elements(second)) {
         (Ok(x), Ok(y)) => {
             return match in_order(&x, &y) {
                 Some(by) if by.is_none() => Values::Equal { by_checksum: false },
                 by => Values::Changed(by),
             };
         }
-        (Err(error), _) | (_, Err(error)) => error,
+        (x, y) => (x.err(), y.err()),
     };
-    let is_absent = matches!(
-        problem,
-        InspectError::Checkpoint(tfod_checkpoint::Error::MissingShard { .. })
-    );
-    match (a.checksum(first), b.checksum(second)) {
-        (Some(x), Some(y)) if is_absent && x == y => Values::Equal { by_checksum: true },
-        (Some(_), Some(_)) if is_absent => Values::Changed(None),
-        _ => Values::Unread(problem.to_string()),
+    // Only what is not there is replaced by its checksum; damage is none of the index's business.
+    let is_absent = |error: &&InspectError| {
+        let missing = |error: &tfod_checkpoint::Error| {
+            matches!(error, tfod_checkpoint::Error::MissingShard { .. })
+        };
+        matches!(error, InspectError::Checkpoint(error) if missing(error))
+    };
+    let problems = [&x, &y].map(Option::as_ref);
+    let damage = problems.into_iter().flatten().find(|e| !is_absent(e));
+    let problem = damage.or(x.as_ref()).or(y.as_ref());
+    match (a.checksum(first), b.checksum(second), problem) {
+        (Some(x), Some(y), _) if damage.is_none() && x == y => Values::Equal { by_checksum: true },
+        (Some(_), Some(_), _) if damage.is_none() => Values::Changed(None),
+        (_, _, problem) => Values::Unread(problem.map(ToString::to_string).unwrap_or_default()),
     }
 }
 

@@ -251,13 +251,14 @@ fn weights(of: &WeightsResult) -> Vec<String> {
     let ways: Vec<String> = ways
         .map(|(count, name)| format!("{count} by {name}"))
         .collect();
-    let mut lines = vec![format!(
+    let mut lines = of.notes.clone();
+    lines.push(format!(
         "{} pairs ({}); {} bit-equal, {} not",
         of.pairs.len(),
         ways.join(", "),
         of.bit_equal(),
         of.pairs.len() - of.bit_equal()
-    )];
+    ));
     if let Some(pair) = of.largest() {
         lines.push(format!(
             "farthest apart: {} and {}: {}",

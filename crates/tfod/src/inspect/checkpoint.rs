@@ -124,14 +124,14 @@ impl CheckpointFacts {
     pub(super) fn json(&self) -> Value {
         let shards = self.shards.iter().map(|shard| {
             json!({
-                "path": shard.path,
+                "path": shard.path.display().to_string(),
                 "present": shard.bytes.is_some(),
                 "bytes": shard.bytes,
                 "needed": shard.needed,
             })
         });
         json!({
-            "prefix": self.prefix,
+            "prefix": self.prefix.display().to_string(),
             "found": self.found,
             "format": format_name(self.kind),
             "counters": self.counters,

@@ -53,11 +53,12 @@ impl ExportFacts {
     }
 
     pub(super) fn json(&self) -> Value {
+        let shown = |piece: &Piece| piece.path.display().to_string();
         let pieces = self.pieces.iter().map(|piece| match &piece.found {
             Ok((facts, bytes)) => {
-                json!({ "path": piece.path, "kind": facts.kind(), "tensor_bytes": bytes })
+                json!({ "path": shown(piece), "kind": facts.kind(), "tensor_bytes": bytes })
             }
-            Err(error) => json!({ "path": piece.path, "error": error }),
+            Err(error) => json!({ "path": shown(piece), "error": error }),
         });
         json!({ "pieces": pieces.collect::<Vec<_>>(), "manifest": self.manifest })
     }

@@ -56,6 +56,8 @@ const JSON_VERSION: u32 = 1;
 pub struct Inspection {
     /// The path given.
     pub path: PathBuf,
+    /// The file that it stands for: of a folder with one file, that; the path itself where it stands for several.
+    pub file: PathBuf,
     /// What it is, and what there is to say of it.
     pub facts: Facts,
     /// All tensors that it holds: a checkpoint's, a SavedModel's variables and constants, a graph's constants, ONNX's initialisers.
@@ -127,7 +129,7 @@ impl Content {
 ///
 /// [`InspectError::Unknown`] if it is nothing that is known; else what is wrong with the file.
 pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
-    let mut tensors = Vec::new();
+    let (mut tensors, mut resolved) = (Vec::new(), path.to_owned());
     let (facts, source) = match recognise(path)? {
         Kind::Checkpoint(located) => {
             let bundle = Bundle::open(located.prefix)?;
@@ -139,10 +141,11 @@ pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
             };
             (Facts::Checkpoint(facts), source)
         }
-        Kind::Config(file) => (
-            Facts::Config(Box::new(ConfigFacts::read(&file)?)),
-            Source::default(),
-        ),
+        Kind::Config(file) => {
+            let facts = ConfigFacts::read(&file)?;
+            resolved = file;
+            (Facts::Config(Box::new(facts)), Source::default())
+        }
         Kind::SavedModel(file, folder) => open_saved_model(file, &folder, &mut tensors)?,
         Kind::Graph(file) => open_graph(Content::Mapped(file), path, &mut tensors)?,
         Kind::GraphText(file) => {
@@ -157,6 +160,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
             (Facts::MetaGraph(Box::new(facts)), Source::of(file))
         }
         Kind::Onnx(file) => {
+            file.path().clone_into(&mut resolved);
             let bytes = file.bytes();
             let facts =
                 onnx::scan(bytes, &mut tensors).map_err(|damage| damaged(damage, path, bytes))?;
@@ -166,6 +170,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
     };
     let found = Inspection {
         path: path.to_owned(),
+        file: resolved,
         facts,
         tensors,
         source,
@@ -314,7 +319,7 @@ impl Inspection {
                 graph::elements(message(range)?).map_err(|problem| failed(problem.to_owned()))
             }
             Place::Onnx(range) => {
-                let folder = self.path.parent().unwrap_or(Path::new(""));
+                let folder = self.file.parent().unwrap_or(Path::new(""));
                 onnx::elements(message(range)?, folder).map_err(failed)
             }
             Place::Bundle => {
@@ -323,6 +328,11 @@ impl Inspection {
                 checkpoint::elements(bundle, &tensor.name)
             }
         }
+    }
+
+    /// The variables of a checkpoint or SavedModel.
+    pub(crate) fn bundle(&self) -> Option<&Bundle> {
+        self.source.bundle.as_ref()
     }
 
     /// The checksum that a checkpoint's index has of a tensor's bytes, which need not be there.
@@ -344,7 +354,7 @@ impl Inspection {
         };
         json!({
             "json_version": JSON_VERSION,
-            "path": self.path,
+            "path": self.path.display().to_string(),
             "kind": self.facts.kind(),
             self.facts.kind(): facts,
             "hurdles": self.hurdles().iter().map(Hurdle::json).collect::<Vec<_>>(),

@@ -93,7 +93,7 @@ pub(super) fn scan(file: &[u8], tensors: &mut Vec<TensorInfo>) -> Result<OnnxFac
             (25, Field::Bytes(function)) => {
                 for field in Fields::of(function) {
                     if let (7, Field::Bytes(node)) = field? {
-                        facts.count(node, 1)?;
+                        facts.count(file, node, 1, tensors)?;
                     }
                 }
             }
@@ -113,18 +113,11 @@ impl OnnxFacts {
         let (mut inputs, mut initialized) = (Vec::new(), Vec::new());
         for field in Fields::of(graph) {
             match field? {
-                (1, Field::Bytes(node)) => self.count(node, 0)?,
+                (1, Field::Bytes(node)) => self.count(file, node, 0, tensors)?,
                 (2, field) => self.graph = owned(field, file)?,
                 (5, Field::Bytes(tensor)) => {
-                    let (info, external) = initializer(file, tensor)?;
-                    self.initializers += 1;
-                    self.initializer_bytes = self.initializer_bytes.saturating_add(info.bytes);
-                    if let Some(location) = external {
-                        let bytes = self.external.entry(location.to_owned()).or_default();
-                        *bytes = bytes.saturating_add(info.bytes);
-                    }
                     initialized.push(tensors.len());
-                    push(tensors, info, tensor)?;
+                    self.initialize(file, tensor, tensors)?;
                 }
                 (11, Field::Bytes(input)) => push(&mut inputs, port(input)?, input)?,
                 (12, Field::Bytes(output)) => push(&mut self.outputs, port(output)?, output)?,
@@ -140,8 +133,32 @@ impl OnnxFacts {
         Ok(())
     }
 
-    /// Counts a node, and those of the graphs in its attributes.
-    fn count(&mut self, node: &[u8], depth: usize) -> Result<(), Damage> {
+    /// Adds an initialiser.
+    fn initialize(
+        &mut self,
+        file: &[u8],
+        tensor: &[u8],
+        tensors: &mut Vec<TensorInfo>,
+    ) -> Result<(), Damage> {
+        let (info, external) = initializer(file, tensor)?;
+        self.initializers += 1;
+        self.initializer_bytes = self.initializer_bytes.saturating_add(info.bytes);
+        if let Some(location) = external {
+            let bytes = self.external.entry(location.to_owned()).or_default();
+            *bytes = bytes.saturating_add(info.bytes);
+        }
+        push(tensors, info, tensor)
+    }
+
+    /// Counts a node, and those of the graphs in its attributes. Tensors in attributes, such as the value of `Constant`, are added by the name of the
+    /// node's first output.
+    fn count(
+        &mut self,
+        file: &[u8],
+        node: &[u8],
+        depth: usize,
+        tensors: &mut Vec<TensorInfo>,
+    ) -> Result<(), Damage> {
         if depth > MAX_DEPTH {
             return Err(Damage::new(node, "graphs are nested too deeply"));
         }
@@ -166,14 +183,32 @@ impl OnnxFacts {
                 continue;
             };
             for field in Fields::of(attribute) {
-                // `g` and `graphs`.
-                let (6 | 11, Field::Bytes(graph)) = field? else {
-                    continue;
-                };
-                for field in Fields::of(graph) {
-                    if let (1, Field::Bytes(node)) = field? {
-                        self.count(node, depth + 1)?;
+                match field? {
+                    // `t`.
+                    (5, Field::Bytes(tensor)) => {
+                        let (mut info, _) = initializer(file, tensor)?;
+                        let output = Fields::of(node).map_while(Result::ok);
+                        let mut output = output.filter(|(number, _)| *number == 2);
+                        if let Some(name) = output.find_map(|(_, field)| field.text()) {
+                            name.clone_into(&mut info.name);
+                        }
+                        push(tensors, info, tensor)?;
                     }
+                    // `g` and `graphs`.
+                    (6 | 11, Field::Bytes(graph)) => {
+                        for field in Fields::of(graph) {
+                            match field? {
+                                (1, Field::Bytes(node)) => {
+                                    self.count(file, node, depth + 1, tensors)?;
+                                }
+                                (5, Field::Bytes(tensor)) => {
+                                    self.initialize(file, tensor, tensors)?;
+                                }
+                                _ => {}
+                            }
+                        }
+                    }
+                    _ => {}
                 }
             }
         }
@@ -352,7 +387,9 @@ impl<'a> External<'a> {
     fn read(&self, folder: &Path, bytes: u64) -> Result<Vec<u8>, String> {
         let location = Path::new(self.location);
         let mut components = location.components();
-        if self.location.is_empty() || !components.all(|c| matches!(c, Component::Normal(_))) {
+        if self.location.is_empty()
+            || !components.all(|c| matches!(c, Component::Normal(_) | Component::CurDir))
+        {
             return Err(format!(
                 "its elements are said to be in `{}`, which is no file below the model's folder",
                 self.location

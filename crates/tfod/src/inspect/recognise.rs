@@ -1,5 +1,6 @@
 //! What a path is, by content: names of files mean something only where the format itself gives them meaning (a checkpoint's prefix).
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -120,7 +121,16 @@ fn folder(path: &Path) -> Result<Kind, InspectError> {
             _ => Err(unknown(path, holds(path)?)),
         },
         [config] if config.ends_with("pipeline.config") => Ok(Kind::Config(config.clone())),
+        [model] if model.is_file() && !model.ends_with("manifest.json") => file(model, map(model)?),
         _ => Ok(Kind::Export(pieces)),
+    }
+}
+
+/// The folder that a file is in.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        folder => folder.unwrap_or(path),
     }
 }
 
@@ -131,18 +141,18 @@ fn map(path: &Path) -> Result<MappedFile, InspectError> {
     Ok(MappedFile::open(path, missing)?)
 }
 
-fn entries(path: &Path) -> Result<Vec<String>, InspectError> {
+fn entries(path: &Path) -> Result<Vec<OsString>, InspectError> {
     let failed = |problem| InspectError::Read {
         path: path.to_owned(),
         problem,
     };
     let entries = fs::read_dir(path).map_err(failed)?;
-    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let names = entries.map(|entry| Ok(entry?.file_name()));
     names.collect::<Result<_, _>>().map_err(failed)
 }
 
 fn has_index(path: &Path) -> Result<bool, InspectError> {
-    let is_index = |name: &String| Path::new(name).extension().is_some_and(|e| e == "index");
+    let is_index = |name: &OsString| Path::new(name).extension().is_some_and(|e| e == "index");
     Ok(entries(path)?.iter().any(is_index))
 }
 
@@ -155,6 +165,7 @@ fn holds(path: &Path) -> Result<String, InspectError> {
     }
     let more = if names.len() > SHOWN { ", …" } else { "" };
     names.truncate(SHOWN);
+    let names: Vec<_> = names.iter().map(|name| name.to_string_lossy()).collect();
     Ok(format!("the folder holds {}{more}", names.join(", ")))
 }
 
@@ -191,18 +202,21 @@ fn file(path: &Path, mapped: MappedFile) -> Result<Kind, InspectError> {
         return Ok(match kind {
             Text::Config => Kind::Config(path.to_owned()),
             Text::Graph => Kind::GraphText(mapped),
-            Text::State => Kind::Checkpoint(locate(path.parent().unwrap_or(path), None)?),
+            Text::State => Kind::Checkpoint(locate(folder_of(path), None)?),
         });
     }
     match message(bytes) {
-        Some(MessageKind::SavedModel) => {
-            let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-            Ok(Kind::SavedModel(mapped, folder))
-        }
+        Some(MessageKind::SavedModel) => Ok(Kind::SavedModel(mapped, folder_of(path).to_owned())),
         Some(MessageKind::Onnx) => Ok(Kind::Onnx(mapped)),
         Some(MessageKind::Graph) => Ok(Kind::Graph(mapped)),
         Some(MessageKind::MetaGraph) => Ok(Kind::MetaGraph(mapped)),
-        None => Err(unknown(path, "no format that is known")),
+        None => {
+            let known = cut_short(bytes);
+            Err(unknown(
+                path,
+                known.unwrap_or_else(|| "no format that is known".to_owned()),
+            ))
+        }
     }
 }
 
@@ -215,6 +229,7 @@ enum Text {
 /// What a text is, by the first field in it; `None` for what is no text.
 fn text(path: &Path, bytes: &[u8]) -> Result<Option<Text>, InspectError> {
     const LOOKED_AT: usize = 4096;
+    let bytes = after_comments(bytes);
     let start = bytes.get(..LOOKED_AT.min(bytes.len())).unwrap_or_default();
     let is_text = |byte: &u8| !matches!(byte, 0..=8 | 11 | 14..=31 | 127);
     // The last character may be cut.
@@ -237,6 +252,34 @@ fn text(path: &Path, bytes: &[u8]) -> Result<Option<Text>, InspectError> {
         }
         _ => return Err(unknown(path, "a text of no kind that is known")),
     }))
+}
+
+/// What comes after lines that are comments or empty, of which there may be any number.
+fn after_comments(mut bytes: &[u8]) -> &[u8] {
+    bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    loop {
+        bytes = bytes.trim_ascii_start();
+        if bytes.first() != Some(&b'#') {
+            return bytes;
+        }
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        bytes = end.and_then(|end| bytes.get(end..)).unwrap_or_default();
+    }
+}
+
+/// What is wrong with a message whose first fields are well, and one of which goes beyond the end of the file.
+fn cut_short(bytes: &[u8]) -> Option<String> {
+    let mut fields = Fields::of(bytes);
+    let first = fields.next()?.ok()?;
+    // As ONNX models, SavedModels and graphs begin.
+    let (1, Field::Varint(_) | Field::Bytes(_)) = first else {
+        return None;
+    };
+    let malformed = fields.find_map(Result::err)?;
+    let (at, size) = (malformed.offset_in(bytes), bytes.len());
+    Some(format!(
+        "a protobuf message, such as a model, that is damaged or cut short: its field at byte {at} goes beyond the end of the file, which has {size} bytes; fetch it again"
+    ))
 }
 
 enum MessageKind {

@@ -29,7 +29,7 @@ impl InterfaceResult {
 }
 
 /// Inputs and outputs by signature; the key is empty where the format has no signatures.
-type Signatures<'a> = BTreeMap<&'a str, (Vec<&'a Port>, Vec<&'a Port>)>;
+type Signatures<'a> = BTreeMap<String, (Vec<&'a Port>, Vec<&'a Port>)>;
 
 /// The signature that is meant where none is named: `serving_default`, or the only one.
 fn default_of<'a>(signatures: &Signatures<'a>) -> Option<(Vec<&'a Port>, Vec<&'a Port>)> {
@@ -43,7 +43,7 @@ fn of_meta(meta: &MetaGraph) -> Signatures<'_> {
         .filter(|(key, _)| !key.starts_with("__saved_model"))
         .map(|(key, of)| {
             (
-                key.as_str(),
+                key.clone(),
                 (of.inputs.iter().collect(), of.outputs.iter().collect()),
             )
         })
@@ -53,16 +53,26 @@ fn of_meta(meta: &MetaGraph) -> Signatures<'_> {
 /// The interface of one model.
 fn signatures(facts: &Facts) -> Signatures<'_> {
     match facts {
-        Facts::SavedModel(model) => model.graphs.first().map(of_meta).unwrap_or_default(),
+        Facts::SavedModel(model) => {
+            let mut all = Signatures::new();
+            for (index, meta) in model.graphs.iter().enumerate() {
+                // The first graph is what is meant where no tags are given.
+                let tags = format!("{}: ", meta.tags.join(","));
+                let tags = if index == 0 { "" } else { &tags };
+                let keyed = of_meta(meta).into_iter();
+                all.extend(keyed.map(|(key, of)| (format!("{tags}{key}"), of)));
+            }
+            all
+        }
         Facts::MetaGraph(meta) => of_meta(meta),
         Facts::Graph(graph) => {
             // `Identity`, `Identity_1`, …: in the order of the signature's keys.
             let mut outputs: Vec<&Port> = graph.outputs.iter().collect();
             outputs.sort_by_key(|port| numbered(&port.key));
-            BTreeMap::from([("", (graph.inputs.iter().collect(), outputs))])
+            BTreeMap::from([(String::new(), (graph.inputs.iter().collect(), outputs))])
         }
         Facts::Onnx(onnx) => BTreeMap::from([(
-            "",
+            String::new(),
             (onnx.inputs.iter().collect(), onnx.outputs.iter().collect()),
         )]),
         Facts::Checkpoint(_) | Facts::Config(_) | Facts::Export(_) => BTreeMap::new(),
@@ -105,8 +115,10 @@ pub(super) fn compare(a: &Facts, b: &Facts) -> InterfaceResult {
         let Some(signature) = default_of(keyed) else {
             return not("one has no signature `serving_default`");
         };
-        *keyed = BTreeMap::from([("", signature)]);
+        *keyed = BTreeMap::from([(String::new(), signature)]);
     }
+    // One format may say what another leaves open; but what two of one format say is to be compared.
+    let is_strict = a.kind() == b.kind() && !matches!(a, Facts::Graph(_));
     let mut differences = Vec::new();
     let mut how = "by key";
     for key in first.keys().filter(|key| !second.contains_key(*key)) {
@@ -123,14 +135,19 @@ pub(super) fn compare(a: &Facts, b: &Facts) -> InterfaceResult {
             ("input", inputs, other_inputs),
             ("output", outputs, other_outputs),
         ] {
-            if ports(what, x, y, &mut differences) == By::Position {
+            if ports(what, x, y, is_strict, &mut differences) == By::Position {
                 how = "by key where keys agree, else by position: a graph without signature has its outputs in the order of their keys";
             }
         }
     }
+    // A graph without signature does not say what its outputs are: those are taken for it that nothing reads.
+    let is_guessed = matches!(a, Facts::Graph(_)) != matches!(b, Facts::Graph(_));
+    let is_guess = |difference: &String| is_guessed && difference.contains(" is only in the ");
     InterfaceResult {
         outcome: if differences.is_empty() {
             Outcome::Same
+        } else if differences.iter().all(is_guess) {
+            Outcome::Undecided
         } else {
             Outcome::Different
         },
@@ -145,11 +162,17 @@ enum By {
     Position,
 }
 
-fn ports(what: &str, a: &[&Port], b: &[&Port], differences: &mut Vec<String>) -> By {
+fn ports(
+    what: &str,
+    a: &[&Port],
+    b: &[&Port],
+    is_strict: bool,
+    differences: &mut Vec<String>,
+) -> By {
     let keys: HashSet<&str> = b.iter().map(|port| &*port.key).collect();
     if !a.is_empty() && a.len() == b.len() && !a.iter().any(|port| keys.contains(&*port.key)) {
         for (x, y) in a.iter().zip(b) {
-            port(what, x, y, differences);
+            port(what, x, y, is_strict, differences);
         }
         return By::Position;
     }
@@ -160,7 +183,7 @@ fn ports(what: &str, a: &[&Port], b: &[&Port], differences: &mut Vec<String>) ->
     }
     for x in a {
         match left.get_mut(&*x.key).and_then(VecDeque::pop_front) {
-            Some(y) => port(what, x, y, differences),
+            Some(y) => port(what, x, y, is_strict, differences),
             None => differences.push(format!("{what} `{}` is only in the first", x.key)),
         }
     }
@@ -172,25 +195,35 @@ fn ports(what: &str, a: &[&Port], b: &[&Port], differences: &mut Vec<String>) ->
     By::Key
 }
 
-fn port(what: &str, a: &Port, b: &Port, differences: &mut Vec<String>) {
+fn port(what: &str, a: &Port, b: &Port, is_strict: bool, differences: &mut Vec<String>) {
     let name = if a.key == b.key {
         format!("`{}`", a.key)
     } else {
         format!("`{}` / `{}`", a.key, b.key)
     };
-    if let (Some(x), Some(y)) = (a.dtype, b.dtype)
-        && x != y
-    {
-        differences.push(format!("{what} {name}: {x} -> {y}"));
+    let is_apart = match (a.dtype, b.dtype) {
+        (Some(x), Some(y)) => x != y,
+        (None, None) => false,
+        _ => is_strict,
+    };
+    if is_apart {
+        let shown = |port: &Port| {
+            let unknown = || "a type that is not known".to_owned();
+            port.dtype.map_or_else(unknown, |dtype| dtype.to_string())
+        };
+        differences.push(format!("{what} {name}: {} -> {}", shown(a), shown(b)));
     }
     let same_dim = |(x, y): (&Dim, &Dim)| match (x, y) {
         (Dim::Known(x), Dim::Known(y)) => x == y,
         (Dim::Unknown(_), Dim::Unknown(_)) => true,
         _ => false,
     };
-    if let (Some(x), Some(y)) = (&a.shape, &b.shape)
-        && (x.len() != y.len() || !x.iter().zip(y).all(same_dim))
-    {
+    let is_apart = match (&a.shape, &b.shape) {
+        (Some(x), Some(y)) => x.len() != y.len() || !x.iter().zip(y).all(same_dim),
+        (None, None) => false,
+        _ => is_strict,
+    };
+    if is_apart {
         differences.push(format!(
             "{what} {name}: {} -> {}",
             a.shape_text(),

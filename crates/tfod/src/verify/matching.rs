@@ -4,9 +4,7 @@ use std::collections::HashMap;
 
 use super::layout::{Layout, SAME};
 use crate::StoredType;
-use crate::inspect::{
-    Element, Elements, InspectError, Inspection, TensorInfo, num_elements, path_of,
-};
+use crate::inspect::{Element, Elements, InspectError, Inspection, TensorInfo, num_elements};
 use crate::values::{ValueDifference, difference, in_order};
 
 /// Tensors that claim more elements than this are compared only where they say so in as many bytes.
@@ -60,18 +58,23 @@ pub struct Pair {
 pub(super) struct Weights<'a> {
     pub(super) found: &'a Inspection,
     pub(super) tensors: Vec<&'a TensorInfo>,
+    /// What each may be called in any format.
+    pub(super) names: Vec<Vec<String>>,
+    /// Which of them have to be in the other model. The others may be what something of the other model is here.
+    pub(super) is_required: Vec<bool>,
     pub(super) is_matched: Vec<bool>,
 }
 
-impl<'a> Weights<'a> {
-    pub(super) fn new(found: &'a Inspection, tensors: Vec<&'a TensorInfo>) -> Self {
-        Self {
-            found,
-            is_matched: vec![false; tensors.len()],
-            tensors,
-        }
-    }
+/// How alike two tensors have to be to be each other's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shapes {
+    /// They are of one format, which has one shape for each.
+    Equal,
+    /// Formats have shapes and orders of their own.
+    OfFormats,
+}
 
+impl<'a> Weights<'a> {
     fn unmatched(&self) -> impl Iterator<Item = (usize, &'a TensorInfo)> {
         let all = self.tensors.iter().zip(&self.is_matched).enumerate();
         all.filter(|(_, (_, is_matched))| !**is_matched)
@@ -89,44 +92,60 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// A name without what only one format puts around it.
-fn bare(name: &str) -> &str {
-    let name = path_of(name);
-    let name = name
-        .strip_prefix("_model/")
-        .or(name.strip_prefix("model/"))
-        .unwrap_or(name);
-    name.strip_suffix("/ReadVariableOp").unwrap_or(name)
+/// Which tensor is the only one of its name; `None` for what several are called.
+fn by_names<'a>(of: &'a Weights<'_>) -> HashMap<&'a str, Option<usize>> {
+    let mut named: HashMap<&str, Option<usize>> = HashMap::new();
+    for (index, names) in of.names.iter().enumerate() {
+        for name in names {
+            let only = named.entry(name).or_insert(Some(index));
+            if *only != Some(index) {
+                *only = None;
+            }
+        }
+    }
+    named
 }
 
-/// Matches tensors of the same name, type and shape.
+/// The tensors of two models that have a name in common, which no other tensor of either has.
+fn of_one_name(a: &Weights<'_>, b: &Weights<'_>) -> Vec<(usize, usize)> {
+    let (firsts, seconds) = (by_names(a), by_names(b));
+    let pair = |(i, names): (usize, &Vec<String>)| {
+        let is_own = |name: &&String| firsts.get(&***name) == Some(&Some(i));
+        let in_other = |name: &String| seconds.get(&**name).copied().flatten();
+        names
+            .iter()
+            .filter(is_own)
+            .find_map(in_other)
+            .map(|j| (i, j))
+    };
+    a.names.iter().enumerate().filter_map(pair).collect()
+}
+
+/// Matches tensors of the same name and type, and of the same shape as far as formats go.
 pub(super) fn by_name(
     a: &mut Weights<'_>,
     b: &mut Weights<'_>,
+    shapes: Shapes,
     pairs: &mut Vec<Pair>,
 ) -> Result<(), InspectError> {
-    let mut named: HashMap<&str, Option<usize>> = HashMap::new();
-    for (index, tensor) in b.unmatched() {
-        // A name that two have is nobody's.
-        named
-            .entry(bare(&tensor.name))
-            .and_modify(|found| *found = None)
-            .or_insert(Some(index));
-    }
-    let firsts: Vec<(usize, &TensorInfo)> = a.unmatched().collect();
-    for (i, first) in firsts {
-        let Some(Some(j)) = named.remove(bare(&first.name)) else {
+    for (i, j) in of_one_name(a, b) {
+        let (Some(first), Some(second)) = (a.tensors.get(i).copied(), b.tensors.get(j).copied())
+        else {
             continue;
         };
-        let Some(second) = b.tensors.get(j).copied() else {
-            continue;
-        };
-        if (first.dtype, &first.shape) != (second.dtype, &second.shape) {
+        if first.dtype != second.dtype || b.is_matched.get(j) != Some(&false) {
             continue;
         }
-        let by = in_order(&a.elements(first)?, &b.elements(second)?);
-        if let Some(by) = by {
-            pairs.push(pair(first, second, Matched::Name, SAME, by));
+        let (x, y) = (a.elements(first)?, b.elements(second)?);
+        let found = if first.shape == second.shape {
+            in_order(&x, &y).map(|by| (SAME, by))
+        } else if shapes == Shapes::OfFormats && x.count() == y.count() {
+            nearest_layout(first, &x, second, &y)
+        } else {
+            None
+        };
+        if let Some((layout, by)) = found {
+            pairs.push(pair(first, second, Matched::Name, layout, by));
             a.matched(i);
             b.matched(j);
         }
@@ -203,6 +222,7 @@ fn mix(mut bits: u64) -> u64 {
 pub(super) fn by_content(
     a: &mut Weights<'_>,
     b: &mut Weights<'_>,
+    shapes: Shapes,
     pairs: &mut Vec<Pair>,
 ) -> Result<(), InspectError> {
     let mut digested: HashMap<Digest, Vec<usize>> = HashMap::new();
@@ -217,13 +237,17 @@ pub(super) fn by_content(
         let Some(same) = digest(&x).and_then(|digest| digested.get_mut(&digest)) else {
             continue;
         };
-        // Of several, one of the same shape.
+        // One of the two has to be in the other; and of several, one of the same shape comes first.
+        let is_required = a.is_required.get(i) == Some(&true);
+        let fits = |j: &usize| is_required || b.is_required.get(*j) == Some(&true);
         let of_shape = |j: &usize| b.tensors.get(*j).is_some_and(|t| t.shape == first.shape);
-        let Some(at) = same
-            .iter()
-            .position(of_shape)
-            .or_else(|| same.len().checked_sub(1))
-        else {
+        let of_shape = same.iter().rposition(|j| fits(j) && of_shape(j));
+        let any = || same.iter().rposition(fits);
+        let at = match shapes {
+            Shapes::Equal => of_shape,
+            Shapes::OfFormats => of_shape.or_else(any),
+        };
+        let Some(at) = at else {
             continue;
         };
         let j = same.swap_remove(at);
@@ -277,10 +301,11 @@ fn nearest_layout(
     best
 }
 
-/// Matches what is left by its shape, up to the order of dimensions, and by nearest values; constants only from `least` elements on.
+/// Matches what is left by its shape, up to the order of dimensions, and by nearest values; constants only from `least` elements on, and only what has to be in the other.
 pub(super) fn by_shape(
     a: &mut Weights<'_>,
     b: &mut Weights<'_>,
+    shapes: Shapes,
     least: u64,
     pairs: &mut Vec<Pair>,
 ) -> Result<(), InspectError> {
@@ -289,22 +314,25 @@ pub(super) fn by_shape(
         sizes.sort_unstable();
         sizes
     };
-    let is_candidate = |(_, tensor): &(usize, &TensorInfo)| {
-        tensor.is_stored_in_bundle() || num_elements(&tensor.shape) >= Some(least)
+    let is_candidate = |of: &Weights<'_>, index: usize, tensor: &TensorInfo| {
+        of.is_required.get(index) == Some(&true)
+            && (tensor.is_stored_in_bundle() || num_elements(&tensor.shape) >= Some(least))
     };
     let mut groups: HashMap<Vec<u64>, Vec<usize>> = HashMap::new();
-    for (index, tensor) in b.unmatched().filter(is_candidate) {
+    for (index, tensor) in b.unmatched().filter(|(j, t)| is_candidate(b, *j, t)) {
         groups.entry(sizes(tensor)).or_default().push(index);
     }
     // Every pair of a group with its distance, then the nearest pairs first.
     let mut candidates = Vec::new();
-    for (i, first) in a.unmatched().filter(is_candidate) {
+    for (i, first) in a.unmatched().filter(|(i, t)| is_candidate(a, *i, t)) {
         let group = groups.get(&sizes(first)).map_or(&[][..], Vec::as_slice);
         for &j in group {
             if candidates.len() == MAX_SAMPLES {
                 break;
             }
-            if let Some(second) = b.tensors.get(j).copied() {
+            if let Some(second) = b.tensors.get(j).copied()
+                && (shapes == Shapes::OfFormats || first.shape == second.shape)
+            {
                 let distance = sampled(first, &a.elements(first)?, second, &b.elements(second)?);
                 candidates.push((distance, i, j));
             }

@@ -7,6 +7,7 @@
 mod interface;
 mod layout;
 mod matching;
+mod names;
 mod outputs;
 mod weights;
 
@@ -175,9 +176,15 @@ impl Side {
 
 /// The config in a checkpoint's folder, or in that above, where exports keep it.
 fn config_beside(prefix: &Path) -> Result<Option<(PathBuf, PipelineConfig)>, ConfigError> {
-    let folders = prefix.ancestors().skip(1).take(2);
-    let file = folders
+    let folder = prefix.parent().unwrap_or(Path::new(""));
+    // Of `.`, the one above is not in the path.
+    let above = match (folder.parent(), folder.file_name()) {
+        (Some(above), Some(_)) => above.to_owned(),
+        _ => folder.join(".."),
+    };
+    let file = [folder, &above]
         .map(|folder| folder.join("pipeline.config"))
+        .into_iter()
         .find(|file| file.is_file());
     let Some(file) = file else {
         return Ok(None);

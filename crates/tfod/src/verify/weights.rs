@@ -1,14 +1,12 @@
 //! Which tensors of a model are its weights, and what came of comparing them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
-use tfod_models::GraphOptions;
 
-use super::matching::{Matched, Pair, Weights, by_content, by_name, by_shape};
-use super::{Outcome, Side, VerifyError, interface};
+use super::matching::{Matched, Pair, Shapes, Weights, by_content, by_name, by_shape};
+use super::{Outcome, Side, VerifyError, interface, names};
 use crate::inspect::{Facts, TensorInfo, num_elements, path_of};
-use crate::trained::TrainedModel;
 use crate::{StoredType, ValueDifference};
 
 /// In graphs of different formats, smaller constants may be anything: sizes, axes, factors.
@@ -32,6 +30,8 @@ pub struct WeightsResult {
     pub outcome: Outcome,
     /// What was compared, in words.
     pub scope: &'static str,
+    /// What keeps it from being decided.
+    pub notes: Vec<String>,
     /// Those that are each other's, in the order of the first model's names.
     pub pairs: Vec<Pair>,
     /// Those of the first without a pair.
@@ -80,6 +80,7 @@ impl WeightsResult {
         json!({
             "outcome": self.outcome.name(),
             "scope": self.scope,
+            "notes": self.notes,
             "bit_equal": self.bit_equal(),
             "differing": self.pairs.len() - self.bit_equal(),
             "largest": self.largest().map(pair),
@@ -100,46 +101,50 @@ fn is_alike(a: &Facts, b: &Facts) -> bool {
 /// Compares the weights of two models.
 pub(super) fn compare(a: &Side, b: &Side) -> Result<WeightsResult, VerifyError> {
     let is_alike = is_alike(a.facts(), b.facts());
-    let mut sides = [a, b].map(|side| {
-        let tensors = side.found.tensors.iter();
-        let needed = needed(side);
-        let tensors = tensors.filter(|tensor| {
-            is_weight(tensor, side.facts(), is_alike)
-                && needed
-                    .as_ref()
-                    .is_none_or(|needed| needed.contains(&tensor.name))
-        });
-        Weights::new(&side.found, tensors.collect())
+    let networks = [a, b].map(names::network);
+    let [mut first, mut second] = chosen([a, b], &networks, is_alike);
+    let left_out = [&first, &second].map(|of| {
+        let of_model = of.found.tensors.len();
+        of_model - of.is_required.iter().filter(|is| **is).count()
     });
-    let left_out = [0, 1].map(|index| {
-        let of: Option<&Weights<'_>> = sides.get(index);
-        of.map_or(0, |of| of.found.tensors.len() - of.tensors.len())
-    });
-    // What no checkpoint has, anchors and such, is no difference to one.
-    let has_checkpoint = [a, b]
-        .iter()
-        .any(|side| matches!(side.facts(), Facts::Checkpoint(_)));
+    let shapes = if is_alike {
+        Shapes::Equal
+    } else {
+        Shapes::OfFormats
+    };
     let mut pairs = Vec::new();
-    let [first, second] = &mut sides;
-    by_name(first, second, &mut pairs)?;
-    by_content(first, second, &mut pairs)?;
-    by_shape(first, second, if is_alike { 0 } else { LARGE }, &mut pairs)?;
+    by_name(&mut first, &mut second, shapes, &mut pairs)?;
+    by_content(&mut first, &mut second, shapes, &mut pairs)?;
+    let least = if is_alike { 0 } else { LARGE };
+    by_shape(&mut first, &mut second, shapes, least, &mut pairs)?;
     pairs.sort_by(|x, y| x.first.cmp(&y.first));
-    let (only_in_first, only_in_second) =
-        (unmatched(first, a.facts()), unmatched(second, b.facts()));
+    let [only_in_first, only_in_second] =
+        [unmatched(&first, a.facts()), unmatched(&second, b.facts())];
+    let unmatched_lists = [&only_in_first, &only_in_second];
+    let names = [&first, &second].map(unmatched_names);
+    let sides = [a, b].into_iter().zip(&networks);
+    let parts = sides.zip(unmatched_lists.into_iter().zip(names));
+    let left = parts.map(|((side, network), (unmatched, names))| Left {
+        unmatched,
+        names,
+        is_checkpoint: matches!(side.facts(), Facts::Checkpoint(_)),
+        is_of_network: network.is_some(),
+        lacks_variables: lacks_variables(side),
+    });
+    let left: Vec<Left<'_>> = left.collect();
+    let mut notes = Vec::new();
+    let outcome = match left.as_slice() {
+        [first, second] => outcome(&pairs, [first, second], is_alike, &mut notes),
+        _ => Outcome::Undecided,
+    };
     Ok(WeightsResult {
-        outcome: outcome(
-            &pairs,
-            &only_in_first,
-            &only_in_second,
-            is_alike,
-            has_checkpoint,
-        ),
+        outcome,
         scope: if is_alike {
             "all tensors but counters, the object graph and what an optimizer keeps"
         } else {
             "variables, and constants of floats that have more than one element"
         },
+        notes,
         pairs,
         only_in_first,
         only_in_second,
@@ -147,28 +152,141 @@ pub(super) fn compare(a: &Side, b: &Side) -> Result<WeightsResult, VerifyError> 
     })
 }
 
+/// The tensors of each model that take part.
+fn chosen<'a>(
+    sides: [&'a Side; 2],
+    networks: &[Option<HashMap<String, String>>; 2],
+    is_alike: bool,
+) -> [Weights<'a>; 2] {
+    let roles = |side: &'a Side, network: &Option<HashMap<String, String>>| {
+        let is_needed = |tensor: &&TensorInfo| {
+            let network = network.as_ref();
+            network.is_none_or(|network| network.contains_key(&tensor.name))
+        };
+        let tensors = side.found.tensors.iter().filter(is_needed);
+        let roles = tensors.map(|tensor| (tensor, role(tensor, side.facts(), is_alike)));
+        roles
+            .filter(|(_, role)| *role != Role::None)
+            .collect::<Vec<_>>()
+    };
+    let [first, second] = sides;
+    let [of_first, of_second] = networks;
+    let roles = [roles(first, of_first), roles(second, of_second)];
+    // Of the many small constants, those are of interest which a small variable of the other model may have become.
+    let small = |of: &[(&TensorInfo, Role)]| -> HashSet<(Option<StoredType>, Option<u64>)> {
+        let small = of.iter().filter(|(_, role)| *role == Role::SmallVariable);
+        small
+            .map(|(tensor, _)| (tensor.dtype, num_elements(&tensor.shape)))
+            .collect()
+    };
+    let [a, b] = roles;
+    let (small_a, small_b) = (small(&a), small(&b));
+    [
+        (first, of_first, a, small_b),
+        (second, of_second, b, small_a),
+    ]
+    .map(|(side, network, roles, wanted)| {
+        let is_wanted = |(tensor, role): &(&TensorInfo, Role)| {
+            *role != Role::SmallConstant
+                || wanted.contains(&(tensor.dtype, num_elements(&tensor.shape)))
+        };
+        let roles: Vec<_> = roles.into_iter().filter(is_wanted).collect();
+        let tensors: Vec<&TensorInfo> = roles.iter().map(|(tensor, _)| *tensor).collect();
+        let is_required = roles.iter().map(|(_, role)| *role != Role::SmallConstant);
+        Weights {
+            found: &side.found,
+            names: names::of(side, network.as_ref(), &tensors),
+            is_required: is_required.collect(),
+            is_matched: vec![false; tensors.len()],
+            tensors,
+        }
+    })
+}
+
+/// What was not matched in one model.
+struct Left<'a> {
+    unmatched: &'a [Unmatched],
+    is_checkpoint: bool,
+    /// Whether only what a network needs was looked at.
+    is_of_network: bool,
+    lacks_variables: bool,
+    /// What the unmatched ones may be called.
+    names: HashSet<String>,
+}
+
+impl Left<'_> {
+    fn has_variable(&self) -> bool {
+        self.unmatched.iter().any(|one| one.is_variable)
+    }
+
+    fn is_large(one: &Unmatched) -> bool {
+        num_elements(&one.shape) >= Some(LARGE)
+    }
+
+    /// Whether the other model, if it is of a network, has in this one all that it needs.
+    fn is_more_than(&self, other: &Self) -> bool {
+        other.is_of_network && other.unmatched.is_empty() && !self.is_of_network
+    }
+
+    /// Whether its variables may be such that nothing uses, or that the other computes: they are fewer than those that both have, and the other has
+    /// none of their names.
+    fn may_be_left_out(&self, other: &Self, pairs: usize) -> bool {
+        let variables = self.unmatched.iter().filter(|one| one.is_variable);
+        let has_namesake = || self.names.iter().any(|name| other.names.contains(name));
+        !self.is_of_network && variables.count() <= pairs && !has_namesake()
+    }
+}
+
 fn outcome(
     pairs: &[Pair],
-    first: &[Unmatched],
-    second: &[Unmatched],
+    left: [&Left<'_>; 2],
     is_alike: bool,
-    has_checkpoint: bool,
+    notes: &mut Vec<String>,
 ) -> Outcome {
     let is_apart = |pair: &Pair| !pair.by.is_none() && pair.how != Matched::Numbers;
-    let is_large = |one: &Unmatched| num_elements(&one.shape) >= Some(LARGE);
-    let mut left = first.iter().chain(second);
-    let has_variable = left.clone().any(|one| one.is_variable);
-    if pairs.iter().any(is_apart) || has_variable || is_alike && left.clone().next().is_some() {
+    let [first, second] = left;
+    let mut is_different = pairs.iter().any(is_apart);
+    let mut is_open = pairs.is_empty() || pairs.iter().any(|pair| !pair.by.is_none());
+    for (which, of, other) in [("first", first, second), ("second", second, first)] {
+        is_different |= is_alike && !of.unmatched.is_empty();
+        if of.has_variable() && !of.is_more_than(other) {
+            if of.may_be_left_out(other, pairs.len()) {
+                notes.push(format!(
+                    "the {which} has variables that the other has not; they may be unused, or computed there"
+                ));
+                is_open = true;
+            } else {
+                is_different = true;
+            }
+        }
+        if of.lacks_variables {
+            notes.push(format!(
+                "the {which} has variables whose values are not beside it, and were not compared"
+            ));
+            is_open = true;
+        }
+    }
+    // What no checkpoint has, anchors and such, is no difference to one; else one may compute what the other stores.
+    let has_checkpoint = first.is_checkpoint || second.is_checkpoint;
+    let mut all = first.unmatched.iter().chain(second.unmatched);
+    is_open |= !has_checkpoint
+        && (all.any(Left::is_large) || have_like(first.unmatched, second.unmatched));
+    if is_different {
         Outcome::Different
-    } else if pairs.is_empty()
-        || pairs.iter().any(|pair| !pair.by.is_none())
-        // One of the two may compute what the other stores.
-        || !has_checkpoint && (left.any(is_large) || have_like(first, second))
-    {
+    } else if is_open {
         Outcome::Undecided
     } else {
         Outcome::Same
     }
+}
+
+/// Whether there are variables, and no file that has them.
+fn lacks_variables(side: &Side) -> bool {
+    let ops = interface::ops(side.facts());
+    let has_variables = ["VarHandleOp", "VariableV2", "Variable"]
+        .iter()
+        .any(|op| ops.contains_key(*op));
+    has_variables && side.found.bundle().is_none()
 }
 
 /// Whether there is one of the same shape on both sides, which may be the same one with other values.
@@ -180,12 +298,18 @@ fn have_like(first: &[Unmatched], second: &[Unmatched]) -> bool {
 /// Constants from this size on are hardly anything but weights, or tables that decide results. Smaller ones may be sizes and factors.
 const LARGE: u64 = 8;
 
+fn unmatched_names(of: &Weights<'_>) -> HashSet<String> {
+    let names = of.names.iter().zip(&of.is_matched);
+    let names = names.filter(|(_, is_matched)| !**is_matched);
+    names.flat_map(|(names, _)| names.iter().cloned()).collect()
+}
+
 fn unmatched(of: &Weights<'_>, facts: &Facts) -> Vec<Unmatched> {
     let left = of
         .tensors
         .iter()
-        .zip(&of.is_matched)
-        .filter(|(_, is_matched)| !**is_matched);
+        .zip(of.is_matched.iter().zip(&of.is_required))
+        .filter(|(_, (is_matched, is_required))| !**is_matched && **is_required);
     let mut left: Vec<Unmatched> = left
         .map(|(tensor, _)| Unmatched {
             name: tensor.name.clone(),
@@ -208,15 +332,29 @@ fn is_variable(tensor: &TensorInfo, facts: &Facts) -> bool {
     }
 }
 
-fn is_weight(tensor: &TensorInfo, facts: &Facts, is_alike: bool) -> bool {
+/// What a tensor is in a comparison.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Nothing.
+    None,
+    /// A weight.
+    Weight,
+    /// A weight that looks like any constant where it is one: a number, or integers.
+    SmallVariable,
+    /// A constant that may be anything.
+    SmallConstant,
+}
+
+fn role(tensor: &TensorInfo, facts: &Facts, is_alike: bool) -> Role {
     let of_training = tensor.name.contains("/.OPTIMIZER_SLOT/")
         || tensor.name == tfod_checkpoint::OBJECT_GRAPH_KEY
         || matches!(
             path_of(&tensor.name).split('/').next(),
             Some("save_counter" | "step" | "global_step" | "optimizer")
         );
-    if of_training && is_variable(tensor, facts) {
-        return false;
+    let is_variable = is_variable(tensor, facts);
+    if of_training && is_variable {
+        return Role::None;
     }
     let is_float = matches!(
         tensor.dtype,
@@ -225,22 +363,13 @@ fn is_weight(tensor: &TensorInfo, facts: &Facts, is_alike: bool) -> bool {
         )
     );
     let is_large = num_elements(&tensor.shape).is_some_and(|count| count >= LEAST);
-    is_alike || is_variable(tensor, facts) && is_float || is_float && is_large
-}
-
-/// The variables of a checkpoint that its config's network needs; `None` where that is not known.
-fn needed(side: &Side) -> Option<HashSet<String>> {
-    let Facts::Checkpoint(facts) = side.facts() else {
-        return None;
-    };
-    let (_, config) = side.config.as_ref()?;
-    let model = config.message().model.as_ref()?;
-    let model = tfod_models::build(model, &GraphOptions::default()).ok()?;
-    let trained = TrainedModel::open(&facts.prefix, None).ok()?;
-    let parameters = model.graph.parameters();
-    Some(
-        parameters
-            .map(|(_, parameter)| trained.key(&parameter.path))
-            .collect(),
-    )
+    let is_text = tensor.dtype == Some(StoredType::String);
+    match (is_variable, is_float && is_large) {
+        _ if is_alike => Role::Weight,
+        // What variables of text become, tables and such, has no numbers to be found by.
+        _ if is_text => Role::None,
+        (_, true) => Role::Weight,
+        (true, false) => Role::SmallVariable,
+        (false, false) => Role::SmallConstant,
+    }
 }

@@ -1,9 +1,11 @@
 //! `diff` and `verify`: what was changed is found, and nothing else.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tfod::diff::{Diff, diff};
+use tfod::inspect::inspect;
 use tfod::verify::{Aspects, Matched, Outcome, verify};
+use tfod::{Export, Format, GraphOptions, Layout, OnnxChoices, Thresholds};
 
 use crate::make::{self, Folder, Message, onnx, tensorflow as tf};
 
@@ -360,4 +362,233 @@ fn what_is_no_model_is_refused() {
     );
     assert_eq!(found.outcome(), Outcome::Same);
     assert_eq!(found.weights.unwrap().pairs.len(), 326);
+}
+
+/// An ONNX model of some initialisers and nodes.
+fn onnx_of(
+    folder: &Folder,
+    name: &str,
+    initializers: &[(&str, &[f32])],
+    nodes: Vec<Message>,
+) -> PathBuf {
+    let initializers = initializers
+        .iter()
+        .map(|(name, values)| onnx::initializer(name, &[values.len() as u64], values));
+    let graph = Message::new()
+        .messages(1, nodes)
+        .messages(5, initializers)
+        .message(11, onnx::value("image", onnx::FLOAT, &[8]))
+        .message(12, onnx::value("boxes", onnx::FLOAT, &[8]));
+    folder.write(name, &onnx::model(graph).0)
+}
+
+#[test]
+fn weights_belong_to_the_layers_of_their_names() {
+    let folder = Folder::new();
+    let (one, two) = (numbers(8, 1), numbers(8, 2));
+    let graph = tf::graph(vec![
+        tf::float_constant("StatefulPartitionedCall/a/kernel", &[8], &one),
+        tf::float_constant("StatefulPartitionedCall/b/kernel", &[8], &two),
+    ]);
+    let graph = folder.write("graph.pb", &graph.0);
+    let onnx = |name: &str, a: &[f32], b: &[f32]| {
+        let initializers = [("a/kernel", a), ("b/kernel", b)];
+        onnx_of(&folder, name, &initializers, Vec::new())
+    };
+    let right = compare(&graph, &onnx("right.onnx", &one, &two));
+    let right = right.weights.unwrap();
+    assert_eq!(
+        (right.outcome, right.matched(Matched::Name)),
+        (Outcome::Same, 2)
+    );
+    // The same numbers, each in the other's place.
+    let swapped = compare(&graph, &onnx("swapped.onnx", &two, &one));
+    assert_eq!(swapped.outcome(), Outcome::Different, "{swapped:?}");
+    assert_eq!(swapped.weights.unwrap().bit_equal(), 0);
+    // Other names leave only the numbers to go by.
+    let initializers = [("x", &*two), ("y", &*one)];
+    let renamed = onnx_of(&folder, "renamed.onnx", &initializers, Vec::new());
+    let renamed = compare(&graph, &renamed);
+    assert_eq!(renamed.weights.unwrap().matched(Matched::Content), 2);
+}
+
+#[test]
+fn every_export_is_matched_by_the_names_of_the_network() {
+    let folder = Folder::new();
+    Export {
+        graph: GraphOptions::default(),
+        signatures: Vec::new(),
+        pipeline_config: make::example("pipeline.config"),
+        checkpoint_dir: make::example("checkpoint"),
+        checkpoint: None,
+        config_override: String::new(),
+        thresholds: Thresholds::default(),
+        label_map: None,
+        formats: vec![Format::SavedModel, Format::Frozen, Format::Onnx],
+        onnx: OnnxChoices::default(),
+        layout: Layout::Official,
+        output: folder.path("e"),
+    }
+    .run()
+    .unwrap();
+    let exported = ["checkpoint", "saved_model", "frozen.pb", "model.onnx"]
+        .map(|piece| folder.path("e").join(piece));
+    for (index, first) in [make::example("checkpoint")]
+        .iter()
+        .chain(&exported)
+        .enumerate()
+    {
+        for second in exported.iter().skip(index) {
+            let weights = compare(first, second).weights.unwrap();
+            let what = format!("{} and {}: {weights:?}", first.display(), second.display());
+            assert_eq!(weights.outcome, Outcome::Same, "{what}");
+            assert!(weights.matched(Matched::Name) >= 326, "{what}");
+        }
+    }
+}
+
+#[test]
+fn tensors_inside_of_nodes_are_weights_too() {
+    let folder = Folder::new();
+    let tensor = |values: &[f32]| onnx::initializer("", &[values.len() as u64], values);
+    let constant = |values: &[f32]| {
+        let value = Message::new().bytes(1, "value").message(5, tensor(values));
+        onnx::node("Constant", &[], &["c"]).message(5, value)
+    };
+    let inner = |values: &[f32]| {
+        let graph = Message::new().message(5, onnx::initializer("i", &[2], values));
+        let branch = Message::new().bytes(1, "then_branch").message(6, graph);
+        onnx::node("If", &["image"], &["d"]).message(5, branch)
+    };
+    let model = |name: &str, c: f32, i: f32| {
+        onnx_of(&folder, name, &[], vec![constant(&[c; 4]), inner(&[i; 2])])
+    };
+    let first = model("a.onnx", 1.0, 2.0);
+    let found = compare(&first, &first);
+    assert_eq!(found.weights.unwrap().pairs.len(), 2);
+    for (name, c, i) in [("b.onnx", 1.5, 2.0), ("c.onnx", 1.0, 2.5)] {
+        let found = compare(&first, &model(name, c, i));
+        assert_eq!(found.outcome(), Outcome::Different, "{found:?}");
+    }
+}
+
+#[test]
+fn variables_without_values_are_not_the_same() {
+    let folder = Folder::new();
+    let variable = Message::new().bytes(1, "v").bytes(2, "VarHandleOp");
+    let graph = tf::graph(vec![
+        tf::placeholder("image", tf::FLOAT, &[-1, 8]),
+        variable,
+        tf::float_constant("k", &[8], &[1.0; 8]),
+    ]);
+    let port = [("image", "image:0", tf::FLOAT, &[-1, 8][..])];
+    let model = tf::saved_model(graph, &port, &port);
+    folder.write("a/saved_model.pb", &model.0);
+    let weights = compare(&folder.path("a"), &folder.path("a"))
+        .weights
+        .unwrap();
+    assert_eq!(weights.outcome, Outcome::Undecided);
+    assert!(weights.notes[0].contains("not beside it"), "{weights:?}");
+}
+
+#[test]
+fn shapes_count_within_a_format_and_single_numbers_across() {
+    let folder = Folder::new();
+    let flat = folder.checkpoint("flat/a", &[("x", &[4], &[1.0, 2.0, 3.0, 4.0])]);
+    let square = folder.checkpoint("square/a", &[("x", &[2, 2], &[1.0, 2.0, 3.0, 4.0])]);
+    assert_eq!(compare(&flat, &square).outcome(), Outcome::Different);
+    let single = folder.checkpoint("single/a", &[("dense/bias", &[1], &[0.5])]);
+    let graph = |name: &str, bias: f32| {
+        let graph = tf::graph(vec![
+            tf::float_constant("dense/bias", &[1], &[bias]),
+            tf::float_constant("other", &[1], &[7.0]),
+        ]);
+        folder.write(name, &graph.0)
+    };
+    let same = compare(&single, &graph("same.pb", 0.5));
+    assert_eq!(same.outcome(), Outcome::Same, "{same:?}");
+    let other = compare(&single, &graph("other.pb", 0.25));
+    assert_eq!(other.outcome(), Outcome::Different, "{other:?}");
+}
+
+#[test]
+fn what_only_one_interface_says_is_a_difference() {
+    let folder = Folder::new();
+    let model = |name: &str, dtype: u64, sizes: &[u64]| {
+        let graph = Message::new().message(11, onnx::value("x", dtype, sizes));
+        folder.write(name, &onnx::model(graph).0)
+    };
+    // 21 is a type that TensorFlow has not.
+    let (float, other) = (model("a.onnx", 1, &[2]), model("b.onnx", 21, &[2]));
+    let found = compare(&float, &other).interface.unwrap();
+    assert_eq!(
+        found.differences,
+        ["input `x`: float32 -> a type that is not known"]
+    );
+}
+
+#[test]
+fn damage_is_told_beside_data_that_is_absent() {
+    let folder = Folder::new();
+    let absent = folder.checkpoint("a", &[("x", &[1], &[1.0])]);
+    let damaged = folder.checkpoint("b", &[("x", &[1], &[1.0])]);
+    std::fs::remove_file(folder.path("a.data-00000-of-00001")).unwrap();
+    folder.write("b.data-00000-of-00001", &[1, 2, 3, 4]);
+    for (first, second) in [(&absent, &damaged), (&damaged, &absent)] {
+        let found = diff(first, second).unwrap();
+        assert!(found.unread()[0].1.contains("checksum"), "{found:?}");
+    }
+}
+
+#[test]
+fn a_folder_of_one_file_is_that_file() {
+    let folder = Folder::new();
+    let first = numbers(8, 1);
+    onnx_of(&folder, "one/any.onnx", &[("k", &first)], Vec::new());
+    onnx_of(&folder, "piece/model.onnx", &[("k", &first)], Vec::new());
+    let (one, piece) = (folder.path("one"), folder.path("piece"));
+    assert_eq!(inspect(&one).unwrap().file, one.join("any.onnx"));
+    assert_eq!(compare(&one, &piece).outcome(), Outcome::Same);
+    let config = std::fs::read(make::example("pipeline.config")).unwrap();
+    // Comments may be longer than what is looked at.
+    let config = [b"# a long comment\n".repeat(1000), config].concat();
+    folder.write("config/my.config", &config);
+    let found = diff(&folder.path("config"), &make::example("pipeline.config")).unwrap();
+    assert!(found.is_same());
+}
+
+#[test]
+fn a_message_that_is_cut_short_is_said_to_be() {
+    let folder = Folder::new();
+    let model = onnx_of(&folder, "a.onnx", &[("k", &[1.0; 64])], Vec::new());
+    let bytes = std::fs::read(model).unwrap();
+    let cut = folder.write("cut.onnx", &bytes[..bytes.len() / 2]);
+    let error = inspect(&cut).unwrap_err().to_string();
+    assert!(
+        error.contains("cut short: its field at byte ") && error.contains("fetch it again"),
+        "{error}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn names_of_files_may_be_any() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let folder = Folder::new();
+    let name = std::ffi::OsStr::from_bytes(b"\xff");
+    let path = folder.path("").join(name);
+    std::fs::rename(
+        onnx_of(&folder, "a.onnx", &[("k", &[1.0])], Vec::new()),
+        &path,
+    )
+    .unwrap();
+    assert!(inspect(&path).unwrap().json()["path"].is_string());
+    let checkpoint = folder.checkpoint("b/ckpt-1", &[("x", &[1], &[1.0])]);
+    let inner = folder.path("c");
+    std::fs::create_dir(&inner).unwrap();
+    let inner = inner.join(name);
+    std::fs::rename(checkpoint.parent().unwrap(), &inner).unwrap();
+    let found = inspect(&inner.join("ckpt-1")).unwrap();
+    assert!(found.json()["checkpoint"]["prefix"].is_string());
 }

@@ -92,7 +92,10 @@ impl Args {
             let tensors: Vec<Value> = tensors.collect::<Result<_, InspectError>>()?;
             found.check_lengths()?;
             return Ok(if self.json {
-                format!("{:#}\n", json!({ "path": self.path, "tensors": tensors }))
+                format!(
+                    "{:#}\n",
+                    json!({ "path": self.path.display().to_string(), "tensors": tensors })
+                )
             } else {
                 let texts: Vec<&str> = tensors.iter().filter_map(Value::as_str).collect();
                 texts.join("\n")

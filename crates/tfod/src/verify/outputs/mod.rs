@@ -299,7 +299,7 @@ impl Source {
     fn of(side: &Side, settings: &Settings) -> Result<Self, VerifyError> {
         match side.facts() {
             Facts::Onnx(facts) => Ok(Self {
-                path: side.found.path.clone(),
+                path: side.found.file.clone(),
                 facts: OnnxFacts::clone(facts),
                 exported: None,
             }),
