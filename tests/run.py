@@ -16,6 +16,7 @@ import time
 import environments
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+NEEDED = 14e9  # bytes of disk
 
 
 def timed(name, command, results, **options):
@@ -82,7 +83,9 @@ def parity(tier, missing, results, arguments):
         def suite(name, *files):
             return f"{name} ({tier})", [*tests, f"--basetemp={scratch / name}", f"--junitxml={scratch / name}.xml", *files]
 
-        both([suite("parity", "parity"), suite("backend", "backend")], results, **options)
+        # The files are shared out so that both end at about the same time.
+        inputs = "parity/test_inputs.py"
+        both([suite("parity", "parity", f"--ignore={inputs}"), suite("backend", "backend", inputs)], results, **options)
 
 
 def both(suites, results, **options):
@@ -128,6 +131,10 @@ def main():
     arguments = parser.parse_args()
     if not (3, 9) <= sys.version_info[:2] <= (3, 11):
         print(f"note: written for Python 3.9 to 3.11, running under {sys.version.split()[0]}")
+
+    free = shutil.disk_usage(ROOT).free
+    if free < NEEDED and not (ROOT / "target" / "oracle-cache").exists():
+        print(f"note: {free / 1e9:.1f} GB of disk are free; a first full run fills {NEEDED / 1e9:.0f} GB")
 
     results = []
     tier = arguments.tier or "full"

@@ -1,4 +1,4 @@
-"""What the parity tests share: the oracle's results, computed in the background from the start, and exports, made once.
+"""What the parity tests share: the oracle's results, computed in the background, and exports, made once.
 
 Environment variables: TFOD_BIN (the binary under test, default target/release/tfod), TFOD_ZOO (a folder of published configs, whose
 FPNLite models are then tested too), TFOD_MISSING_<NAME> (why an optional environment is not there; set by run.py).
@@ -21,7 +21,7 @@ from oracle import cache
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BINARY = pathlib.Path(os.environ.get("TFOD_BIN", ROOT / "target" / "release" / "tfod"))
 
-_pool = None
+_pool, _cases = None, []
 _exports = {}  # case name: {input type: folder}
 _last_users = {}  # case name: the last test that reads its exports
 
@@ -32,8 +32,7 @@ def case_of(item):
 
 
 def pytest_collection_finish(session):
-    """Starts the oracle on the cases of the selected tests, in the order in which they will be needed."""
-    global _pool
+    """Finds the cases of the selected tests, in the order in which they will be needed."""
     cases = {}
     for item in session.items:
         case = case_of(item)
@@ -41,8 +40,7 @@ def pytest_collection_finish(session):
             cases.setdefault(case.name, case)
             if "export" in item.fixturenames:
                 _last_users[case.name] = item.nodeid
-    if cases and not session.config.option.collectonly:
-        _pool = cache.Pool(sys.executable, list(cases.values()))
+    _cases.extend(cases.values())
 
 
 def pytest_runtest_logfinish(nodeid):
@@ -59,8 +57,18 @@ def pytest_sessionfinish():
 
 @pytest.fixture(scope="session")
 def oracle():
-    """`oracle(case)` returns the folder of the reference's results for a case, waiting for them if necessary."""
-    return _pool.wait
+    """`oracle(case)` returns the folder of the reference's results for a case, waiting for them if necessary.
+
+    The first call starts the oracle on all cases: until then, other tests have the cores.
+    """
+
+    def wait(case):
+        global _pool
+        if _pool is None:
+            _pool = cache.Pool(sys.executable, _cases)
+        return _pool.wait(case)
+
+    return wait
 
 
 def run_export(output, results, input_type, *options):

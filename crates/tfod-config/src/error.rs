@@ -252,6 +252,7 @@ impl Problem {
         matches!(
             self,
             Self::UnknownField { .. }
+                | Self::Unexpected { .. }
                 | Self::Value { .. }
                 | Self::UnknownEnumValue { .. }
                 | Self::Escape { .. }

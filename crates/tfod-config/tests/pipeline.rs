@@ -190,13 +190,43 @@ fn damage_that_inference_reads_or_that_hides_the_end_of_a_block_is_an_error() {
         Problem::UnclosedString { .. }
     ));
     assert!(matches!(
-        refusal("train_config { batch_size 3 }"),
+        refusal("model { ssd { num_classes 3 } }"),
+        Problem::Unexpected { .. }
+    ));
+    // Where the end is cannot be told.
+    assert!(matches!(
+        refusal("train_config { batch_size 3 "),
         Problem::Unexpected { .. }
     ));
     assert!(matches!(
         refusal("train_config { batch_size: 3"),
         Problem::Unclosed { .. }
     ));
+}
+
+#[test]
+fn what_people_write_by_mistake_in_training_blocks_is_a_warning() {
+    for damage in [
+        "batch_size 16",
+        "batch_size = 16",
+        "batch_size: 16 // for each GPU",
+        "fine_tune_checkpoint: /content/model/ckpt-0",
+        "fine_tune_checkpoint: “model/ckpt-0”",
+        "freeze_variables: ['a', ]",
+    ] {
+        let text =
+            format!("model {{ ssd {{ num_classes: 3 }} }}\ntrain_config {{\n  {damage}\n}}\n");
+        let found = parse(&text);
+        assert_eq!(ssd(&found.config).num_classes(), 3);
+        let [warning] = &found.warnings[..] else {
+            panic!("{damage}: {:?}", found.warnings.len());
+        };
+        assert_eq!(
+            (&*warning.block, warning.diagnostic.line),
+            ("train_config", 3),
+            "{damage}"
+        );
+    }
 }
 
 #[test]

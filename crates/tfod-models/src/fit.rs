@@ -10,6 +10,7 @@ mod convolutional;
 pub use closest::{Closest, closest};
 
 use std::collections::HashSet;
+use std::fmt;
 
 use tfod_config::protos;
 use tfod_config::protos::box_predictor::BoxPredictorOneof;
@@ -100,6 +101,26 @@ pub struct Cause {
     pub configured: String,
     /// What the checkpoint was trained with.
     pub trained: String,
+    /// Other changes of which each does the same; the checkpoint does not tell which it is.
+    pub alternatives: Vec<Cause>,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            field,
+            configured,
+            trained,
+            ..
+        } = self;
+        write!(
+            f,
+            "{field}: the config has {configured}, the checkpoint was trained with {trained}"
+        )?;
+        self.alternatives
+            .iter()
+            .try_for_each(|other| write!(f, "; or else {other}"))
+    }
 }
 
 /// What trying found out.
@@ -138,6 +159,14 @@ const BIFPN_COMBINE: &str = "model.ssd.feature_extractor.bifpn.combine_method";
 const BIFPN_LEVELS: &str =
     "model.ssd.feature_extractor.bifpn.max_level (and the anchor generator's)";
 const SCALES: &str = "model.ssd.anchor_generator.multiscale_anchor_generator.scales_per_octave";
+const RATIOS: &str = "model.ssd.anchor_generator.multiscale_anchor_generator.aspect_ratios";
+const KERNEL: &str =
+    "model.ssd.box_predictor.weight_shared_convolutional_box_predictor.kernel_size";
+
+/// Fields of which one may do for a checkpoint what another does.
+const LIKE: [[&str; 2]; 2] = [[CLASSES, BACKGROUND], [SCALES, RATIOS]];
+/// More aspect ratios than anybody uses.
+const MOST_RATIOS: i32 = 32;
 
 /// Depth multipliers of published checkpoints.
 const MULTIPLIERS: [f32; 9] = [0.25, 0.35, 0.5, 0.75, 1.0, 1.25, 1.3, 1.4, 2.0];
@@ -179,6 +208,7 @@ impl Candidates<'_> {
                 field,
                 configured,
                 trained,
+                alternatives: Vec::new(),
             },
             config,
         });
@@ -279,6 +309,11 @@ fn predictor_candidates(all: &mut Candidates<'_>, variables: &dyn Variables) {
             },
         );
     }
+    for size in [1, 3, 5, 7] {
+        all.predictor(KERNEL, predictor.kernel_size(), size, |p| {
+            p.kernel_size = Some(size);
+        });
+    }
     let kernels: Vec<String> = ["PredictionTower", "BoxPredictionTower"]
         .iter()
         .flat_map(|scope| ["kernel", "pointwise_kernel"].map(|kernel| (scope, kernel)))
@@ -298,6 +333,7 @@ fn class_candidates(all: &mut Candidates<'_>, scores: i32, anchors: i32) {
     all.push(CLASSES, config.num_classes(), classes, |c| {
         c.num_classes = Some(classes);
     });
+    // A class more or less may be the background's.
     if per_anchor == config.num_classes() + 1 - background {
         let flipped = !config.add_background_class();
         all.push(BACKGROUND, !flipped, flipped, |c| {
@@ -314,6 +350,22 @@ fn scales_candidate(all: &mut Candidates<'_>, anchors: i32) {
         return;
     };
     let ratios = i32::try_from(generator.aspect_ratios.len()).unwrap_or(i32::MAX);
+    let scales = generator.scales_per_octave();
+    if let Some(count) = anchors
+        .checked_div(scales)
+        .filter(|count| (1..=MOST_RATIOS).contains(count) && count * scales == anchors)
+    {
+        let of = |count: i32| format!("{count} of them");
+        all.push(RATIOS, of(ratios), of(count), |config| {
+            let generator = config.anchor_generator.as_mut();
+            if let Some(MultiscaleAnchorGenerator(generator)) =
+                generator.and_then(|g| g.anchor_generator_oneof.as_mut())
+            {
+                let count = usize::try_from(count).unwrap_or_default();
+                generator.aspect_ratios.resize(count, 1.0);
+            }
+        });
+    }
     let Some(scales) = anchors
         .checked_div(ratios)
         .filter(|s| *s > 0 && s * ratios == anchors)
@@ -475,18 +527,26 @@ fn refine(ssd: &protos::Ssd, variables: &dyn Variables) -> Option<Refined> {
     let mut current = ssd.clone();
     let mut best = fit_of(&current, variables).filter(|fit| fit.missing.len() < fit.total())?;
     while explanation.causes.len() < MOST_CAUSES && best.distance() > 0 {
-        let tried = candidates(&current, variables)
-            .into_iter()
-            .filter(|c| {
-                explanation
-                    .causes
-                    .iter()
-                    .all(|cause| cause.field != c.cause.field)
-            })
+        let is_new = |candidate: &Candidate| {
+            let mut causes = explanation.causes.iter();
+            causes.all(|cause| cause.field != candidate.cause.field)
+        };
+        let tried = candidates(&current, variables).into_iter().filter(is_new);
+        let mut tried: Vec<(Fit, Candidate)> = tried
             .filter_map(|c| fit_of(&c.config, variables).map(|fit| (fit, c)))
-            .min_by_key(|(fit, _)| fit.distance());
-        match tried {
-            Some((fit, candidate)) if fit.distance() < best.distance() => {
+            .collect();
+        // The first of several that are equally good.
+        tried.sort_by_key(|(fit, _)| fit.distance());
+        let mut tried = tried.into_iter();
+        match tried.next() {
+            Some((fit, mut candidate)) if fit.distance() < best.distance() => {
+                let like = tried.take_while(|(other, _)| other.distance() == fit.distance());
+                let like = like.map(|(_, other)| other.cause).filter(|other| {
+                    let pair = [candidate.cause.field, other.field];
+                    LIKE.iter()
+                        .any(|like| pair == *like || [pair[1], pair[0]] == *like)
+                });
+                candidate.cause.alternatives = like.collect();
                 best = fit;
                 current = candidate.config;
                 explanation.causes.push(candidate.cause);

@@ -62,6 +62,8 @@ fn refusals_name_the_field_the_value_and_what_would_do() {
         ssd("anchor_generator { grid_anchor_generator {} }"),
         ssd("anchor_generator { ssd_anchor_generator { num_layers: 4 } }"),
         ssd("anchor_generator { multiscale_anchor_generator { max_level: 7 } }"),
+        ssd("anchor_generator { multiscale_anchor_generator { anchor_scale: nan } }"),
+        ssd("anchor_generator { multiscale_anchor_generator { anchor_scale: 0 } }"),
         ssd("box_predictor { mask_rcnn_box_predictor {} }"),
         ssd("box_predictor { convolutional_box_predictor { min_depth: 8 } }"),
         ssd("box_predictor { convolutional_box_predictor { use_depthwise: true } }"),

@@ -49,6 +49,7 @@ pub use freeze::{Freeze, FreezeFileError, FreezeReport};
 pub use progress::Step;
 pub use tfod_checkpoint::{DType as StoredType, Kind as BundleKind};
 pub use tfod_config::{Change, Setting};
+pub use tfod_models::fit::{Cause, Explanation};
 pub use tfod_models::{Batch, GraphOptions, InputType, ModelError, Stage};
 pub use tfod_onnx::{ExternalData, InputLayout, OPSETS};
 pub use tfod_tensorflow::{Endpoint, FreezeError, FreezeOptions};

@@ -367,3 +367,60 @@ fn tower_layers_that_the_config_leaves_out_are_a_warning() {
     assert_eq!(code, Some(0), "{stderr}");
     insta::assert_snapshot!(stderr);
 }
+
+/// A folder with the layout of the zoo's, into which the export of what is in it goes.
+fn in_place() -> Example {
+    let mut example = Example::new();
+    for file in ["index", "data-00000-of-00001"] {
+        let of = |name: &str| example.path(&format!("checkpoint/{name}.{file}"));
+        fs::rename(of("ckpt-3000"), of("ckpt-0")).unwrap();
+    }
+    fs::write(
+        example.path("checkpoint/checkpoint"),
+        "model_checkpoint_path: \"ckpt-0\"\n",
+    )
+    .unwrap();
+    example.set("--output_directory", ".");
+    example
+}
+
+#[test]
+fn inputs_are_not_replaced_by_less() {
+    let example = in_place();
+    let files = ["pipeline.config", "checkpoint/ckpt-0.index"];
+    let before = files.map(|file| fs::read(example.path(file)).unwrap());
+    let (code, said) = example.run();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("ckpt-0: the export would be put in its place, without ")
+            && said.contains("tensors that are not the model's"),
+        "{said}"
+    );
+    assert_eq!(
+        files.map(|file| fs::read(example.path(file)).unwrap()),
+        before
+    );
+    assert!(!example.path("saved_model").exists());
+    // A config of which a block could not be read.
+    let mut example = Example::new();
+    example.edit_config("batch_size: 16", "batch_size: 16 no_such_field: 1");
+    example.set("--output_directory", ".");
+    example.set("--trained_checkpoint_dir", "checkpoint/ckpt-3000");
+    let (code, said) = example.run();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("pipeline.config: the export would be put in its place"),
+        "{said}"
+    );
+    // Elsewhere nothing is in the way.
+    example.set("--output_directory", "out");
+    assert_eq!(example.run().0, Some(0));
+    // What is a whole export already may be exported in its place.
+    let mut again = Example::new();
+    again.set("--output_directory", "out");
+    assert_eq!(again.run().0, Some(0));
+    again.set("--trained_checkpoint_dir", "out/checkpoint");
+    again.set("--pipeline_config_path", "out/pipeline.config");
+    let (code, said) = again.run();
+    assert_eq!(code, Some(0), "{said}");
+}

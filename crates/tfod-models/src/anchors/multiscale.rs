@@ -32,6 +32,8 @@ impl Multiscale {
         const LEVELS: &str = "model.ssd.anchor_generator.multiscale_anchor_generator.max_level";
         const SCALES: &str =
             "model.ssd.anchor_generator.multiscale_anchor_generator.scales_per_octave";
+        const ANCHOR_SCALE: &str =
+            "model.ssd.anchor_generator.multiscale_anchor_generator.anchor_scale";
         const RATIOS: &str = "model.ssd.anchor_generator.multiscale_anchor_generator.aspect_ratios";
         let (min, max) = (config.min_level(), config.max_level());
         if !(0..=max).contains(&min) || max > 24 {
@@ -41,6 +43,7 @@ impl Multiscale {
                 format!("a level of at least min_level ({min}), at most 24"),
             ));
         }
+        positive(ANCHOR_SCALE, &[config.anchor_scale()])?;
         positive(RATIOS, &config.aspect_ratios)?;
         if config.aspect_ratios.is_empty() {
             return Err(invalid(RATIOS, "an empty list", "at least one number"));

@@ -35,6 +35,11 @@ pub enum Family {
 }
 
 impl Family {
+    /// Whether its models can be exported.
+    pub fn is_supported(self) -> bool {
+        matches!(self, Self::Ssd | Self::SsdFpn | Self::EfficientDet)
+    }
+
     /// What people call it.
     pub fn name(self) -> &'static str {
         match self {

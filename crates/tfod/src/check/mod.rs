@@ -242,14 +242,16 @@ impl CheckReport {
             return;
         };
         if let (Verdict::Fits | Verdict::Differs, Some(config)) = (self.verdict, &self.config) {
-            let trained = |field: &str| {
+            let cause = |field: &str| {
                 let mut causes = self.explanation.causes.iter();
-                let cause = causes.find(|cause| cause.field == field)?;
-                Some(cause.trained.clone())
+                causes.find(|cause| cause.field == field)
             };
+            let trained = |field: &str| Some(cause(field)?.trained.clone());
+            // The class more or less that may be the background's.
+            let is_open = cause(CLASSES).is_some_and(|cause| !cause.alternatives.is_empty());
             *extractor = trained(EXTRACTOR).unwrap_or_else(|| config.extractor.clone());
             *num_classes = match trained(CLASSES) {
-                Some(number) => number.parse().ok(),
+                Some(number) => number.parse().ok().filter(|_| !is_open),
                 None => config.num_classes,
             };
             return;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use serde_json::json;
-use tfod::{Check, CheckReport, CheckpointKind, ConfigKind, Step, Suggestion, Verdict};
+use tfod::{Cause, Check, CheckReport, CheckpointKind, ConfigKind, Step, Suggestion, Verdict};
 
 use super::output;
 use super::progress::Progress;
@@ -129,12 +129,10 @@ fn summary(check: &Check, report: &CheckReport) -> String {
     if let Some(reason) = &report.refused {
         lines.push(format!("  reason      {reason}"));
     }
-    for cause in &report.explanation.causes {
-        lines.push(format!(
-            "  differs     {}: the config has {}, the checkpoint was trained with {}",
-            cause.field, cause.configured, cause.trained
-        ));
-    }
+    // What explains a part only may be a coincidence.
+    let causes = report.explanation.causes.iter();
+    let causes = causes.filter(|_| report.explanation.complete);
+    lines.extend(causes.map(|cause| format!("  differs     {cause}")));
     lines.extend(advice(report).map(|advice| format!("  advice      {advice}")));
     lines.join("\n") + "\n"
 }
@@ -142,20 +140,33 @@ fn summary(check: &Check, report: &CheckReport) -> String {
 /// What to do about a misfit.
 fn advice(report: &CheckReport) -> Option<String> {
     match (report.verdict, &report.closest) {
-        (Verdict::Fits, _) | (Verdict::Unsupported, None) => None,
+        (Verdict::Fits, _) => None,
+        (Verdict::Unsupported, None) => {
+            let family = report.config.as_ref().map(|kind| kind.family);
+            family.filter(|family| !family.is_supported()).map(|family| {
+                format!(
+                    "{} cannot be exported yet; export with the official exporter, and freeze the result with `tfod freeze`",
+                    family.name()
+                )
+            })
+        }
         (Verdict::NotADetector, _) => report.checkpoint.remedy().map(str::to_owned),
         (Verdict::Differs, _) => Some(
-            "use the pipeline.config that the checkpoint was trained with, or change these fields; then everything fits"
-                .to_owned(),
+            if report.explanation.causes.iter().any(|cause| !cause.alternatives.is_empty()) {
+                "use the pipeline.config that the checkpoint was trained with, or change these fields, of several joined by `or else` one; the checkpoint does not tell which"
+            } else {
+                "use the pipeline.config that the checkpoint was trained with, or change these fields; then everything fits"
+            }
+            .to_owned(),
         ),
-        (_, Some(closest)) => Some(suggestion(closest)),
+        (_, Some(closest)) => Some(suggestion(closest, report.config.as_ref())),
         (Verdict::OtherArchitecture, None) => {
             Some("use the pipeline.config that the checkpoint was trained with".to_owned())
         }
     }
 }
 
-fn suggestion(closest: &Suggestion) -> String {
+fn suggestion(closest: &Suggestion, config: Option<&ConfigKind>) -> String {
     let Suggestion {
         extractor,
         matched,
@@ -166,7 +177,12 @@ fn suggestion(closest: &Suggestion) -> String {
     let classes = closest.num_classes.map_or_else(String::new, |n| {
         format!(" with num_classes: {n} and add_background_class: {background}")
     });
-    if closest.complete {
+    let is_of_type = config.is_some_and(|config| config.extractor == *extractor);
+    if closest.complete && is_of_type {
+        format!(
+            "the checkpoint is of the config's type, {extractor}{classes}, and another field differs that shapes layers (pyramid levels, aspect ratios, batch_norm, biases…); use the pipeline.config that it was trained with"
+        )
+    } else if closest.complete {
         format!(
             "the checkpoint is of type {extractor}{classes}; use the pipeline.config that it was trained with"
         )
@@ -205,7 +221,13 @@ fn summary_json(check: &Check, report: &CheckReport) -> serde_json::Value {
         .causes
         .iter()
         .map(|cause| {
-            json!({ "field": cause.field, "configured": cause.configured, "trained": cause.trained })
+            let one = |cause: &Cause| json!({ "field": cause.field, "configured": cause.configured, "trained": cause.trained });
+            let mut all = one(cause);
+            if let (false, Some(members)) = (cause.alternatives.is_empty(), all.as_object_mut()) {
+                let others: Vec<_> = cause.alternatives.iter().map(one).collect();
+                members.insert("or_else".to_owned(), json!(others));
+            }
+            all
         })
         .collect();
     json!({

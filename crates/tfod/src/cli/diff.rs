@@ -48,6 +48,8 @@ Exit status:
 const SHOWN: usize = 20;
 /// Longer values are cut.
 const WIDTH: usize = 100;
+/// How much is shown before the first difference of values that are cut there.
+const CONTEXT: usize = 20;
 
 impl Args {
     pub(super) fn run(self) -> ExitCode {
@@ -80,26 +82,42 @@ fn text(found: &Diff) -> String {
             [] => "the same\n".to_owned(),
             _ => "the same, as far as they were compared\n".to_owned(),
         },
-        Diff::Configs(diff) => {
-            let setting = |setting: &Option<tfod::Setting>| match setting {
-                None => "-".to_owned(),
-                Some(setting) => {
-                    let mut text: String = setting.text.chars().take(WIDTH).collect();
-                    if text.len() < setting.text.len() {
-                        text.push('…');
-                    }
-                    let default = if setting.is_default { " (default)" } else { "" };
-                    text + default
-                }
-            };
-            let line = |change: &tfod::Change| {
-                let (from, to) = (setting(&change.from), setting(&change.to));
-                format!("{}: {from} -> {to}\n", change.path)
-            };
-            diff.changes.iter().map(line).collect()
-        }
+        Diff::Configs(diff) => diff.changes.iter().map(config_change).collect(),
         Diff::Checkpoints(diff) => checkpoints(diff),
     }
+}
+
+/// A field that differs, and how.
+fn config_change(change: &tfod::Change) -> String {
+    let text = |setting: Option<&tfod::Setting>| setting.map_or("", |s| &s.text).to_owned();
+    let (from, to) = (change.from.as_ref(), change.to.as_ref());
+    let (x, y) = (text(from), text(to));
+    let common = x.chars().zip(y.chars()).take_while(|(x, y)| x == y).count();
+    // What comes long before the first difference is cut, too.
+    let start = if common + CONTEXT > WIDTH {
+        common - CONTEXT
+    } else {
+        0
+    };
+    format!(
+        "{}: {} -> {}\n",
+        change.path,
+        setting(from, start),
+        setting(to, start)
+    )
+}
+
+/// A setting, from a character on.
+fn setting(setting: Option<&tfod::Setting>, start: usize) -> String {
+    let Some(setting) = setting else {
+        return "-".to_owned();
+    };
+    let shown: String = setting.text.chars().skip(start).take(WIDTH).collect();
+    let before = if start > 0 { "…" } else { "" };
+    let is_all = setting.text.chars().nth(start + WIDTH).is_none();
+    let after = if is_all { "" } else { "…" };
+    let default = if setting.is_default { " (default)" } else { "" };
+    format!("{before}{shown}{after}{default}")
 }
 
 fn checkpoints(diff: &CheckpointDiff) -> String {
@@ -169,4 +187,31 @@ fn parts(diff: &CheckpointDiff) -> impl Iterator<Item = String> + '_ {
         };
         format!("  {name:width$}  {}{max}", counts.join(", "))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_far_behind_is_shown() {
+        let change = |from: &str, to: &str| {
+            let setting = |text: &str| {
+                Some(tfod::Setting {
+                    text: text.to_owned(),
+                    is_default: false,
+                })
+            };
+            config_change(&tfod::Change {
+                path: "a".to_owned(),
+                from: setting(from),
+                to: setting(to),
+            })
+        };
+        assert_eq!(change("1", "2"), "a: 1 -> 2\n");
+        let long = "x".repeat(200);
+        let shown = change(&format!("{long}1{long}"), &format!("{long}2"));
+        let (common, rest) = ("x".repeat(20), "x".repeat(79));
+        assert_eq!(shown, format!("a: …{common}1{rest}… -> …{common}2\n"));
+    }
 }

@@ -6,9 +6,14 @@ use std::ffi::OsString;
 pub(super) fn normalise(
     arguments: impl Iterator<Item = OsString>,
 ) -> impl Iterator<Item = OsString> {
-    arguments.map(|argument| match argument.to_str().and_then(respell) {
-        Some(flag) => flag.into(),
-        None => argument,
+    let mut are_flags = true;
+    arguments.map(move |argument| {
+        // Behind it are names, however they begin.
+        are_flags &= argument != "--";
+        match argument.to_str().filter(|_| are_flags).and_then(respell) {
+            Some(flag) => flag.into(),
+            None => argument,
+        }
     })
 }
 
@@ -55,6 +60,13 @@ mod tests {
             respell("--output-directory").as_deref(),
             Some("--output_directory")
         );
+    }
+
+    #[test]
+    fn behind_two_hyphens_are_names() {
+        let given = ["tfod", "-a-b", "--", "-a-b", "--c-d"].map(OsString::from);
+        let found: Vec<OsString> = normalise(given.into_iter()).collect();
+        assert_eq!(found, ["tfod", "--a_b", "--", "-a-b", "--c-d"]);
     }
 
     #[test]

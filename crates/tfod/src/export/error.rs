@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tfod_models::fit::{Explanation, Fit};
+use tfod_models::fit::{Cause, Explanation, Fit};
 use tfod_models::{Model, ModelError};
 
 use crate::trained::TrainedModel;
@@ -72,6 +72,14 @@ pub enum ExportError {
         path: PathBuf,
         /// Its number.
         version: u32,
+    },
+    /// The export would take the place of what it is made from, and have less.
+    #[error("{}: the export would be put in its place, without {what}; choose another --output_directory", path.display())]
+    WouldLose {
+        /// The input.
+        path: PathBuf,
+        /// What it has and the export has not.
+        what: String,
     },
     /// Something stands where the output should go.
     #[error("{}: expected {expected}, found {found}; choose another --output_directory, or move it away", path.display())]
@@ -164,7 +172,7 @@ impl fmt::Display for Misfit {
             Some(causes) => write!(f, "  likely cause: {causes}"),
             None => write!(
                 f,
-                "  likely cause: the checkpoint is of another architecture; use the pipeline.config that it was trained with"
+                "  likely cause: none of the fields that usually differ; use the pipeline.config that the checkpoint was trained with. `tfod check` says what comes nearest"
             ),
         }
     }
@@ -194,23 +202,23 @@ fn write_list(f: &mut fmt::Formatter<'_>, what: &str, variables: &[MisfitVariabl
 
 /// The causes in words; `None` when none was found.
 pub(super) fn describe(explanation: &Explanation) -> Option<String> {
-    let causes: Vec<String> = explanation
-        .causes
-        .iter()
-        .map(|cause| {
+    // What explains a part only may be a coincidence.
+    if explanation.causes.is_empty() || !explanation.complete {
+        return None;
+    }
+    let causes = explanation.causes.iter().map(|cause| {
+        let of = |cause: &Cause| {
             format!(
                 "the config has `{}: {}`, the checkpoint was trained with {}",
                 cause.field, cause.configured, cause.trained
             )
-        })
-        .collect();
-    if causes.is_empty() {
-        return None;
-    }
-    let rest = if explanation.complete {
-        "; with that, everything fits"
-    } else {
-        "; even with that, not everything fits"
-    };
-    Some(causes.join("; and ") + rest)
+        };
+        let all: Vec<String> = std::iter::once(cause)
+            .chain(&cause.alternatives)
+            .map(of)
+            .collect();
+        all.join(", or else ")
+    });
+    let causes: Vec<String> = causes.collect();
+    Some(causes.join("; and ") + "; with that, everything fits")
 }

@@ -305,6 +305,7 @@ impl Export {
         let graphs: Vec<_> = graphs.map(|(s, weights)| s.with_weights(weights)).collect();
         let writers = self.writers(&graphs, &assets, &facts)?;
 
+        self.spare_inputs(&target, &trained, &unused)?;
         let staging = Staging::new(&target)?;
         let parts = Parts {
             config: &config,
@@ -487,6 +488,52 @@ impl Export {
         let warning = (!unused.model.is_empty())
             .then(|| unused_warning(&unused.model, &explain_fit(config, trained)));
         Ok((fit.total(), unused, warning))
+    }
+
+    /// Refuses to replace what this export is made from by less than that: a checkpoint by the model in it, a config by what could be read of it.
+    fn spare_inputs(
+        &self,
+        target: &Path,
+        trained: &TrainedModel,
+        unused: &Unused,
+    ) -> Result<(), ExportError> {
+        let places = self.layout.places();
+        let is_one = |a: &Path, b: &Path| {
+            let real = |path: &Path| std::fs::canonicalize(path).ok();
+            real(a).is_some_and(|a| Some(a) == real(b))
+        };
+        if is_one(&target.join(places.config), &self.pipeline_config)
+            && !PipelineConfig::read(&self.pipeline_config)?
+                .warnings
+                .is_empty()
+        {
+            return Err(ExportError::WouldLose {
+                path: self.pipeline_config.clone(),
+                what: "the block that does not fit the schema".to_owned(),
+            });
+        }
+        let Some(checkpoint) = places.checkpoint else {
+            return Ok(());
+        };
+        let written = target.join(checkpoint).join("ckpt-0.index");
+        let counters = ["save_counter", "_CHECKPOINTABLE_OBJECT_GRAPH"];
+        let lost = unused.optimizer.iter().chain(&unused.other);
+        let lost = lost.chain(&unused.model);
+        let lost: Vec<&String> = lost
+            .filter(|key| !counters.iter().any(|counter| key.starts_with(counter)))
+            .collect();
+        match lost.first() {
+            Some(first) if is_one(&written, &with_ending(trained.prefix(), ".index")) => {
+                Err(ExportError::WouldLose {
+                    path: trained.prefix().to_owned(),
+                    what: format!(
+                        "{} tensors that are not the model's, first `{first}`",
+                        lost.len()
+                    ),
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The networks of all signatures, the main one first.

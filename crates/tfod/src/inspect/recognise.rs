@@ -198,7 +198,13 @@ fn file(path: &Path, mapped: MappedFile) -> Result<Kind, InspectError> {
     if let Some((_, _, what)) = stranger {
         return Err(unknown(path, *what));
     }
-    if let Some(kind) = text(path, bytes)? {
+    // What is called a config and does not look like one is for the reader of configs, which says what is wrong with it.
+    let is_config = path.extension().is_some_and(|e| e == "config");
+    let kind = match text(path, bytes) {
+        Err(_) if is_config => Some(Text::Config),
+        kind => kind?,
+    };
+    if let Some(kind) = kind {
         return Ok(match kind {
             Text::Config => Kind::Config(path.to_owned()),
             Text::Graph => Kind::GraphText(mapped),
@@ -210,6 +216,7 @@ fn file(path: &Path, mapped: MappedFile) -> Result<Kind, InspectError> {
         Some(MessageKind::Onnx) => Ok(Kind::Onnx(mapped)),
         Some(MessageKind::Graph) => Ok(Kind::Graph(mapped)),
         Some(MessageKind::MetaGraph) => Ok(Kind::MetaGraph(mapped)),
+        None if is_config => Ok(Kind::Config(path.to_owned())),
         None => {
             let known = cut_short(bytes);
             Err(unknown(

@@ -592,3 +592,16 @@ fn names_of_files_may_be_any() {
     let found = inspect(&inner.join("ckpt-1")).unwrap();
     assert!(found.json()["checkpoint"]["prefix"].is_string());
 }
+
+#[test]
+fn what_is_called_a_config_is_read_as_one() {
+    let folder = Folder::new();
+    for (name, text, expected) in [
+        ("a.config", &b"modle { }"[..], "a.config:1:1"),
+        ("b.config", b"\xff\xfem\0o\0d\0e\0l\0", "b.config:"),
+        ("c.config", b"# caf\xe9\nmodel { }", "c.config:1:6"),
+    ] {
+        let error = inspect(&folder.write(name, text)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
