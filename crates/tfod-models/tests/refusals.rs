@@ -62,8 +62,6 @@ fn refusals_name_the_field_the_value_and_what_would_do() {
         ssd("anchor_generator { grid_anchor_generator {} }"),
         ssd("anchor_generator { ssd_anchor_generator { num_layers: 4 } }"),
         ssd("anchor_generator { multiscale_anchor_generator { max_level: 7 } }"),
-        ssd("anchor_generator { multiscale_anchor_generator { anchor_scale: nan } }"),
-        ssd("anchor_generator { multiscale_anchor_generator { anchor_scale: 0 } }"),
         ssd("box_predictor { mask_rcnn_box_predictor {} }"),
         ssd("box_predictor { convolutional_box_predictor { min_depth: 8 } }"),
         ssd("box_predictor { convolutional_box_predictor { use_depthwise: true } }"),
@@ -179,4 +177,21 @@ fn efficientdet_refuses_what_the_reference_does() {
     ];
     let report: Vec<String> = cases.into_iter().map(efficientdet_refusal).collect();
     insta::assert_snapshot!(report.join("\n"));
+}
+
+#[test]
+fn anchors_have_a_size() {
+    for scale in ["nan", "inf", "0", "-4"] {
+        let ssd = format!(
+            "anchor_generator {{ multiscale_anchor_generator {{ anchor_scale: {scale} }} }}"
+        );
+        let said = refusal(&detector(Vary {
+            ssd: &ssd,
+            ..Vary::default()
+        }));
+        assert!(
+            said.contains("multiscale_anchor_generator.anchor_scale") && said.contains("above 0"),
+            "{said}"
+        );
+    }
 }
