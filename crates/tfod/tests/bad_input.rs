@@ -401,11 +401,17 @@ fn inputs_are_not_replaced_by_less() {
         before
     );
     assert!(!example.path("saved_model").exists());
-    // A config of which a block could not be read.
+    // The state file would name the export's checkpoint alone.
     let mut example = Example::new();
-    example.edit_config("batch_size: 16", "batch_size: 16 no_such_field: 1");
     example.set("--output_directory", ".");
-    example.set("--trained_checkpoint_dir", "checkpoint/ckpt-3000");
+    let (code, said) = example.run();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("checkpoint/checkpoint: the export would be put in its place"),
+        "{said}"
+    );
+    // A config of which a block could not be read.
+    example.edit_config("batch_size: 16", "batch_size: 16 no_such_field: 1");
     let (code, said) = example.run();
     assert_eq!(code, Some(1), "{said}");
     assert!(

@@ -305,7 +305,7 @@ impl Export {
         let graphs: Vec<_> = graphs.map(|(s, weights)| s.with_weights(weights)).collect();
         let writers = self.writers(&graphs, &assets, &facts)?;
 
-        self.spare_inputs(&target, &trained, &unused)?;
+        self.spare_inputs(&target, &trained)?;
         let staging = Staging::new(&target)?;
         let parts = Parts {
             config: &config,
@@ -491,48 +491,51 @@ impl Export {
     }
 
     /// Refuses to replace what this export is made from by less than that: a checkpoint by the model in it, a config by what could be read of it.
-    fn spare_inputs(
-        &self,
-        target: &Path,
-        trained: &TrainedModel,
-        unused: &Unused,
-    ) -> Result<(), ExportError> {
-        let places = self.layout.places();
-        let is_one = |a: &Path, b: &Path| {
-            let real = |path: &Path| std::fs::canonicalize(path).ok();
-            real(a).is_some_and(|a| Some(a) == real(b))
+    fn spare_inputs(&self, target: &Path, trained: &TrainedModel) -> Result<(), ExportError> {
+        let would_lose = |path: &Path, what: String| {
+            let path = path.to_owned();
+            Err(ExportError::WouldLose { path, what })
         };
-        if is_one(&target.join(places.config), &self.pipeline_config)
+        let places = self.layout.places();
+        if is_replaced(target, places.config, &self.pipeline_config)
             && !PipelineConfig::read(&self.pipeline_config)?
                 .warnings
                 .is_empty()
         {
-            return Err(ExportError::WouldLose {
-                path: self.pipeline_config.clone(),
-                what: "the block that does not fit the schema".to_owned(),
-            });
+            let what = "the block that does not fit the schema";
+            return would_lose(&self.pipeline_config, what.to_owned());
         }
-        let Some(checkpoint) = places.checkpoint else {
+        let folder = trained.prefix().parent().unwrap_or(Path::new(""));
+        let (Some(checkpoint), Some(name)) = (places.checkpoint, trained.prefix().file_name())
+        else {
             return Ok(());
         };
-        let written = target.join(checkpoint).join("ckpt-0.index");
-        let counters = ["save_counter", "_CHECKPOINTABLE_OBJECT_GRAPH"];
-        let lost = unused.optimizer.iter().chain(&unused.other);
-        let lost = lost.chain(&unused.model);
-        let lost: Vec<&String> = lost
-            .filter(|key| !counters.iter().any(|counter| key.starts_with(counter)))
+        if !is_replaced(target, checkpoint, folder) {
+            return Ok(());
+        }
+        if name != CHECKPOINT {
+            let state = folder.join(STATE_FILE);
+            return if state.exists() {
+                would_lose(&state, "the names of the checkpoints beside it".to_owned())
+            } else {
+                Ok(())
+            };
+        }
+        let kept = trained.objects().subset(&[MODEL, SAVE_COUNTER]);
+        let kept = kept.checkpoint_keys();
+        let keys = trained.bundle().entries().map(tfod_checkpoint::Entry::key);
+        let lost: Vec<&str> = keys
+            .filter(|key| *key != OBJECT_GRAPH_KEY && !kept.contains(key))
             .collect();
         match lost.first() {
-            Some(first) if is_one(&written, &with_ending(trained.prefix(), ".index")) => {
-                Err(ExportError::WouldLose {
-                    path: trained.prefix().to_owned(),
-                    what: format!(
-                        "{} tensors that are not the model's, first `{first}`",
-                        lost.len()
-                    ),
-                })
-            }
-            _ => Ok(()),
+            Some(first) => would_lose(
+                trained.prefix(),
+                format!(
+                    "{} tensors that are not the model's, first `{first}`",
+                    lost.len()
+                ),
+            ),
+            None => Ok(()),
         }
     }
 
@@ -675,6 +678,21 @@ fn freeze(
         half: false,
     };
     Ok(freeze.run_telling(tell)?)
+}
+
+/// Whether an item of the target is this file or folder. Of a link, only the link is replaced.
+fn is_replaced(target: &Path, item: &str, input: &Path) -> bool {
+    let item = target.join(item);
+    let is_link = fs::symlink_metadata(&item).is_ok_and(|metadata| metadata.is_symlink());
+    let real = |path: &Path| {
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
+        fs::canonicalize(path).ok()
+    };
+    !is_link && real(&item).is_some_and(|item| Some(item) == real(input))
 }
 
 /// How often the training had saved; this is one more. A checkpoint need not say.

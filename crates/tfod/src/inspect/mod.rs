@@ -56,7 +56,7 @@ const JSON_VERSION: u32 = 1;
 pub struct Inspection {
     /// The path given.
     pub path: PathBuf,
-    /// The file that it stands for: of a folder with one file, that; the path itself where it stands for several.
+    /// Of a config or an ONNX model, the file, also where the path is a folder with that alone; of others, the path.
     pub file: PathBuf,
     /// What it is, and what there is to say of it.
     pub facts: Facts,

@@ -119,6 +119,14 @@ impl OnnxFacts {
                     initialized.push(tensors.len());
                     self.initialize(file, tensor, tensors)?;
                 }
+                // Values and places of a sparse one.
+                (15, Field::Bytes(sparse)) => {
+                    for field in Fields::of(sparse) {
+                        if let (1 | 2, Field::Bytes(tensor)) = field? {
+                            self.initialize(file, tensor, tensors)?;
+                        }
+                    }
+                }
                 (11, Field::Bytes(input)) => push(&mut inputs, port(input)?, input)?,
                 (12, Field::Bytes(output)) => push(&mut self.outputs, port(output)?, output)?,
                 _ => {}
@@ -140,18 +148,35 @@ impl OnnxFacts {
         tensor: &[u8],
         tensors: &mut Vec<TensorInfo>,
     ) -> Result<(), Damage> {
-        let (info, external) = initializer(file, tensor)?;
         self.initializers += 1;
-        self.initializer_bytes = self.initializer_bytes.saturating_add(info.bytes);
+        let bytes = self.add(file, tensor, None, tensors)?;
+        self.initializer_bytes = self.initializer_bytes.saturating_add(bytes);
+        Ok(())
+    }
+
+    /// Adds a tensor, by another name than its own if there is one; gives its bytes.
+    fn add(
+        &mut self,
+        file: &[u8],
+        tensor: &[u8],
+        name: Option<&str>,
+        tensors: &mut Vec<TensorInfo>,
+    ) -> Result<u64, Damage> {
+        let (mut info, external) = initializer(file, tensor)?;
         if let Some(location) = external {
             let bytes = self.external.entry(location.to_owned()).or_default();
             *bytes = bytes.saturating_add(info.bytes);
         }
-        push(tensors, info, tensor)
+        if let Some(name) = name {
+            name.clone_into(&mut info.name);
+        }
+        let bytes = info.bytes;
+        push(tensors, info, tensor)?;
+        Ok(bytes)
     }
 
-    /// Counts a node, and those of the graphs in its attributes. Tensors in attributes, such as the value of `Constant`, are added by the name of the
-    /// node's first output.
+    /// Counts a node, and those of the graphs in its attributes. Tensors in attributes are added, the first, such as the value of `Constant`, by the
+    /// name of the node's first output.
     fn count(
         &mut self,
         file: &[u8],
@@ -178,21 +203,19 @@ impl OnnxFacts {
                 self.ops.insert(name.into_owned(), 1);
             }
         }
+        let mut outputs = Fields::of(node).map_while(Result::ok);
+        let mut output = outputs
+            .find(|(number, _)| *number == 2)
+            .and_then(|(_, field)| field.text());
         for field in Fields::of(node) {
             let (5, Field::Bytes(attribute)) = field? else {
                 continue;
             };
             for field in Fields::of(attribute) {
                 match field? {
-                    // `t`.
-                    (5, Field::Bytes(tensor)) => {
-                        let (mut info, _) = initializer(file, tensor)?;
-                        let output = Fields::of(node).map_while(Result::ok);
-                        let mut output = output.filter(|(number, _)| *number == 2);
-                        if let Some(name) = output.find_map(|(_, field)| field.text()) {
-                            name.clone_into(&mut info.name);
-                        }
-                        push(tensors, info, tensor)?;
+                    // `t` and `tensors`.
+                    (5 | 10, Field::Bytes(tensor)) => {
+                        self.add(file, tensor, output.take(), tensors)?;
                     }
                     // `g` and `graphs`.
                     (6 | 11, Field::Bytes(graph)) => {

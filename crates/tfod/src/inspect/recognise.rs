@@ -274,7 +274,7 @@ fn after_comments(mut bytes: &[u8]) -> &[u8] {
     }
 }
 
-/// What is wrong with a message whose first fields are well, and one of which goes beyond the end of the file.
+/// Where a message ends to be one whose first fields are well.
 fn cut_short(bytes: &[u8]) -> Option<String> {
     let mut fields = Fields::of(bytes);
     let first = fields.next()?.ok()?;
@@ -285,7 +285,7 @@ fn cut_short(bytes: &[u8]) -> Option<String> {
     let malformed = fields.find_map(Result::err)?;
     let (at, size) = (malformed.offset_in(bytes), bytes.len());
     Some(format!(
-        "a protobuf message, such as a model, that is damaged or cut short: its field at byte {at} goes beyond the end of the file, which has {size} bytes; fetch it again"
+        "a file that begins like a model, and is damaged or cut short at byte {at} of {size}; fetch it again"
     ))
 }
 

@@ -93,56 +93,87 @@ impl<'a> Weights<'a> {
 }
 
 /// Which tensor is the only one of its name; `None` for what several are called.
-fn by_names<'a>(of: &'a Weights<'_>) -> HashMap<&'a str, Option<usize>> {
+fn named(names: &[(usize, String)]) -> HashMap<&str, Option<usize>> {
     let mut named: HashMap<&str, Option<usize>> = HashMap::new();
-    for (index, names) in of.names.iter().enumerate() {
-        for name in names {
-            let only = named.entry(name).or_insert(Some(index));
-            if *only != Some(index) {
-                *only = None;
-            }
+    for (index, name) in names {
+        let only = named.entry(name).or_insert(Some(*index));
+        if *only != Some(*index) {
+            *only = None;
         }
     }
     named
 }
 
-/// The tensors of two models that have a name in common, which no other tensor of either has.
-fn of_one_name(a: &Weights<'_>, b: &Weights<'_>) -> Vec<(usize, usize)> {
-    let (firsts, seconds) = (by_names(a), by_names(b));
-    let pair = |(i, names): (usize, &Vec<String>)| {
-        let is_own = |name: &&String| firsts.get(&***name) == Some(&Some(i));
-        let in_other = |name: &String| seconds.get(&**name).copied().flatten();
-        names
-            .iter()
-            .filter(is_own)
-            .find_map(in_other)
-            .map(|j| (i, j))
+/// The tensors of two models of which each has names that lead to the other, and none that leads elsewhere.
+fn of_one_name(a: &[(usize, String)], b: &[(usize, String)]) -> Vec<(usize, usize)> {
+    let (firsts, seconds) = (named(a), named(b));
+    // `None` where names contradict each other.
+    let (mut there, mut back) = (HashMap::new(), HashMap::new());
+    let agree = |of: &mut HashMap<usize, Option<usize>>, from, to| {
+        let leads = of.entry(from).or_insert(Some(to));
+        if *leads != Some(to) {
+            *leads = None;
+        }
     };
-    a.names.iter().enumerate().filter_map(pair).collect()
+    for (name, first) in &firsts {
+        if let (Some(i), Some(Some(j))) = (first, seconds.get(name)) {
+            agree(&mut there, *i, *j);
+            agree(&mut back, *j, *i);
+        }
+    }
+    let pairs = there.into_iter().filter_map(|(i, j)| {
+        let j = j?;
+        (back.get(&j) == Some(&Some(i))).then_some((i, j))
+    });
+    let mut pairs: Vec<(usize, usize)> = pairs.collect();
+    pairs.sort_unstable();
+    pairs
 }
 
-/// Matches tensors of the same name and type, and of the same shape as far as formats go.
+/// Matches tensors of the same name and type, and of the same shape as far as formats go: by the names that they have, then by what they may be called.
 pub(super) fn by_name(
     a: &mut Weights<'_>,
     b: &mut Weights<'_>,
     shapes: Shapes,
     pairs: &mut Vec<Pair>,
 ) -> Result<(), InspectError> {
-    for (i, j) in of_one_name(a, b) {
+    let own = |of: &'_ [&'_ TensorInfo]| -> Vec<(usize, String)> {
+        let names = of.iter().map(|tensor| tensor.name.clone());
+        names.enumerate().collect()
+    };
+    let same = of_one_name(&own(&a.tensors), &own(&b.tensors));
+    match_named(a, b, shapes, &same, pairs)?;
+    let aliases = |of: &Weights<'_>| -> Vec<(usize, String)> {
+        let left = of.names.iter().zip(&of.is_matched).enumerate();
+        let left = left.filter(|(_, (_, is_matched))| !**is_matched);
+        left.flat_map(|(index, (names, _))| names.iter().map(move |name| (index, name.clone())))
+            .collect()
+    };
+    let alike = of_one_name(&aliases(a), &aliases(b));
+    match_named(a, b, shapes, &alike, pairs)
+}
+
+fn match_named(
+    a: &mut Weights<'_>,
+    b: &mut Weights<'_>,
+    shapes: Shapes,
+    named: &[(usize, usize)],
+    pairs: &mut Vec<Pair>,
+) -> Result<(), InspectError> {
+    for &(i, j) in named {
         let (Some(first), Some(second)) = (a.tensors.get(i).copied(), b.tensors.get(j).copied())
         else {
             continue;
         };
-        if first.dtype != second.dtype || b.is_matched.get(j) != Some(&false) {
+        let is_required = |of: &Weights<'_>, index| of.is_required.get(index) == Some(&true);
+        if first.dtype != second.dtype || !(is_required(a, i) || is_required(b, j)) {
             continue;
         }
         let (x, y) = (a.elements(first)?, b.elements(second)?);
-        let found = if first.shape == second.shape {
-            in_order(&x, &y).map(|by| (SAME, by))
-        } else if shapes == Shapes::OfFormats && x.count() == y.count() {
-            nearest_layout(first, &x, second, &y)
-        } else {
-            None
+        let found = match shapes {
+            Shapes::Equal if first.shape == second.shape => in_order(&x, &y).map(|by| (SAME, by)),
+            Shapes::OfFormats if x.count() == y.count() => nearest_layout(first, &x, second, &y),
+            _ => None,
         };
         if let Some((layout, by)) = found {
             pairs.push(pair(first, second, Matched::Name, layout, by));
@@ -218,39 +249,74 @@ fn mix(mut bits: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
-/// Matches tensors of the same numbers.
-pub(super) fn by_content(
-    a: &mut Weights<'_>,
-    b: &mut Weights<'_>,
+/// Tensors of one model by what is in them, so that one is taken in no time however many are alike.
+#[derive(Default)]
+struct Heap<'a> {
+    of_shape: HashMap<(Digest, &'a [u64], bool), Vec<usize>>,
+    of_any_shape: HashMap<(Digest, bool), Vec<usize>>,
+}
+
+impl<'a> Heap<'a> {
+    fn put(&mut self, digest: Digest, shape: &'a [u64], is_required: bool, index: usize) {
+        let of_shape = self.of_shape.entry((digest, shape, is_required));
+        of_shape.or_default().push(index);
+        let of_any_shape = self.of_any_shape.entry((digest, is_required));
+        of_any_shape.or_default().push(index);
+    }
+
+    /// One that is not matched: of the same shape if there is one, or else, across formats, of any.
+    fn take(
+        &mut self,
+        (digest, shape): (Digest, &'a [u64]),
+        shapes: Shapes,
+        is_required: bool,
+        is_matched: &[bool],
+    ) -> Option<usize> {
+        let free = |list: &mut Vec<usize>| {
+            std::iter::from_fn(|| list.pop()).find(|j| is_matched.get(*j) == Some(&false))
+        };
+        let mut of_shape = self.of_shape.get_mut(&(digest, shape, is_required));
+        let found = of_shape.as_mut().and_then(|list| free(list));
+        if found.is_some() || shapes == Shapes::Equal {
+            return found;
+        }
+        let of_any_shape = self.of_any_shape.get_mut(&(digest, is_required));
+        of_any_shape.and_then(free)
+    }
+}
+
+/// Matches tensors of the same numbers. Gives the number of pairs of which only one has to be in the other model, and which may be chance.
+pub(super) fn by_content<'a>(
+    a: &mut Weights<'a>,
+    b: &mut Weights<'a>,
     shapes: Shapes,
     pairs: &mut Vec<Pair>,
-) -> Result<(), InspectError> {
-    let mut digested: HashMap<Digest, Vec<usize>> = HashMap::new();
+) -> Result<usize, InspectError> {
+    let mut heap = Heap::default();
     for (index, tensor) in b.unmatched() {
+        let is_required = b.is_required.get(index) == Some(&true);
         if let Some(digest) = digest(&b.elements(tensor)?) {
-            digested.entry(digest).or_default().push(index);
+            heap.put(digest, &tensor.shape, is_required, index);
         }
     }
+    let mut by_chance = 0;
     let firsts: Vec<(usize, &TensorInfo)> = a.unmatched().collect();
     for (i, first) in firsts {
         let x = a.elements(first)?;
-        let Some(same) = digest(&x).and_then(|digest| digested.get_mut(&digest)) else {
+        let Some(digest) = digest(&x) else {
             continue;
         };
-        // One of the two has to be in the other; and of several, one of the same shape comes first.
+        // One of the two has to be in the other.
         let is_required = a.is_required.get(i) == Some(&true);
-        let fits = |j: &usize| is_required || b.is_required.get(*j) == Some(&true);
-        let of_shape = |j: &usize| b.tensors.get(*j).is_some_and(|t| t.shape == first.shape);
-        let of_shape = same.iter().rposition(|j| fits(j) && of_shape(j));
-        let any = || same.iter().rposition(fits);
-        let at = match shapes {
-            Shapes::Equal => of_shape,
-            Shapes::OfFormats => of_shape.or_else(any),
+        let mut take = |is_other_required| {
+            let wanted = (digest, first.shape.as_slice());
+            heap.take(wanted, shapes, is_other_required, &b.is_matched)
         };
-        let Some(at) = at else {
+        let sure = take(true);
+        let is_sure = sure.is_some() && is_required;
+        let Some(j) = sure.or_else(|| is_required.then(|| take(false)).flatten()) else {
             continue;
         };
-        let j = same.swap_remove(at);
         let Some(second) = b.tensors.get(j).copied() else {
             continue;
         };
@@ -263,11 +329,12 @@ pub(super) fn by_content(
         } else {
             Matched::Numbers
         };
+        by_chance += usize::from(!is_sure);
         pairs.push(pair(first, second, how, layout, by));
         a.matched(i);
         b.matched(j);
     }
-    Ok(())
+    Ok(by_chance)
 }
 
 /// The layout in which two tensors differ least, and by how much.
@@ -301,6 +368,19 @@ fn nearest_layout(
     best
 }
 
+/// Whether two tensors may be one with other values: one format has one shape and one type for it; across formats, numbers may be rounded.
+fn is_comparable(first: &TensorInfo, second: &TensorInfo, shapes: Shapes) -> bool {
+    let is_float = |tensor: &TensorInfo| {
+        use StoredType::{BFloat16, Float16, Float32, Float64};
+        matches!(tensor.dtype, Some(Float32 | Float64 | Float16 | BFloat16))
+    };
+    let is_of_type = first.dtype == second.dtype;
+    match shapes {
+        Shapes::Equal => is_of_type && first.shape == second.shape,
+        Shapes::OfFormats => is_of_type || is_float(first) && is_float(second),
+    }
+}
+
 /// Matches what is left by its shape, up to the order of dimensions, and by nearest values; constants only from `least` elements on, and only what has to be in the other.
 pub(super) fn by_shape(
     a: &mut Weights<'_>,
@@ -331,7 +411,7 @@ pub(super) fn by_shape(
                 break;
             }
             if let Some(second) = b.tensors.get(j).copied()
-                && (shapes == Shapes::OfFormats || first.shape == second.shape)
+                && is_comparable(first, second, shapes)
             {
                 let distance = sampled(first, &a.elements(first)?, second, &b.elements(second)?);
                 candidates.push((distance, i, j));

@@ -6,12 +6,13 @@
 use std::collections::HashMap;
 
 use tfod_models::GraphOptions;
+use tfod_models::fit::Fit;
 
 use super::Side;
 use crate::inspect::{Facts, TensorInfo, path_of};
 use crate::trained::TrainedModel;
 
-/// The names of what the network of a checkpoint with a config needs, by key; `None` for other models, and where there is no such network.
+/// The names of what the network of a checkpoint with a config needs, by key; `None` for other models, and where the two do not fit each other.
 pub(super) fn network(side: &Side) -> Option<HashMap<String, String>> {
     let Facts::Checkpoint(facts) = side.facts() else {
         return None;
@@ -20,6 +21,11 @@ pub(super) fn network(side: &Side) -> Option<HashMap<String, String>> {
     let model = config.message().model.as_ref()?;
     let model = tfod_models::build(model, &GraphOptions::default()).ok()?;
     let trained = TrainedModel::open(&facts.prefix, None).ok()?;
+    // Another model's config says nothing of what this one needs.
+    let fit = Fit::new(&model, &trained);
+    if !fit.is_complete() || fit.unused > 0 {
+        return None;
+    }
     let parameters = model.graph.parameters();
     let named = parameters.map(|(_, of)| (trained.key(&of.path), of.name.clone()));
     Some(named.collect())

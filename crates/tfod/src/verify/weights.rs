@@ -101,7 +101,11 @@ fn is_alike(a: &Facts, b: &Facts) -> bool {
 /// Compares the weights of two models.
 pub(super) fn compare(a: &Side, b: &Side) -> Result<WeightsResult, VerifyError> {
     let is_alike = is_alike(a.facts(), b.facts());
-    let networks = [a, b].map(names::network);
+    let mut networks = [a, b].map(names::network);
+    if is_alike && networks.iter().any(Option::is_none) {
+        // What one checkpoint's network leaves out is in both.
+        networks = [None, None];
+    }
     let [mut first, mut second] = chosen([a, b], &networks, is_alike);
     let left_out = [&first, &second].map(|of| {
         let of_model = of.found.tensors.len();
@@ -114,7 +118,7 @@ pub(super) fn compare(a: &Side, b: &Side) -> Result<WeightsResult, VerifyError> 
     };
     let mut pairs = Vec::new();
     by_name(&mut first, &mut second, shapes, &mut pairs)?;
-    by_content(&mut first, &mut second, shapes, &mut pairs)?;
+    let by_chance = by_content(&mut first, &mut second, shapes, &mut pairs)?;
     let least = if is_alike { 0 } else { LARGE };
     by_shape(&mut first, &mut second, shapes, least, &mut pairs)?;
     pairs.sort_by(|x, y| x.first.cmp(&y.first));
@@ -133,13 +137,20 @@ pub(super) fn compare(a: &Side, b: &Side) -> Result<WeightsResult, VerifyError> 
     });
     let left: Vec<Left<'_>> = left.collect();
     let mut notes = Vec::new();
+    if by_chance > 0 {
+        notes.push(format!(
+            "{by_chance} single numbers or integers have no names in common, and are equal to constants that may be others"
+        ));
+    }
     let outcome = match left.as_slice() {
         [first, second] => outcome(&pairs, [first, second], is_alike, &mut notes),
         _ => Outcome::Undecided,
     };
     Ok(WeightsResult {
         outcome,
-        scope: if is_alike {
+        scope: if is_alike && networks.iter().all(Option::is_some) {
+            "the variables that the networks of both configs need"
+        } else if is_alike {
             "all tensors but counters, the object graph and what an optimizer keeps"
         } else {
             "variables, and constants of floats that have more than one element"
@@ -246,7 +257,8 @@ fn outcome(
     let is_apart = |pair: &Pair| !pair.by.is_none() && pair.how != Matched::Numbers;
     let [first, second] = left;
     let mut is_different = pairs.iter().any(is_apart);
-    let mut is_open = pairs.is_empty() || pairs.iter().any(|pair| !pair.by.is_none());
+    let mut is_open =
+        !notes.is_empty() || pairs.is_empty() || pairs.iter().any(|pair| !pair.by.is_none());
     for (which, of, other) in [("first", first, second), ("second", second, first)] {
         is_different |= is_alike && !of.unmatched.is_empty();
         if of.has_variable() && !of.is_more_than(other) {

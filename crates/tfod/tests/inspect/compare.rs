@@ -565,7 +565,7 @@ fn a_message_that_is_cut_short_is_said_to_be() {
     let cut = folder.write("cut.onnx", &bytes[..bytes.len() / 2]);
     let error = inspect(&cut).unwrap_err().to_string();
     assert!(
-        error.contains("cut short: its field at byte ") && error.contains("fetch it again"),
+        error.contains("cut short at byte ") && error.contains("fetch it again"),
         "{error}"
     );
 }
@@ -604,4 +604,95 @@ fn what_is_called_a_config_is_read_as_one() {
         let error = inspect(&folder.write(name, text)).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
+}
+
+#[test]
+fn constants_of_functions_are_each_their_own() {
+    let folder = Folder::new();
+    let graph = |name: &str, values: [f32; 2]| {
+        let constant = |name: &str, value| tf::float_constant(name, &[8], &[value; 8]);
+        let [a, b] = values;
+        let graph = tf::graph(vec![
+            constant("__inference_a_1/k", a),
+            constant("__inference_b_2/k", b),
+        ]);
+        folder.write(name, &graph.0)
+    };
+    let (first, swapped) = (graph("a.pb", [1.0, 2.0]), graph("b.pb", [2.0, 1.0]));
+    let of = |second: &Path| compare(&first, second).weights.unwrap();
+    assert_eq!(of(&first).matched(Matched::Name), 2);
+    assert_eq!(of(&swapped).outcome, Outcome::Different);
+}
+
+#[test]
+fn types_count_and_chance_decides_nothing() {
+    let folder = Folder::new();
+    let constant = |name: &str, dtype: u64, bytes: &[u8]| {
+        let tensor = tf::tensor(dtype, &[8]).bytes(4, bytes);
+        tf::constant(name, tensor)
+    };
+    let zeros = |name: &str, dtype: u64| {
+        let graph = tf::graph(vec![constant("k", dtype, &[0; 32])]);
+        folder.write(name, &graph.0)
+    };
+    // Floats and 32-bit integers, all zero.
+    let (floats, integers) = (zeros("a.pb", tf::FLOAT), zeros("b.pb", 3));
+    let found = compare(&floats, &integers).weights.unwrap();
+    assert_eq!(found.outcome, Outcome::Different, "{found:?}");
+    let single = folder.checkpoint("single/a", &[("dense/bias", &[1], &[0.5])]);
+    let other = tf::graph(vec![
+        tf::float_constant("renamed", &[1], &[0.25]),
+        tf::float_constant("unrelated", &[1], &[0.5]),
+    ]);
+    let other = folder.write("other.pb", &other.0);
+    let found = compare(&single, &other).weights.unwrap();
+    assert_eq!(found.outcome, Outcome::Undecided, "{found:?}");
+    assert!(found.notes[0].contains("may be others"), "{found:?}");
+}
+
+#[test]
+fn a_config_counts_only_if_it_fits() {
+    let folder = Folder::new();
+    let trained = make::example("checkpoint");
+    for (name, with_config) in [("a", true), ("b", false)] {
+        for file in std::fs::read_dir(&trained).unwrap() {
+            let file = file.unwrap().path();
+            let bytes = std::fs::read(&file).unwrap();
+            let inner = file.file_name().unwrap().to_str().unwrap();
+            folder.write(&format!("{name}/{inner}"), &bytes);
+        }
+        if with_config {
+            let config = std::fs::read(make::example("pipeline.config")).unwrap();
+            folder.write(&format!("{name}/pipeline.config"), &config);
+        }
+    }
+    let (a, b) = (folder.path("a"), folder.path("b"));
+    assert_eq!(compare(&a, &b).outcome(), Outcome::Same);
+    // One tower layer less: the network needs less than there is.
+    let config = std::fs::read_to_string(make::example("pipeline.config")).unwrap();
+    let config = config.replacen(
+        "num_layers_before_predictor: 2",
+        "num_layers_before_predictor: 1",
+        1,
+    );
+    folder.write("a/pipeline.config", config.as_bytes());
+    let weights = compare(&a, &a).weights.unwrap();
+    assert!(weights.scope.starts_with("all tensors"), "{weights:?}");
+}
+
+#[test]
+fn a_node_of_a_million_tensors_has_one_name() {
+    let folder = Folder::new();
+    let mut node = onnx::node("Constant", &[], &[&"x".repeat(1 << 16)]);
+    for _ in 0..100_000 {
+        node = node.bytes(5, [0x2a, 0]);
+    }
+    let path = onnx_of(&folder, "a.onnx", &[], vec![node]);
+    let names: usize = inspect(&path)
+        .unwrap()
+        .tensors
+        .iter()
+        .map(|t| t.name.len())
+        .sum();
+    assert_eq!(names, 1 << 16);
 }
