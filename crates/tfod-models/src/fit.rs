@@ -166,7 +166,7 @@ const KERNEL: &str =
 /// Fields of which one may do for a checkpoint what another does.
 const LIKE: [[&str; 2]; 2] = [[CLASSES, BACKGROUND], [SCALES, RATIOS]];
 /// More aspect ratios than anybody uses.
-const MOST_RATIOS: i32 = 32;
+const MOST_RATIOS: u8 = 32;
 
 /// Depth multipliers of published checkpoints.
 const MULTIPLIERS: [f32; 9] = [0.25, 0.35, 0.5, 0.75, 1.0, 1.25, 1.3, 1.4, 2.0];
@@ -353,14 +353,14 @@ fn scales_candidate(all: &mut Candidates<'_>, anchors: i32) {
     let scales = generator.scales_per_octave();
     if let Some(count) = anchors
         .checked_div(scales)
-        .filter(|count| (1..=MOST_RATIOS).contains(count) && count * scales == anchors)
+        .filter(|count| (1..=i32::from(MOST_RATIOS)).contains(count) && count * scales == anchors)
     {
-        let of = |count: i32| format!("{count} of them");
-        all.push(RATIOS, of(ratios), of(count), |config| {
-            let generator = config.anchor_generator.as_mut();
-            if let Some(MultiscaleAnchorGenerator(generator)) =
-                generator.and_then(|g| g.anchor_generator_oneof.as_mut())
-            {
+        let (configured, trained) = (
+            format!("{ratios} of them"),
+            format!("{count} of them ({anchors} anchors at each position in all)"),
+        );
+        all.push(RATIOS, configured, trained, |config| {
+            if let Some(generator) = multiscale(config) {
                 let count = usize::try_from(count).unwrap_or_default();
                 generator.aspect_ratios.resize(count, 1.0);
             }
@@ -373,10 +373,7 @@ fn scales_candidate(all: &mut Candidates<'_>, anchors: i32) {
         return;
     };
     all.push(SCALES, generator.scales_per_octave(), scales, |config| {
-        let generator = config.anchor_generator.as_mut();
-        if let Some(MultiscaleAnchorGenerator(generator)) =
-            generator.and_then(|g| g.anchor_generator_oneof.as_mut())
-        {
+        if let Some(generator) = multiscale(config) {
             generator.scales_per_octave = Some(scales);
         }
     });
@@ -439,12 +436,22 @@ fn extractor_candidates(all: &mut Candidates<'_>, variables: &dyn Variables) {
 
 /// Gives the anchors another highest level, as a pyramid needs it.
 fn set_anchor_levels(config: &mut protos::Ssd, max_level: i32) {
-    use protos::anchor_generator::AnchorGeneratorOneof::MultiscaleAnchorGenerator;
-    let generator = config.anchor_generator.as_mut();
-    if let Some(MultiscaleAnchorGenerator(generator)) =
-        generator.and_then(|g| g.anchor_generator_oneof.as_mut())
-    {
+    if let Some(generator) = multiscale(config) {
         generator.max_level = Some(max_level);
+    }
+}
+
+/// The anchors of a feature pyramid.
+fn multiscale(config: &mut protos::Ssd) -> Option<&mut protos::MultiscaleAnchorGenerator> {
+    use protos::anchor_generator::AnchorGeneratorOneof::MultiscaleAnchorGenerator;
+    match config
+        .anchor_generator
+        .as_mut()?
+        .anchor_generator_oneof
+        .as_mut()?
+    {
+        MultiscaleAnchorGenerator(generator) => Some(generator),
+        _ => None,
     }
 }
 

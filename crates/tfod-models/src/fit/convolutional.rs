@@ -5,7 +5,7 @@ use tfod_config::protos;
 use tfod_config::protos::anchor_generator::AnchorGeneratorOneof::SsdAnchorGenerator;
 use tfod_config::protos::box_predictor::BoxPredictorOneof::ConvolutionalBoxPredictor;
 
-use super::{Candidates, MOST_LAYERS, Variables, class_candidates, last_size};
+use super::{Candidates, MOST_LAYERS, MOST_RATIOS, Variables, class_candidates, last_size};
 
 const DROPOUT: &str = "model.ssd.box_predictor.convolutional_box_predictor.use_dropout";
 const LAYERS: &str =
@@ -22,8 +22,6 @@ const INTERPOLATED: &str =
 
 /// The most feature maps that an extractor has.
 const MOST_MAPS: i32 = 6;
-/// More aspect ratios than anybody uses.
-const MOST_RATIOS: usize = 32;
 /// Kernel sizes that people use.
 const KERNELS: [i32; 3] = [1, 3, 5];
 
@@ -137,7 +135,7 @@ fn anchor_candidates(all: &mut Candidates<'_>, variables: &dyn Variables) {
     };
     let ratios = heads.anchors - i32::from(interpolated > 0.0);
     let count = usize::try_from(ratios).ok();
-    let Some(count) = count.filter(|count| *count <= MOST_RATIOS) else {
+    let Some(count) = count.filter(|count| *count <= usize::from(MOST_RATIOS)) else {
         return;
     };
     let text = |count: usize| format!("{count} numbers");

@@ -276,7 +276,7 @@ impl Export {
         self.layout.check(&self.formats)?;
         let target = self.layout.target(&self.output)?;
         let places = self.layout.places();
-        let (config, mut warnings) = self.configuration()?;
+        let (config, mut warnings) = self.configuration(&target)?;
         let labels = self.label_map.as_deref().map(LabelMap::read).transpose()?;
         let (main, others) = self.signatures(&config)?;
         let model = &main.model;
@@ -305,7 +305,7 @@ impl Export {
         let graphs: Vec<_> = graphs.map(|(s, weights)| s.with_weights(weights)).collect();
         let writers = self.writers(&graphs, &assets, &facts)?;
 
-        self.spare_inputs(&target, &trained)?;
+        self.spare_checkpoint(&target, &trained)?;
         let staging = Staging::new(&target)?;
         let parts = Parts {
             config: &config,
@@ -448,8 +448,13 @@ impl Export {
     }
 
     /// The configuration with what is merged into it, and what to say of it.
-    fn configuration(&self) -> Result<(PipelineConfig, Vec<String>), ExportError> {
+    fn configuration(&self, target: &Path) -> Result<(PipelineConfig, Vec<String>), ExportError> {
         let parsed = PipelineConfig::read(&self.pipeline_config)?;
+        let is_whole = parsed.warnings.is_empty();
+        if !is_whole && is_replaced(target, self.layout.places().config, &self.pipeline_config) {
+            let what = "the block that does not fit the schema";
+            return Err(would_lose(&self.pipeline_config, what.to_owned()));
+        }
         let mut warnings: Vec<String> = parsed.warnings.iter().map(ToString::to_string).collect();
         let mut config = parsed.config;
         if !self.config_override.is_empty() {
@@ -490,22 +495,10 @@ impl Export {
         Ok((fit.total(), unused, warning))
     }
 
-    /// Refuses to replace what this export is made from by less than that: a checkpoint by the model in it, a config by what could be read of it.
-    fn spare_inputs(&self, target: &Path, trained: &TrainedModel) -> Result<(), ExportError> {
-        let would_lose = |path: &Path, what: String| {
-            let path = path.to_owned();
-            Err(ExportError::WouldLose { path, what })
-        };
-        let places = self.layout.places();
-        if is_replaced(target, places.config, &self.pipeline_config)
-            && !PipelineConfig::read(&self.pipeline_config)?
-                .warnings
-                .is_empty()
-        {
-            let what = "the block that does not fit the schema";
-            return would_lose(&self.pipeline_config, what.to_owned());
-        }
+    /// Refuses to replace the checkpoint that this export is made from by the model in it, if it has more.
+    fn spare_checkpoint(&self, target: &Path, trained: &TrainedModel) -> Result<(), ExportError> {
         let folder = trained.prefix().parent().unwrap_or(Path::new(""));
+        let places = self.layout.places();
         let (Some(checkpoint), Some(name)) = (places.checkpoint, trained.prefix().file_name())
         else {
             return Ok(());
@@ -515,8 +508,9 @@ impl Export {
         }
         if name != CHECKPOINT {
             let state = folder.join(STATE_FILE);
+            let what = "the names of the checkpoints beside it";
             return if state.exists() {
-                would_lose(&state, "the names of the checkpoints beside it".to_owned())
+                Err(would_lose(&state, what.to_owned()))
             } else {
                 Ok(())
             };
@@ -528,13 +522,11 @@ impl Export {
             .filter(|key| *key != OBJECT_GRAPH_KEY && !kept.contains(key))
             .collect();
         match lost.first() {
-            Some(first) => would_lose(
-                trained.prefix(),
-                format!(
-                    "{} tensors that are not the model's, first `{first}`",
-                    lost.len()
-                ),
-            ),
+            Some(first) => {
+                let count = lost.len();
+                let what = format!("{count} tensors that are not the model's, first `{first}`");
+                Err(would_lose(trained.prefix(), what))
+            }
             None => Ok(()),
         }
     }
@@ -678,6 +670,11 @@ fn freeze(
         half: false,
     };
     Ok(freeze.run_telling(tell)?)
+}
+
+fn would_lose(path: &Path, what: String) -> ExportError {
+    let path = path.to_owned();
+    ExportError::WouldLose { path, what }
 }
 
 /// Whether an item of the target is this file or folder. Of a link, only the link is replaced.

@@ -1,4 +1,5 @@
-//! What a path is, by content: names of files mean something only where the format itself gives them meaning (a checkpoint's prefix).
+//! What a path is, by content: names of files mean something only where the format itself gives them meaning (a checkpoint's prefix),
+//! and where nothing else tells what a file is (`*.config`).
 
 use std::ffi::OsString;
 use std::fs;
@@ -236,7 +237,8 @@ enum Text {
 /// What a text is, by the first field in it; `None` for what is no text.
 fn text(path: &Path, bytes: &[u8]) -> Result<Option<Text>, InspectError> {
     const LOOKED_AT: usize = 4096;
-    let bytes = after_comments(bytes);
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let bytes = text_format::after_comments(bytes);
     let start = bytes.get(..LOOKED_AT.min(bytes.len())).unwrap_or_default();
     let is_text = |byte: &u8| !matches!(byte, 0..=8 | 11 | 14..=31 | 127);
     // The last character may be cut.
@@ -259,19 +261,6 @@ fn text(path: &Path, bytes: &[u8]) -> Result<Option<Text>, InspectError> {
         }
         _ => return Err(unknown(path, "a text of no kind that is known")),
     }))
-}
-
-/// What comes after lines that are comments or empty, of which there may be any number.
-fn after_comments(mut bytes: &[u8]) -> &[u8] {
-    bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    loop {
-        bytes = bytes.trim_ascii_start();
-        if bytes.first() != Some(&b'#') {
-            return bytes;
-        }
-        let end = bytes.iter().position(|byte| *byte == b'\n');
-        bytes = end.and_then(|end| bytes.get(end..)).unwrap_or_default();
-    }
 }
 
 /// Where a message ends to be one whose first fields are well.

@@ -109,6 +109,13 @@ pub(super) fn first_field(text: &[u8]) -> Option<&str> {
     (follows && !name.is_empty()).then_some(name)
 }
 
+/// What comes after comments and space, of which there may be any amount.
+pub(super) fn after_comments(text: &[u8]) -> &[u8] {
+    let mut reader = Reader::new(text);
+    reader.skip();
+    text.get(reader.at..).unwrap_or_default()
+}
+
 /// The `GraphDef` that a text stands for, encoded.
 pub(super) fn encode(path: &Path, text: &[u8]) -> Result<Vec<u8>, InspectError> {
     let mut reader = Reader::new(text);

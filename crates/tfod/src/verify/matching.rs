@@ -251,12 +251,12 @@ fn mix(mut bits: u64) -> u64 {
 
 /// Tensors of one model by what is in them, so that one is taken in no time however many are alike.
 #[derive(Default)]
-struct Heap<'a> {
+struct Contents<'a> {
     of_shape: HashMap<(Digest, &'a [u64], bool), Vec<usize>>,
     of_any_shape: HashMap<(Digest, bool), Vec<usize>>,
 }
 
-impl<'a> Heap<'a> {
+impl<'a> Contents<'a> {
     fn put(&mut self, digest: Digest, shape: &'a [u64], is_required: bool, index: usize) {
         let of_shape = self.of_shape.entry((digest, shape, is_required));
         of_shape.or_default().push(index);
@@ -292,11 +292,11 @@ pub(super) fn by_content<'a>(
     shapes: Shapes,
     pairs: &mut Vec<Pair>,
 ) -> Result<usize, InspectError> {
-    let mut heap = Heap::default();
+    let mut contents = Contents::default();
     for (index, tensor) in b.unmatched() {
         let is_required = b.is_required.get(index) == Some(&true);
         if let Some(digest) = digest(&b.elements(tensor)?) {
-            heap.put(digest, &tensor.shape, is_required, index);
+            contents.put(digest, &tensor.shape, is_required, index);
         }
     }
     let mut by_chance = 0;
@@ -310,7 +310,7 @@ pub(super) fn by_content<'a>(
         let is_required = a.is_required.get(i) == Some(&true);
         let mut take = |is_other_required| {
             let wanted = (digest, first.shape.as_slice());
-            heap.take(wanted, shapes, is_other_required, &b.is_matched)
+            contents.take(wanted, shapes, is_other_required, &b.is_matched)
         };
         let sure = take(true);
         let is_sure = sure.is_some() && is_required;
@@ -368,12 +368,14 @@ fn nearest_layout(
     best
 }
 
+/// Whether its elements are floats.
+pub(super) fn is_float(tensor: &TensorInfo) -> bool {
+    use StoredType::{BFloat16, Float16, Float32, Float64};
+    matches!(tensor.dtype, Some(Float32 | Float64 | Float16 | BFloat16))
+}
+
 /// Whether two tensors may be one with other values: one format has one shape and one type for it; across formats, numbers may be rounded.
 fn is_comparable(first: &TensorInfo, second: &TensorInfo, shapes: Shapes) -> bool {
-    let is_float = |tensor: &TensorInfo| {
-        use StoredType::{BFloat16, Float16, Float32, Float64};
-        matches!(tensor.dtype, Some(Float32 | Float64 | Float16 | BFloat16))
-    };
     let is_of_type = first.dtype == second.dtype;
     match shapes {
         Shapes::Equal => is_of_type && first.shape == second.shape,

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 
-use super::matching::{Matched, Pair, Shapes, Weights, by_content, by_name, by_shape};
+use super::matching::{Matched, Pair, Shapes, Weights, by_content, by_name, by_shape, is_float};
 use super::{Outcome, Side, VerifyError, interface, names};
 use crate::inspect::{Facts, TensorInfo, num_elements, path_of};
 use crate::{StoredType, ValueDifference};
@@ -124,28 +124,18 @@ pub(super) fn compare(a: &Side, b: &Side) -> Result<WeightsResult, VerifyError> 
     pairs.sort_by(|x, y| x.first.cmp(&y.first));
     let [only_in_first, only_in_second] =
         [unmatched(&first, a.facts()), unmatched(&second, b.facts())];
-    let unmatched_lists = [&only_in_first, &only_in_second];
-    let names = [&first, &second].map(unmatched_names);
-    let sides = [a, b].into_iter().zip(&networks);
-    let parts = sides.zip(unmatched_lists.into_iter().zip(names));
-    let left = parts.map(|((side, network), (unmatched, names))| Left {
-        unmatched,
-        names,
-        is_checkpoint: matches!(side.facts(), Facts::Checkpoint(_)),
-        is_of_network: network.is_some(),
-        lacks_variables: lacks_variables(side),
-    });
-    let left: Vec<Left<'_>> = left.collect();
+    let [of_first, of_second] = networks.each_ref().map(Option::is_some);
+    let left = [
+        Left::of(a, of_first, &first, &only_in_first),
+        Left::of(b, of_second, &second, &only_in_second),
+    ];
     let mut notes = Vec::new();
     if by_chance > 0 {
         notes.push(format!(
             "{by_chance} single numbers or integers have no names in common, and are equal to constants that may be others"
         ));
     }
-    let outcome = match left.as_slice() {
-        [first, second] => outcome(&pairs, [first, second], is_alike, &mut notes),
-        _ => Outcome::Undecided,
-    };
+    let outcome = outcome(&pairs, &left, is_alike, &mut notes);
     Ok(WeightsResult {
         outcome,
         scope: if is_alike && networks.iter().all(Option::is_some) {
@@ -225,7 +215,24 @@ struct Left<'a> {
     names: HashSet<String>,
 }
 
-impl Left<'_> {
+impl<'a> Left<'a> {
+    fn of(
+        side: &Side,
+        is_of_network: bool,
+        weights: &Weights<'_>,
+        unmatched: &'a [Unmatched],
+    ) -> Self {
+        let names = weights.names.iter().zip(&weights.is_matched);
+        let names = names.filter(|(_, is_matched)| !**is_matched);
+        Self {
+            unmatched,
+            is_checkpoint: matches!(side.facts(), Facts::Checkpoint(_)),
+            is_of_network,
+            lacks_variables: lacks_variables(side),
+            names: names.flat_map(|(names, _)| names.iter().cloned()).collect(),
+        }
+    }
+
     fn has_variable(&self) -> bool {
         self.unmatched.iter().any(|one| one.is_variable)
     }
@@ -250,12 +257,11 @@ impl Left<'_> {
 
 fn outcome(
     pairs: &[Pair],
-    left: [&Left<'_>; 2],
+    [first, second]: &[Left<'_>; 2],
     is_alike: bool,
     notes: &mut Vec<String>,
 ) -> Outcome {
     let is_apart = |pair: &Pair| !pair.by.is_none() && pair.how != Matched::Numbers;
-    let [first, second] = left;
     let mut is_different = pairs.iter().any(is_apart);
     let mut is_open =
         !notes.is_empty() || pairs.is_empty() || pairs.iter().any(|pair| !pair.by.is_none());
@@ -310,12 +316,6 @@ fn have_like(first: &[Unmatched], second: &[Unmatched]) -> bool {
 /// Constants from this size on are hardly anything but weights, or tables that decide results. Smaller ones may be sizes and factors.
 const LARGE: u64 = 8;
 
-fn unmatched_names(of: &Weights<'_>) -> HashSet<String> {
-    let names = of.names.iter().zip(&of.is_matched);
-    let names = names.filter(|(_, is_matched)| !**is_matched);
-    names.flat_map(|(names, _)| names.iter().cloned()).collect()
-}
-
 fn unmatched(of: &Weights<'_>, facts: &Facts) -> Vec<Unmatched> {
     let left = of
         .tensors
@@ -368,15 +368,9 @@ fn role(tensor: &TensorInfo, facts: &Facts, is_alike: bool) -> Role {
     if of_training && is_variable {
         return Role::None;
     }
-    let is_float = matches!(
-        tensor.dtype,
-        Some(
-            StoredType::Float32 | StoredType::Float64 | StoredType::Float16 | StoredType::BFloat16
-        )
-    );
     let is_large = num_elements(&tensor.shape).is_some_and(|count| count >= LEAST);
     let is_text = tensor.dtype == Some(StoredType::String);
-    match (is_variable, is_float && is_large) {
+    match (is_variable, is_float(tensor) && is_large) {
         _ if is_alike => Role::Weight,
         // What variables of text become, tables and such, has no numbers to be found by.
         _ if is_text => Role::None,
