@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
-use tfod::inspect::{Statistics, inspect, listing};
-use tfod::verify::{Aspects, Outcome, verify};
+use tfod_inspect::{Statistics, inspect, listing};
+use tfod_verify::{Aspects, Outcome, verify};
 
 /// A folder of this process's own, in memory where the system has such a place.
 pub fn scratch() -> &'static Path {

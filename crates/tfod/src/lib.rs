@@ -1,9 +1,9 @@
 //! tfod as a library: what the `tfod` command does, callable.
 //!
 //! The pieces are crates of their own: `tfod-checkpoint` (tensor bundles), `tfod-config` (pipeline configs), `tfod-models`
-//! (architectures), `tfod-graph` (the graph between), `tfod-tensorflow` (SavedModels). This crate joins them: [`Export`] goes from a
+//! (architectures), `tfod-graph` (the graph between), `tfod-tensorflow` (SavedModels), `tfod-onnx`. This crate joins them: [`Export`] goes from a
 //! training checkpoint to an export folder, [`Freeze`] from a SavedModel to one file; [`Check`] says beforehand whether a checkpoint fits a
-//! config; [`inspect`], [`diff`] and [`verify`] look into files and compare them.
+//! config. The command `tfod` is `tfod-cli`; looking into files and comparing them is in `tfod-inspect` and `tfod-verify`.
 //!
 //! ```no_run
 //! use tfod::{Export, Format, GraphOptions, InputType, Layout, OnnxChoices, Thresholds};
@@ -28,14 +28,10 @@
 //! ```
 
 mod check;
-pub mod diff;
 mod export;
 mod freeze;
-pub mod inspect;
 mod progress;
 mod trained;
-mod values;
-pub mod verify;
 mod write_behind;
 
 pub use check::{
@@ -47,11 +43,9 @@ pub use export::{
 };
 pub use freeze::{Freeze, FreezeFileError, FreezeReport};
 pub use progress::Step;
-pub use tfod_checkpoint::{DType as StoredType, Kind as BundleKind};
-pub use tfod_config::{Change, Setting};
+pub use tfod_checkpoint::DType as StoredType;
 pub use tfod_models::fit::{Cause, Explanation};
 pub use tfod_models::{Batch, GraphOptions, InputType, ModelError, Stage};
 pub use tfod_onnx::{ExternalData, InputLayout, OPSETS};
 pub use tfod_tensorflow::{Endpoint, FreezeError, FreezeOptions};
 pub use trained::TrainedModel;
-pub use values::ValueDifference;

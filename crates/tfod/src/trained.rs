@@ -90,7 +90,7 @@ impl TrainedModel {
     }
 
     /// The key under which the variable of a path is stored; for a path that leads nowhere, the one that it would have.
-    pub(crate) fn key(&self, path: &[String]) -> String {
+    pub fn key(&self, path: &[String]) -> String {
         self.attribute(path).map_or_else(
             || {
                 let full: Vec<&str> = std::iter::once(MODEL)

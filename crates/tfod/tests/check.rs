@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "../../tfod-cli/tests/common/mod.rs"]
 mod common;
 
 use std::fs;

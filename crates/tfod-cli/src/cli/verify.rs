@@ -1,0 +1,316 @@
+//! `tfod verify`
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use tfod_verify::{
+    Aspects, Launch, Matched, Outcome, OutputOptions, OutputPair, OutputsResult, Unmatched,
+    Verification, WeightsResult, verify_telling,
+};
+
+use super::output;
+use super::progress::Progress;
+
+/// Say whether two models are the same
+///
+/// Takes a checkpoint (with its pipeline.config in its folder or the one above), a SavedModel, a
+/// frozen graph or an ONNX model on either side, in any combination, and compares interfaces, what
+/// they are made of, and weights: bit-equal, or the largest difference and where. Weights are matched
+/// by name, then by content in every layout that a format is known to use, then by shape and nearest
+/// values; the output says how many each way, and what was not compared.
+///
+/// With --image, both are run as well, and all outputs compared: ONNX models as they are, a checkpoint
+/// by exporting it as one. TensorFlow's graphs are not run. Each model runs in a process of its own,
+/// with at most --max_memory; run only models that you trust with your machine's time.
+#[derive(Debug, clap::Args)]
+#[command(
+    verbatim_doc_comment,
+    after_help = EXAMPLES,
+    override_usage = "tfod verify [OPTIONS] <FIRST> <SECOND> [--image <FILE>...]"
+)]
+pub(super) struct Args {
+    /// A checkpoint, SavedModel, frozen graph or ONNX model
+    #[arg(value_name = "FIRST")]
+    first: PathBuf,
+
+    /// Another
+    #[arg(value_name = "SECOND")]
+    second: PathBuf,
+
+    /// Compare only these
+    #[arg(
+        long = "only",
+        value_name = "ASPECT,...",
+        value_enum,
+        value_delimiter = ','
+    )]
+    only: Vec<Aspect>,
+
+    /// Run both on these images, JPEG, PNG, GIF or BMP, and compare all outputs; comes after the models
+    #[arg(long = "image", value_name = "FILE", num_args = 1..)]
+    images: Vec<PathBuf>,
+
+    /// The largest |a - b| / (1 + max(|a|, |b|)) that counts as the same output
+    #[arg(long = "tolerance", value_name = "X", default_value_t = OutputOptions::TOLERANCE, value_parser = tolerance, requires = "images")]
+    tolerance: f64,
+
+    /// What each model may use while it runs, in gigabytes; kept by Linux alone
+    #[arg(long = "max_memory", value_name = "GB", default_value_t = 8.0, value_parser = gigabytes, requires = "images")]
+    max_memory: f64,
+
+    /// Print JSON; docs/inspect.md explains its keys
+    #[arg(long = "json")]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Aspect {
+    /// Signature keys, types, shapes
+    Interface,
+    /// Operations; for checkpoints, the config
+    Structure,
+    /// Values
+    Weights,
+    /// What they give for the images of --image
+    Outputs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  Is this export of that checkpoint?
+    tfod verify train exported/saved_model
+
+  Did the conversion keep all weights?
+    tfod verify exported/saved_model model.onnx
+
+  Does the optimised model still compute what the trained one does?
+    tfod verify train optimised.onnx --image street.jpg harbour.jpg
+
+  Same interface as the model in production?
+    tfod verify --only interface production/saved_model exported/saved_model
+
+Exit status:
+  0  the same, as far as it was compared; the output says how far
+  1  different, or not shown to be the same
+  2  something prevented it: a file that cannot be read, or is no model or image";
+
+/// How many of a kind are named.
+const SHOWN: usize = 10;
+
+impl Args {
+    pub(super) fn run(self) -> ExitCode {
+        let asks_for_outputs = self.only.is_empty() || self.only.contains(&Aspect::Outputs);
+        if self.only.contains(&Aspect::Outputs) && self.images.is_empty() {
+            let problem = "--only outputs needs images to run the models on; add --image FILE";
+            return output::error(&problem);
+        }
+        if !asks_for_outputs && !self.images.is_empty() {
+            let problem =
+                "--image is for comparing outputs, which --only leaves out; add outputs to it";
+            return output::error(&problem);
+        }
+        let has = |aspect| self.only.is_empty() || self.only.contains(&aspect);
+        let outputs = if self.images.is_empty() {
+            None
+        } else {
+            let apart = match itself(self.max_memory) {
+                Ok(apart) => Some(apart),
+                Err(error) => {
+                    let problem = format!("this program does not find its own file: {error}");
+                    return output::error(&problem);
+                }
+            };
+            Some(OutputOptions {
+                images: self.images,
+                tolerance: self.tolerance,
+                apart,
+            })
+        };
+        let aspects = Aspects {
+            interface: has(Aspect::Interface),
+            structure: has(Aspect::Structure),
+            weights: has(Aspect::Weights),
+            outputs,
+        };
+        let compared = Progress::during(|progress| {
+            let tell = |step: &str| progress.tell(step);
+            verify_telling(&self.first, &self.second, &aspects, &tell)
+        });
+        let found = match compared {
+            Ok(found) => found,
+            Err(error) => return output::error(&error),
+        };
+        let text = if self.json {
+            format!("{:#}\n", found.json())
+        } else {
+            text(&found)
+        };
+        output::verdict(&text, found.outcome() == Outcome::Same)
+    }
+}
+
+/// A distance: 0 or more.
+fn tolerance(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if number >= 0.0 && f64::is_finite(number) => Ok(number),
+        _ => Err("expected a number from 0 on, such as 1e-4".to_owned()),
+    }
+}
+
+/// An amount of memory: more than 0.
+fn gigabytes(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if number > 0.0 && number <= 1e6 => Ok(number),
+        _ => Err("expected a number of gigabytes, such as 8".to_owned()),
+    }
+}
+
+/// This program, to run a model.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "between 0 and 10^15, rounded down"
+)]
+fn itself(gigabytes: f64) -> io::Result<Launch> {
+    Ok(Launch {
+        program: std::env::current_exe()?,
+        arguments: vec![RUN_MODEL.into()],
+        memory: (gigabytes * 1e9) as u64,
+    })
+}
+
+/// The first argument with which this program starts itself to run a model. It is no subcommand: what comes in is no text, nor what goes out.
+pub(super) const RUN_MODEL: &str = "--run-model-for-verify";
+
+/// Runs a model for another process of this program.
+pub(super) fn run_model(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    // What Rust prints of a panic in the runtime goes nowhere: it is an answer.
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if std::thread::current().name() != Some(tfod_runtime::THREAD) {
+            print(info);
+        }
+    }));
+    match tfod_runtime::serve(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => output::error(&error),
+    }
+}
+
+fn text(found: &Verification) -> String {
+    let mut text = Vec::new();
+    let mut section = |title: &str, outcome: Outcome, note: &str, lines: &[String]| {
+        let note = if note.is_empty() {
+            String::new()
+        } else {
+            format!(" ({note})")
+        };
+        text.push(format!("{title}: {}{note}", outcome.name()));
+        text.extend(lines.iter().take(SHOWN).map(|line| format!("  {line}")));
+        if lines.len() > SHOWN {
+            let more = lines.len() - SHOWN;
+            text.push(format!("  … and {more} more; --json lists all"));
+        }
+    };
+    if let Some(of) = &found.interface {
+        let how = match of.outcome {
+            Outcome::NotCompared => of.how.to_owned(),
+            _ => format!("matched {}", of.how),
+        };
+        section("interface", of.outcome, &how, &of.differences);
+    }
+    if let Some(of) = &found.structure {
+        section("structure", of.outcome, of.reason, &of.differences);
+    }
+    if let Some(of) = &found.weights {
+        section("weights", of.outcome, of.scope, &weights(of));
+    }
+    if let Some(of) = &found.outputs {
+        let note = match of.outcome {
+            Outcome::NotCompared | Outcome::Undecided => of.reason.clone(),
+            _ => format!("images: {}; tolerance {}", of.images, of.tolerance),
+        };
+        section("outputs", of.outcome, &note, &outputs(of));
+    }
+    text.push(format!("all in all: {}", found.outcome().name()));
+    text.join("\n") + "\n"
+}
+
+fn weights(of: &WeightsResult) -> Vec<String> {
+    let ways = [
+        Matched::Name,
+        Matched::Content,
+        Matched::Numbers,
+        Matched::Nearest,
+    ];
+    let ways = ways.map(|way| (of.matched(way), way.name()));
+    let ways = ways.iter().filter(|(count, _)| *count > 0);
+    let ways: Vec<String> = ways
+        .map(|(count, name)| format!("{count} by {name}"))
+        .collect();
+    let mut lines = of.notes.clone();
+    lines.push(format!(
+        "{} pairs ({}); {} bit-equal, {} not",
+        of.pairs.len(),
+        ways.join(", "),
+        of.bit_equal(),
+        of.pairs.len() - of.bit_equal()
+    ));
+    if let Some(pair) = of.largest() {
+        lines.push(format!(
+            "farthest apart: {} and {}: {}",
+            pair.first, pair.second, pair.by
+        ));
+    }
+    for (side, all) in [("first", &of.only_in_first), ("second", &of.only_in_second)] {
+        if !all.is_empty() {
+            lines.push(format!("only in the {side}: {}", unmatched(all)));
+        }
+    }
+    let [first, second] = of.left_out;
+    lines.push(format!(
+        "not compared: {first} tensors of the first, {second} of the second"
+    ));
+    lines
+}
+
+fn outputs(of: &OutputsResult) -> Vec<String> {
+    let mut lines = of.notes.clone();
+    for (side, names) in [("first", &of.only_in_first), ("second", &of.only_in_second)] {
+        if !names.is_empty() {
+            lines.push(format!("only in the {side}: {}", names.join(", ")));
+        }
+    }
+    if of.images == 0 {
+        return lines;
+    }
+    // What matters most first: not all may be shown.
+    let mut pairs: Vec<&OutputPair> = of.pairs.iter().collect();
+    pairs.sort_by(|x, y| y.by.largest().total_cmp(&x.by.largest()));
+    lines.extend(pairs.iter().map(|pair| {
+        let is_one_name = pair.first == pair.second;
+        let other = if is_one_name { "" } else { &pair.second };
+        let slash = if is_one_name { "" } else { " / " };
+        format!("{}{slash}{other}: {}", pair.first, pair.by)
+    }));
+    lines
+}
+
+fn unmatched(all: &[Unmatched]) -> String {
+    let variables = all.iter().filter(|one| one.is_variable).count();
+    let names: Vec<String> = all
+        .iter()
+        .take(SHOWN)
+        .map(|one| format!("{} {:?}", one.name, one.shape))
+        .collect();
+    let more = if all.len() > SHOWN { ", …" } else { "" };
+    format!(
+        "{} variables and {} constants: {}{more}",
+        variables,
+        all.len() - variables,
+        names.join(", ")
+    )
+}

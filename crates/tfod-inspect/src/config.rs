@@ -1,0 +1,367 @@
+//! A `pipeline.config` in words: what detector it describes, and whether it can be exported.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tfod_config::protos;
+use tfod_config::protos::anchor_generator::AnchorGeneratorOneof as Anchors;
+use tfod_config::protos::detection_model::Model;
+use tfod_config::protos::image_resizer::ImageResizerOneof as Resizer;
+use tfod_config::protos::optimizer::Optimizer;
+use tfod_config::{Parsed, PipelineConfig};
+use tfod_models::GraphOptions;
+
+use crate::InspectError;
+
+/// What a config says.
+#[derive(Clone, Debug)]
+pub struct ConfigFacts {
+    /// `ssd`, `faster_rcnn`, `center_net`; empty without a model.
+    pub meta_architecture: &'static str,
+    /// The feature extractor's name.
+    pub feature_extractor: Option<String>,
+    /// How many classes it tells apart.
+    pub num_classes: Option<i32>,
+    /// How images are resized, in words.
+    pub resizer: Option<String>,
+    /// The anchors, in words.
+    pub anchors: Option<String>,
+    /// Suppression and scores of each stage, in words.
+    pub post_processing: Vec<PostProcessing>,
+    /// How it is trained, in words.
+    pub training: Option<String>,
+    /// Why `tfod export` cannot build it; `None` if it can.
+    pub refused: Option<String>,
+    /// How many anchors there are, where the size of images is fixed and the model can be built.
+    pub num_anchors: Option<usize>,
+    /// What may be wrong.
+    pub warnings: Vec<String>,
+}
+
+/// How a stage's boxes become detections.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PostProcessing {
+    /// The field of the config.
+    pub stage: &'static str,
+    /// In words.
+    pub text: String,
+    /// Detections with lower scores are dropped.
+    pub score_threshold: f32,
+    /// Boxes that overlap by more suppress each other.
+    pub iou_threshold: f32,
+    /// At most so many of one class.
+    pub max_detections_per_class: i32,
+    /// At most so many.
+    pub max_total_detections: i32,
+    /// What makes scores of the network's numbers.
+    pub score_converter: String,
+}
+
+impl ConfigFacts {
+    pub(crate) fn read(path: &Path) -> Result<Self, InspectError> {
+        Ok(Self::of(&PipelineConfig::read(path)?))
+    }
+
+    /// Of a config that was read.
+    pub fn of(parsed: &Parsed) -> Self {
+        let message = parsed.config.message();
+        let model = message.model.clone().unwrap_or_default();
+        let mut facts = match &model.model {
+            Some(Model::Ssd(ssd)) => Self::ssd(ssd),
+            Some(Model::FasterRcnn(rcnn)) => Self::faster_rcnn(rcnn),
+            Some(Model::CenterNet(center)) => Self::center_net(center),
+            Some(_) => Self::empty("experimental_model"),
+            None => Self::empty(""),
+        };
+        facts.training = message.train_config.as_ref().map(training);
+        match tfod_models::build(&model, &GraphOptions::default()) {
+            Ok(built) => {
+                let anchors = built.facts.boxes.anchors.len();
+                facts.num_anchors = (anchors > 0).then_some(anchors);
+            }
+            Err(error) => facts.refused = Some(error.to_string()),
+        }
+        facts.warnings = parsed.warnings.iter().map(ToString::to_string).collect();
+        let text = parsed.config.to_text();
+        let left = text.matches("PATH_TO_BE_CONFIGURED").count();
+        if left > 0 {
+            facts.warnings.push(format!(
+                "{left} paths still say PATH_TO_BE_CONFIGURED; training needs them, an export does not"
+            ));
+        }
+        facts
+    }
+
+    fn empty(meta_architecture: &'static str) -> Self {
+        Self {
+            meta_architecture,
+            feature_extractor: None,
+            num_classes: None,
+            resizer: None,
+            anchors: None,
+            post_processing: Vec::new(),
+            training: None,
+            refused: None,
+            num_anchors: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    fn ssd(ssd: &protos::Ssd) -> Self {
+        let extractor = ssd.feature_extractor.as_ref();
+        let post = ssd.post_processing.as_ref();
+        Self {
+            feature_extractor: extractor.map(|extractor| extractor.r#type().to_owned()),
+            num_classes: Some(ssd.num_classes()),
+            resizer: resizer(ssd.image_resizer.as_ref()),
+            anchors: anchors(ssd.anchor_generator.as_ref()),
+            post_processing: post
+                .map(|post| post_processing("post_processing", post))
+                .into_iter()
+                .collect(),
+            ..Self::empty("ssd")
+        }
+    }
+
+    fn faster_rcnn(rcnn: &protos::FasterRcnn) -> Self {
+        let extractor = rcnn.feature_extractor.as_ref();
+        let first = PostProcessing {
+            stage: "first_stage",
+            text: format!(
+                "proposals: boxes that overlap by more than {} (IoU) suppress each other, scores below {:?} are dropped; at most {}",
+                rcnn.first_stage_nms_iou_threshold(),
+                rcnn.first_stage_nms_score_threshold(),
+                rcnn.first_stage_max_proposals()
+            ),
+            score_threshold: rcnn.first_stage_nms_score_threshold(),
+            iou_threshold: rcnn.first_stage_nms_iou_threshold(),
+            max_detections_per_class: rcnn.first_stage_max_proposals(),
+            max_total_detections: rcnn.first_stage_max_proposals(),
+            score_converter: "SOFTMAX".to_owned(),
+        };
+        let second = rcnn.second_stage_post_processing.as_ref();
+        let second = second.map(|post| post_processing("second_stage_post_processing", post));
+        Self {
+            feature_extractor: extractor.map(|extractor| extractor.r#type().to_owned()),
+            num_classes: Some(rcnn.num_classes()),
+            resizer: resizer(rcnn.image_resizer.as_ref()),
+            anchors: anchors(rcnn.first_stage_anchor_generator.as_ref()),
+            post_processing: std::iter::once(first).chain(second).collect(),
+            ..Self::empty("faster_rcnn")
+        }
+    }
+
+    fn center_net(center: &protos::CenterNet) -> Self {
+        let extractor = center.feature_extractor.as_ref();
+        Self {
+            feature_extractor: extractor.map(|extractor| extractor.r#type().to_owned()),
+            num_classes: Some(center.num_classes()),
+            resizer: resizer(center.image_resizer.as_ref()),
+            anchors: Some("none: objects are peaks of heat maps".to_owned()),
+            ..Self::empty("center_net")
+        }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        let post = self.post_processing.iter().map(|post| {
+            json!({
+                "stage": post.stage,
+                "description": post.text,
+                "score_threshold": short(post.score_threshold),
+                "iou_threshold": short(post.iou_threshold),
+                "max_detections_per_class": post.max_detections_per_class,
+                "max_total_detections": post.max_total_detections,
+                "score_converter": post.score_converter,
+            })
+        });
+        json!({
+            "meta_architecture": self.meta_architecture,
+            "feature_extractor": self.feature_extractor,
+            "num_classes": self.num_classes,
+            "image_resizer": self.resizer,
+            "anchors": self.anchors,
+            "num_anchors": self.num_anchors,
+            "post_processing": post.collect::<Vec<_>>(),
+            "training": self.training,
+            "export": { "supported": self.refused.is_none(), "reason": self.refused },
+            "warnings": self.warnings,
+        })
+    }
+}
+
+/// The shortest decimal that is the same 32-bit float.
+fn short(number: f32) -> f64 {
+    number.to_string().parse().unwrap_or(f64::from(number))
+}
+
+fn list<T: ToString>(items: &[T]) -> String {
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+    items.join(", ")
+}
+
+fn resizer(config: Option<&protos::ImageResizer>) -> Option<String> {
+    let (text, gray, method) = match config?.image_resizer_oneof.as_ref()? {
+        Resizer::FixedShapeResizer(fixed) => (
+            format!(
+                "to {} x {} (height x width), whatever the aspect ratio",
+                fixed.height(),
+                fixed.width()
+            ),
+            fixed.convert_to_grayscale(),
+            Some(fixed.resize_method()),
+        ),
+        Resizer::KeepAspectRatioResizer(keep) => (
+            format!(
+                "the shorter side to {}, the longer to at most {}, keeping the aspect ratio{}",
+                keep.min_dimension(),
+                keep.max_dimension(),
+                if keep.pad_to_max_dimension() {
+                    format!("; padded to {0} x {0}", keep.max_dimension())
+                } else {
+                    String::new()
+                }
+            ),
+            keep.convert_to_grayscale(),
+            Some(keep.resize_method()),
+        ),
+        Resizer::IdentityResizer(_) => ("not at all".to_owned(), false, None),
+        Resizer::ConditionalShapeResizer(conditional) => (
+            format!(
+                "where the size is {} than {} (the longer side, keeping the aspect ratio)",
+                conditional.condition().as_str_name().to_lowercase(),
+                conditional.size_threshold()
+            ),
+            conditional.convert_to_grayscale(),
+            Some(conditional.resize_method()),
+        ),
+        Resizer::PadToMultipleResizer(pad) => (
+            format!("padded to multiples of {}", pad.multiple()),
+            pad.convert_to_grayscale(),
+            None,
+        ),
+    };
+    let method = method.map_or_else(String::new, |method| {
+        format!(", {}", method.as_str_name().to_lowercase())
+    });
+    let gray = if gray { ", to grayscale" } else { "" };
+    Some(text + &method + gray)
+}
+
+fn anchors(config: Option<&protos::AnchorGenerator>) -> Option<String> {
+    Some(match config?.anchor_generator_oneof.as_ref()? {
+        Anchors::SsdAnchorGenerator(ssd) => {
+            let scales = if ssd.scales.is_empty() {
+                format!(
+                    "scales from {} to {} of the image",
+                    ssd.min_scale(),
+                    ssd.max_scale()
+                )
+            } else {
+                format!("scales {} of the image", list(&ssd.scales))
+            };
+            format!(
+                "on {} feature maps, {scales}, aspect ratios {}{}",
+                ssd.num_layers(),
+                list(&ssd.aspect_ratios),
+                if ssd.reduce_boxes_in_lowest_layer() {
+                    "; three a place on the first"
+                } else {
+                    ""
+                }
+            )
+        }
+        Anchors::MultiscaleAnchorGenerator(multi) => format!(
+            "on pyramid levels {} to {} (strides {} to {}), {} times the stride, {} scales an octave, aspect ratios {}",
+            multi.min_level(),
+            multi.max_level(),
+            stride(multi.min_level()),
+            stride(multi.max_level()),
+            multi.anchor_scale(),
+            multi.scales_per_octave(),
+            list(&multi.aspect_ratios)
+        ),
+        Anchors::FlexibleGridAnchorGenerator(flexible) => {
+            let grids = flexible.anchor_grid.iter().map(|grid| {
+                format!(
+                    "sizes {} with aspect ratios {} at stride {} x {}",
+                    list(&grid.base_sizes),
+                    list(&grid.aspect_ratios),
+                    grid.height_stride(),
+                    grid.width_stride()
+                )
+            });
+            grids.collect::<Vec<_>>().join("; ")
+        }
+        Anchors::GridAnchorGenerator(grid) => format!(
+            "{} x {} pixels (height x width) at scales {}, aspect ratios {}, stride {} x {}",
+            grid.height(),
+            grid.width(),
+            list(&grid.scales),
+            list(&grid.aspect_ratios),
+            grid.height_stride(),
+            grid.width_stride()
+        ),
+    })
+}
+
+/// The stride of a pyramid's level, as far as there is one.
+fn stride(level: i32) -> String {
+    u32::try_from(level)
+        .ok()
+        .and_then(|level| 1u64.checked_shl(level))
+        .map_or_else(|| "?".to_owned(), |stride| stride.to_string())
+}
+
+fn post_processing(stage: &'static str, post: &protos::PostProcessing) -> PostProcessing {
+    let nms = post.batch_non_max_suppression.unwrap_or_default();
+    let converter = post.score_converter().as_str_name().to_owned();
+    let softly = match nms.soft_nms_sigma() {
+        sigma if sigma > 0.0 => format!("; softly, sigma {sigma}"),
+        _ => String::new(),
+    };
+    let agnostic = if nms.use_class_agnostic_nms() {
+        "; whatever the class"
+    } else {
+        ""
+    };
+    let text = format!(
+        "scores by {}; boxes that overlap by more than {} (IoU) suppress each other, scores below {:?} are dropped; at most {} a class, {} in all{agnostic}{softly}",
+        converter.to_lowercase(),
+        nms.iou_threshold(),
+        nms.score_threshold(),
+        nms.max_detections_per_class(),
+        nms.max_total_detections()
+    );
+    PostProcessing {
+        stage,
+        text,
+        score_threshold: nms.score_threshold(),
+        iou_threshold: nms.iou_threshold(),
+        max_detections_per_class: nms.max_detections_per_class(),
+        max_total_detections: nms.max_total_detections(),
+        score_converter: converter,
+    }
+}
+
+fn training(config: &protos::TrainConfig) -> String {
+    let optimizer = config.optimizer.as_ref();
+    let optimizer = match optimizer.and_then(|optimizer| optimizer.optimizer.as_ref()) {
+        Some(Optimizer::RmsPropOptimizer(_)) => "RMSProp",
+        Some(Optimizer::MomentumOptimizer(_)) => "momentum",
+        Some(Optimizer::AdamOptimizer(_)) => "Adam",
+        None => "no optimizer",
+    };
+    let start = match config.fine_tune_checkpoint() {
+        "" => String::new(),
+        _ => format!(
+            ", starting from a {} checkpoint",
+            config.fine_tune_checkpoint_type()
+        ),
+    };
+    format!(
+        "{} steps with batches of {}, {optimizer}, {} augmentations{start}",
+        config.num_steps(),
+        config.batch_size(),
+        config.data_augmentation_options.len()
+    )
+}

@@ -1,0 +1,65 @@
+//! The folder of an export: which pieces are there, and what the manifest says.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::{Facts, InspectError, inspect};
+
+/// Larger files are no manifest.
+const MAX_MANIFEST: u64 = 64 << 20;
+
+/// What an export consists of.
+#[derive(Clone, Debug)]
+pub struct ExportFacts {
+    /// In the order in which they are made.
+    pub pieces: Vec<Piece>,
+    /// What `manifest.json` says, if it is there and JSON.
+    pub manifest: Option<Value>,
+}
+
+/// A file or folder of an export.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it is, and the bytes of its tensors; or what is wrong with it.
+    pub found: Result<(Facts, u64), String>,
+}
+
+impl ExportFacts {
+    pub(crate) fn of(paths: &[PathBuf]) -> Self {
+        let is_manifest = |path: &&PathBuf| path.ends_with("manifest.json");
+        let manifest = paths.iter().find(is_manifest).and_then(|path| {
+            let size = std::fs::metadata(path).ok()?.len();
+            let bytes = (size <= MAX_MANIFEST).then(|| std::fs::read(path))?;
+            serde_json::from_slice(&bytes.ok()?).ok()
+        });
+        let pieces = paths.iter().filter(|path| !is_manifest(path));
+        let pieces = pieces.map(|path| Piece {
+            path: path.clone(),
+            found: inspect(path)
+                .map(|found| {
+                    let bytes = found.tensors.iter();
+                    let bytes = bytes.fold(0u64, |sum, tensor| sum.saturating_add(tensor.bytes));
+                    (found.facts, bytes)
+                })
+                .map_err(|error: InspectError| error.to_string()),
+        });
+        Self {
+            pieces: pieces.collect(),
+            manifest,
+        }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        let shown = |piece: &Piece| piece.path.display().to_string();
+        let pieces = self.pieces.iter().map(|piece| match &piece.found {
+            Ok((facts, bytes)) => {
+                json!({ "path": shown(piece), "kind": facts.kind(), "tensor_bytes": bytes })
+            }
+            Err(error) => json!({ "path": shown(piece), "error": error }),
+        });
+        json!({ "pieces": pieces.collect::<Vec<_>>(), "manifest": self.manifest })
+    }
+}

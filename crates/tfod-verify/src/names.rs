@@ -1,0 +1,97 @@
+//! What a tensor is called, whatever the format, so that the same weight is found by its name.
+//!
+//! A checkpoint calls a variable by the way to it from the model object, and keeps the name that it had in Python beside that; with its config, the
+//! network says what it calls it, and tfod's exports have the network's names, behind what each format puts before them.
+
+use std::collections::HashMap;
+
+use tfod_models::GraphOptions;
+use tfod_models::fit::Fit;
+
+use crate::Side;
+use tfod::TrainedModel;
+use tfod_inspect::{Facts, TensorInfo, path_of};
+
+/// The names of what the network of a checkpoint with a config needs, by key; `None` for other models, and where the two do not fit each other.
+pub(crate) fn network(side: &Side) -> Option<HashMap<String, String>> {
+    let Facts::Checkpoint(facts) = side.facts() else {
+        return None;
+    };
+    let (_, config) = side.config.as_ref()?;
+    let model = config.message().model.as_ref()?;
+    let model = tfod_models::build(model, &GraphOptions::default()).ok()?;
+    let trained = TrainedModel::open(&facts.prefix, None).ok()?;
+    // Another model's config says nothing of what this one needs.
+    let fit = Fit::new(&model, &trained);
+    if !fit.is_complete() || fit.unused > 0 {
+        return None;
+    }
+    let parameters = model.graph.parameters();
+    let named = parameters.map(|(_, of)| (trained.key(&of.path), of.name.clone()));
+    Some(named.collect())
+}
+
+/// What each of these tensors may be called, the surest first.
+pub(crate) fn of(
+    side: &Side,
+    network: Option<&HashMap<String, String>>,
+    tensors: &[&TensorInfo],
+) -> Vec<Vec<String>> {
+    let objects = side
+        .found
+        .bundle()
+        .and_then(|bundle| bundle.object_graph().ok());
+    let mut in_python: HashMap<&str, &str> = HashMap::new();
+    if let Some(objects) = &objects {
+        for (_, attribute) in objects.breadth_first().variables() {
+            in_python.insert(attribute.checkpoint_key, attribute.full_name);
+        }
+    }
+    let names = |tensor: &&TensorInfo| {
+        let key = &*tensor.name;
+        let of_network = network.and_then(|names| names.get(key)).map(String::as_str);
+        let of_python = in_python.get(key).copied();
+        let mut names: Vec<String> = [of_network, Some(path_of(key)), of_python]
+            .into_iter()
+            .flatten()
+            .map(bare)
+            .filter(|name| !name.is_empty())
+            .collect();
+        names.dedup();
+        names
+    };
+    tensors.iter().map(names).collect()
+}
+
+/// A name without what only one format puts around it, in letters, digits and `_`, as keys of variables have them.
+fn bare(name: &str) -> String {
+    let name = name.strip_suffix("/ReadVariableOp").unwrap_or(name);
+    let is_of_format = |part: &&str| {
+        matches!(
+            *part,
+            "StatefulPartitionedCall" | "PartitionedCall" | "model" | "_model"
+        ) || part.starts_with("__inference_")
+    };
+    let parts: Vec<&str> = name.split('/').skip_while(is_of_format).collect();
+    let name = parts.join("_");
+    name.replace(|c: char| !c.is_ascii_alphanumeric(), "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_agree_on_a_name() {
+        for name in [
+            "FeatureExtractor/Conv1/kernel",
+            "FeatureExtractor_Conv1_kernel",
+            "StatefulPartitionedCall/FeatureExtractor/Conv1/kernel/ReadVariableOp",
+            "__inference_call_1/FeatureExtractor/Conv1/kernel",
+            "model/FeatureExtractor/Conv1/kernel",
+        ] {
+            assert_eq!(bare(name), "FeatureExtractor_Conv1_kernel");
+        }
+        assert_eq!(bare("model"), "");
+    }
+}

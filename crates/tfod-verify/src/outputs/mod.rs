@@ -1,0 +1,428 @@
+//! What two models give for the same images.
+//!
+//! ONNX models are run; a checkpoint is exported as one first. Graphs of TensorFlow are not run.
+
+mod distance;
+mod feed;
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tfod_image::Picture;
+use tfod_models::{GraphOptions, InputType, Stage};
+use tfod_runtime::{Session, Tensor};
+
+pub use distance::{Distance, Farthest};
+pub use tfod_runtime::Launch;
+
+use crate::{Outcome, Side, VerifyError};
+use feed::Feed;
+use tfod::{Export, Format, Layout, OnnxChoices, Thresholds};
+use tfod_inspect::{Facts, OnnxFacts, inspect};
+
+/// The images to run two models on, and how far apart their results may be.
+#[derive(Clone, Debug)]
+pub struct OutputOptions {
+    /// Files: JPEG, PNG, GIF (the first frame) or BMP.
+    pub images: Vec<PathBuf>,
+    /// The largest `|a - b| / (1 + max(|a|, |b|))` that counts as the same.
+    pub tolerance: f64,
+    /// How to start a process of its own for each model, with a limit of memory; `None` runs them in this one, without.
+    pub apart: Option<Launch>,
+}
+
+impl OutputOptions {
+    /// What the project's own tests of exports hold results to.
+    pub const TOLERANCE: f64 = 1e-4;
+}
+
+/// What came of comparing outputs.
+#[derive(Clone, Debug)]
+pub struct OutputsResult {
+    /// In short.
+    pub outcome: Outcome,
+    /// Why they were not compared; else empty.
+    pub reason: String,
+    /// What the models were given, if not just the images.
+    pub notes: Vec<String>,
+    /// The options' tolerance.
+    pub tolerance: f64,
+    /// How many images both models were run on.
+    pub images: usize,
+    /// The outputs that both models have, in the order of the first's.
+    pub pairs: Vec<OutputPair>,
+    /// Those that only the first has.
+    pub only_in_first: Vec<String>,
+    /// Those that only the second has.
+    pub only_in_second: Vec<String>,
+}
+
+/// An output of both models.
+#[derive(Clone, Debug)]
+pub struct OutputPair {
+    /// Its name in the first.
+    pub first: String,
+    /// Its name in the second.
+    pub second: String,
+    /// How far they are apart, over all images.
+    pub by: Distance,
+}
+
+impl OutputsResult {
+    fn not_compared(outcome: Outcome, reason: String, tolerance: f64) -> Self {
+        Self {
+            outcome,
+            reason,
+            notes: Vec::new(),
+            tolerance,
+            images: 0,
+            pairs: Vec::new(),
+            only_in_first: Vec::new(),
+            only_in_second: Vec::new(),
+        }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let pair = |pair: &OutputPair| {
+            json!({
+                "first": pair.first,
+                "second": pair.second,
+                "difference": pair.by.json(),
+            })
+        };
+        json!({
+            "outcome": self.outcome.name(),
+            "reason": self.reason,
+            "notes": self.notes,
+            "tolerance": self.tolerance,
+            "images": self.images,
+            "outputs": self.pairs.iter().map(pair).collect::<Vec<_>>(),
+            "only_in_first": self.only_in_first,
+            "only_in_second": self.only_in_second,
+        })
+    }
+}
+
+/// Asks whether all images are there and are images, before anything that takes long.
+pub(super) fn check_images(options: &OutputOptions) -> Result<(), VerifyError> {
+    for path in &options.images {
+        Picture::check(path)?;
+    }
+    Ok(())
+}
+
+/// Runs both models and compares what they give. `tell` hears what is being done.
+pub(super) fn compare(
+    a: &Side,
+    b: &Side,
+    options: &OutputOptions,
+    tell: &dyn Fn(&str),
+) -> Result<OutputsResult, VerifyError> {
+    let stop = |outcome, reason| OutputsResult::not_compared(outcome, reason, options.tolerance);
+    if !tfod_runtime::IS_THERE {
+        let reason = "this build has no runtime (feature `run`)".to_owned();
+        return Ok(stop(Outcome::NotCompared, reason));
+    }
+    for (which, side) in [("first", a), ("second", b)] {
+        if let Some(reason) = cannot_run(side) {
+            let reason = format!("the {which} {reason}");
+            return Ok(stop(Outcome::NotCompared, reason));
+        }
+    }
+    tell("making the models ready to run");
+    let settings = Settings::of(&[a, b]);
+    let sources = [Source::of(a, &settings)?, Source::of(b, &settings)?];
+    match run(&sources, options, tell) {
+        Ok(result) => Ok(result),
+        Err(Stop::Undecided(reason)) => Ok(stop(Outcome::Undecided, reason)),
+        Err(Stop::Error(error)) => Err(error),
+    }
+}
+
+/// Why two models were not compared to the end.
+enum Stop {
+    Undecided(String),
+    Error(VerifyError),
+}
+
+impl<E: Into<VerifyError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+fn run(
+    sources: &[Source; 2],
+    options: &OutputOptions,
+    tell: &dyn Fn(&str),
+) -> Result<OutputsResult, Stop> {
+    let feeds = Feed::agree(both(sources, Source::feed)?).map_err(Stop::Undecided)?;
+    let [mut first, mut second] = both(sources, |source| source.open(options))?;
+    let names = names(first.outputs(), second.outputs());
+    let mut result =
+        OutputsResult::not_compared(Outcome::Undecided, String::new(), options.tolerance);
+    result.only_in_first = names.only_in_first;
+    result.only_in_second = names.only_in_second;
+    result.pairs = names.pairs;
+    result.notes = Feed::notes(&feeds);
+    if names.is_by_position {
+        let note = "they have no names in common, so outputs are matched by position";
+        result.notes.push(note.to_owned());
+    }
+    if result.pairs.is_empty() {
+        "they have no outputs in common".clone_into(&mut result.reason);
+        return Ok(result);
+    }
+    for path in &options.images {
+        tell(&format!("running both on {}", path.display()));
+        let picture = Picture::open(path)?;
+        let [feed_x, feed_y] = &feeds;
+        let x = outputs(&mut first, &feed_x.tensor(&picture)?);
+        let x = x.map_err(|error| sources[0].failed("first", &error))?;
+        let y = outputs(&mut second, &feed_y.tensor(&picture)?);
+        let y = y.map_err(|error| sources[1].failed("second", &error))?;
+        let have_one_batch = feed_x.batch() == feed_y.batch();
+        for pair in &mut result.pairs {
+            let (Some(x), Some(y)) = (named(&x, &pair.first), named(&y, &pair.second)) else {
+                continue;
+            };
+            if have_one_batch {
+                pair.by.add(x, y, path);
+            } else {
+                let (x, y) = (of_one(x, feed_x.batch()), of_one(y, feed_y.batch()));
+                pair.by.add(&x, &y, path);
+            }
+        }
+        result.images += 1;
+    }
+    let is_apart = |pair: &OutputPair| !pair.by.is_within(options.tolerance);
+    result.outcome = if result.pairs.iter().any(is_apart) {
+        Outcome::Different
+    } else if let Some(pair) = result.pairs.iter().find(|pair| pair.by.elements == 0) {
+        result.reason = format!("there is nothing to compare in `{}`", pair.first);
+        Outcome::Undecided
+    } else {
+        Outcome::Same
+    };
+    Ok(result)
+}
+
+/// What belongs to the first image of a batch; all of an output that has not the batch for its outermost dimension.
+fn of_one(output: &Tensor, batch: usize) -> Cow<'_, Tensor> {
+    let first = output
+        .first()
+        .filter(|_| output.shape().first() == Some(&batch));
+    first.map_or(Cow::Borrowed(output), Cow::Owned)
+}
+
+/// Runs a model on an image.
+fn outputs(
+    model: &mut Session,
+    image: &Tensor,
+) -> Result<Vec<(String, Tensor)>, tfod_runtime::Error> {
+    let names = model.inputs().to_vec();
+    let inputs: Vec<(&str, &Tensor)> = names.iter().map(|name| (name.as_str(), image)).collect();
+    model.run(&inputs)
+}
+
+/// Applies something to both that may leave the comparison undecided.
+fn both<T, U>(sides: &[T; 2], of: impl Fn(&T) -> Result<U, String>) -> Result<[U; 2], Stop> {
+    let [a, b] = sides;
+    let named = |which: &str, side| {
+        of(side).map_err(|reason| Stop::Undecided(format!("the {which} {reason}")))
+    };
+    Ok([named("first", a)?, named("second", b)?])
+}
+
+fn named<'a>(outputs: &'a [(String, Tensor)], name: &str) -> Option<&'a Tensor> {
+    let found = outputs.iter().find(|(found, _)| found == name);
+    found.map(|(_, tensor)| tensor)
+}
+
+/// Why a model cannot be run here.
+fn cannot_run(side: &Side) -> Option<&'static str> {
+    match side.facts() {
+        Facts::Onnx(_) => None,
+        Facts::Checkpoint(_) if side.config.is_some() => None,
+        Facts::Checkpoint(_) => {
+            Some("is a checkpoint without a pipeline.config in its folder or the one above")
+        }
+        _ => Some(
+            "is TensorFlow's, which is not run; export the checkpoint with --format onnx, and give that",
+        ),
+    }
+}
+
+/// How a checkpoint is exported to be compared: as an ONNX model on the other side was, if tfod wrote it.
+struct Settings {
+    stage: Stage,
+    no_preprocess: bool,
+}
+
+impl Settings {
+    fn of(sides: &[&Side]) -> Self {
+        let of_tfod = sides.iter().find_map(|side| match side.facts() {
+            Facts::Onnx(facts) if facts.metadata.contains_key("manifest_version") => Some(facts),
+            _ => None,
+        });
+        let has = |key| of_tfod.is_none_or(|facts| facts.metadata.contains_key(key));
+        Self {
+            stage: if has("non_max_suppression") {
+                Stage::Detections
+            } else if has("box_decoding") {
+                Stage::Encodings
+            } else {
+                Stage::Boxes
+            },
+            no_preprocess: of_tfod.is_some_and(|facts| left_to_caller(facts).is_some()),
+        }
+    }
+}
+
+/// The preprocessing in the metadata of a model that leaves it to its caller.
+fn left_to_caller(facts: &OnnxFacts) -> Option<Value> {
+    let preprocessing = facts.metadata.get("preprocessing")?;
+    let preprocessing: Value = serde_json::from_str(preprocessing).ok()?;
+    (preprocessing.get("done_by")? == "caller").then_some(preprocessing)
+}
+
+/// An ONNX model on one side, or made of what is there.
+struct Source {
+    path: PathBuf,
+    facts: OnnxFacts,
+    /// What was given, if it was exported, and the folder in which the model is then.
+    exported: Option<(PathBuf, TempDir)>,
+}
+
+impl Source {
+    fn of(side: &Side, settings: &Settings) -> Result<Self, VerifyError> {
+        match side.facts() {
+            Facts::Onnx(facts) => Ok(Self {
+                path: side.found.file.clone(),
+                facts: OnnxFacts::clone(facts),
+                exported: None,
+            }),
+            _ => Self::export(side, settings),
+        }
+    }
+
+    fn export(side: &Side, settings: &Settings) -> Result<Self, VerifyError> {
+        let given = &side.found.path;
+        let no_model = |path: &Path, what| VerifyError::NoModel {
+            path: path.to_owned(),
+            what,
+        };
+        let (Facts::Checkpoint(checkpoint), Some((config, _))) = (side.facts(), &side.config)
+        else {
+            return Err(no_model(given, "a checkpoint without a pipeline.config"));
+        };
+        let folder = tempfile::tempdir().map_err(VerifyError::Folder)?;
+        let graph = GraphOptions {
+            stage: settings.stage,
+            no_preprocess: settings.no_preprocess,
+            ..GraphOptions::new(InputType::FloatImageTensor)
+        };
+        let output = folder.path().join("export");
+        Export {
+            graph,
+            signatures: Vec::new(),
+            pipeline_config: config.clone(),
+            checkpoint_dir: checkpoint.prefix.clone(),
+            checkpoint: None,
+            config_override: String::new(),
+            thresholds: Thresholds::default(),
+            label_map: None,
+            formats: vec![Format::Onnx],
+            onnx: OnnxChoices::default(),
+            layout: Layout::Official,
+            output: output.clone(),
+        }
+        .run()
+        .map_err(|problem| VerifyError::Export {
+            path: given.clone(),
+            problem: Box::new(problem),
+        })?;
+        let path = output.join("model.onnx");
+        let Facts::Onnx(facts) = inspect(&path)?.facts else {
+            return Err(no_model(&path, "not an ONNX model"));
+        };
+        Ok(Self {
+            path,
+            facts: *facts,
+            exported: Some((given.clone(), folder)),
+        })
+    }
+
+    fn open(&self, options: &OutputOptions) -> Result<Session, String> {
+        let session = Session::open(&self.path, options.apart.as_ref());
+        session.map_err(|error| self.told(&error))
+    }
+
+    /// How images become this model's input.
+    fn feed(&self) -> Result<Feed, String> {
+        let [input] = &self.facts.inputs[..] else {
+            let count = self.facts.inputs.len();
+            return Err(format!("has {count} inputs; only models of images are run"));
+        };
+        let feed = Feed::of(input)?;
+        match left_to_caller(&self.facts) {
+            Some(preprocessing) => feed.normalised(&preprocessing),
+            None => Ok(feed),
+        }
+    }
+
+    /// An error of the runtime, which knows nothing of where the model is from.
+    fn told(&self, error: &tfod_runtime::Error) -> String {
+        let (file, made) = match &self.exported {
+            Some((given, _)) => (given, ", exported as an ONNX model"),
+            None => (&self.path, ""),
+        };
+        format!(
+            "cannot be run: {}{made}: {}",
+            file.display(),
+            error.problem()
+        )
+    }
+
+    fn failed(&self, which: &str, error: &tfod_runtime::Error) -> Stop {
+        Stop::Undecided(format!("the {which} {}", self.told(error)))
+    }
+}
+
+/// Which output of one model is which of the other.
+struct Names {
+    pairs: Vec<OutputPair>,
+    is_by_position: bool,
+    only_in_first: Vec<String>,
+    only_in_second: Vec<String>,
+}
+
+/// By name; where none is the same, and there are as many, by position.
+fn names(first: &[String], second: &[String]) -> Names {
+    let pair = |(x, y): (&String, &String)| OutputPair {
+        first: x.clone(),
+        second: y.clone(),
+        by: Distance::default(),
+    };
+    let without = |all: &[String], others: &[String]| -> Vec<String> {
+        let only = all.iter().filter(|name| !others.contains(name));
+        only.cloned().collect()
+    };
+    let common: Vec<&String> = first.iter().filter(|name| second.contains(name)).collect();
+    if common.is_empty() && first.len() == second.len() {
+        return Names {
+            pairs: first.iter().zip(second).map(pair).collect(),
+            is_by_position: true,
+            only_in_first: Vec::new(),
+            only_in_second: Vec::new(),
+        };
+    }
+    Names {
+        pairs: common.into_iter().map(|name| pair((name, name))).collect(),
+        is_by_position: false,
+        only_in_first: without(first, second),
+        only_in_second: without(second, first),
+    }
+}

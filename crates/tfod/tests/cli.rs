@@ -1,7 +1,0 @@
-//! The command line, as files: `cmd/NAME.toml` is a command, `NAME.stdout` and `NAME.stderr` what it prints. Run with `TRYCMD=overwrite` they are written
-//! anew.
-
-#[test]
-fn commands_print_what_their_files_say() {
-    trycmd::TestCases::new().case("tests/cmd/*.toml");
-}
