@@ -205,10 +205,10 @@ def test_images_that_keep_different_sizes_are_no_batch(case, oracle, tmp_path):
 @pytest.mark.parametrize("case", BASE)
 def test_what_files_cannot_be_combined_with_is_refused_by_name(case, input_type, oracle, tmp_path):
     for option, says in {
-        "--float_input": "option `float_input` is set",
-        "--no_preprocess": "option `no_preprocess` is set",
-        "--input_size=96x96": "option `input_size` is 96x96",
-        "--format=onnx": "option `input_type` is",
+        "--float_input": "--float_input: expected off",
+        "--no_preprocess": "--no_preprocess: expected off",
+        "--input_size=96x96": "--input_size 96x96: expected none",
+        "--format=onnx": "--input_type",
     }.items():
         command = [BINARY, "export", f"--input_type={input_type}", f"--pipeline_config_path={oracle(case) / 'pipeline.config'}"]
         command += [f"--trained_checkpoint_dir={oracle(case) / 'checkpoint'}", f"--output_directory={tmp_path / 'out'}", option]

@@ -128,8 +128,8 @@ fn formats_that_a_server_does_not_read_are_refused() {
     ] {
         let (root, served) = output();
         let refused = export(&served, &["--layout", layout, "--format", formats]);
-        assert_eq!(refused.status.code(), Some(1), "{layout} {formats}");
-        assert!(said(&refused).contains("format"), "{}", said(&refused));
+        assert_eq!(refused.status.code(), Some(2), "{layout} {formats}");
+        assert!(said(&refused).contains("--format"), "{}", said(&refused));
         assert!(names(root.path()).is_empty());
     }
     let (_root, plain) = output();

@@ -2,6 +2,8 @@
 
 use tfod_graph::ValidateError;
 
+use crate::options::GraphOption;
+
 /// A configuration that cannot be built. Fields are named by their path in `pipeline.config`.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ModelError {
@@ -32,11 +34,11 @@ pub enum ModelError {
         supported: String,
     },
     /// An option of the graph that is impossible, or contradicts the configuration.
-    #[error("option `{option}` is {given}; expected {expected}")]
+    #[error("{option} {given}; expected {expected}", option = option.subject())]
     Option {
         /// The option.
-        option: &'static str,
-        /// Its value.
+        option: GraphOption,
+        /// Its value; of one that is on or off, `on`.
         given: String,
         /// What would do.
         expected: String,

@@ -1,6 +1,7 @@
 //! Reading fields with checks: messages that must be there, numbers that must be sizes.
 
 use crate::error::ModelError;
+use crate::options::GraphOption;
 
 /// No width, height, depth or count of a real model comes near this; more is a mistake, or an attempt to fill the memory.
 const LARGEST_SIZE: u64 = 1 << 20;
@@ -35,7 +36,7 @@ pub(crate) fn invalid(
 
 /// An option of the graph that will not do.
 pub(crate) fn invalid_option(
-    option: &'static str,
+    option: GraphOption,
     given: impl ToString,
     expected: impl Into<String>,
 ) -> ModelError {

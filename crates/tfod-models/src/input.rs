@@ -11,7 +11,7 @@ use tfod_graph::{Binary, Builder, DType, Dim, MapInput, Shape, Tensor, ValueId};
 use crate::error::ModelError;
 use crate::facts::Normalization;
 use crate::fields::invalid_option;
-use crate::options::GraphOptions;
+use crate::options::{GraphOption, GraphOptions};
 use crate::postprocess::window::Extent;
 use crate::resizer::{Finished, Resizer};
 
@@ -84,7 +84,7 @@ impl FromStr for InputType {
             .find(|kind| kind.name() == text)
             .ok_or_else(|| {
                 let names = Self::ALL.map(Self::name);
-                invalid_option("input_type", text, names.join(", "))
+                invalid_option(GraphOption::InputType, text, names.join(", "))
             })
     }
 }
@@ -118,11 +118,11 @@ pub(crate) fn network_input(
     {
         if let Some([height, width]) = given.filter(|size| *size != network) {
             let expected = format!(
-                "{}x{}, the network's own size, with no_preprocess",
+                "{}x{}, the network's own size, where preprocessing is left to the caller",
                 network[0], network[1]
             );
             let given = format!("{height}x{width}");
-            return Err(invalid_option("input_size", given, expected));
+            return Err(invalid_option(GraphOption::InputSize, given, expected));
         }
         given = Some(network);
     }

@@ -41,7 +41,7 @@ mod scalar;
 pub use error::ModelError;
 pub use facts::Facts;
 pub use input::InputType;
-pub use options::{Batch, GraphOptions, Stage};
+pub use options::{Batch, GraphOption, GraphOptions, Stage};
 
 use std::collections::HashSet;
 
@@ -106,10 +106,18 @@ fn keep_outputs(graph: &mut Graph, keys: &[String]) -> Result<(), ModelError> {
         .iter()
         .find(|key| !graph.outputs().iter().any(|o| o.key == **key))
     {
-        return Err(fields::invalid_option("outputs", unknown, known()));
+        return Err(fields::invalid_option(
+            GraphOption::Outputs,
+            unknown,
+            known(),
+        ));
     }
     if keys.is_empty() {
-        return Err(fields::invalid_option("outputs", "empty", known()));
+        return Err(fields::invalid_option(
+            GraphOption::Outputs,
+            "none",
+            known(),
+        ));
     }
     graph.retain_outputs(|output| keys.contains(&output.key));
     Ok(())

@@ -33,6 +33,41 @@ pub enum Stage {
     Encodings,
 }
 
+/// An option of a graph, for errors about its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GraphOption {
+    /// [`GraphOptions::input`]
+    InputType,
+    /// [`GraphOptions::input_name`]
+    InputName,
+    /// [`GraphOptions::float_input`]
+    FloatInput,
+    /// [`GraphOptions::batch`]
+    Batch,
+    /// [`GraphOptions::input_size`]
+    InputSize,
+    /// [`GraphOptions::no_preprocess`]
+    NoPreprocess,
+    /// [`GraphOptions::outputs`]
+    Outputs,
+}
+
+impl GraphOption {
+    /// The beginning of a sentence that ends with the value.
+    pub(crate) fn subject(self) -> &'static str {
+        match self {
+            Self::InputType => "the type of the input is",
+            Self::InputName => "the name of the input is",
+            Self::FloatInput => "taking pixels as floats is",
+            Self::Batch => "the batch is",
+            Self::InputSize => "the size of the input is",
+            Self::NoPreprocess => "leaving preprocessing to the caller is",
+            Self::Outputs => "the outputs wanted are",
+        }
+    }
+}
+
 /// The options of a graph.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GraphOptions {
@@ -74,7 +109,11 @@ impl GraphOptions {
         if let Some(Batch::Fixed(n)) = self.batch
             && !(1..=LARGEST_BATCH).contains(&n)
         {
-            return Err(invalid_option("batch", n, format!("1 to {LARGEST_BATCH}")));
+            return Err(invalid_option(
+                GraphOption::Batch,
+                n,
+                format!("1 to {LARGEST_BATCH}"),
+            ));
         }
         if let Some([height, width]) = self.input_size
             && [height, width]
@@ -82,7 +121,7 @@ impl GraphOptions {
                 .any(|side| !(1..=LARGEST_SIDE).contains(side))
         {
             return Err(invalid_option(
-                "input_size",
+                GraphOption::InputSize,
                 format!("{height}x{width}"),
                 format!("1 to {LARGEST_SIDE} in both directions"),
             ));
@@ -91,7 +130,11 @@ impl GraphOptions {
             && !is_identifier(name)
         {
             let expected = "letters, digits and `_`, beginning with a letter";
-            return Err(invalid_option("input_name", format!("{name:?}"), expected));
+            return Err(invalid_option(
+                GraphOption::InputName,
+                format!("{name:?}"),
+                expected,
+            ));
         }
         if self.input.is_encoded() {
             self.check_encoded()?;
@@ -104,18 +147,30 @@ impl GraphOptions {
         let size = self
             .input_size
             .map(|[height, width]| format!("{height}x{width}"));
-        let set = |is_set: bool| is_set.then(|| "set".to_owned());
+        let set = |is_set: bool| is_set.then(|| "on".to_owned());
         for (option, given, reason) in [
-            ("input_size", size, "whose images have sizes of their own"),
-            ("float_input", set(self.float_input), "which has no pixels"),
             (
-                "no_preprocess",
+                GraphOption::InputSize,
+                size,
+                "whose images have sizes of their own",
+            ),
+            (
+                GraphOption::FloatInput,
+                set(self.float_input),
+                "which have no pixels",
+            ),
+            (
+                GraphOption::NoPreprocess,
                 set(self.no_preprocess),
                 "which the model has to decode",
             ),
         ] {
             if let Some(given) = given {
-                let expected = format!("it unset with input_type {}, {reason}", self.input);
+                let expected = if given == "on" {
+                    format!("off with inputs of type {}, {reason}", self.input)
+                } else {
+                    format!("none with inputs of type {}, {reason}", self.input)
+                };
                 return Err(invalid_option(option, given, expected));
             }
         }

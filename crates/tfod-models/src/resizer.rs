@@ -15,6 +15,7 @@ use tfod_graph::{
 use crate::error::ModelError;
 use crate::facts::{ImagePadding, Resizing};
 use crate::fields::{invalid, invalid_option, message, size};
+use crate::options::GraphOption;
 use crate::scalar::{Float, Int, spatial, vector};
 
 /// Red, green, blue.
@@ -282,11 +283,11 @@ impl Resizer {
             return Ok(Resized { images, size });
         }
         let dims = [size[0].dim("resized_height"), size[1].dim("resized_width")];
-        if let Some(empty) = dims.iter().find(|dim| dim.is(0)) {
+        if dims.iter().any(|dim| dim.is(0)) {
             return Err(invalid_option(
-                "input_size",
-                format!("a size that `model.ssd.image_resizer` brings to {empty}"),
-                "at least one pixel in both directions",
+                GraphOption::InputSize,
+                format!("{}x{}", from[0].dim("height"), from[1].dim("width")),
+                "a size of which `model.ssd.image_resizer` leaves at least one pixel in both directions",
             ));
         }
         let computed = if dims.iter().all(|dim| dim.known().is_some()) {

@@ -10,6 +10,7 @@ use tfod::{
     Layout, OPSETS, OnnxChoices, SignatureOptions, Stage, TensorInfo, Thresholds,
 };
 
+use super::flags;
 use super::output;
 use super::progress::Progress;
 use super::trained::Trained;
@@ -406,7 +407,7 @@ impl Args {
         let exported = Progress::during(|p| export.run_telling(&|step| p.tell(step)));
         let report = match exported {
             Ok(report) => report,
-            Err(error) => return output::failure(&error),
+            Err(error) => return flags::failure(&error, !export.signatures.is_empty()),
         };
         for warning in &report.warnings {
             eprintln!("warning: {warning}");

@@ -6,6 +6,7 @@
 mod check;
 mod diff;
 mod export;
+mod flags;
 mod freeze;
 mod inspect;
 mod output;

@@ -10,6 +10,12 @@ pub(super) fn failure(error: &dyn Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Says what is wrong with the command line.
+pub(super) fn usage(error: &dyn Display) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::from(2)
+}
+
 /// Prints a summary. A reader that has seen enough of it is no failure.
 pub(super) fn print(text: &str) -> ExitCode {
     match io::stdout().write_all(text.as_bytes()) {

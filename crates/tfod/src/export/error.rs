@@ -30,6 +30,14 @@ pub enum ExportError {
     /// The options of the graph are impossible, or contradict the configuration.
     #[error("{0}")]
     Options(ModelError),
+    /// Formats that the layout has no place for.
+    #[error("the formats are {given}; expected {expected}")]
+    Formats {
+        /// Their names, separated by commas.
+        given: String,
+        /// What would do.
+        expected: &'static str,
+    },
     /// The checkpoint cannot be found or read.
     #[error(transparent)]
     Checkpoint(#[from] tfod_checkpoint::Error),
@@ -66,7 +74,7 @@ pub enum ExportError {
         source: io::Error,
     },
     /// The version of a served model is there already, and a server may be using it.
-    #[error("{}: version {version} is there already, and is not changed; choose another --model_version", path.display())]
+    #[error("{}: version {version} is there already, and is not changed; choose another version", path.display())]
     VersionExists {
         /// Its folder.
         path: PathBuf,
@@ -74,7 +82,7 @@ pub enum ExportError {
         version: u32,
     },
     /// The export would take the place of what it is made from, and have less.
-    #[error("{}: the export would be put in its place, without {what}; choose another --output_directory", path.display())]
+    #[error("{}: the export would be put in its place, without {what}; choose another output folder", path.display())]
     WouldLose {
         /// The input.
         path: PathBuf,
@@ -82,7 +90,7 @@ pub enum ExportError {
         what: String,
     },
     /// Something stands where the output should go.
-    #[error("{}: expected {expected}, found {found}; choose another --output_directory, or move it away", path.display())]
+    #[error("{}: expected {expected}, found {found}; choose another output folder, or move it away", path.display())]
     InTheWay {
         /// The path.
         path: PathBuf,

@@ -34,7 +34,7 @@ use tfod_checkpoint::{
 use tfod_config::{LabelMap, PipelineConfig};
 use tfod_graph::{DType, Graph, Shape, ValueId, Weights};
 use tfod_models::fit::{Explanation, Fit, explain};
-use tfod_models::{GraphOptions, Model, ModelError, Stage, build};
+use tfod_models::{GraphOption, GraphOptions, Model, ModelError, Stage, build};
 use tfod_onnx::{
     ExternalData, InputLayout, OnnxWriter, Options as OnnxOptions, Summary as OnnxSummary,
 };
@@ -547,7 +547,7 @@ impl Export {
         let (main, others) = signatures::main_and_others(&self.signatures, &self.graph);
         if main.input.is_encoded() && self.formats.contains(&Format::Onnx) {
             return Err(ExportError::Options(ModelError::Option {
-                option: "input_type",
+                option: GraphOption::InputType,
                 given: main.input.to_string(),
                 expected: "image_tensor or float_image_tensor for ONNX, whose runtimes have no operator that decodes image files".to_owned(),
             }));

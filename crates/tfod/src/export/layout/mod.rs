@@ -18,8 +18,6 @@ mod triton;
 
 use std::path::{Path, PathBuf};
 
-use tfod_models::ModelError;
-
 use super::signatures::Signature;
 use super::staging::Staging;
 use super::{ExportError, Format, Interface};
@@ -88,11 +86,10 @@ impl Layout {
             (Self::Triton { .. }, _) => "saved_model or onnx, one of them, for Triton",
         };
         let names: Vec<&str> = formats.iter().map(|format| format.name()).collect();
-        Err(ExportError::Options(ModelError::Option {
-            option: "format",
+        Err(ExportError::Formats {
             given: names.join(","),
-            expected: expected.to_owned(),
-        }))
+            expected,
+        })
     }
 
     /// The folder that is put in place. A version must not be there yet.
