@@ -2,6 +2,8 @@
 
 use tfod_proto::wire::varint;
 
+pub(crate) use tfod_proto::wire::put_varint;
+
 /// Added when a checksum is masked.
 const MASK_DELTA: u32 = 0xa282_ead8;
 
@@ -16,15 +18,6 @@ pub(crate) fn mask(crc: u32) -> u32 {
 /// The masked CRC-32C of `bytes`, as tables, bundle entries and TensorFlow's record files store it.
 pub fn masked_crc(bytes: &[u8]) -> u32 {
     mask(crc32c::crc32c(bytes))
-}
-
-/// Appends `value` as a varint: seven bits a byte, the lowest first, the top bit set on all but the last byte.
-pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push((value & 0x7f) as u8);
 }
 
 /// A position in untrusted bytes; every read is checked and gives `None` where the bytes end or make no sense.

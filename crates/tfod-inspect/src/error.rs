@@ -91,7 +91,7 @@ impl From<Malformed> for Damage {
     fn from(at: Malformed) -> Self {
         Self {
             at,
-            problem: "a field is cut short or of no kind that there is",
+            problem: at.problem(),
         }
     }
 }

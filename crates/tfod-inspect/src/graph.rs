@@ -8,26 +8,18 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value, json};
 use tfod_checkpoint::DType;
-use tfod_proto::wire::{Field, Fields, map_entry};
+use tfod_proto::wire::{Field, Fields, all, last};
+use tfod_tensorflow::messages::{self, attr, tensor};
 use tfod_tensorflow::op_defs::{self, ArgDef, ArgKind, ArgType};
 
 use crate::error::{self, Damage};
 use crate::oldest::Oldest;
 use crate::tensors::{Elements, Place, TensorInfo, num_bytes, num_elements};
 
-/// Ranks above this no TensorFlow has.
-const MAX_RANK: usize = 254;
 /// Names of functions are part of their constants' names, so long ones could ask for endless memory.
 const MAX_FUNCTION_NAME: usize = 4096;
 /// No graph that somebody uses has more inputs, or outputs.
 const MAX_PORTS: usize = 4096;
-
-/// Field numbers of `AttrValue`.
-mod attr {
-    pub(crate) const TYPE: u32 = 6;
-    pub(crate) const SHAPE: u32 = 7;
-    pub(crate) const TENSOR: u32 = 8;
-}
 
 /// A tensor that goes into a model or comes out of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,16 +149,16 @@ pub(crate) fn scan(
         let (number, field) = field?;
         match (number, field) {
             (1, Field::Bytes(encoded)) => {
-                let node = Node::parse(encoded)?;
+                let node = self::node(encoded)?;
                 facts.nodes += 1;
                 facts.count(&node);
-                read.extend(node.inputs.iter().map(|input| source(input)));
+                read.extend(node.inputs.iter().map(|input| source(input).to_owned()));
                 if node.op.starts_with("Placeholder") {
                     let port = placeholder(&node)?;
                     push(&mut facts.inputs, port, &mut facts.ports_left_out);
                 } else if let Some(constant) = constant(file, &node, None)? {
                     error::push(tensors, constant, encoded)?;
-                } else if !matches!(node.op, "NoOp" | "Assert") {
+                } else if !matches!(node.op.as_str(), "NoOp" | "Assert") {
                     ends.push(encoded);
                 }
             }
@@ -184,8 +176,8 @@ pub(crate) fn scan(
         }
     }
     for encoded in ends {
-        let node = Node::parse(encoded)?;
-        if !read.contains(node.name) {
+        let node = self::node(encoded)?;
+        if !read.contains(&node.name) {
             for port in results(&node) {
                 push(&mut facts.outputs, port, &mut facts.ports_left_out);
             }
@@ -204,10 +196,10 @@ fn push(ports: &mut Vec<Port>, port: Port, left_out: &mut u64) {
 
 impl GraphFacts {
     fn count(&mut self, node: &Node<'_>) {
-        match self.ops.get_mut(node.op) {
+        match self.ops.get_mut(&node.op) {
             Some(count) => *count += 1,
             None => {
-                self.ops.insert(node.op.to_owned(), 1);
+                self.ops.insert(node.op.clone(), 1);
             }
         }
         self.oldest.add(node);
@@ -225,7 +217,7 @@ impl GraphFacts {
             };
             self.functions += 1;
             // Its name may come behind its nodes.
-            let mut name = "";
+            let mut name = String::new();
             for field in Fields::of(function) {
                 if let (1, Field::Bytes(signature)) = field? {
                     name = text(signature, 1)?.unwrap_or_default();
@@ -236,10 +228,10 @@ impl GraphFacts {
             }
             for field in Fields::of(function) {
                 if let (3, Field::Bytes(node)) = field? {
-                    let node = Node::parse(node)?;
+                    let node = self::node(node)?;
                     self.function_nodes += 1;
                     self.count(&node);
-                    if let Some(constant) = constant(file, &node, Some(name))? {
+                    if let Some(constant) = constant(file, &node, Some(&name))? {
                         error::push(tensors, constant, function)?;
                     }
                 }
@@ -249,77 +241,28 @@ impl GraphFacts {
     }
 }
 
-/// A node, as slices of the file.
-pub(crate) struct Node<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) op: &'a str,
-    inputs: Vec<&'a str>,
-    pub(crate) attrs: Vec<(&'a str, &'a [u8])>,
+/// A node of a file that is mapped, so its names are copies.
+pub(crate) type Node<'a> = messages::Node<'a, String>;
+
+fn node(message: &[u8]) -> Result<Node<'_>, Damage> {
+    let node = Node::parse(message)?;
+    if node.op.is_empty() {
+        return Err(Damage::new(message, "a node has no operation"));
+    }
+    Ok(node)
 }
 
-impl<'a> Node<'a> {
-    pub(crate) fn parse(message: &'a [u8]) -> Result<Self, Damage> {
-        let mut node = Self {
-            name: "",
-            op: "",
-            inputs: Vec::new(),
-            attrs: Vec::new(),
-        };
-        for field in Fields::of(message) {
-            let (number, field) = field?;
-            let text = || {
-                let problem = "a name is no text";
-                field.text().ok_or_else(|| Damage::new(message, problem))
-            };
-            match number {
-                1 => node.name = text()?,
-                2 => node.op = text()?,
-                3 => node.inputs.push(text()?),
-                5 => {
-                    let problem = "an attribute is no message";
-                    let entry = field.bytes();
-                    let entry = entry.ok_or_else(|| Damage::new(message, problem))?;
-                    node.attrs.push(map_entry(entry)?);
-                }
-                _ => {}
-            }
-        }
-        if node.op.is_empty() {
-            return Err(Damage::new(message, "a node has no operation"));
-        }
-        Ok(node)
-    }
-
-    fn attr(&self, name: &str, field: u32) -> Option<Field<'a>> {
-        let (_, value) = self.attrs.iter().find(|(found, _)| *found == name)?;
-        last(value, field)
-    }
-
-    fn data_type(&self, name: &str) -> Option<DType> {
-        dtype(self.attr(name, attr::TYPE)?)
-    }
+fn data_type(node: &Node<'_>, name: &str) -> Option<DType> {
+    DType::from_proto(attr::data_type(node.attr(name)?)?)
 }
 
-/// The last field of a number, which is the one that counts.
-fn last(message: &[u8], number: u32) -> Option<Field<'_>> {
-    let fields = Fields::of(message).map_while(Result::ok);
-    fields
-        .filter(|(found, _)| *found == number)
-        .last()
-        .map(|(_, field)| field)
-}
-
-fn text(message: &[u8], number: u32) -> Result<Option<&str>, Damage> {
+fn text(message: &[u8], number: u32) -> Result<Option<String>, Damage> {
     let Some(field) = last(message, number) else {
         return Ok(None);
     };
     let problem = "a name is no text";
     let text = field.text();
     text.map(Some).ok_or_else(|| Damage::new(message, problem))
-}
-
-fn dtype(field: Field<'_>) -> Option<DType> {
-    DType::from_proto(i32::try_from(field.varint()?).ok()?)
 }
 
 /// The node that an input of a graph's node comes from.
@@ -329,13 +272,13 @@ fn source(input: &str) -> &str {
 }
 
 fn placeholder(node: &Node<'_>) -> Result<Port, Damage> {
-    let shape = node.attr("shape", attr::SHAPE).and_then(Field::bytes);
+    let shape = node.attr("shape").and_then(attr::shape);
     Ok(Port {
-        key: node.name.to_owned(),
+        key: node.name.clone(),
         tensor: format!("{}:0", node.name),
-        dtype: node.data_type("dtype"),
+        dtype: data_type(node, "dtype"),
         shape: shape.map_or(Ok(None), |shape| {
-            dims(shape).map(|dims| dims.map(|dims| dims.into_iter().map(dim).collect()))
+            tensor::dims(shape).map(|dims| dims.map(|dims| dims.into_iter().map(dim).collect()))
         })?,
     })
 }
@@ -344,31 +287,12 @@ pub(crate) fn dim(size: i64) -> Dim {
     u64::try_from(size).map_or_else(|_| Dim::Unknown(String::new()), Dim::Known)
 }
 
-/// The dimensions of a `TensorShapeProto`, -1 where unknown; `None` if not even their number is known.
-fn dims(message: &[u8]) -> Result<Option<Vec<i64>>, Damage> {
-    let mut dims = Vec::new();
-    for field in Fields::of(message) {
-        match field? {
-            (2, Field::Bytes(dim)) => {
-                let size = last(dim, 1).and_then(Field::varint).unwrap_or(0);
-                dims.push(size.cast_signed());
-            }
-            (3, Field::Varint(unknown)) if unknown != 0 => return Ok(None),
-            _ => {}
-        }
-        if dims.len() > MAX_RANK {
-            return Err(Damage::new(message, "a shape has too many dimensions"));
-        }
-    }
-    Ok(Some(dims))
-}
-
 /// The outputs of a node that is nobody's input, as its operation's definition has them.
 fn results<'n>(node: &'n Node<'_>) -> impl Iterator<Item = Port> + 'n {
-    let outputs = op_defs::find(node.op).map_or(&[][..], |def| &def.outputs);
-    let unknown = outputs.is_empty() && op_defs::find(node.op).is_none();
+    let outputs = op_defs::find(&node.op).map_or(&[][..], |def| &def.outputs);
+    let unknown = outputs.is_empty() && op_defs::find(&node.op).is_none();
     let port = |index: usize, dtype| Port {
-        key: node.name.to_owned(),
+        key: node.name.clone(),
         tensor: format!("{}:{index}", node.name),
         dtype,
         shape: None,
@@ -381,9 +305,9 @@ fn results<'n>(node: &'n Node<'_>) -> impl Iterator<Item = Port> + 'n {
 fn result_type(node: &Node<'_>, output: &ArgDef) -> Option<DType> {
     match output.kind {
         ArgKind::One(ArgType::Fixed(number)) => DType::from_proto(number),
-        ArgKind::One(ArgType::Attr(attr)) => node.data_type(attr).or_else(|| {
-            let default = op_defs::find(node.op)?.default(attr)?;
-            dtype(last(default, attr::TYPE)?)
+        ArgKind::One(ArgType::Attr(name)) => data_type(node, name).or_else(|| {
+            let default = op_defs::find(&node.op)?.default(name)?;
+            DType::from_proto(attr::data_type(default)?)
         }),
         ArgKind::Many(..) | ArgKind::Types(_) => None,
     }
@@ -398,7 +322,7 @@ fn constant(
     if node.op != "Const" {
         return Ok(None);
     }
-    let Some(message) = node.attr("value", attr::TENSOR).and_then(Field::bytes) else {
+    let Some(message) = node.attr("value").and_then(attr::tensor) else {
         return Ok(None);
     };
     let header = Header::of(message)?;
@@ -407,7 +331,7 @@ fn constant(
     Ok(Some(TensorInfo {
         name: match function {
             Some(function) => format!("{function}/{}", node.name),
-            None => node.name.to_owned(),
+            None => node.name.clone(),
         },
         dtype: header.dtype,
         bytes: match header.dtype {
@@ -428,14 +352,11 @@ struct Header {
 
 impl Header {
     fn of(message: &[u8]) -> Result<Self, Damage> {
-        let shape = match last(message, 2).and_then(Field::bytes) {
-            Some(shape) => dims(shape)?.unwrap_or_default(),
-            None => Vec::new(),
-        };
+        let shape = tensor::shape(message)?.unwrap_or_default();
         let problem = "a constant has dimensions that are not known";
         let shape = shape.into_iter().map(u64::try_from);
         Ok(Self {
-            dtype: last(message, 1).and_then(dtype),
+            dtype: tensor::data_type(message).and_then(DType::from_proto),
             shape: shape
                 .collect::<Result<_, _>>()
                 .map_err(|_| Damage::new(message, problem))?,
@@ -449,7 +370,7 @@ pub(crate) fn elements(message: &[u8]) -> Result<Elements<'_>, &'static str> {
     let header = Header::of(message).map_err(|_| DAMAGED)?;
     let dtype = header.dtype.ok_or("its type is unknown")?;
     let count = num_elements(&header.shape).ok_or("no tensor has that shape")?;
-    let content = last(message, 4).and_then(Field::bytes).unwrap_or_default();
+    let content = tensor::content(message);
     if !content.is_empty() {
         let size = dtype.size().ok_or("its type has no elements of one size")?;
         if content.len() as u64 != count.saturating_mul(size as u64) {
@@ -458,11 +379,8 @@ pub(crate) fn elements(message: &[u8]) -> Result<Elements<'_>, &'static str> {
         return Elements::numbers(dtype, count, Cow::Borrowed(content));
     }
     if dtype == DType::String {
-        let fields = Fields::of(message).map_while(Result::ok);
-        let strings = fields.filter(|(number, _)| *number == 8);
-        let mut stored: Vec<_> = strings
-            .filter_map(|(_, field)| field.bytes().map(Cow::Borrowed))
-            .collect();
+        let strings = all(message, tensor::STRINGS).filter_map(Field::bytes);
+        let mut stored: Vec<_> = strings.map(Cow::Borrowed).collect();
         if stored.len() as u64 > count {
             return Err("it has more strings than elements of its shape");
         }
@@ -471,64 +389,7 @@ pub(crate) fn elements(message: &[u8]) -> Result<Elements<'_>, &'static str> {
         }
         return Ok(Elements::Strings { count, stored });
     }
-    let mut stored = Vec::new();
-    let list = list_of(dtype).ok_or("its type has no numbers")?;
-    for field in Fields::of(message) {
-        let (number, field) = field.map_err(|_| DAMAGED)?;
-        if number == list {
-            values(dtype, field, &mut stored).ok_or(DAMAGED)?;
-        }
-    }
+    tensor::list_of(dtype).ok_or("its type has no numbers")?;
+    let stored = tensor::listed(message, dtype).ok_or(DAMAGED)?;
     Elements::numbers(dtype, count, Cow::Owned(stored))
-}
-
-/// The field of `TensorProto` that lists the numbers of a type.
-fn list_of(dtype: DType) -> Option<u32> {
-    Some(match dtype {
-        DType::Float32 => 5,
-        DType::Float64 => 6,
-        DType::Int32
-        | DType::Int16
-        | DType::Int8
-        | DType::UInt8
-        | DType::UInt16
-        | DType::QInt8
-        | DType::QUInt8
-        | DType::QInt16
-        | DType::QUInt16
-        | DType::QInt32
-        | DType::Int4
-        | DType::UInt4 => 7,
-        DType::Complex64 => 9,
-        DType::Int64 => 10,
-        DType::Bool => 11,
-        DType::Complex128 => 12,
-        DType::Float16 | DType::BFloat16 => 13,
-        DType::UInt32 => 16,
-        DType::UInt64 => 17,
-        _ => return None,
-    })
-}
-
-/// Adds the numbers of a list's field, packed or not.
-fn values(dtype: DType, field: Field<'_>, out: &mut Vec<u8>) -> Option<()> {
-    // Real and imaginary parts are numbers of their own.
-    let size = match dtype {
-        DType::Complex64 => 4,
-        DType::Complex128 => 8,
-        other => other.size()?,
-    };
-    let is_float = matches!(list_of(dtype)?, 5 | 6 | 9 | 12);
-    match field {
-        Field::Fixed32(bits) => out.extend(bits.to_le_bytes()),
-        Field::Fixed64(bits) => out.extend(bits.to_le_bytes()),
-        Field::Varint(value) => out.extend(value.to_le_bytes().get(..size)?),
-        Field::Bytes(packed) if is_float => out.extend_from_slice(packed),
-        Field::Bytes(packed) => {
-            for value in Fields::packed_varints(packed) {
-                out.extend(value?.to_le_bytes().get(..size)?);
-            }
-        }
-    }
-    Some(())
 }

@@ -34,20 +34,20 @@ impl Oldest {
     }
 
     pub(crate) fn add(&mut self, node: &Node<'_>) {
-        let Some(release) = since::operation(node.op) else {
-            if self.custom.len() < REASONS && !self.custom.iter().any(|op| op == node.op) {
-                self.custom.push(node.op.to_owned());
+        let Some(release) = since::operation(&node.op) else {
+            if self.custom.len() < REASONS && !self.custom.contains(&node.op) {
+                self.custom.push(node.op.clone());
             }
             return;
         };
         self.raise(release, || format!("operation {}", node.op));
         for (attr, value) in &node.attrs {
             // Those with an underscore are for everybody.
-            if attr.starts_with('_') || self.may_strip_defaults && is_default(node.op, attr, value)
+            if attr.starts_with('_') || self.may_strip_defaults && is_default(&node.op, attr, value)
             {
                 continue;
             }
-            if let Some(release) = since::attribute(node.op, attr) {
+            if let Some(release) = since::attribute(&node.op, attr) {
                 self.raise(release, || format!("attribute `{attr}` of {}", node.op));
             }
         }

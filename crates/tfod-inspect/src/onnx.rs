@@ -10,7 +10,7 @@ use std::path::{Component, Path};
 
 use serde_json::{Value, json};
 use tfod_checkpoint::DType;
-use tfod_proto::wire::{Field, Fields};
+use tfod_proto::wire::{Field, Fields, last};
 
 use crate::error::{Damage, push};
 use crate::graph::{Dim, Port};
@@ -84,11 +84,11 @@ pub(crate) fn scan(file: &[u8], tensors: &mut Vec<TensorInfo>) -> Result<OnnxFac
             (7, Field::Bytes(graph)) => facts.scan_graph(file, graph, tensors)?,
             (8, Field::Bytes(import)) => {
                 let version = number(import, 2).unwrap_or(0);
-                facts.opsets.insert(text(import, 1)?.to_owned(), version);
+                facts.opsets.insert(text(import, 1)?, version);
             }
             (14, Field::Bytes(entry)) => {
                 let (key, value) = (text(entry, 1)?, text(entry, 2)?);
-                facts.metadata.insert(key.to_owned(), value.to_owned());
+                facts.metadata.insert(key, value);
             }
             (25, Field::Bytes(function)) => {
                 for field in Fields::of(function) {
@@ -159,16 +159,16 @@ impl OnnxFacts {
         &mut self,
         file: &[u8],
         tensor: &[u8],
-        name: Option<&str>,
+        name: Option<String>,
         tensors: &mut Vec<TensorInfo>,
     ) -> Result<u64, Damage> {
         let (mut info, external) = initializer(file, tensor)?;
         if let Some(location) = external {
-            let bytes = self.external.entry(location.to_owned()).or_default();
+            let bytes = self.external.entry(location).or_default();
             *bytes = bytes.saturating_add(info.bytes);
         }
         if let Some(name) = name {
-            name.clone_into(&mut info.name);
+            info.name = name;
         }
         let bytes = info.bytes;
         push(tensors, info, tensor)?;
@@ -193,14 +193,14 @@ impl OnnxFacts {
             self.inner_nodes += 1;
         }
         let (op, domain) = (text(node, 4)?, text(node, 7)?);
-        let name = match domain {
-            "" | "ai.onnx" => Cow::Borrowed(op),
-            domain => Cow::Owned(format!("{domain}::{op}")),
+        let name = match domain.as_str() {
+            "" | "ai.onnx" => op,
+            domain => format!("{domain}::{op}"),
         };
-        match self.ops.get_mut(&*name) {
+        match self.ops.get_mut(&name) {
             Some(count) => *count += 1,
             None => {
-                self.ops.insert(name.into_owned(), 1);
+                self.ops.insert(name, 1);
             }
         }
         let mut outputs = Fields::of(node).map_while(Result::ok);
@@ -239,29 +239,16 @@ impl OnnxFacts {
     }
 }
 
-fn last(message: &[u8], wanted: u32) -> Option<Field<'_>> {
-    let fields = Fields::of(message).map_while(Result::ok);
-    fields
-        .filter(|(found, _)| *found == wanted)
-        .last()
-        .map(|(_, field)| field)
-}
-
 fn number(message: &[u8], wanted: u32) -> Option<u64> {
     last(message, wanted)?.varint()
 }
 
-fn text(message: &[u8], wanted: u32) -> Result<&str, Damage> {
-    match last(message, wanted) {
-        None => Ok(""),
-        Some(field) => field
-            .text()
-            .ok_or_else(|| Damage::new(message, "a name is no text")),
-    }
+fn text(message: &[u8], wanted: u32) -> Result<String, Damage> {
+    last(message, wanted).map_or_else(|| Ok(String::new()), |field| owned(field, message))
 }
 
 fn owned(field: Field<'_>, message: &[u8]) -> Result<String, Damage> {
-    let text = field.text().map(str::to_owned);
+    let text = field.text();
     text.ok_or_else(|| Damage::new(message, "a name is no text"))
 }
 
@@ -269,8 +256,8 @@ fn owned(field: Field<'_>, message: &[u8]) -> Result<String, Damage> {
 fn port(message: &[u8]) -> Result<Port, Damage> {
     let name = text(message, 1)?;
     let mut port = Port {
-        key: name.to_owned(),
-        tensor: name.to_owned(),
+        key: name.clone(),
+        tensor: name,
         dtype: None,
         shape: None,
     };
@@ -287,8 +274,8 @@ fn port(message: &[u8]) -> Result<Port, Damage> {
         for field in Fields::of(shape) {
             if let (1, Field::Bytes(dim)) = field? {
                 dims.push(match number(dim, 1) {
-                    Some(size) => crate::graph::dim(size.cast_signed()),
-                    None => Dim::Unknown(text(dim, 2)?.to_owned()),
+                    Some(size) => super::graph::dim(size.cast_signed()),
+                    None => Dim::Unknown(text(dim, 2)?),
                 });
             }
             if dims.len() > MAX_RANK {
@@ -352,16 +339,13 @@ fn dims(message: &[u8]) -> Result<Vec<u64>, Damage> {
 }
 
 /// An initialiser, and the file that holds its elements if another does.
-fn initializer<'a>(
-    file: &[u8],
-    message: &'a [u8],
-) -> Result<(TensorInfo, Option<&'a str>), Damage> {
+fn initializer(file: &[u8], message: &[u8]) -> Result<(TensorInfo, Option<String>), Damage> {
     let problem = "an initialiser has no shape that a tensor can have";
     let shape = dims(message)?;
     let dtype = number(message, 2).and_then(dtype);
     let begin = message.as_ptr() as usize - file.as_ptr() as usize;
     let info = TensorInfo {
-        name: text(message, 8)?.to_owned(),
+        name: text(message, 8)?,
         dtype,
         bytes: match dtype {
             Some(DType::String) => message.len() as u64,
@@ -375,19 +359,19 @@ fn initializer<'a>(
 }
 
 /// Where elements outside of the model are.
-struct External<'a> {
-    location: &'a str,
+struct External {
+    location: String,
     offset: u64,
     length: Option<u64>,
 }
 
-impl<'a> External<'a> {
-    fn of(message: &'a [u8]) -> Option<Self> {
+impl External {
+    fn of(message: &[u8]) -> Option<Self> {
         if number(message, 14) != Some(1) {
             return None;
         }
         let mut external = Self {
-            location: "",
+            location: String::new(),
             offset: 0,
             length: None,
         };
@@ -396,7 +380,7 @@ impl<'a> External<'a> {
                 continue;
             };
             let value = text(entry, 2).unwrap_or_default();
-            match text(entry, 1).unwrap_or_default() {
+            match text(entry, 1).unwrap_or_default().as_str() {
                 "location" => external.location = value,
                 "offset" => external.offset = value.parse().ok()?,
                 "length" => external.length = Some(value.parse().ok()?),
@@ -408,7 +392,7 @@ impl<'a> External<'a> {
 
     /// Reads elements of `bytes` bytes from the file, which must be in `folder` or below it.
     fn read(&self, folder: &Path, bytes: u64) -> Result<Vec<u8>, String> {
-        let location = Path::new(self.location);
+        let location = Path::new(&self.location);
         let mut components = location.components();
         if self.location.is_empty()
             || !components.all(|c| matches!(c, Component::Normal(_) | Component::CurDir))

@@ -323,7 +323,7 @@ fn is_node(message: &[u8]) -> bool {
         match field {
             Ok((1, field)) => name = field.text().is_some_and(|text| !text.is_empty()),
             Ok((2, field)) => {
-                let is_op = |text: &str| {
+                let is_op = |text: String| {
                     let mut bytes = text.bytes();
                     bytes
                         .next()

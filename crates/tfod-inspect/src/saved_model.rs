@@ -136,7 +136,7 @@ pub(crate) fn meta_graph(
         if let (1, Field::Bytes(about)) = field? {
             for field in Fields::of(about) {
                 let (number, field) = field?;
-                let text = || field.text().unwrap_or_default().to_owned();
+                let text = || field.text().unwrap_or_default();
                 match number {
                     2 => has_stripped_ops = true,
                     4 => found.tags.push(text()),
@@ -152,10 +152,10 @@ pub(crate) fn meta_graph(
                 found.graph = graph::scan(file, graph, has_stripped_ops, tensors)?;
             }
             (5, Field::Bytes(entry)) => {
-                let (key, value) = map_entry(entry)?;
+                let (key, value) = map_entry::<String>(entry)?;
                 let problem = "a signature is no message of one";
                 let def = SignatureDef::decode(value).map_err(|_| Damage::new(value, problem))?;
-                found.signatures.insert(key.to_owned(), signature(def));
+                found.signatures.insert(key, signature(def));
             }
             (6, Field::Bytes(asset)) => {
                 let problem = "an asset is no message of one";

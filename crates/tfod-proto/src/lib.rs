@@ -14,10 +14,14 @@
 //!
 //! [`wire`] reads messages piece by piece, where decoding a whole one would take too much memory.
 
-#![allow(missing_docs, clippy::all, clippy::pedantic)]
-
 pub mod wire;
 
 pub use prost;
 
-include!(concat!(env!("OUT_DIR"), "/tensorflow.rs"));
+pub use generated::*;
+
+/// What is compiled from the schema. Only this is exempt from lints: how the compiler of messages writes is not decided here.
+#[allow(missing_docs, clippy::all, clippy::pedantic)]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/tensorflow.rs"));
+}

@@ -8,14 +8,26 @@
 pub struct Malformed {
     /// The address of the first byte that makes no sense. Only its distance to the start of the file means something.
     address: usize,
+    problem: &'static str,
 }
 
 impl Malformed {
     /// Damage at the first of these bytes.
     pub fn at(bytes: &[u8]) -> Self {
+        Self::because(bytes, "a field is cut short or of no kind that there is")
+    }
+
+    /// Damage at the first of these bytes, in words that follow the place.
+    pub fn because(bytes: &[u8], problem: &'static str) -> Self {
         Self {
             address: bytes.as_ptr() as usize,
+            problem,
         }
+    }
+
+    /// What is wrong.
+    pub fn problem(self) -> &'static str {
+        self.problem
     }
 
     /// The offset in the file that is in memory as `file`.
@@ -56,9 +68,32 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// Bytes that are UTF-8.
-    pub fn text(self) -> Option<&'a str> {
-        std::str::from_utf8(self.bytes()?).ok()
+    /// Bytes that are UTF-8: copied, then checked, since bytes of a mapped file can be changed by another process after any check.
+    pub fn text(self) -> Option<String> {
+        String::of_bytes(self.bytes()?)
+    }
+
+    /// Bytes that are UTF-8, where they are. Only for messages that no other process can change, so not for those in mapped files.
+    pub fn borrowed_text(self) -> Option<&'a str> {
+        <&str>::of_bytes(self.bytes()?)
+    }
+}
+
+/// Text of a message: `&str` for messages in this process's own memory, `String` for those in mapped files (see [`Field::text`]).
+pub trait Text<'a>: Sized + Default + AsRef<str> {
+    /// The text, if the bytes are UTF-8.
+    fn of_bytes(bytes: &'a [u8]) -> Option<Self>;
+}
+
+impl<'a> Text<'a> for &'a str {
+    fn of_bytes(bytes: &'a [u8]) -> Option<Self> {
+        std::str::from_utf8(bytes).ok()
+    }
+}
+
+impl Text<'_> for String {
+    fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        Self::from_utf8(bytes.to_vec()).ok()
     }
 }
 
@@ -79,6 +114,28 @@ pub fn varint(mut bytes: &[u8]) -> Option<(u64, &[u8])> {
         }
     }
     None
+}
+
+/// Appends a number as a varint: seven bits a byte, the lowest first, the top bit set on all but the last byte.
+pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push((value & 0x7f) as u8);
+}
+
+/// The last of the fields of a number, which is the one that counts.
+pub fn last(message: &[u8], number: u32) -> Option<Field<'_>> {
+    all(message, number).last()
+}
+
+/// All fields of a number, up to where the message is damaged.
+pub fn all(message: &[u8], number: u32) -> impl Iterator<Item = Field<'_>> {
+    let fields = Fields::of(message).map_while(Result::ok);
+    fields
+        .filter(move |(found, _)| *found == number)
+        .map(|(_, field)| field)
 }
 
 /// The fields of a message, in the order in which they are written.
@@ -152,12 +209,24 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 /// The entry of a map with string keys: field 1 is the key, field 2 the value's message.
-pub fn map_entry(entry: &[u8]) -> Result<(&str, &[u8]), Malformed> {
-    let (mut key, mut value) = ("", &entry[..0]);
+///
+/// # Errors
+/// Where the entry is no message of such fields.
+pub fn map_entry<'a, S: Text<'a>>(entry: &'a [u8]) -> Result<(S, &'a [u8]), Malformed> {
+    const KEY: &str = "the key of a map is no text";
+    const VALUE: &str = "the value of a map is no message";
+    let (mut key, mut value) = (S::default(), &entry[..0]);
     for field in Fields::of(entry) {
         match field? {
-            (1, field) => key = field.text().ok_or_else(|| Malformed::at(entry))?,
-            (2, field) => value = field.bytes().ok_or_else(|| Malformed::at(entry))?,
+            (1, field) => {
+                let text = field.bytes().and_then(S::of_bytes);
+                key = text.ok_or_else(|| Malformed::because(entry, KEY))?;
+            }
+            (2, field) => {
+                value = field
+                    .bytes()
+                    .ok_or_else(|| Malformed::because(entry, VALUE))?;
+            }
             _ => {}
         }
     }
@@ -193,6 +262,26 @@ mod tests {
             .find_map(Result::err)
             .expect("the second field is cut short");
         assert_eq!(error.offset_in(&bytes), 2);
+    }
+
+    #[test]
+    fn text_is_copied_and_checked() {
+        let entry = [0x0a, 2, b'h', b'i', 0x12, 1, 7];
+        let (key, value): (String, _) = map_entry(&entry).expect("well-formed");
+        assert_eq!((key.as_str(), value), ("hi", &[7][..]));
+        let error = map_entry::<&str>(&[0x0a, 1, 0xff]).expect_err("the key is no UTF-8");
+        assert_eq!(error.problem(), "the key of a map is no text");
+        assert_eq!(Field::Bytes(&[0xff]).text(), None);
+        assert_eq!(Field::Varint(1).borrowed_text(), None);
+    }
+
+    #[test]
+    fn of_repeated_fields_the_last_counts() {
+        assert_eq!(
+            last(&[0x08, 1, 0x10, 2, 0x08, 3], 1),
+            Some(Field::Varint(3))
+        );
+        assert_eq!(last(&[0x08, 1], 2), None);
     }
 
     #[test]

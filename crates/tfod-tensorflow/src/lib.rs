@@ -50,6 +50,7 @@
 mod error;
 mod freeze;
 mod lower;
+pub mod messages;
 pub mod op_defs;
 mod saved_model;
 mod serving;

@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 use tfod_checkpoint::{Bundle, DType, Entry, TensorProblem, shard_path};
 
+use crate::messages::tensor::{self, CONTENT, STRINGS};
+
+use super::data_type::{BOOL, FLOAT, HALF, INT32, type_name};
 use super::error::FreezeError;
 use super::wire::{
-    Field, Fields, attr, bytes_field_len, put_bytes, put_bytes_header, put_varint_field, value,
+    Malformed, attr, bytes_field_len, put_bytes, put_bytes_header, put_varint_field, value,
 };
 
 /// A variable that a frozen graph has as a constant.
@@ -30,11 +33,6 @@ impl Variable {
         tfod_proto::DataType::from(self.dtype).into()
     }
 }
-
-/// `DT_FLOAT`.
-pub(crate) const FLOAT: i32 = 1;
-/// `DT_HALF`.
-pub(crate) const HALF: i32 = 19;
 
 /// The value of a constant.
 #[derive(Clone, Debug)]
@@ -62,7 +60,7 @@ pub(crate) enum Content<'a> {
 impl Content<'_> {
     pub(crate) fn data_type(&self) -> i32 {
         match self {
-            Content::Encoded(tensor) => tensor_data_type(tensor).unwrap_or(0),
+            Content::Encoded(tensor) => tensor::data_type(tensor).unwrap_or(0),
             Content::Variable { data_type, .. } => *data_type,
             Content::Scaled { .. } => FLOAT,
             Content::Half(_) => HALF,
@@ -83,11 +81,13 @@ impl Content<'_> {
         if declared.is_some_and(|declared| declared != found) {
             return Err(format!(
                 "the constant is declared {}, and is {dtype}",
-                super::expand::type_name(declared.unwrap_or(0))
+                type_name(declared.unwrap_or(0))
             ));
         }
-        let values = num_values(tensor).ok_or("the constant's value is no tensor message")?;
-        let shape = encoded_tensor_shape(tensor);
+        let values =
+            tensor::num_listed(tensor).ok_or("the constant's value is no tensor message")?;
+        let shape = tensor::shape(tensor).map_err(Malformed::problem)?;
+        let shape = shape.ok_or("the constant's shape is not known")?;
         let count = shape.iter().try_fold(1u64, |count, &size| {
             count.checked_mul(u64::try_from(size).ok()?)
         });
@@ -100,10 +100,7 @@ impl Content<'_> {
                 "the constant has the shape {shape:?}, which no tensor has"
             ));
         };
-        let content = fields(tensor, CONTENT.into())
-            .last()
-            .and_then(Field::bytes)
-            .map_or(0, <[u8]>::len) as u64;
+        let content = tensor::content(tensor).len() as u64;
         if content != 0 && content != bytes && dtype.size().is_some() {
             return Err(format!(
                 "the constant has {content} bytes, and its shape {shape:?} needs {bytes}"
@@ -125,16 +122,16 @@ impl Content<'_> {
 
     /// A scalar `int32`.
     pub(crate) fn int32(number: i32) -> Self {
-        const INT_VAL: u8 = 7;
-        let mut tensor = header(3, &[]);
+        const INT_VAL: u32 = 7;
+        let mut tensor = header(INT32, &[]);
         put_varint_field(&mut tensor, INT_VAL, i64::from(number).cast_unsigned());
         Content::Encoded(tensor.into())
     }
 
     /// A scalar `bool`.
     pub(crate) fn bool(value: bool) -> Self {
-        const BOOL_VAL: u8 = 11;
-        let mut tensor = header(10, &[]);
+        const BOOL_VAL: u32 = 11;
+        let mut tensor = header(BOOL, &[]);
         put_varint_field(&mut tensor, BOOL_VAL, value.into());
         Content::Encoded(tensor.into())
     }
@@ -146,9 +143,6 @@ impl Content<'_> {
         Content::Encoded(tensor.into())
     }
 }
-
-/// The field of a `TensorProto` with the elements as they are in memory.
-pub(crate) const CONTENT: u8 = 4;
 
 /// The beginning of a `TensorProto`: its element type and shape.
 pub(crate) fn header(data_type: i32, shape: &[usize]) -> Vec<u8> {
@@ -177,13 +171,6 @@ pub(crate) fn from_attr(attr_value: &[u8]) -> Option<Content<'_>> {
     Some(Content::Encoded(attr::tensor(attr_value)?.into()))
 }
 
-/// The element type of an encoded `TensorProto`.
-pub(crate) fn tensor_data_type(tensor: &[u8]) -> Option<i32> {
-    let mut fields = Fields::of(tensor).map_while(Result::ok);
-    let field = fields.find_map(|(number, field)| (number == 1).then_some(field))?;
-    i32::try_from(field.varint()?).ok()
-}
-
 /// The attribute `dtype`.
 pub(crate) fn dtype_attr(data_type: i32) -> Cow<'static, [u8]> {
     value::data_type(data_type)
@@ -201,9 +188,6 @@ pub(crate) type Sink<'s> = &'s mut dyn FnMut(&[u8]) -> io::Result<()>;
 
 /// Tensors are read in pieces of this size, a multiple of every element's.
 const CHUNK: usize = 1 << 18;
-
-/// The field of a `TensorProto` with the elements as strings.
-const STRINGS: u8 = 8;
 
 impl Store {
     fn source(&self, index: usize) -> Result<(&Variable, &Bundle, &Entry), FreezeError> {
@@ -517,53 +501,32 @@ fn cut(bytes: &[u8], shape: &[usize], part: &[(usize, usize)], sink: Sink<'_>) -
         .try_for_each(|row| cut(row, inner, inner_part, sink))
 }
 
-/// The dimensions of an encoded `TensorProto`.
-pub(crate) fn encoded_tensor_shape(tensor: &[u8]) -> Vec<i64> {
-    let shape = fields(tensor, 2)
-        .last()
-        .and_then(Field::bytes)
-        .unwrap_or_default();
-    let size = |dim: Field<'_>| {
-        fields(dim.bytes()?, 1)
-            .last()?
-            .varint()
-            .map(u64::cast_signed)
-    };
-    fields(shape, 2).map(|dim| size(dim).unwrap_or(0)).collect()
+/// The dimensions of an encoded `TensorProto`, whose shape was found to be known before it was kept.
+pub(crate) fn encoded_tensor_shape(encoded: &[u8]) -> Vec<i64> {
+    tensor::shape(encoded).ok().flatten().unwrap_or_default()
 }
 
 /// The elements of an encoded `TensorProto` of 32-bit floats; `None` if it is of another type, or damaged.
 fn floats(tensor: &[u8]) -> Option<Vec<f32>> {
-    const FLOAT_VAL: u32 = 5;
     /// A short list of values is continued by its last one, so a small message can stand for a tensor of any size.
     const MAX_CONTINUED: usize = 1 << 24;
-    if tensor_data_type(tensor)? != FLOAT {
+    if tensor::data_type(tensor)? != FLOAT {
         return None;
     }
     let sizes = encoded_tensor_shape(tensor);
     let count = sizes.iter().try_fold(1usize, |count, &size| {
         count.checked_mul(usize::try_from(size).ok()?)
     })?;
+    let content = tensor::content(tensor);
+    let bytes = if content.is_empty() {
+        Cow::Owned(tensor::listed(tensor, DType::Float32)?)
+    } else {
+        Cow::Borrowed(content)
+    };
     let number = |bytes: &[u8]| Some(f32::from_le_bytes(bytes.try_into().ok()?));
-    if let Some(content) = fields(tensor, CONTENT.into())
-        .last()
-        .and_then(Field::bytes)
-        .filter(|content| !content.is_empty())
-    {
-        let numbers: Vec<f32> = content.chunks(4).map(number).collect::<Option<_>>()?;
+    let mut numbers: Vec<f32> = bytes.chunks(4).map(number).collect::<Option<_>>()?;
+    if !content.is_empty() {
         return (numbers.len() == count).then_some(numbers);
-    }
-    let mut numbers = Vec::new();
-    for field in fields(tensor, FLOAT_VAL) {
-        match field {
-            Field::Fixed32(bits) => numbers.push(f32::from_bits(bits)),
-            Field::Bytes(packed) => {
-                for bytes in packed.chunks(4) {
-                    numbers.push(number(bytes)?);
-                }
-            }
-            _ => return None,
-        }
     }
     if numbers.len() > count || count > MAX_CONTINUED.max(numbers.len()) {
         return None;
@@ -572,49 +535,9 @@ fn floats(tensor: &[u8]) -> Option<Vec<f32>> {
     Some(numbers)
 }
 
-/// The number of values in the lists of an encoded `TensorProto`; `None` if the message is damaged.
-fn num_values(tensor: &[u8]) -> Option<u64> {
-    let mut values = 0u64;
-    for field in Fields::of(tensor) {
-        values += match field.ok()? {
-            (1 | 3, Field::Varint(_)) | (4, Field::Bytes(_)) => 0,
-            (2, Field::Bytes(shape)) => {
-                for field in Fields::of(shape) {
-                    match field.ok()? {
-                        (2, Field::Bytes(dim)) => {
-                            Fields::of(dim).try_for_each(|field| field.ok().map(drop))?;
-                        }
-                        (3, Field::Varint(_)) => {}
-                        _ => return None,
-                    }
-                }
-                0
-            }
-            (5 | 9, Field::Fixed32(_))
-            | (6 | 12, Field::Fixed64(_))
-            | (8, Field::Bytes(_))
-            | (7 | 10 | 11 | 13 | 16 | 17, Field::Varint(_)) => 1,
-            (5 | 9, Field::Bytes(packed)) if packed.len() % 4 == 0 => packed.len() as u64 / 4,
-            (6 | 12, Field::Bytes(packed)) if packed.len() % 8 == 0 => packed.len() as u64 / 8,
-            (7 | 10 | 11 | 13 | 16 | 17, Field::Bytes(packed)) => Fields::packed_varints(packed)
-                .try_fold(0, |count, value| value.map(|_| count + 1))?,
-            _ => return None,
-        };
-    }
-    Some(values)
-}
-
 /// Bytes of an element of a numeric type.
 fn element_size(data_type: i32) -> u64 {
     DType::from_proto(data_type)
         .and_then(DType::size)
         .unwrap_or(1) as u64
-}
-
-/// All fields of a number.
-fn fields(message: &[u8], wanted: u32) -> impl Iterator<Item = Field<'_>> {
-    let fields = Fields::of(message).map_while(Result::ok);
-    fields
-        .filter(move |(number, _)| *number == wanted)
-        .map(|(_, field)| field)
 }

@@ -3,9 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::data_type::RESOURCE;
 use super::error::{FreezeError, Place};
-use super::expand::{Expander, FunctionRef, Instance, RESOURCE, Value};
+use super::expand::{Expander, Instance, Value};
 use super::graph::{Graph, Node, NodeId, ScopeId, Tensor};
+use super::model::FunctionRef;
 
 /// A function of the frozen graph.
 #[derive(Debug)]

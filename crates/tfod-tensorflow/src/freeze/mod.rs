@@ -14,6 +14,7 @@ mod arity;
 mod budget;
 mod constants;
 mod control_flow;
+mod data_type;
 mod error;
 mod expand;
 mod frozen;

@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use tfod_proto::prost::Message;
 use tfod_proto::{SaverDef, SignatureDef};
 
+use crate::messages::Node;
+
 use super::error::FreezeError;
-use super::wire::{Fields, Malformed, attr, map_entry};
-use super::write::LIMIT;
+use super::wire::{Fields, LIMIT, Malformed, attr, map_entry};
 
 /// The file in memory, and where it came from.
 #[derive(Debug)]
@@ -70,6 +71,31 @@ pub(crate) struct Argument<'a> {
     pub(crate) is_list: bool,
 }
 
+/// A function as an attribute names it.
+#[derive(Clone, Debug)]
+pub(crate) struct FunctionRef<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) attrs: Vec<(&'a str, &'a [u8])>,
+}
+
+impl<'a> FunctionRef<'a> {
+    /// Reads a `NameAttrList`.
+    pub(crate) fn parse(list: &'a [u8]) -> Option<Self> {
+        let mut function = Self {
+            name: "",
+            attrs: Vec::new(),
+        };
+        for field in Fields::of(list) {
+            match field.ok()? {
+                (1, field) => function.name = field.borrowed_text()?,
+                (2, field) => function.attrs.push(map_entry(field.bytes()?).ok()?),
+                _ => {}
+            }
+        }
+        Some(function)
+    }
+}
+
 /// Nodes that can refer to each other.
 #[derive(Debug, Default)]
 pub(crate) struct Body<'a> {
@@ -79,42 +105,8 @@ pub(crate) struct Body<'a> {
     pub(crate) duplicate: Option<usize>,
 }
 
-/// A node as it is in the file.
-#[derive(Debug, Default)]
-pub(crate) struct NodeDef<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) op: &'a str,
-    pub(crate) inputs: Vec<&'a str>,
-    pub(crate) attrs: Vec<(&'a str, &'a [u8])>,
-}
-
-impl<'a> NodeDef<'a> {
-    fn parse(message: &'a [u8]) -> Result<Self, Malformed> {
-        let mut node = Self::default();
-        for field in Fields::of(message) {
-            let (number, field) = field?;
-            let text = || field.text().ok_or_else(|| Malformed::at(message));
-            match number {
-                1 => node.name = text()?,
-                2 => node.op = text()?,
-                3 => node.inputs.push(text()?),
-                5 => node.attrs.push(map_entry(
-                    field.bytes().ok_or_else(|| Malformed::at(message))?,
-                )?),
-                _ => {}
-            }
-        }
-        Ok(node)
-    }
-
-    /// An attribute's encoded value.
-    pub(crate) fn attr(&self, name: &str) -> Option<&'a [u8]> {
-        self.attrs
-            .iter()
-            .find(|(found, _)| *found == name)
-            .map(|(_, value)| *value)
-    }
-}
+/// A node as it is in the file, which is in memory.
+pub(crate) type NodeDef<'a> = Node<'a, &'a str>;
 
 impl<'a> Body<'a> {
     fn push(&mut self, node: NodeDef<'a>) {
@@ -135,7 +127,7 @@ impl<'a> Argument<'a> {
         };
         for field in Fields::of(message) {
             let (number, field) = field?;
-            let text = || field.text().ok_or_else(|| Malformed::at(message));
+            let text = || field.borrowed_text().ok_or_else(|| Malformed::at(message));
             match number {
                 1 => argument.name = text()?,
                 3 => {
@@ -165,7 +157,9 @@ impl<'a> Function<'a> {
             for field in Fields::of(field.bytes().ok_or_else(|| Malformed::at(message))?) {
                 let (number, field) = field?;
                 if number == 1 {
-                    name = field.text().ok_or_else(|| Malformed::at(message))?;
+                    name = field
+                        .borrowed_text()
+                        .ok_or_else(|| Malformed::at(message))?;
                 }
             }
         }
@@ -336,7 +330,11 @@ fn tags_of(meta_graph: &[u8]) -> Result<Vec<&str>, Malformed> {
         let (1, field) = field? else { continue };
         for field in Fields::of(field.bytes().ok_or_else(|| Malformed::at(meta_graph))?) {
             let (4, field) = field? else { continue };
-            tags.push(field.text().ok_or_else(|| Malformed::at(meta_graph))?);
+            tags.push(
+                field
+                    .borrowed_text()
+                    .ok_or_else(|| Malformed::at(meta_graph))?,
+            );
         }
     }
     Ok(tags)
@@ -362,10 +360,10 @@ impl<'a> MetaGraph<'a> {
                     graph.saver = SaverDef::decode(bytes()?).map_err(|_| Malformed::at(message))?;
                 }
                 5 => {
-                    let (key, value) = map_entry(bytes()?)?;
+                    let (key, value) = map_entry::<String>(bytes()?)?;
                     let signature =
                         SignatureDef::decode(value).map_err(|_| Malformed::at(value))?;
-                    graph.signatures.insert(key.to_owned(), signature);
+                    graph.signatures.insert(key, signature);
                 }
                 7 => graph.object_graph = Some(bytes()?),
                 _ => {}

@@ -10,10 +10,10 @@ use tfod_proto::prost::Message;
 use tfod_proto::{SignatureDef, TensorInfo, TensorShapeProto};
 
 use super::error::FreezeError;
-use super::expand::{Done, Expander, FunctionRef, Instance, Source, Value};
+use super::expand::{Done, Expander, Instance, Source, Value};
 use super::frozen::Interface;
 use super::graph::{Node, NodeId, ScopeId, Tensor};
-use super::model::{FunctionBody, MetaGraph};
+use super::model::{FunctionBody, FunctionRef, MetaGraph};
 use super::wire::{attr, value};
 
 type Result<T> = std::result::Result<T, FreezeError>;

@@ -250,7 +250,7 @@ impl Frozen<'_> {
                 p.field("producer", producer)?;
             }
             if has_library {
-                p.field("min_consumer", super::write::MIN_CONSUMER)
+                p.field("min_consumer", super::wire::MIN_CONSUMER)
             } else {
                 Ok(())
             }

@@ -228,7 +228,7 @@ fn called<'a>(node: &NodeDef<'a>) -> Option<&'a str> {
     if !matches!(node.op, "PartitionedCall" | "StatefulPartitionedCall") {
         return None;
     }
-    Some(super::expand::FunctionRef::parse(attr::func(node.attr("f")?)?)?.name)
+    Some(super::model::FunctionRef::parse(attr::func(node.attr("f")?)?)?.name)
 }
 
 /// The node that an input of the main graph refers to.
@@ -456,7 +456,7 @@ impl<'a, 'm> Restore<'a, 'm> {
                 let fields = Fields::of(tensor).map_while(std::result::Result::ok);
                 fields
                     .filter(|(number, _)| *number == STRING_VAL)
-                    .map_while(|(_, field)| field.text())
+                    .map_while(|(_, field)| field.borrowed_text())
                     .collect()
             });
         // A short list is continued by its last element.

@@ -6,15 +6,11 @@ use super::error::FreezeError;
 use super::frozen::{Frozen, Listing};
 use super::functions::KeptFunction;
 use super::graph::{Graph, Node, NodeId};
-use super::wire::{bytes_field_len, put_bytes, put_bytes_header, put_varint_field};
+use super::wire::{
+    LIMIT, MIN_CONSUMER, bytes_field_len, put_bytes, put_bytes_header, put_varint_field,
+};
 
 type Result<T> = std::result::Result<T, FreezeError>;
-
-/// The largest message that protobuf allows.
-pub(crate) const LIMIT: u64 = (1 << 31) - 1;
-
-/// The oldest readers of graphs that have a library of functions.
-pub(crate) const MIN_CONSUMER: u64 = 12;
 
 /// Everything of a node but its constant.
 struct Head {
@@ -113,7 +109,7 @@ impl Frozen<'_> {
         }
         let mut head = Vec::new();
         put_bytes(&mut head, 1, &signature);
-        let mut map = |number: u8, key: &str, value: &str| {
+        let mut map = |number: u32, key: &str, value: &str| {
             let mut entry = Vec::new();
             put_bytes(&mut entry, 1, key.as_bytes());
             put_bytes(&mut entry, 2, value.as_bytes());
@@ -204,7 +200,7 @@ impl Frozen<'_> {
 
     fn write_node(
         &self,
-        field: u8,
+        field: u32,
         graph: &Graph<'_>,
         listing: &Listing,
         id: NodeId,

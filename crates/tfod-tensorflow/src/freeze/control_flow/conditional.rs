@@ -1,8 +1,10 @@
 //! `If` and `Case`: a switch for each operand, the branches one beside the other, and a merge for each result.
 
+use super::super::data_type::{BOOL, INT32, type_name};
 use super::super::error::FreezeError;
-use super::super::expand::{BOOL, Done, Expander, FunctionRef, INT32, Value, Visit, type_name};
+use super::super::expand::{Done, Expander, Value, Visit};
 use super::super::graph::{Node, NodeId, ScopeId, Tensor};
+use super::super::model::FunctionRef;
 use super::super::wire::attr;
 use super::{Selector, merge};
 

@@ -2,9 +2,11 @@
 
 use crate::op_defs;
 
+use super::super::data_type::RESOURCE;
 use super::super::error::FreezeError;
-use super::super::expand::{Done, Expander, FunctionRef, RESOURCE, Value, Visit};
+use super::super::expand::{Done, Expander, Value, Visit};
 use super::super::graph::{Node, Tensor};
+use super::super::model::FunctionRef;
 use super::super::wire::value;
 
 type Result<T> = std::result::Result<T, FreezeError>;

@@ -7,7 +7,8 @@ mod conditional;
 mod kept;
 mod while_loop;
 
-use super::expand::{Expander, INT32, Visit};
+use super::data_type::INT32;
+use super::expand::{Expander, Visit};
 use super::graph::{Node, Tensor};
 use super::wire::{attr, value};
 

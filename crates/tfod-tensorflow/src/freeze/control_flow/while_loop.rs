@@ -8,10 +8,11 @@
 //!
 //! and one `Enter` with `is_constant` for each value that does not. Variables are read outside and do not change.
 
+use super::super::data_type::{BOOL, type_name};
 use super::super::error::FreezeError;
-use super::super::expand::{BOOL, Done, Expander, FunctionRef, Value, Visit, type_name};
+use super::super::expand::{Done, Expander, Value, Visit};
 use super::super::graph::{Node, NodeId, ScopeId, Tensor};
-use super::super::model::FunctionBody;
+use super::super::model::{FunctionBody, FunctionRef};
 use super::super::wire::attr;
 use super::{Selector, merge};
 

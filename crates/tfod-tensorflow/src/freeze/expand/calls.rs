@@ -1,12 +1,11 @@
 //! Calls of functions, expanded in place.
 
 use super::super::budget::MAX_DEPTH;
+use super::super::data_type::{RESOURCE, type_name};
 use super::super::error::Place;
 use super::super::graph::{Node, NodeId, ScopeId};
-use super::super::model::FunctionBody;
-use super::{
-    Done, Expander, FunctionRef, Instance, RESOURCE, Result, Source, Value, Visit, type_name,
-};
+use super::super::model::{FunctionBody, FunctionRef};
+use super::{Done, Expander, Instance, Result, Source, Value, Visit};
 
 impl<'a, 'm> Expander<'a, 'm> {
     /// A call of a function.

@@ -6,12 +6,11 @@ use tfod_proto::prost::Message;
 
 use crate::op_defs;
 
+use super::super::data_type::{RESOURCE, type_name};
 use super::super::graph::{Node, Tensor};
+use super::super::model::FunctionRef;
 use super::super::wire::{Attr, attr, value};
-use super::{
-    Done, Expander, FunctionRef, RESOURCE, Result, Value, Visit, is_control_flow, strip_ref,
-    type_name,
-};
+use super::{Done, Expander, Result, Value, Visit, is_control_flow, strip_ref};
 
 /// As many outputs as a node of an unknown operation is taken to have.
 const UNKNOWN_OUTPUTS: u32 = 64;

@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use crate::op_defs;
 
 use super::super::constants::Content;
+use super::super::data_type::{INT32, type_name};
 use super::super::error::Place;
 use super::super::graph::{Node, ScopeId, Tensor};
 use super::super::variables::Handle;
 use super::super::wire::{attr, value};
-use super::{Done, Expander, INT32, Result, Value, Visit, type_name};
+use super::{Done, Expander, Result, Value, Visit};
 
 impl<'a> Expander<'a, '_> {
     pub(super) fn variable(&mut self, visit: &Visit<'a, '_>, what: &str) -> Result<Done> {

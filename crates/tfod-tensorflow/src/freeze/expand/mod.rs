@@ -30,22 +30,15 @@ use super::constants::{self, Content};
 use super::error::{FreezeError, Place};
 use super::functions::Library;
 use super::graph::{Graph, Node, NodeId, ScopeId, Tensor};
-use super::model::{Body, File, MetaGraph, NodeDef};
+use super::model::{Body, File, FunctionRef, MetaGraph, NodeDef};
 use super::variables::Variables;
 use super::wire::attr;
 
 pub(crate) use instance::Instance;
-pub(crate) use values::{Done, FunctionRef, Source, Value, Visit};
+pub(crate) use values::{Done, Source, Value, Visit};
 
 use instance::Slot;
 use values::Refusal;
-
-/// `DT_RESOURCE`, the type of handles.
-pub(crate) const RESOURCE: i32 = 20;
-/// `DT_INT32`.
-pub(crate) const INT32: i32 = 3;
-/// `DT_BOOL`.
-pub(crate) const BOOL: i32 = 10;
 
 type Result<T> = std::result::Result<T, FreezeError>;
 
@@ -511,14 +504,6 @@ impl<'a, 'm> Expander<'a, 'm> {
             .map_err(|problem| self.error(&visit.place, problem))?;
         let node = Node::constant(visit.name, content).after(&visit.controls);
         Ok(self.single(visit.scope, node))
-    }
-}
-
-/// The name of an element type, for people.
-pub(crate) fn type_name(data_type: i32) -> String {
-    match tfod_checkpoint::DType::from_proto(data_type) {
-        Some(dtype) => dtype.name().to_owned(),
-        None => format!("element type {data_type}"),
     }
 }
 

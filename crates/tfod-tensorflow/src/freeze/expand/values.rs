@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use super::super::error::Place;
 use super::super::graph::{NodeId, ScopeId, Tensor};
-use super::super::model::NodeDef;
-use super::super::wire::{Fields, attr, map_entry};
+use super::super::model::{FunctionRef, NodeDef};
+use super::super::wire::attr;
 use super::instance::FindAttr as _;
 
 /// What an output of a node is.
@@ -72,30 +72,5 @@ impl<'a> Visit<'a, '_> {
     /// The name of a node that stands for a part of this one.
     pub(crate) fn part(&self, part: &str) -> String {
         format!("{}/{part}", self.name)
-    }
-}
-
-/// A function as an attribute names it.
-#[derive(Clone, Debug)]
-pub(crate) struct FunctionRef<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) attrs: Vec<(&'a str, &'a [u8])>,
-}
-
-impl<'a> FunctionRef<'a> {
-    /// Reads a `NameAttrList`.
-    pub(crate) fn parse(list: &'a [u8]) -> Option<Self> {
-        let mut function = Self {
-            name: "",
-            attrs: Vec::new(),
-        };
-        for field in Fields::of(list) {
-            match field.ok()? {
-                (1, field) => function.name = field.text()?,
-                (2, field) => function.attrs.push(map_entry(field.bytes()?).ok()?),
-                _ => {}
-            }
-        }
-        Some(function)
     }
 }

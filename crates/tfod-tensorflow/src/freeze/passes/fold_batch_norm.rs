@@ -7,7 +7,8 @@
 
 use std::sync::Arc;
 
-use super::super::constants::{Content, FLOAT};
+use super::super::constants::Content;
+use super::super::data_type::FLOAT;
 use super::super::error::FreezeError;
 use super::super::frozen::{Frozen, list};
 use super::super::graph::{Node, NodeId, ScopeId, Tensor};

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::super::constants::{Content, FLOAT, HALF};
+use super::super::constants::Content;
+use super::super::data_type::{FLOAT, HALF};
 use super::super::error::FreezeError;
 use super::super::frozen::{Frozen, list};
 use super::super::graph::{Node, NodeId, Tensor};
