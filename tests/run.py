@@ -17,6 +17,7 @@ import environments
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NEEDED = 14e9  # bytes of disk
+LEFT_OUT = {"quick": "not default and not exhaustive", "default": "not exhaustive", "exhaustive": ""}  # expressions of pytest's markers
 
 
 def timed(name, command, results, **options):
@@ -40,17 +41,25 @@ def rust(results):
     return built
 
 
-class Environments(threading.Thread):
-    """Makes the tests' Python environments in the background, while the build keeps the cores busy and the network is idle."""
+class Preparation(threading.Thread):
+    """What depends on nothing in Rust, in the background while the build has cores to spare: makes the tests' Python environments, and computes the
+    reference's results of a tier's cases as far as it gets; None as the tier computes none."""
 
-    def __init__(self):
+    def __init__(self, tier):
         super().__init__(daemon=True)
         self.missing, self.error, self.seconds = {}, RuntimeError("they were not made to the end"), 0.0
+        self.tier, self.reference, self.started = tier, None, 0.0
         self.start()
 
     def run(self):
         start = time.time()
         try:
+            python = environments.make("oracle")
+            if self.tier:
+                # The build comes first: nothing can be tested without it.
+                command = ["nice", "-n", "10", python, "-m", "oracle.fill", self.tier]
+                self.reference = subprocess.Popen([str(part) for part in command], cwd=ROOT / "tests", stdout=subprocess.DEVNULL)
+                self.started = time.time()
             self.missing = environments.make_all()
             self.error = None
         except Exception as error:  # whatever it is, the tests cannot run
@@ -66,6 +75,14 @@ class Environments(threading.Thread):
         results.append(("environments, beside the build", self.error is None, self.seconds))
         return self.error is None
 
+    def stop(self, results):
+        """Ends the computing of the reference's results: from here on the tests do it, in the order of their need."""
+        if self.reference:
+            self.reference.terminate()
+            self.reference.wait()
+            # What failed, the tests report.
+            results.append(("the reference, beside the build", True, time.time() - self.started))
+
 
 def parity(tier, missing, results, arguments):
     """Runs pytest in the oracle's environment; `missing` says why an optional environment is not there."""
@@ -75,7 +92,7 @@ def parity(tier, missing, results, arguments):
     scratch = ROOT / "target" / "pytest"
     scratch.mkdir(parents=True, exist_ok=True)
     tests = [environments.ENVIRONMENTS["oracle"].python, "-m", "pytest", "-q", "--durations=25"]
-    tests += ["-m", "not full"] if tier == "quick" else []
+    tests += ["-m", LEFT_OUT[tier]] if LEFT_OUT[tier] else []
     if arguments:
         timed(f"tests ({tier})", [*tests, f"--basetemp={scratch / 'chosen'}", *arguments], results, **options)
     else:
@@ -121,10 +138,10 @@ def consumers(results):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] + " Without a flag: the tier that CI runs.")
     tier = parser.add_mutually_exclusive_group()
     tier.add_argument("--quick", dest="tier", action="store_const", const="quick", help="Rust tests and small models: daily work")
-    tier.add_argument("--full", dest="tier", action="store_const", const="full", help="everything (the default)")
+    tier.add_argument("--exhaustive", dest="tier", action="store_const", const="exhaustive", help="all pairs of options, all published models: hours")
     tier.add_argument("--no-parity", dest="tier", action="store_const", const="none", help="Rust tests only; no Python packages")
     tier.add_argument("--consumers", dest="tier", action="store_const", const="consumers", help="every program that reads exports; writes docs/consumers.md")
     parser.add_argument("pytest", nargs="*", help="more arguments for pytest, after --")
@@ -134,20 +151,22 @@ def main():
 
     free = shutil.disk_usage(ROOT).free
     if free < NEEDED and not (ROOT / "target" / "oracle-cache").exists():
-        print(f"note: {free / 1e9:.1f} GB of disk are free; a first full run fills {NEEDED / 1e9:.0f} GB")
+        print(f"note: {free / 1e9:.1f} GB of disk are free; a first run fills {NEEDED / 1e9:.0f} GB")
 
     results = []
-    tier = arguments.tier or "full"
+    tier = arguments.tier or "default"
     if tier == "consumers":
         if build(results):
             consumers(results)
     elif tier == "none":
         rust(results)
     else:
-        making = Environments()
+        preparation = Preparation(None if arguments.pytest else tier)
         built = rust(results)
-        if making.wait(results) and built:
-            parity(tier, making.missing, results, arguments.pytest)
+        ready = preparation.wait(results)
+        preparation.stop(results)
+        if ready and built:
+            parity(tier, preparation.missing, results, arguments.pytest)
 
     print("\n=== summary")
     for name, ok, seconds in results:

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
-from oracle import cache, saved_models
+from oracle import cache, saved_models, serve
 from parity import compare
 
 from . import frozen_graphs
@@ -35,7 +35,7 @@ FEW_BYTES = 4000
 
 
 def parameters(models):
-    marks = {True: pytest.mark.full, False: pytest.mark.quick}
+    marks = {True: pytest.mark.default, False: pytest.mark.quick}
     return [pytest.param(model, id=model.name, marks=marks[model.full]) for model in models]
 
 
@@ -352,7 +352,7 @@ def test_damaged_variables_are_told(tmp_path):
         subprocess.run(["rm", "-r", str(folder)], check=True)
 
 
-@pytest.mark.full
+@pytest.mark.default
 def test_more_than_a_message_holds_is_refused_before_writing(tmp_path):
     """Two variables of 1.1 GB: told with the total, the largest and a way out, within seconds."""
     module = tf.Module()
@@ -435,9 +435,7 @@ def run_elsewhere(environment, runner, graph, about, inputs, tmp_path):
     feeds = {entry["name"][:-2]: inputs[entry["key"]] for entry in about["inputs"]}
     np.savez(tmp_path / "inputs.npz", **feeds)
     names = [entry["name"] for entry in about["outputs"]]
-    command = [interpreter(environment), HERE / runner, graph, tmp_path / "inputs.npz", tmp_path / "outputs.npz", *names]
-    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, (result.stdout + result.stderr)[-4000:]
+    serve.run(interpreter(environment), HERE / runner, graph, tmp_path / "inputs.npz", tmp_path / "outputs.npz", *names)
     arrays = np.load(tmp_path / "outputs.npz", allow_pickle=True)
     return {entry["key"]: arrays[entry["name"]] for entry in about["outputs"]}
 
@@ -453,12 +451,12 @@ NEW_TENSORFLOW = OLD_TENSORFLOW + ["official_efficientdet_d0", "official_faster_
 @pytest.mark.parametrize(
     "environment, model",
     [
-        # Small graphs that the oldest TensorFlow runs are run by the others in the full tier only: each run takes two seconds.
+        # What the oldest TensorFlow runs, the others run in the exhaustive tier: each run takes two seconds.
         pytest.param(
             environment,
             *param.values,
             id=f"{environment}-{param.id}",
-            marks=param.marks if environment == "tf115" or param.id == "official_shapes" else pytest.mark.full,
+            marks=param.marks if environment == "tf115" or param.id == "official_shapes" else pytest.mark.exhaustive,
         )
         for environment, names in (("tf115", OLD_TENSORFLOW), ("tf-old", OLD_TENSORFLOW), ("tf-new", NEW_TENSORFLOW))
         for param in choose(*names)

@@ -27,7 +27,7 @@ VALUES = 4096  # of larger constants, the first
 BATCH = 200  # tensors in one command
 
 MODELS = [
-    pytest.param(model, id=model.name, marks=pytest.mark.full if model.full else pytest.mark.quick)
+    pytest.param(model, id=model.name, marks=pytest.mark.default if model.full else pytest.mark.quick)
     for model in saved_models.load_builders().values()
     if model.refused is None
 ]
@@ -198,7 +198,7 @@ def test_an_onnx_model_is_what_onnx_reads(tmp_path, options):
         np.testing.assert_allclose(found, view["sums"][tensor["name"]], rtol=1e-6, atol=1e-6, err_msg=tensor["name"])
 
 
-@pytest.mark.full
+@pytest.mark.default
 def test_exports_of_the_official_exporter_have_the_checkpoints_weights():
     """By `tfod verify`, in every format."""
     model = next(parameter.values[0] for parameter in MODELS if parameter.id == "official_shapes")

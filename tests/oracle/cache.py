@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import threading
 import time
@@ -65,15 +66,16 @@ def is_done(case):
 class Pool:
     """Computes missing results in the background; `wait` returns as soon as one case's are there."""
 
-    def __init__(self, python, cases):
+    def __init__(self, python, cases, workers=WORKERS):
         """Starts on the cases in their order, with the interpreter of the oracle environment."""
+        self._workers = workers
         self._python = str(python)
         self._queue = [case for case in cases if not is_done(case)]
         self._errors = {}
         self._lock = threading.Lock()
         self._stopped = False
         self._processes = set()
-        self._threads = [threading.Thread(target=self._work, args=(index,), daemon=True) for index in range(WORKERS)]
+        self._threads = [threading.Thread(target=self._work, args=(index,), daemon=True) for index in range(workers)]
         for thread in self._threads:
             thread.start()
 
@@ -81,7 +83,7 @@ class Pool:
         with self._lock:
             if self._stopped:
                 return []
-            share = min(CASES_PER_PROCESS, -(-len(self._queue) // WORKERS))
+            share = min(CASES_PER_PROCESS, -(-len(self._queue) // self._workers))
             taken, self._queue = self._queue[:share], self._queue[share:]
             return taken
 
@@ -129,5 +131,8 @@ class Pool:
             self._stopped = True
         for process in list(self._processes):
             process.terminate()
+            process.wait()
+            for partial in FOLDER.glob(f"*.partial-{process.pid}"):
+                shutil.rmtree(partial, ignore_errors=True)
         for thread in self._threads:
             thread.join(timeout=10)

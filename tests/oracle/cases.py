@@ -1,18 +1,22 @@
 """The cases of the parity suite: which configs, checkpoints and input images are compared.
 
-The quick tier is a handful of small models. The full tier adds models whose options are chosen pairwise, so that every value
-of an option meets every value of every other one in some case, and the published models at full size.
+The quick tier is a handful of small models. The default tier adds small models that have every value of every option, combined as real configs combine
+them (see `design`), and one published model of each family at full size. The exhaustive tier adds what is left: all pairs of values, and all published models.
 """
 
+import functools
 import itertools
 import os
 import pathlib
-import random
 from dataclasses import dataclass, field, replace
 from typing import Tuple
 
 from . import configs
 from .configs import BatchNorm, Fpnlite, Nms
+from .design import Design
+
+
+TIERS = ("quick", "default", "exhaustive")  # each has the cases of those before it
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Case:
     checkpoint: str = "plain"  # see checkpoints.save
     images: Tuple[Tuple[int, int], ...] = ((96, 96), (71, 133), (150, 110))
     float_images: Tuple[Tuple[int, int, int], ...] = ((1, 120, 90), (2, 64, 80), (3, 131, 96))
-    tier: str = "quick"
+    tier: str = "quick"  # the first one that has it
 
 
 QUICK = [
@@ -100,62 +104,34 @@ IMPOSSIBLE = (
     {"kernel_size": 1, "predictor_depthwise": True},  # "Should not use 1x1 kernel when using depthwise conv"
 )
 
-
-def is_possible(row):
-    """Returns whether a (partial) row contains none of the impossible pairs."""
-    return not any(all(name in row and row[name] == value for name, value in pair.items()) for pair in IMPOSSIBLE)
-
-
-def pairwise(options, seed=0, candidates=200):
-    """Returns rows, {option: value}, that together contain every possible pair of values of two options.
-
-    Greedy: each row is the one of `candidates` random ones, each started from a pair still missing, that covers most missing pairs.
-    """
-    names = sorted(options)
-
-    def values(indices):
-        return {name: options[name][index] for name, index in indices.items()}
-
-    missing = {
-        pair
-        for a, b in itertools.combinations(names, 2)
-        for pair in itertools.product(((a, i) for i in range(len(options[a]))), ((b, j) for j in range(len(options[b]))))
-        if is_possible(values(dict(pair)))
-    }
-    rng = random.Random(seed)
-    rows = []
-    while missing:
-        start = sorted(missing)
-        best, best_covered = None, set()
-        for _ in range(candidates):
-            row = {name: rng.randrange(len(options[name])) for name in names}
-            row.update(rng.choice(start))
-            if not is_possible(values(row)):
-                continue
-            covered = {pair for pair in itertools.combinations(((name, row[name]) for name in names), 2)} & missing
-            if len(covered) > len(best_covered):
-                best, best_covered = row, covered
-        rows.append(values(best))
-        missing -= best_covered
-    return rows
+DESIGN = Design(
+    OPTIONS,
+    lambda row: replace(Fpnlite(), **row).text(),
+    coupled=(
+        ("share_tower", "tower_layers", "predictor_batch_norm"),  # which layers of the towers are shared, and where their norms are
+        ("override_base", "batch_norm", "activation"),  # what the backbone takes of the config's hyperparameters
+        ("num_classes", "score_converter", "nms"),  # which scores are suppressed, and together with which others
+    ),
+    impossible=IMPOSSIBLE,
+)
 
 
 def combinations():
-    """Returns the rows of the pairwise design as cases, with checkpoints and inputs of several kinds."""
+    """Returns the rows of the design as cases, with checkpoints and inputs of several kinds."""
     sizes = itertools.cycle((((96, 96), (40, 57), (230, 170)), ((160, 160), (99, 301)), ((128, 128), (61, 45))))
     batches = itertools.cycle((((1, 70, 50), (3, 100, 160)), ((2, 140, 99),), ((3, 44, 44), (1, 200, 260))))
     kinds = itertools.cycle(("plain", "training", "sharded", "snappy", "exported"))
     return [
         Case(
-            f"pairwise_{index:02}",
-            replace(Fpnlite(), **row).text(),
+            f"options_{index:02}",
+            DESIGN.text(row),
             seed=100 + index,
             checkpoint=next(kinds),
             images=next(sizes),
             float_images=next(batches),
-            tier="full",
+            tier=tier,
         )
-        for index, row in enumerate(pairwise(OPTIONS))
+        for index, (row, tier) in enumerate(DESIGN.rows())
     ]
 
 
@@ -174,14 +150,21 @@ def full_size():
             checkpoint="training",
             images=((320, 320), (250, 410)) if "320" in name else ((480, 700),),
             float_images=((2, 200, 300),) if "320" in name else ((1, 640, 640),),
-            tier="full",
+            tier="default" if name == "fpnlite_320" else "exhaustive",
         )
         for index, (name, text) in enumerate(texts.items())
     ]
 
 
+@functools.lru_cache(maxsize=None)
 def all_cases():
     """Returns every case, quick ones first and the longest in between, so that two workers end together."""
     from . import families  # imports this module
 
-    return QUICK + full_size() + combinations() + families.cases()
+    return tuple(QUICK + full_size() + combinations() + families.cases())
+
+
+def of_tier(tier):
+    """Returns the cases that a tier has, those of smaller tiers first."""
+    tiers = TIERS[: TIERS.index(tier) + 1]
+    return sorted((case for case in all_cases() if case.tier in tiers), key=lambda case: tiers.index(case.tier))

@@ -1,10 +1,10 @@
 """Layouts for servers, read by the definitions in the servers' own client packages."""
 
 import pathlib
-import subprocess
 
 import numpy as np
 import pytest
+from oracle import serve
 from oracle.cases import QUICK
 
 from . import compare
@@ -17,8 +17,7 @@ SIGNATURES = "serving_default=image_tensor,bytes=encoded_image_string_tensor:ima
 
 
 def check(python, layout, folder, outputs):
-    ran = subprocess.run([python, CHECK, layout, folder, outputs], check=False, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
+    serve.run(python, CHECK, layout, folder, outputs)
     return np.load(outputs)
 
 

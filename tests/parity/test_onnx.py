@@ -2,11 +2,11 @@
 
 import json
 import pathlib
-import subprocess
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from oracle import serve
 from oracle.cases import all_cases
 from oracle.families import efficientdet, postprocessing, resizers
 
@@ -20,14 +20,15 @@ RUNTIMES = ("onnxruntime", "openvino", "tract")
 IN_TRACT = "quick"
 
 
-def parameters(are_pairwise):
-    cases = [case for case in all_cases() if case.name.startswith("pairwise") == are_pairwise]
+def parameters(are_options):
+    """Returns the cases about options in combination, or all others."""
+    cases = [case for case in all_cases() if case.name.startswith("options_") == are_options]
     return [pytest.param(case, id=case.name, marks=getattr(pytest.mark, case.tier)) for case in cases]
 
 
 NOT_IN_ONNX = {*postprocessing.NOT_IN_ONNX, *resizers.NOT_IN_ONNX}
 NOT_IN_OPENVINO = {*resizers.NEEDS_EXACT_DIVISION, *efficientdet.TOO_LARGE_FOR_OPENVINO}
-CASES = [case for case in parameters(are_pairwise=False) if case.id not in NOT_IN_ONNX]
+CASES = [case for case in parameters(are_options=False) if case.id not in NOT_IN_ONNX]
 
 
 def export_onnx(results, folder, input_type, *options):
@@ -39,9 +40,7 @@ def run(python, model, inputs, runtimes=RUNTIMES):
     """Runs a model on images in some runtimes; returns {runtime: [{key: output}]}."""
     inputs_path, outputs_path = model.with_suffix(".inputs.npz"), model.with_suffix(".outputs.npz")
     np.savez(inputs_path, **{f"{index}/input_tensor": image for index, image in enumerate(inputs)})
-    command = [python, RUNNER, model, inputs_path, outputs_path, *runtimes]
-    ran = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
+    serve.run(python, RUNNER, model, inputs_path, outputs_path, *runtimes)
     arrays = np.load(outputs_path)
     return {name: [compare.group(arrays, f"{name}/{index}/") for index in range(len(inputs))] for name in runtimes}
 
@@ -65,7 +64,7 @@ def test_every_output_equals_the_reference(case, input_type, oracle, other_tenso
     assert_parity(run(python, model, [image for image, _ in recorded], runtimes), recorded, runtimes)
 
 
-@pytest.mark.parametrize("case", parameters(are_pairwise=True))
+@pytest.mark.parametrize("case", parameters(are_options=True))
 def test_every_combination_equals_the_reference_from_its_preprocessed_images(case, oracle, other_tensorflow, tmp_path):
     """The combinations are about the network, not about resizing images, in which runtimes round positions their own way: the images come resized."""
     python = other_tensorflow("onnx")
@@ -80,7 +79,7 @@ def test_every_combination_equals_the_reference_from_its_preprocessed_images(cas
     assert_parity(run(python, model, images), recorded)
 
 
-@pytest.mark.parametrize("case", [case for case in parameters(are_pairwise=False) if case.id in postprocessing.NOT_IN_ONNX])
+@pytest.mark.parametrize("case", [case for case in parameters(are_options=False) if case.id in postprocessing.NOT_IN_ONNX])
 def test_soft_suppression_is_refused(case, oracle, tmp_path):
     results = oracle(case)
     with pytest.raises(AssertionError, match="soft_nms_sigma"):

@@ -1,6 +1,6 @@
 """The options of the graph, in combination, in every format: each against what the reference computes at that stage.
 
-One export in all formats a row; the rows are chosen pairwise. How a graph is fed and read is taken from its manifest alone, so the manifest is tested too:
+One export in all formats a row; what the rows contain, `oracle.design` says. How a graph is fed and read is taken from its manifest alone, so the manifest is tested too:
 it also has to suffice for preprocessing an image and for decoding raw predictions, with NumPy.
 """
 
@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from oracle import saved_models, stages
-from oracle.cases import QUICK, pairwise
+from oracle.cases import QUICK
+from oracle.design import Design
 
 from . import compare
 from .conftest import run_export
@@ -31,8 +32,15 @@ OPTIONS = {
     "opset": ("17", "13", "20"),
     "weights": ((), ("--external_data",)),
 }
-ROWS = pairwise(OPTIONS)
-FEW = 4
+DESIGN = Design(
+    OPTIONS,
+    coupled=(
+        ("preprocess", "pixels", "size"),  # what the graph's input is
+        ("stage", "outputs", "thresholds"),  # what its outputs are
+        ("batch", "stage", "preprocess"),  # where loops over a batch are
+    ),
+)
+QUICK_ROWS = 4
 
 
 def keys_of(stage):
@@ -103,10 +111,14 @@ def identifier(row):
     return "-".join(word.lstrip("-") for word in words if word)
 
 
+def rows():
+    """Returns the rows with their tiers, the first ones of the default tier in the quick one."""
+    tiers = [(row, "quick" if index < QUICK_ROWS else tier) for index, (row, tier) in enumerate(DESIGN.rows())]
+    return [pytest.param(row, id=identifier(row), marks=getattr(pytest.mark, tier)) for row, tier in tiers]
+
+
 @pytest.mark.parametrize("case", BASE)
-@pytest.mark.parametrize(
-    "row", [pytest.param(row, id=identifier(row), marks=pytest.mark.quick if i < FEW else pytest.mark.full) for i, row in enumerate(ROWS)]
-)
+@pytest.mark.parametrize("row", rows())
 def test_every_format_has_every_option(row, case, oracle, other_tensorflow, tmp_path):
     results = oracle(case)
     arrays = np.load(stages.prepare(results))

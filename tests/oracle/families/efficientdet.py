@@ -11,8 +11,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import Optional
 
-from ..cases import Case, pairwise
+from ..cases import Case
 from ..configs import BatchNorm, Fpnlite, Nms, Resizer, block, field, hyperparams
+from ..design import Design
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ QUICK = [
 ]
 
 OPTIONS = {
+    "variant": tuple(range(8)),
     "combine": (None, "sum", "weighted_sum"),
     "shape": (((192, 192), (3, 6), None), ((150, 250), (2, 6), 64), ((256, 256), (3, 7), None)),  # with levels and the multiple to pad to
     "iterations": (2, 1),
@@ -126,33 +128,38 @@ OPTIONS = {
 }
 
 
+def text_of(row):
+    """Returns the config of some values of options."""
+    row = dict(row)
+    size, levels, multiple = row.pop("shape", OPTIONS["shape"][0])
+    filters, least = row.pop("filters", OPTIONS["filters"][0])
+    rest = {name: row.pop(name) for name in ("share_tower", "predictor_depthwise", "dropout") if name in row}
+    norm = row.get("batch_norm", BatchNorm())
+    options = detector(
+        {"size": size, "levels": levels, "predictor_batch_norm": norm, **rest}, pad_to_multiple=multiple, filters=filters, min_depth=least, **row
+    )
+    return options.text()
+
+
+# Together they decide which variables and operations stand behind each convolution.
+DESIGN = Design(OPTIONS, text_of, coupled=(("batch_norm", "synchronised", "force_use_bias"),))
+
+
 def combinations():
-    """Returns the rows of the pairwise design as cases."""
+    """Returns the rows of the design as cases."""
     kinds = itertools.cycle(("plain", "training", "sharded", "exported"))
-    cases = []
-    for index, row in enumerate(pairwise(OPTIONS)):
-        size, levels, multiple = row.pop("shape")
-        filters, least = row.pop("filters")
-        rest = {name: row.pop(name) for name in ("share_tower", "predictor_depthwise", "dropout")}
-        options = detector(
-            {"size": size, "levels": levels, "predictor_batch_norm": row["batch_norm"], **rest},
-            pad_to_multiple=multiple,
-            filters=filters,
-            min_depth=least,
-            **row,
+    return [
+        Case(
+            f"options_efficientdet_{index:02}",
+            text_of(row),
+            seed=510 + index,
+            checkpoint=next(kinds),
+            images=((140, 190),),
+            float_images=((1, 160, 150),),
+            tier=tier,
         )
-        cases.append(
-            Case(
-                f"pairwise_efficientdet_{index:02}",
-                options.text(),
-                seed=510 + index,
-                checkpoint=next(kinds),
-                images=((140, 190),),
-                float_images=((1, 160, 150),),
-                tier="full",
-            )
-        )
-    return cases
+        for index, (row, tier) in enumerate(DESIGN.rows())
+    ]
 
 
 # Of D0 to D7: the variant of EfficientNet, rounds, channels, layers of the towers, how nodes add (table 1 of the paper; D7 is D6 on larger images).
@@ -225,7 +232,7 @@ def full_size():
             # As large as the network's: resizing moves raw scores by 1e-5 in ONNX runtimes, and 100 of 4 million scores are closer than that.
             images=((size, size),),
             float_images=((1, 300, 200),),
-            tier="full",
+            tier="default" if name == "efficientdet_d0" else "exhaustive",
         )
         for index, (name, text) in enumerate(texts.items())
         for size in [size_of(text)]

@@ -124,7 +124,7 @@ def cases():
             seed=400 + index,
             images=((96, 96), (71, 133)),
             float_images=((2, 64, 80),),
-            tier="quick" if name in QUICK else "full",
+            tier="quick" if name in QUICK else "default",
         )
         for index, (name, options) in enumerate({**QUICK, **FULL, **LATER}.items())
     ]

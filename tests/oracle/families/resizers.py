@@ -32,7 +32,7 @@ def pad_to_multiple(**fields):
     return Resizer("pad_to_multiple", tuple({"multiple": STRIDE, **fields}.items()))
 
 
-def case(name, seed, resizer, images, float_images, tier="full", **options):
+def case(name, seed, resizer, images, float_images, tier="default", **options):
     return Case(name, replace(MODEL, resizer=resizer, **options).text(), seed, images=images, float_images=float_images, tier=tier)
 
 

@@ -10,8 +10,9 @@ import pathlib
 import re
 from dataclasses import replace
 
-from ..cases import Case, pairwise
+from ..cases import Case
 from ..configs import BatchNorm, Fpnlite, Nms
+from ..design import Design
 
 SMALL = Fpnlite(
     extractor="ssd_resnet50_v1_fpn_keras",
@@ -39,6 +40,7 @@ QUICK = [
 ]
 
 OPTIONS = {
+    "depth": (50, 101, 152),
     # With what they are padded to: the reference fails where levels do not halve exactly.
     "shape": (((160, 160), None), ((135, 200), 32)),
     "width": ((0.25, 16), (0.125, 12)),  # multiplier and least
@@ -48,43 +50,48 @@ OPTIONS = {
     "ignored": (None, True),  # use_depthwise, use_explicit_padding, and all of fpn
     "dropout": (None, 0.8),
 }
-# One row of each of the deeper ones, which take long to build: they differ in nothing but a table.
-DEEPER = {1: 101, 3: 152}
+
+
+def text_of(row):
+    """Returns the config of some values of options."""
+    row = dict(row)
+    size, multiple = row.pop("shape", OPTIONS["shape"][0])
+    multiplier, least = row.pop("width", OPTIONS["width"][0])
+    ignored = row.pop("ignored", None)
+    options = replace(
+        SMALL,
+        extractor=f"ssd_resnet{row.pop('depth', 50)}_v1_fpn_keras",
+        size=size,
+        pad_to_multiple=multiple,
+        depth_multiplier=multiplier,
+        min_depth=least,
+        fpn_levels=(2, 6) if ignored else None,
+        fpn_depth=96 if ignored else None,
+        depthwise=ignored,
+        explicit_padding=ignored,
+        **row,
+    )
+    return options.text()
+
+
+DESIGN = Design(OPTIONS, text_of, coupled=(("override_base", "batch_norm", "activation"),))
 
 
 def combinations():
-    """Returns the rows of the pairwise design as cases."""
+    """Returns the rows of the design as cases."""
     kinds = itertools.cycle(("plain", "training", "sharded"))
-    cases = []
-    for index, row in enumerate(pairwise(OPTIONS)):
-        size, multiple = row.pop("shape")
-        multiplier, least = row.pop("width")
-        ignored = row.pop("ignored")
-        options = replace(
-            SMALL,
-            extractor=f"ssd_resnet{DEEPER.get(index, 50)}_v1_fpn_keras",
-            size=size,
-            pad_to_multiple=multiple,
-            depth_multiplier=multiplier,
-            min_depth=least,
-            fpn_levels=(2, 6) if ignored else None,
-            fpn_depth=96 if ignored else None,
-            depthwise=ignored,
-            explicit_padding=ignored,
-            **row,
+    return [
+        Case(
+            f"options_resnet_{index:02}",
+            text_of(row),
+            seed=310 + index,
+            checkpoint=next(kinds),
+            images=((140, 190),),
+            float_images=((1, 160, 150),),
+            tier=tier,
         )
-        cases.append(
-            Case(
-                f"pairwise_resnet_{index:02}",
-                options.text(),
-                seed=310 + index,
-                checkpoint=next(kinds),
-                images=((140, 190),),
-                float_images=((1, 160, 150),),
-                tier="full",
-            )
-        )
-    return cases
+        for index, (row, tier) in enumerate(DESIGN.rows())
+    ]
 
 
 def published(depth, size):
@@ -124,7 +131,7 @@ def full_size():
             text = path.read_text()
             texts["zoo_" + path.stem] = resized(text, 256) if "152" in path.stem else text
     return [
-        Case(name, text, seed=350 + index, images=((480, 700),), float_images=((1, 300, 200),), tier="full")
+        Case(name, text, seed=350 + index, images=((480, 700),), float_images=((1, 300, 200),), tier="default" if name == "resnet50_640" else "exhaustive")
         for index, (name, text) in enumerate(texts.items())
     ]
 

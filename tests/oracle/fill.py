@@ -1,0 +1,36 @@
+"""Computes the reference's results of a tier's cases that are not there yet: `python -m oracle.fill [TIER] [--workers N]`, in the reference's environment.
+
+They depend on nothing in Rust, so `run.py` does this while Rust is built. What is interrupted is computed by the tests that need it. Standard library only.
+"""
+
+import argparse
+import signal
+import sys
+
+from . import cache, cases
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tier", nargs="?", default="default", choices=cases.TIERS)
+    parser.add_argument("--workers", type=int, default=1, help="processes at a time, of about 1.5 GB each (default: 1)")
+    arguments = parser.parse_args()
+    wanted = cases.of_tier(arguments.tier)
+    pool = cache.Pool(sys.executable, wanted, arguments.workers)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    failed = 0
+    try:
+        for case in wanted:
+            try:
+                pool.wait(case, seconds=24 * 3600)
+            except RuntimeError as error:
+                failed += 1
+                print(error, flush=True)
+    finally:
+        pool.stop()
+    print(f"{len(wanted) - failed} of {len(wanted)} cases of the tier {arguments.tier} have results")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
