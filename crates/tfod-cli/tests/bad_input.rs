@@ -272,23 +272,22 @@ fn a_failed_export_leaves_an_earlier_one_as_it_was() {
     );
 }
 
-/// A limit on the size of files stands in for a full disk: with the signal ignored a write fails, without it the process is killed in the middle of one.
+/// A limit on the size of files stands in for a full disk: a write fails, whether the caller ignores the signal of that limit or not.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_or_a_kill_leaves_an_earlier_export_as_it_was() {
+fn a_full_disk_leaves_an_earlier_export_as_it_was() {
     let mut example = Example::new();
     assert_eq!(example.run().0, Some(0));
     let out = example.path("out");
     let contents = |folder: &Path| -> Vec<(PathBuf, Option<Vec<u8>>)> {
         let paths = listing(folder).into_iter();
-        let paths = paths.filter(|p| !p.to_str().unwrap().contains("/.tfod-"));
         paths.map(|p| (p.clone(), fs::read(&p).ok())).collect()
     };
     let before = contents(&out);
     example.set("--input_type", "float_image_tensor");
     // Blocks of 512 bytes: at each size another file is the first that does not fit.
     for blocks in [1, 4, 20, 100, 1000, 2000, 2900] {
-        for (trap, killed) in [("trap '' XFSZ", false), (":", true)] {
+        for trap in ["trap '' XFSZ", ":"] {
             let arguments = example.arguments.iter();
             let arguments: Vec<String> = arguments.map(|(f, v)| format!("{f} {v}")).collect();
             let binary = env!("CARGO_BIN_EXE_tfod");
@@ -302,15 +301,9 @@ fn a_full_disk_or_a_kill_leaves_an_earlier_export_as_it_was() {
                 .output()
                 .unwrap();
             let stderr = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(
-                output.status.code(),
-                (!killed).then_some(1),
-                "{blocks}: {stderr}"
-            );
+            assert_eq!(output.status.code(), Some(1), "{blocks}: {stderr}");
             assert_eq!(contents(&out), before, "{blocks}");
-            if !killed {
-                assert!(stderr.contains("File too large"), "{stderr}");
-            }
+            assert!(stderr.contains("File too large"), "{stderr}");
         }
     }
     assert_eq!(example.run().0, Some(0));
@@ -408,14 +401,6 @@ fn inputs_are_not_replaced_by_less() {
     assert_eq!(code, Some(1), "{said}");
     assert!(
         said.contains("checkpoint/checkpoint: the export would be put in its place"),
-        "{said}"
-    );
-    // A config of which a block could not be read.
-    example.edit_config("batch_size: 16", "batch_size: 16 no_such_field: 1");
-    let (code, said) = example.run();
-    assert_eq!(code, Some(1), "{said}");
-    assert!(
-        said.contains("pipeline.config: the export would be put in its place"),
         "{said}"
     );
     // Elsewhere nothing is in the way.

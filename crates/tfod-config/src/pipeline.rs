@@ -40,8 +40,16 @@ impl PipelineConfig {
     ///
     /// A file that cannot be read or is no config's size; else as [`parse`](Self::parse).
     pub fn read(path: &Path) -> Result<Parsed, ConfigError> {
-        let bytes = files::read(path, "pipeline config")?;
-        Self::parse(&path.display().to_string(), &bytes)
+        Self::parse(&path.display().to_string(), &Self::content(path)?)
+    }
+
+    /// The bytes of the file at `path`, for [`parse`](Self::parse). A pipe gives them once only.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read or is no config's size.
+    pub fn content(path: &Path) -> Result<Vec<u8>, ConfigError> {
+        files::read(path, "pipeline config")
     }
 
     /// Reads a config from the content of a file; errors name it `origin`.

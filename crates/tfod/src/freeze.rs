@@ -1,19 +1,18 @@
 //! From a SavedModel to one file: a `GraphDef` with the weights inside.
 //!
-//! The file is written beside its place and renamed, so that it is never half there, whatever happens to the process. As with `cp`, when it reaches the disk
-//! is left to the system.
+//! A regular file is written beside its place and renamed, so that it is never half there, whatever happens to the process. As with `cp`, when it reaches the disk
+//! is left to the system. Into devices and pipes the bytes go at once.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tempfile::NamedTempFile;
 use tfod_tensorflow::{Endpoint, FreezeError, FreezeOptions, Frozen, SavedModelReader};
 
+use crate::output::{Destination, OutputError, failed, write_into};
 use crate::progress::Step;
-use crate::write_behind::{Failed, WriteBehind, write_behind};
+use crate::write_behind::{Failed, WriteBehind};
 
 /// How many of the largest constants a report names.
 const LARGEST: usize = 5;
@@ -23,8 +22,8 @@ const LARGEST: usize = 5;
 pub struct Freeze {
     /// The folder with `saved_model.pb`.
     pub saved_model_dir: PathBuf,
-    /// The file to write; replaced if it is there.
-    pub output: PathBuf,
+    /// Where the graph goes. None of the SavedModel's files may be there.
+    pub output: Destination,
     /// Write protobuf text instead of binary.
     pub as_text: bool,
     /// What is frozen, and how.
@@ -54,11 +53,11 @@ pub struct FreezeReport {
     pub constant_bytes: u64,
     /// The largest constants, largest first.
     pub largest: Vec<(String, u64)>,
-    /// The file.
-    pub output: PathBuf,
+    /// Where the graph is.
+    pub output: Destination,
     /// Its size.
     pub bytes: u64,
-    /// Time from the start to the rename.
+    /// Time from the start to the last byte in place.
     pub elapsed: Duration,
 }
 
@@ -69,23 +68,25 @@ pub enum FreezeFileError {
     /// The SavedModel cannot be read, or cannot be frozen.
     #[error(transparent)]
     Freeze(#[from] FreezeError),
-    /// The output cannot be written.
-    #[error("{}: cannot {action}: {source}", path.display())]
-    Output {
-        /// The file or folder.
-        path: PathBuf,
-        /// What was being done, as a verb.
-        action: &'static str,
-        /// The system's answer.
-        source: io::Error,
-    },
+    /// The output cannot be written, or must not be.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+impl From<Failed<OutputError, FreezeError>> for FreezeFileError {
+    fn from(failure: Failed<OutputError, FreezeError>) -> Self {
+        match failure {
+            Failed::Writing(error) => error.into(),
+            Failed::Producing(error) => error.into(),
+        }
+    }
 }
 
 impl Freeze {
     /// Freezes.
     ///
     /// # Errors
-    /// For anything that prevents it; then an earlier output is as it was.
+    /// For anything that prevents it; then an earlier regular file at the output is as it was.
     pub fn run(&self) -> Result<FreezeReport, FreezeFileError> {
         self.run_telling(&|_| {})
     }
@@ -96,6 +97,50 @@ impl Freeze {
     /// As [`Self::run`].
     pub fn run_telling(&self, tell: &dyn Fn(Step)) -> Result<FreezeReport, FreezeFileError> {
         let start = Instant::now();
+        self.spare_inputs(&self.output)?;
+        self.freeze(
+            tell,
+            |frozen| {
+                let bytes = self.output.write(|out| self.write(frozen, out))?;
+                Ok((self.output.clone(), bytes))
+            },
+            start,
+        )
+    }
+
+    /// Refuses an output, this one or another that is made of the report, that would overwrite what is frozen.
+    ///
+    /// # Errors
+    /// [`OutputError::Overwrites`]
+    pub fn spare_inputs(&self, output: &Destination) -> Result<(), OutputError> {
+        let inputs = input_files(&self.saved_model_dir);
+        output.spare(inputs.iter().map(PathBuf::as_path))
+    }
+
+    /// Freezes into a new file of a folder that is itself not yet in place.
+    pub(crate) fn run_into_new_file(
+        &self,
+        path: &Path,
+        tell: &dyn Fn(Step),
+    ) -> Result<FreezeReport, FreezeFileError> {
+        let start = Instant::now();
+        self.freeze(
+            tell,
+            |frozen| {
+                let file = File::create_new(path).map_err(failed(path, "write"))?;
+                let bytes = write_into(&file, path, |out| self.write(frozen, out))?;
+                Ok((path.into(), bytes))
+            },
+            start,
+        )
+    }
+
+    fn freeze(
+        &self,
+        tell: &dyn Fn(Step),
+        write: impl FnOnce(&mut Frozen<'_>) -> Result<(Destination, u64), FreezeFileError>,
+        start: Instant,
+    ) -> Result<FreezeReport, FreezeFileError> {
         tell(Step::Expand);
         let reader = SavedModelReader::open(&self.saved_model_dir)?;
         let mut frozen = reader.freeze(&self.options)?;
@@ -110,22 +155,32 @@ impl Freeze {
             None
         };
         tell(Step::Frozen);
-        write_file(&self.output, |out| {
-            if self.as_text {
-                frozen.write_text(out)
-            } else {
-                frozen.write_binary(out)
-            }
-        })?;
+        let (output, bytes) = write(&mut frozen)?;
         let mut report = describe(&frozen)?;
         report.folded = folded;
         report.halved = halved;
-        report.output.clone_from(&self.output);
-        let metadata = fs::metadata(&self.output);
-        report.bytes = metadata.map_err(failed(&self.output, "read"))?.len();
+        report.output = output;
+        report.bytes = bytes;
         report.elapsed = start.elapsed();
         Ok(report)
     }
+
+    fn write(&self, frozen: &Frozen<'_>, out: &mut WriteBehind) -> Result<(), FreezeError> {
+        if self.as_text {
+            frozen.write_text(out)
+        } else {
+            frozen.write_binary(out)
+        }
+    }
+}
+
+/// The files of a SavedModel that freezing may read.
+fn input_files(saved_model: &Path) -> Vec<PathBuf> {
+    let variables = fs::read_dir(saved_model.join("variables"));
+    let variables = variables.into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = variables.map(|entry| entry.path()).collect();
+    files.push(saved_model.join("saved_model.pb"));
+    files
 }
 
 /// What there is to say of a frozen graph before it is a file.
@@ -147,54 +202,8 @@ fn describe(frozen: &Frozen<'_>) -> Result<FreezeReport, FreezeError> {
         halved: None,
         constant_bytes: constants.iter().map(|(_, bytes)| bytes).sum(),
         largest,
-        output: PathBuf::new(),
+        output: Destination::StandardOutput,
         bytes: 0,
         elapsed: Duration::ZERO,
     })
-}
-
-fn failed<'a>(
-    path: &'a Path,
-    action: &'static str,
-) -> impl FnOnce(io::Error) -> FreezeFileError + 'a {
-    move |source| FreezeFileError::Output {
-        path: path.to_owned(),
-        action,
-        source,
-    }
-}
-
-/// Writes a file beside its place, and renames it.
-pub(crate) fn write_file<E>(
-    path: &Path,
-    write: impl FnOnce(&mut WriteBehind) -> Result<(), E>,
-) -> Result<(), FreezeFileError>
-where
-    FreezeFileError: From<E>,
-{
-    let folder = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(folder).map_err(failed(folder, "make the folder"))?;
-    let file = new_file_in(folder).map_err(failed(folder, "write into the folder"))?;
-    write_behind(file.as_file(), write).map_err(|error| match error {
-        Failed::Writing(source) => failed(path, "write")(source),
-        Failed::Producing(error) => error.into(),
-    })?;
-    file.persist(path)
-        .map_err(|error| failed(path, "put the file in place")(error.error))?;
-    Ok(())
-}
-
-/// A file in a folder that has no name of its own yet, with the permissions of any new file: what the user's mask leaves.
-pub(crate) fn new_file_in(folder: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".tfod-");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(folder)
 }

@@ -30,6 +30,7 @@
 mod check;
 mod export;
 mod freeze;
+mod output;
 mod progress;
 mod trained;
 mod write_behind;
@@ -42,6 +43,7 @@ pub use export::{
     OnnxChoices, SignatureOptions, TensorInfo, Thresholds, Unused,
 };
 pub use freeze::{Freeze, FreezeFileError, FreezeReport};
+pub use output::{Destination, OutputError, Scratch, discard_unfinished};
 pub use progress::Step;
 pub use tfod_checkpoint::DType as StoredType;
 pub use tfod_models::fit::{Cause, Explanation};

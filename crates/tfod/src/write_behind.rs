@@ -21,18 +21,18 @@ pub(crate) struct WriteBehind {
 
 /// What went wrong.
 #[derive(Debug)]
-pub(crate) enum Failed<E> {
+pub(crate) enum Failed<W, E> {
     /// The file could not be written.
-    Writing(io::Error),
+    Writing(W),
     /// There was nothing more to write.
     Producing(E),
 }
 
-/// Lets `produce` write to `file`; all has been handed to the system when this returns without an error.
+/// Lets `produce` write to `file`; all has been handed to the system when this returns without an error. Gives the number of bytes.
 pub(crate) fn write_behind<E>(
     file: &File,
     produce: impl FnOnce(&mut WriteBehind) -> Result<(), E>,
-) -> Result<(), Failed<E>> {
+) -> Result<u64, Failed<io::Error, E>> {
     let (full, to_write) = sync_channel(BLOCKS);
     let (free, written) = sync_channel(BLOCKS + 2);
     thread::scope(|scope| {
@@ -49,9 +49,10 @@ pub(crate) fn write_behind<E>(
             .join()
             .unwrap_or_else(|_| Err(io::Error::other("the thread that writes failed")));
         // What the system says of the file comes first: the producer only saw that the writer had gone.
-        wrote.map_err(Failed::Writing)?;
+        let bytes = wrote.map_err(Failed::Writing)?;
         produced.map_err(Failed::Producing)?;
-        flushed.map_err(Failed::Writing)
+        flushed.map_err(Failed::Writing)?;
+        Ok(bytes)
     })
 }
 
@@ -59,14 +60,16 @@ fn write_blocks(
     mut file: &File,
     full: &Receiver<Vec<u8>>,
     free: &SyncSender<Vec<u8>>,
-) -> io::Result<()> {
+) -> io::Result<u64> {
+    let mut bytes = 0;
     for mut block in full {
         file.write_all(&block)?;
+        bytes += block.len() as u64;
         block.clear();
         // The producer may be done, and want no more blocks.
         let _ = free.try_send(block);
     }
-    Ok(())
+    Ok(bytes)
 }
 
 impl Write for WriteBehind {
@@ -100,12 +103,12 @@ mod tests {
     fn all_bytes_arrive_in_order() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let bytes: Vec<u8> = (0..3_000_017u32).map(|i| (i % 251) as u8).collect();
-        write_behind(file.as_file(), |out| {
+        let count = write_behind(file.as_file(), |out| {
             bytes
                 .chunks(70_001)
                 .try_for_each(|chunk| out.write_all(chunk))
-        })
-        .unwrap();
+        });
+        assert_eq!(count.unwrap(), bytes.len() as u64);
         assert_eq!(std::fs::read(file.path()).unwrap(), bytes);
     }
 

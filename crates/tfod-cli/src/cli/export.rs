@@ -503,6 +503,12 @@ fn summary(report: &ExportReport, verbose: bool) -> String {
             ));
         }
     }
+    if !report.removed.is_empty() {
+        lines.push(format!(
+            "  removed      {}, of the earlier export",
+            report.removed.join(", ")
+        ));
+    }
     lines.push(format!(
         "  time         {:.2} s",
         report.elapsed.as_secs_f64()
@@ -581,6 +587,7 @@ fn summary_json(report: &ExportReport) -> serde_json::Value {
             "data_bytes": onnx.data_bytes,
             "opset": onnx.opset,
         })),
+        "removed": report.removed,
         "output_directory": report.output,
         "seconds": report.elapsed.as_secs_f64(),
     })

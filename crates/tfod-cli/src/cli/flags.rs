@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use tfod::{ExportError, GraphOption, ModelError, SavedModelError};
+use tfod::{ExportError, GraphOption, ModelError, OutputError, SavedModelError};
 
 use super::output;
 
@@ -28,7 +28,8 @@ pub(super) fn failure(error: &ExportError, has_signatures: bool) -> ExitCode {
             SavedModelError::Identifier { .. } | SavedModelError::Duplicate { .. },
         ) if has_signatures => output::usage(&format!("--signatures: {error}")),
         ExportError::VersionExists { .. } => output::failure(&format!("--model_version: {error}")),
-        ExportError::WouldLose { .. } | ExportError::InTheWay { .. } => {
+        ExportError::WouldLose { .. }
+        | ExportError::Output(OutputError::InTheWay { .. } | OutputError::Overwrites { .. }) => {
             output::failure(&format!("--output_directory: {error}"))
         }
         _ => output::failure(error),

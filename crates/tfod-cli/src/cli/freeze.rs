@@ -1,10 +1,11 @@
 //! `tfod freeze`
 
-use std::path::{Path, PathBuf};
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
-use tfod::{Endpoint, Freeze, FreezeOptions, FreezeReport};
+use tfod::{Destination, Endpoint, Freeze, FreezeOptions, FreezeReport};
 
 use super::output;
 use super::progress::Progress;
@@ -105,10 +106,16 @@ impl Args {
             return ExitCode::from(2);
         };
         let is_text_name = file.extension().is_some_and(|e| e == "pbtxt");
+        let as_text = self.as_text || is_text_name;
+        let output = Destination::of_argument(file);
+        let json = self.json.map(Destination::of_argument);
+        if let Some(problem) = problem_of_destinations(&output, json.as_ref(), as_text) {
+            return output::usage(&problem);
+        }
         let freeze = Freeze {
             saved_model_dir: self.saved_model_dir,
-            as_text: self.as_text || is_text_name,
-            output: file,
+            as_text,
+            output,
             options: FreezeOptions {
                 signature: self.signature,
                 tags: self.tags,
@@ -118,23 +125,52 @@ impl Args {
             fold_batch_norm: self.fold_batch_norm,
             half: self.half,
         };
+        if let Some(Err(error)) = json.as_ref().map(|json| freeze.spare_inputs(json)) {
+            return output::failure(&error);
+        }
         let frozen = Progress::during(|p| freeze.run_telling(&|step| p.tell(step)));
         let report = match frozen {
             Ok(report) => report,
             Err(error) => return output::failure(&error),
         };
-        if let Some(path) = self.json {
+        let is_taken = report.output.is_standard_output();
+        if let Some(json) = &json {
+            // Before there was an output, names that differ in case only were not seen to be one file.
+            if json.collides_with(&report.output) {
+                return output::failure(&same_place(json));
+            }
             let text = format!("{:#}\n", summary_json(&report));
-            if let Err(error) = write_json(&path, &text) {
+            if let Err(error) = json.write_text(&text) {
                 return output::failure(&error);
             }
         }
-        output::print(&summary(&report))
+        let text = summary(&report);
+        if is_taken || json.is_some_and(|json| json.is_standard_output()) {
+            output::print_aside(&text)
+        } else {
+            output::print(&text)
+        }
     }
 }
 
-fn write_json(path: &Path, text: &str) -> Result<(), String> {
-    std::fs::write(path, text).map_err(|error| format!("{}: cannot write: {error}", path.display()))
+/// What speaks against where the graph and the summary go.
+fn problem_of_destinations(
+    output: &Destination,
+    json: Option<&Destination>,
+    as_text: bool,
+) -> Option<String> {
+    if let Some(json) = json.filter(|json| json.collides_with(output)) {
+        return Some(same_place(json));
+    }
+    let is_terminal = output.is_standard_output() && std::io::stdout().is_terminal();
+    (is_terminal && !as_text).then(|| {
+        "--output: standard output is a terminal, and the graph is not text; send it to a file or a pipe, or add --as_text".to_owned()
+    })
+}
+
+fn same_place(json: &Destination) -> String {
+    let name = json.name().display();
+    format!("--output and --json are both {name}; give one of them another file")
 }
 
 fn shape(endpoint: &Endpoint) -> String {
@@ -154,7 +190,7 @@ fn summary(report: &FreezeReport) -> String {
     let mut lines = vec![format!(
         "Froze {} nodes into {} ({})",
         report.op_counts.values().sum::<usize>(),
-        report.output.display(),
+        report.output.name().display(),
         output::size(report.bytes)
     )];
     let ends = report.inputs.iter().chain(&report.outputs);
@@ -224,7 +260,7 @@ fn summary_json(report: &FreezeReport) -> serde_json::Value {
     json!({
         "inputs": ends(&report.inputs),
         "outputs": ends(&report.outputs),
-        "output": report.output,
+        "output": report.output.name(),
         "bytes": report.bytes,
         "nodes": report.op_counts.values().sum::<usize>(),
         "ops": report.op_counts,

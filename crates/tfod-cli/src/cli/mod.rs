@@ -12,6 +12,7 @@ mod inspect;
 mod output;
 mod pages;
 mod progress;
+mod signals;
 mod spelling;
 mod trained;
 mod verify;
@@ -75,6 +76,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    signals::handle();
     match cli.command {
         Command::Check(args) => args.run(),
         Command::Export(args) => args.run(),

@@ -16,6 +16,12 @@ pub(super) fn usage(error: &dyn Display) -> ExitCode {
     ExitCode::from(2)
 }
 
+/// Prints a summary to standard error, where standard output has something else.
+pub(super) fn print_aside(text: &str) -> ExitCode {
+    let _ = io::stderr().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
 /// Prints a summary. A reader that has seen enough of it is no failure.
 pub(super) fn print(text: &str) -> ExitCode {
     match io::stdout().write_all(text.as_bytes()) {

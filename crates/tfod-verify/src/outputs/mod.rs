@@ -9,7 +9,6 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tfod_image::Picture;
 use tfod_models::{GraphOptions, InputType, Stage};
 use tfod_runtime::{Session, Tensor};
@@ -19,7 +18,7 @@ pub use tfod_runtime::Launch;
 
 use crate::{Outcome, Side, VerifyError};
 use feed::Feed;
-use tfod::{Export, Format, Layout, OnnxChoices, Thresholds};
+use tfod::{Export, Format, Layout, OnnxChoices, Scratch, Thresholds};
 use tfod_inspect::{Facts, OnnxFacts, inspect};
 
 /// The images to run two models on, and how far apart their results may be.
@@ -293,7 +292,7 @@ struct Source {
     path: PathBuf,
     facts: OnnxFacts,
     /// What was given, if it was exported, and the folder in which the model is then.
-    exported: Option<(PathBuf, TempDir)>,
+    exported: Option<(PathBuf, Scratch)>,
 }
 
 impl Source {
@@ -318,13 +317,13 @@ impl Source {
         else {
             return Err(no_model(given, "a checkpoint without a pipeline.config"));
         };
-        let folder = tempfile::tempdir().map_err(VerifyError::Folder)?;
+        let folder = Scratch::new_in(&std::env::temp_dir()).map_err(VerifyError::Folder)?;
         let graph = GraphOptions {
             stage: settings.stage,
             no_preprocess: settings.no_preprocess,
             ..GraphOptions::new(InputType::FloatImageTensor)
         };
-        let output = folder.path().join("export");
+        let output = folder.content().join("export");
         Export {
             graph,
             signatures: Vec::new(),

@@ -1,12 +1,12 @@
 //! What can prevent an export. Every message names the file, the place and the remedy.
 
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use tfod_models::fit::{Cause, Explanation, Fit};
 use tfod_models::{Model, ModelError};
 
+use crate::output::OutputError;
 use crate::trained::TrainedModel;
 
 /// How many missing or mismatched variables are shown.
@@ -63,16 +63,9 @@ pub enum ExportError {
     /// The ONNX model cannot be made.
     #[error(transparent)]
     Onnx(#[from] tfod_onnx::Error),
-    /// The output folder cannot be written.
-    #[error("{}: cannot {action}: {source}", path.display())]
-    Output {
-        /// The file or folder.
-        path: PathBuf,
-        /// What was being done, as a verb.
-        action: &'static str,
-        /// The system's answer.
-        source: io::Error,
-    },
+    /// A file that goes into the export cannot be read, or the output folder not be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// The version of a served model is there already, and a server may be using it.
     #[error("{}: version {version} is there already, and is not changed; choose another version", path.display())]
     VersionExists {
@@ -88,16 +81,6 @@ pub enum ExportError {
         path: PathBuf,
         /// What it has and the export has not.
         what: String,
-    },
-    /// Something stands where the output should go.
-    #[error("{}: expected {expected}, found {found}; choose another output folder, or move it away", path.display())]
-    InTheWay {
-        /// The path.
-        path: PathBuf,
-        /// What should be there.
-        expected: &'static str,
-        /// What is there.
-        found: &'static str,
     },
 }
 

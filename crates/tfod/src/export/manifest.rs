@@ -2,7 +2,9 @@
 //! the ONNX model.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{self, Read};
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -35,9 +37,14 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// Of bytes that have been read.
+    pub(super) fn of_bytes(name: String, bytes: &[u8]) -> Self {
+        let sha256 = hexadecimal(&Sha256::digest(bytes));
+        Self { name, sha256 }
+    }
+
     /// Reads the content to its end, in pieces.
     pub(super) fn new(name: String, content: &mut impl Read) -> io::Result<Self> {
-        use std::fmt::Write as _;
         let mut hasher = Sha256::new();
         let mut block = vec![0; BLOCK];
         loop {
@@ -47,17 +54,23 @@ impl Source {
             }
             hasher.update(&block[..size]);
         }
-        let mut sha256 = String::new();
-        for byte in hasher.finalize() {
-            // Writing to a string does not fail.
-            let _ = write!(sha256, "{byte:02x}");
-        }
+        let sha256 = hexadecimal(&hasher.finalize());
         Ok(Self { name, sha256 })
     }
 
     fn json(&self) -> Value {
         json!({ "name": self.name, "sha256": self.sha256 })
     }
+}
+
+fn hexadecimal(digest: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    for byte in digest {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// What the manifest is made of.
@@ -360,6 +373,25 @@ fn tensors(endpoints: &[Endpoint]) -> Value {
         .map(|e| (e.key.clone(), json!(e.tensor)))
         .collect::<Map<_, _>>()
         .into()
+}
+
+/// Larger manifests are not read.
+const LARGEST: u64 = 1 << 26;
+
+/// The files and folders that the manifest of an earlier export lists, in its folder; none where it cannot be read.
+pub(super) fn listed(path: &Path) -> Vec<String> {
+    let is_file = fs::symlink_metadata(path)
+        .is_ok_and(|metadata| metadata.is_file() && metadata.len() <= LARGEST);
+    let text = is_file.then(|| fs::read(path).ok()).flatten();
+    let manifest: Option<Value> = text.and_then(|text| serde_json::from_slice(&text).ok());
+    let files = manifest.as_ref().and_then(|m| m.get("files")?.as_object());
+    let mut names = Vec::new();
+    for (name, about) in files.into_iter().flatten() {
+        names.push(name.clone());
+        let data = about.get("external_data").and_then(Value::as_str);
+        names.extend(data.map(str::to_owned));
+    }
+    names
 }
 
 /// The manifest's text.

@@ -41,6 +41,8 @@ use tfod_onnx::{
 use tfod_tensorflow::{Asset, FreezeOptions, NamedGraph, SavedModelWriter, Summary};
 
 use crate::freeze::{Freeze, FreezeReport};
+use crate::output::identity::is_same;
+use crate::output::{Destination, failed};
 use crate::progress::Step;
 use crate::trained::{MODEL, TrainedModel};
 pub use error::{ExportError, Misfit, MisfitVariable};
@@ -168,6 +170,8 @@ pub struct ExportReport {
     pub frozen: Option<FreezeReport>,
     /// The ONNX model's size, if there is one.
     pub onnx: Option<OnnxSummary>,
+    /// What an earlier export in the same folder wrote and this one does not, and was removed.
+    pub removed: Vec<String>,
     /// Where it is.
     pub output: PathBuf,
     /// Time from the start to the last rename.
@@ -243,6 +247,16 @@ struct Parts<'a> {
     facts: Map<String, Value>,
 }
 
+/// The configuration of an export.
+struct Configuration {
+    /// With what is merged into it.
+    config: PipelineConfig,
+    /// The file as it was read.
+    original: Vec<u8>,
+    /// What to say of it.
+    warnings: Vec<String>,
+}
+
 /// What writes the formats.
 struct Writers<'a> {
     saved_model: Option<SavedModelWriter<'a>>,
@@ -276,7 +290,11 @@ impl Export {
         self.layout.check(&self.formats)?;
         let target = self.layout.target(&self.output)?;
         let places = self.layout.places();
-        let (config, mut warnings) = self.configuration(&target)?;
+        let Configuration {
+            config,
+            original,
+            mut warnings,
+        } = self.configuration()?;
         let labels = self.label_map.as_deref().map(LabelMap::read).transpose()?;
         let (main, others) = self.signatures(&config)?;
         let model = &main.model;
@@ -298,7 +316,7 @@ impl Export {
             model,
             options: &main.options,
             labels: labels.as_ref(),
-            config: &source(&self.pipeline_config)?,
+            config: &Source::of_bytes(file_name(&self.pipeline_config), &original),
             checkpoint_index: &source(&with_ending(trained.prefix(), ".index"))?,
         });
         let graphs = signatures.iter().zip(&weights);
@@ -306,7 +324,8 @@ impl Export {
         let writers = self.writers(&graphs, &assets, &facts)?;
 
         self.spare_checkpoint(&target, &trained)?;
-        let staging = Staging::new(&target)?;
+        self.spare_label_map(&target, &assets)?;
+        let staging = Staging::new(&target, self.layout.replaceable())?;
         let parts = Parts {
             config: &config,
             trained: &trained,
@@ -328,8 +347,14 @@ impl Export {
         if onnx.is_some_and(|summary| summary.data_bytes.is_some()) {
             items.push(ONNX_DATA);
         }
+        let kept = self.keep_config(&target, &staging, &config, &original)?;
+        items.extend(kept.as_deref());
+        warnings.extend(kept.as_deref().map(|name| self.kept_warning(name)));
         tell(Step::Commit);
-        staging.commit(&items)?;
+        let replaced = staging.commit(&items, |target| {
+            manifest::listed(&target.join(places.manifest))
+        })?;
+        warnings.extend(left_warning(&replaced.left));
         let interface = Interface::of(&model.graph);
         if let Some(format) = self.formats.first() {
             let told = self
@@ -355,6 +380,7 @@ impl Export {
             saved_model,
             frozen,
             onnx,
+            removed: replaced.removed,
             output: target,
             elapsed: start.elapsed(),
         })
@@ -448,13 +474,10 @@ impl Export {
     }
 
     /// The configuration with what is merged into it, and what to say of it.
-    fn configuration(&self, target: &Path) -> Result<(PipelineConfig, Vec<String>), ExportError> {
-        let parsed = PipelineConfig::read(&self.pipeline_config)?;
-        let is_whole = parsed.warnings.is_empty();
-        if !is_whole && is_replaced(target, self.layout.places().config, &self.pipeline_config) {
-            let what = "the block that does not fit the schema";
-            return Err(would_lose(&self.pipeline_config, what.to_owned()));
-        }
+    fn configuration(&self) -> Result<Configuration, ExportError> {
+        let original = PipelineConfig::content(&self.pipeline_config)?;
+        let origin = self.pipeline_config.display().to_string();
+        let parsed = PipelineConfig::parse(&origin, &original)?;
         let mut warnings: Vec<String> = parsed.warnings.iter().map(ToString::to_string).collect();
         let mut config = parsed.config;
         if !self.config_override.is_empty() {
@@ -466,7 +489,70 @@ impl Export {
                 "thresholds have no effect on a graph that ends before non-max suppression; they only stand in its pipeline.config".to_owned(),
             );
         }
-        Ok((config, warnings))
+        Ok(Configuration {
+            config,
+            original,
+            warnings,
+        })
+    }
+
+    /// Where the exported configuration takes the place of the one that the export is made from, keeps that beside it, with its comments, its order, and without what is merged in.
+    /// Gives the name that it gets; `None` where nothing is lost.
+    fn keep_config(
+        &self,
+        target: &Path,
+        staging: &Staging,
+        config: &PipelineConfig,
+        original: &[u8],
+    ) -> Result<Option<String>, ExportError> {
+        let item = self.layout.places().config;
+        if !is_replaced(target, item, &self.pipeline_config)
+            || config.to_text().as_bytes() == original
+        {
+            return Ok(None);
+        }
+        let first = format!("{item}.original");
+        let others = (2..).map(|number| format!("{first}.{number}"));
+        // An earlier export may have kept the same one.
+        let name = std::iter::once(first.clone()).chain(others).find(|name| {
+            let path = target.join(name);
+            let is_free = fs::symlink_metadata(&path).is_err();
+            is_free || fs::read(&path).is_ok_and(|kept| kept == original)
+        });
+        let name = name.unwrap_or(first);
+        staging.file(&name, original)?;
+        Ok(Some(name))
+    }
+
+    fn kept_warning(&self, name: &str) -> String {
+        format!(
+            "{} is what this export was made from, and now holds the exported configuration; the original is kept beside it as {name}",
+            self.pipeline_config.display()
+        )
+    }
+
+    /// Refuses to remove, or to write anew in another form, the label map that this export is made from.
+    fn spare_label_map(&self, target: &Path, assets: &[Asset]) -> Result<(), ExportError> {
+        let Some(label_map) = &self.label_map else {
+            return Ok(());
+        };
+        let places = self.layout.places();
+        let writes_assets = self.formats.contains(&Format::SavedModel);
+        for asset in assets {
+            let item = format!("{}/assets/{}", places.saved_model, asset.file_name);
+            let is_kept =
+                || writes_assets && fs::read(label_map).is_ok_and(|found| found == asset.contents);
+            if is_replaced(target, &item, label_map) && !is_kept() {
+                return Err(would_lose(label_map, "its text as it is".to_owned()));
+            }
+        }
+        let files = self.layout.replaceable().unwrap_or_default();
+        for item in files.iter().filter(|item| !item.is_folder) {
+            if is_replaced(target, item.name, label_map) {
+                return Err(would_lose(label_map, "the label map".to_owned()));
+            }
+        }
+        Ok(())
     }
 
     /// Holds a model against the checkpoint. Gives the number of its variables, which were all found, what the checkpoint has beyond them, and what to say
@@ -632,16 +718,26 @@ fn label_warnings(labels: &LabelMap, num_classes: u64) -> Vec<String> {
     warnings
 }
 
+/// What to say of parts of an export that are in the folder, and are neither of this export nor known to be of an earlier one.
+fn left_warning(left: &[String]) -> Option<String> {
+    (!left.is_empty()).then(|| {
+        format!(
+            "{} was in the output folder before and stays there; it may be of another model than the files of this export",
+            left.join(", ")
+        )
+    })
+}
+
+/// The name of a file without its folders.
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
 /// A file that the export is made from, for the manifest.
 fn source(path: &Path) -> Result<Source, ExportError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    File::open(path)
-        .and_then(|mut file| Source::new(name.into_owned(), &mut file))
-        .map_err(|source| ExportError::Output {
-            path: path.to_owned(),
-            action: "read",
-            source,
-        })
+    let source = File::open(path).and_then(|mut file| Source::new(file_name(path), &mut file));
+    Ok(source.map_err(failed(path, "read"))?)
 }
 
 /// A path with more text at its end, a dot in its name or not.
@@ -660,7 +756,7 @@ fn freeze(
 ) -> Result<FreezeReport, ExportError> {
     let freeze = Freeze {
         saved_model_dir: staging.path(places.item(Format::SavedModel)),
-        output: staging.path(places.item(Format::Frozen)),
+        output: Destination::StandardOutput,
         as_text: false,
         options: FreezeOptions {
             signature: signature.to_owned(),
@@ -669,7 +765,7 @@ fn freeze(
         fold_batch_norm: false,
         half: false,
     };
-    Ok(freeze.run_telling(tell)?)
+    Ok(freeze.run_into_new_file(&staging.path(places.item(Format::Frozen)), tell)?)
 }
 
 fn would_lose(path: &Path, what: String) -> ExportError {
@@ -680,16 +776,13 @@ fn would_lose(path: &Path, what: String) -> ExportError {
 /// Whether an item of the target is this file or folder. Of a link, only the link is replaced.
 fn is_replaced(target: &Path, item: &str, input: &Path) -> bool {
     let item = target.join(item);
-    let is_link = fs::symlink_metadata(&item).is_ok_and(|metadata| metadata.is_symlink());
-    let real = |path: &Path| {
-        let path = if path.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            path
-        };
-        fs::canonicalize(path).ok()
+    let input = if input.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        input
     };
-    !is_link && real(&item).is_some_and(|item| Some(item) == real(input))
+    fs::symlink_metadata(&item).is_ok_and(|metadata| !metadata.is_symlink())
+        && is_same(&item, input)
 }
 
 /// How often the training had saved; this is one more. A checkpoint need not say.
@@ -723,9 +816,5 @@ fn write_checkpoint(folder: &Path, trained: &TrainedModel) -> Result<(), ExportE
     writer.finish_files()?;
     let state = CheckpointState::single(CHECKPOINT).to_string();
     let path = folder.join(STATE_FILE);
-    fs::write(&path, state).map_err(|source| ExportError::Output {
-        path,
-        action: "write",
-        source,
-    })
+    Ok(fs::write(&path, state).map_err(failed(&path, "write"))?)
 }

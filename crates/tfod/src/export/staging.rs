@@ -1,23 +1,23 @@
 //! Writing beside, and putting in place by renaming, so that an output folder is never half written.
 //!
 //! A new output folder appears by one rename. In an existing one each item is exchanged with the old one in a single step where the system
-//! can do that, and the exchanges are taken back when one fails. What is not part of an export stays: it is linked into the new folders before
-//! they take the place of the old ones.
-//!
-//! A process that is killed leaves its folder behind; the next export into the same place sees that nobody holds it locked, and removes it.
+//! can do that, and the exchanges are taken back when one fails. What an earlier export wrote and this one does not is taken away in the same manner: a folder never holds
+//! parts of two models. What is not part of an export stays: it is linked into the new folders before they take the place of the old ones.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tempfile::TempDir;
+use crate::output::{OutputError, Scratch, Turn, failed, hold};
 
-use super::ExportError;
-
-/// How folders of this kind are called.
-const PREFIX: &str = ".tfod-";
-/// How often a folder is made anew that another process took for an abandoned one, before this one had locked it.
-const ATTEMPTS: usize = 100;
+/// Something that exports write into their folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Item {
+    /// Its name in the folder.
+    pub(super) name: &'static str,
+    /// Whether it is a folder.
+    pub(super) is_folder: bool,
+}
 
 /// A folder beside the output, which is removed when it is dropped.
 #[derive(Debug)]
@@ -25,16 +25,18 @@ pub(super) struct Staging {
     target: PathBuf,
     /// Whether the target has to be made.
     is_new: bool,
-    dir: TempDir,
-    _lock: File,
+    scratch: Scratch,
+    /// All that exports of this layout write.
+    replaceable: Option<Vec<Item>>,
 }
 
-fn failed<'a>(path: &'a Path, action: &'static str) -> impl FnOnce(io::Error) -> ExportError + 'a {
-    move |source| ExportError::Output {
-        path: path.to_owned(),
-        action,
-        source,
-    }
+/// What became of an earlier export.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Replaced {
+    /// What it wrote and this one does not; it is gone.
+    pub(super) removed: Vec<String>,
+    /// What exports write and this one does not, but no earlier one is known to have written; it is still there.
+    pub(super) left: Vec<String>,
 }
 
 /// Whether anything is there, be it a link that leads nowhere.
@@ -43,8 +45,8 @@ fn exists(path: &Path) -> bool {
 }
 
 impl Staging {
-    /// Makes the folder. The target need not exist.
-    pub(super) fn new(target: &Path) -> Result<Self, ExportError> {
+    /// Makes the folder. The target need not exist. `replaceable` are all parts that an export in it can have; without them, it must not exist.
+    pub(super) fn new(target: &Path, replaceable: Option<Vec<Item>>) -> Result<Self, OutputError> {
         let is_new = !exists(target);
         let target = if is_new {
             let absolute = std::path::absolute(target).map_err(failed(target, "find"))?;
@@ -52,46 +54,40 @@ impl Staging {
             fs::create_dir_all(parent).map_err(failed(parent, "make the folder"))?;
             absolute
         } else {
-            if !target.is_dir() {
-                return Err(ExportError::InTheWay {
-                    path: target.to_owned(),
-                    expected: "a folder, or nothing",
-                    found: "something else",
-                });
-            }
+            check_folder(target)?;
             fs::canonicalize(target).map_err(failed(target, "open the folder"))?
         };
         let beside = match target.parent() {
             Some(parent) if is_new => parent,
             _ => &target,
         };
-        remove_abandoned(beside);
-        let (dir, lock) = locked_folder(beside)?;
-        if !is_new {
-            check_target(&target)?;
-        }
-        Ok(Self {
+        let scratch = Scratch::new_in(beside).map_err(failed(beside, "write into the folder"))?;
+        let staging = Self {
             target,
             is_new,
-            dir,
-            _lock: lock,
-        })
+            scratch,
+            replaceable,
+        };
+        if !is_new {
+            staging.check_target()?;
+        }
+        Ok(staging)
     }
 
     /// Where an item is until it is put in place.
     pub(super) fn path(&self, item: &str) -> PathBuf {
-        self.dir.path().join(item)
+        self.scratch.content().join(item)
     }
 
     /// Makes a folder for an item; the item without a name is the folder itself.
-    pub(super) fn folder(&self, item: &str) -> Result<PathBuf, ExportError> {
+    pub(super) fn folder(&self, item: &str) -> Result<PathBuf, OutputError> {
         let path = self.path(item);
         fs::create_dir_all(&path).map_err(failed(&path, "make the folder"))?;
         Ok(path)
     }
 
     /// Writes a file.
-    pub(super) fn file(&self, item: &str, contents: &[u8]) -> Result<(), ExportError> {
+    pub(super) fn file(&self, item: &str, contents: &[u8]) -> Result<(), OutputError> {
         let path = self.path(item);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(failed(parent, "make the folder"))?;
@@ -100,48 +96,87 @@ impl Staging {
     }
 
     /// Removes the folder of an item that was only needed for others.
-    pub(super) fn discard(&self, item: &str) -> Result<(), ExportError> {
+    pub(super) fn discard(&self, item: &str) -> Result<(), OutputError> {
         let path = self.path(item);
         fs::remove_dir_all(&path).map_err(failed(&path, "remove"))
     }
 
-    /// Puts the items in place.
-    pub(super) fn commit(self, items: &[&str]) -> Result<(), ExportError> {
+    /// Puts the items in place, and takes away those that `wrote` gives: what the export wrote that is there already, if it is known.
+    ///
+    /// Where another process has made a new target meanwhile, that is an existing one now.
+    pub(super) fn commit(
+        self,
+        items: &[&str],
+        wrote: impl FnOnce(&Path) -> Vec<String>,
+    ) -> Result<Replaced, OutputError> {
         if self.is_new {
-            // Folders for temporary use are closed to others; an export has the permissions that new folders have.
-            let open = self.folder(".permissions")?;
-            let permissions = fs::metadata(&open)
-                .map_err(failed(&open, "read"))?
-                .permissions();
-            fs::remove_dir(&open).map_err(failed(&open, "remove"))?;
-            fs::set_permissions(self.dir.path(), permissions)
-                .map_err(failed(self.dir.path(), "set the permissions of"))?;
-            return fs::rename(self.dir.path(), &self.target)
-                .map_err(failed(&self.target, "put the export in place as"));
+            let held = hold();
+            match fs::rename(self.scratch.content(), &self.target) {
+                Ok(()) => return Ok(Replaced::default()),
+                Err(_) if exists(&self.target) => {}
+                Err(error) => {
+                    return Err(failed(&self.target, "put the export in place as")(error));
+                }
+            }
+            drop(held);
+            self.check_target()?;
         }
         // Of two exports into one folder, the one that comes second waits here, so that the result is one of them and no mixture.
-        let _turn = lock_folder(&self.target).map_err(failed(&self.target, "open the folder"))?;
-        for item in items {
-            let (old, new) = (self.target.join(item), self.dir.path().join(item));
+        let _turn = Turn::wait_for(&self.target).map_err(failed(&self.target, "lock"))?;
+        let _held = hold();
+        let mut replaced = Replaced::default();
+        let mut moves: Vec<&str> = items.to_vec();
+        let wrote = wrote(&self.target);
+        for item in self.replaceable.iter().flatten() {
+            if items.contains(&item.name) || !exists(&self.target.join(item.name)) {
+                continue;
+            }
+            let shown = if item.is_folder {
+                format!("{}/", item.name)
+            } else {
+                item.name.to_owned()
+            };
+            if wrote.iter().any(|name| name == item.name) {
+                moves.push(item.name);
+                replaced.removed.push(shown);
+            } else {
+                replaced.left.push(shown);
+            }
+        }
+        for item in &moves {
+            let (old, new) = (self.target.join(item), self.path(item));
             if old.is_dir() {
                 keep_foreign(&old, &new, item)?;
             }
         }
-        for (done, item) in items.iter().enumerate() {
+        for (done, item) in moves.iter().enumerate() {
             if let Err(error) = self.swap(item) {
-                for item in items.iter().take(done).rev() {
+                for item in moves.iter().take(done).rev() {
                     // The first error is the one to report; what can be taken back is.
                     let _ = self.swap(item);
                 }
                 return Err(error);
             }
         }
-        Ok(())
+        Ok(replaced)
+    }
+
+    /// Refuses a target in which nothing can be replaced, or something is in the way.
+    fn check_target(&self) -> Result<(), OutputError> {
+        let Some(items) = &self.replaceable else {
+            return Err(OutputError::InTheWay {
+                path: self.target.clone(),
+                expected: "nothing",
+                found: "a folder that another process has made meanwhile",
+            });
+        };
+        check_folder(&self.target)?;
+        check_items(&self.target, items)
     }
 
     /// Exchanges an item with the old one, or puts it where there is none; done twice, all is as before.
-    fn swap(&self, item: &str) -> Result<(), ExportError> {
-        let (old, new) = (self.target.join(item), self.dir.path().join(item));
+    fn swap(&self, item: &str) -> Result<(), OutputError> {
+        let (old, new) = (self.target.join(item), self.path(item));
         let result = match (exists(&old), exists(&new)) {
             (true, true) => exchange(&old, &new),
             (true, false) => fs::rename(&old, &new),
@@ -151,68 +186,43 @@ impl Staging {
     }
 }
 
-/// Makes a folder and locks it.
-fn locked_folder(beside: &Path) -> Result<(TempDir, File), ExportError> {
-    let make = failed(beside, "write into the folder");
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for _ in 0..ATTEMPTS {
-        let dir = match tempfile::Builder::new().prefix(PREFIX).tempdir_in(beside) {
-            Ok(dir) => dir,
-            Err(error) => return Err(make(error)),
+/// Refuses a target that is no folder.
+fn check_folder(target: &Path) -> Result<(), OutputError> {
+    if target.is_dir() {
+        return Ok(());
+    }
+    Err(OutputError::InTheWay {
+        path: target.to_owned(),
+        expected: "a folder, or nothing",
+        found: "something else",
+    })
+}
+
+/// Refuses a target in which something stands for a part of an export that is not of its kind: a file for a folder, a folder or a device for a file. Links are replaced.
+fn check_items(target: &Path, items: &[Item]) -> Result<(), OutputError> {
+    for item in items {
+        let path = target.join(item.name);
+        let Ok(metadata) = fs::symlink_metadata(&path) else {
+            continue;
         };
-        // Between the two steps, another process may have locked it and be removing it.
-        match lock_folder(dir.path()) {
-            Ok(lock) if dir.path().exists() => return Ok((dir, lock)),
-            Ok(_) => {}
-            Err(error) => last = error,
-        }
-    }
-    Err(make(last))
-}
-
-/// Removes what killed processes left: folders that nobody holds locked. One that cannot be removed is no reason to fail.
-fn remove_abandoned(beside: &Path) {
-    let Ok(entries) = fs::read_dir(beside) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let is_ours = entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.starts_with(PREFIX))
-            && entry.file_type().is_ok_and(|kind| kind.is_dir());
-        let folder = is_ours.then(|| File::open(entry.path()).ok()).flatten();
-        if folder.is_some_and(|folder| folder.try_lock().is_ok()) {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-/// Holds a folder until the file is dropped. Where folders cannot be locked, nothing is held.
-fn lock_folder(folder: &Path) -> io::Result<File> {
-    let file = File::open(folder)?;
-    let _ = file.lock();
-    Ok(file)
-}
-
-/// Refuses a target in which a file stands for a folder of an export, or the reverse.
-fn check_target(target: &Path) -> Result<(), ExportError> {
-    for (item, is_folder) in [
-        ("checkpoint", true),
-        ("saved_model", true),
-        ("pipeline.config", false),
-        ("frozen.pb", false),
-        ("model.onnx", false),
-        ("model.onnx.data", false),
-    ] {
-        let path = target.join(item);
-        if exists(&path) && path.is_dir() != is_folder {
-            let (expected, found) = if is_folder {
-                ("a folder, or nothing", "a file")
-            } else {
-                ("a file, or nothing", "a folder")
-            };
-            return Err(ExportError::InTheWay {
+        // A link is judged by what it leads to, if that is there.
+        let kind = fs::metadata(&path).map_or(metadata.file_type(), |there| there.file_type());
+        let found = if kind.is_dir() {
+            "a folder"
+        } else if kind.is_file() {
+            "a file"
+        } else if kind.is_symlink() {
+            continue;
+        } else {
+            "a device, pipe or socket"
+        };
+        let (is_expected, expected) = if item.is_folder {
+            (kind.is_dir(), "a folder, or nothing")
+        } else {
+            (kind.is_file(), "a file, or nothing")
+        };
+        if !is_expected {
+            return Err(OutputError::InTheWay {
                 path,
                 expected,
                 found,
@@ -273,8 +283,16 @@ fn is_ours(item: &str, relative: &Path) -> bool {
     }
 }
 
+/// Whether a folder within an item is one that exports make.
+fn is_our_folder(item: &str, relative: &Path) -> bool {
+    item == "saved_model"
+        && ["variables", "assets"]
+            .iter()
+            .any(|name| relative == Path::new(name))
+}
+
 /// Links, or copies, into the new folder what the old one has beyond an export.
-fn keep_foreign(old: &Path, new: &Path, item: &str) -> Result<(), ExportError> {
+fn keep_foreign(old: &Path, new: &Path, item: &str) -> Result<(), OutputError> {
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {
         let from = old.join(&folder);
@@ -284,9 +302,14 @@ fn keep_foreign(old: &Path, new: &Path, item: &str) -> Result<(), ExportError> {
             let (source, copy) = (entry.path(), new.join(&relative));
             let kind = entry.file_type().map_err(failed(&source, "read"))?;
             if kind.is_dir() {
-                fs::create_dir_all(&copy).map_err(failed(&copy, "make the folder"))?;
+                if !is_our_folder(item, &relative) {
+                    fs::create_dir_all(&copy).map_err(failed(&copy, "make the folder"))?;
+                }
                 folders.push(relative);
             } else if !is_ours(item, &relative) && !exists(&copy) {
+                if let Some(parent) = copy.parent() {
+                    fs::create_dir_all(parent).map_err(failed(parent, "make the folder"))?;
+                }
                 keep(&source, &copy, kind.is_symlink()).map_err(failed(&source, "keep"))?;
             }
         }
@@ -309,8 +332,29 @@ mod tests {
 
     const ITEMS: [&str; 3] = ["checkpoint", "saved_model", "pipeline.config"];
 
+    fn all_items() -> Vec<Item> {
+        let item = |(name, is_folder)| Item { name, is_folder };
+        [
+            ("checkpoint", true),
+            ("saved_model", true),
+            ("pipeline.config", false),
+            ("manifest.json", false),
+            ("frozen.pb", false),
+        ]
+        .map(item)
+        .into()
+    }
+
+    fn new(target: &Path) -> Result<Staging, OutputError> {
+        Staging::new(target, Some(all_items()))
+    }
+
+    fn nothing(_: &Path) -> Vec<String> {
+        Vec::new()
+    }
+
     fn stage(target: &Path, mark: &str) -> Staging {
-        let staging = Staging::new(target).unwrap();
+        let staging = new(target).unwrap();
         let checkpoint = staging.folder("checkpoint").unwrap();
         fs::write(checkpoint.join("ckpt-0.index"), mark).unwrap();
         let model = staging.folder("saved_model").unwrap();
@@ -344,7 +388,7 @@ mod tests {
         let target = root.path().join("a/b");
         let staging = stage(&target, "1");
         assert!(!target.exists());
-        staging.commit(&ITEMS).unwrap();
+        staging.commit(&ITEMS, nothing).unwrap();
         assert_eq!(
             listing(root.path()),
             [
@@ -358,7 +402,7 @@ mod tests {
     #[test]
     fn an_export_replaces_an_export_and_nothing_else() {
         let root = tempfile::tempdir().unwrap();
-        stage(root.path(), "1").commit(&ITEMS).unwrap();
+        stage(root.path(), "1").commit(&ITEMS, nothing).unwrap();
         fs::write(root.path().join("notes.txt"), "mine").unwrap();
         fs::write(root.path().join("checkpoint/ckpt-7.index"), "mine").unwrap();
         fs::create_dir(root.path().join("saved_model/assets.extra")).unwrap();
@@ -367,7 +411,7 @@ mod tests {
             .path()
             .join("saved_model/variables/variables.data-00000-of-00002");
         fs::write(stale, "1").unwrap();
-        stage(root.path(), "2").commit(&ITEMS).unwrap();
+        stage(root.path(), "2").commit(&ITEMS, nothing).unwrap();
         assert_eq!(
             listing(root.path()),
             [
@@ -384,41 +428,75 @@ mod tests {
     #[test]
     fn what_is_dropped_leaves_no_trace() {
         let root = tempfile::tempdir().unwrap();
-        stage(root.path(), "1").commit(&ITEMS).unwrap();
+        stage(root.path(), "1").commit(&ITEMS, nothing).unwrap();
         let before = listing(root.path());
         drop(stage(root.path(), "2"));
         assert_eq!(listing(root.path()), before);
     }
 
     #[test]
-    fn what_a_killed_process_left_is_removed_and_what_is_in_use_is_not() {
+    fn of_two_new_exports_the_second_replaces_the_first() {
         let root = tempfile::tempdir().unwrap();
-        let abandoned = root.path().join(".tfod-old");
-        fs::create_dir(&abandoned).unwrap();
-        fs::write(abandoned.join("half"), "").unwrap();
-        let other = stage(root.path(), "1");
-        assert!(!abandoned.exists());
-        stage(root.path(), "2").commit(&ITEMS).unwrap();
-        other.commit(&ITEMS).unwrap();
+        let target = root.path().join("out");
+        let (one, two) = (stage(&target, "1"), stage(&target, "2"));
+        one.commit(&ITEMS, nothing).unwrap();
+        two.commit(&ITEMS, nothing).unwrap();
         assert_eq!(
             listing(root.path()),
             [
-                "checkpoint/ckpt-0.index=1",
-                "pipeline.config=1",
-                "saved_model/variables/variables.index=1"
+                "out/checkpoint/ckpt-0.index=2",
+                "out/pipeline.config=2",
+                "out/saved_model/variables/variables.index=2"
             ]
         );
     }
 
     #[test]
+    fn what_only_the_earlier_export_wrote_goes() {
+        let root = tempfile::tempdir().unwrap();
+        let target = root.path();
+        stage(target, "1").commit(&ITEMS, nothing).unwrap();
+        fs::write(target.join("frozen.pb"), "1").unwrap();
+        let commit = |mark: &str, wrote: &[&str]| {
+            let wrote: Vec<String> = wrote.iter().map(|name| (*name).to_owned()).collect();
+            let items = ["checkpoint", "pipeline.config"];
+            let staging = stage(target, mark);
+            staging.discard("saved_model").unwrap();
+            staging.commit(&items, |_| wrote).unwrap()
+        };
+        // What nobody is known to have written stays; so does what exports do not write, whatever the list says.
+        fs::write(target.join("notes.txt"), "mine").unwrap();
+        let replaced = commit("2", &["notes.txt", "../x"]);
+        assert_eq!(replaced.left, ["saved_model/", "frozen.pb"]);
+        assert!(replaced.removed.is_empty());
+        fs::write(target.join("saved_model/variables/notes.txt"), "mine").unwrap();
+        let replaced = commit("3", &["saved_model", "frozen.pb", "pipeline.config"]);
+        assert_eq!(replaced.removed, ["saved_model/", "frozen.pb"]);
+        assert!(replaced.left.is_empty());
+        assert_eq!(
+            listing(target),
+            [
+                "checkpoint/ckpt-0.index=3",
+                "notes.txt=mine",
+                "pipeline.config=3",
+                "saved_model/variables/notes.txt=mine",
+            ]
+        );
+        fs::remove_file(target.join("saved_model/variables/notes.txt")).unwrap();
+        fs::write(target.join("saved_model/saved_model.pb"), "1").unwrap();
+        commit("4", &["saved_model"]);
+        assert!(!target.join("saved_model").exists());
+    }
+
+    #[test]
     fn a_failing_exchange_is_taken_back() {
         let root = tempfile::tempdir().unwrap();
-        stage(root.path(), "1").commit(&ITEMS).unwrap();
+        stage(root.path(), "1").commit(&ITEMS, nothing).unwrap();
         let before = listing(root.path());
         // An item that was never written: its exchange must fail after the others succeeded.
         let staging = stage(root.path(), "2");
         let items = ["checkpoint", "saved_model", "absent"];
-        assert!(staging.commit(&items).is_err());
+        assert!(staging.commit(&items, nothing).is_err());
         assert_eq!(listing(root.path()), before);
     }
 
@@ -437,16 +515,24 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let file = root.path().join("file");
         fs::write(&file, "").unwrap();
-        assert!(matches!(
-            Staging::new(&file),
-            Err(ExportError::InTheWay { .. })
-        ));
+        assert!(matches!(new(&file), Err(OutputError::InTheWay { .. })));
         fs::write(root.path().join("saved_model"), "").unwrap();
-        let error = Staging::new(root.path()).unwrap_err().to_string();
+        let error = new(root.path()).unwrap_err().to_string();
         assert!(
             error.contains("saved_model") && error.contains("a file"),
             "{error}"
         );
         assert_eq!(listing(root.path()), ["file=", "saved_model="]);
+        fs::remove_file(root.path().join("saved_model")).unwrap();
+        // An empty folder too: a file is expected.
+        for item in ["manifest.json", "frozen.pb", "pipeline.config"] {
+            fs::create_dir(root.path().join(item)).unwrap();
+            let error = new(root.path()).unwrap_err().to_string();
+            assert!(
+                error.contains(item) && error.contains("found a folder"),
+                "{error}"
+            );
+            fs::remove_dir(root.path().join(item)).unwrap();
+        }
     }
 }

@@ -19,8 +19,8 @@ mod triton;
 use std::path::{Path, PathBuf};
 
 use super::signatures::Signature;
-use super::staging::Staging;
-use super::{ExportError, Format, Interface};
+use super::staging::{Item, Staging};
+use super::{ExportError, Format, Interface, ONNX_DATA};
 
 /// How the files of an export are laid out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +57,26 @@ impl Places {
             Format::Frozen => "frozen.pb",
             Format::Onnx => "model.onnx",
         }
+    }
+
+    /// All that exports of whatever formats write. The item without a name, the folder itself, is not among them.
+    fn items(self) -> Vec<Item> {
+        let folder = |name| Item {
+            name,
+            is_folder: true,
+        };
+        let file = |name| Item {
+            name,
+            is_folder: false,
+        };
+        let formats = Format::ALL.map(|format| match format {
+            Format::SavedModel => folder(self.saved_model),
+            Format::Frozen | Format::Onnx => file(self.item(format)),
+        });
+        let others = [file(self.config), file(self.manifest), file(ONNX_DATA)];
+        let items = self.checkpoint.map(folder).into_iter();
+        let items = items.chain(formats).chain(others);
+        items.filter(|item| !item.name.is_empty()).collect()
     }
 }
 
@@ -105,6 +125,14 @@ impl Layout {
         Ok(path)
     }
 
+    /// The parts of an earlier export that a new one takes the place of; `None` where an earlier one is never changed.
+    pub(super) fn replaceable(self) -> Option<Vec<Item>> {
+        match self {
+            Self::Official => Some(self.places().items()),
+            Self::TfServing { .. } | Self::Triton { .. } => None,
+        }
+    }
+
     pub(super) fn places(self) -> Places {
         match self {
             Self::Official => Places {
@@ -136,10 +164,11 @@ impl Layout {
     ) -> Result<(), ExportError> {
         match self {
             Self::TfServing { .. } => {
-                staging.file(serving::WARMUP, &serving::warmup_file(signatures))
+                staging.file(serving::WARMUP, &serving::warmup_file(signatures))?;
             }
-            Self::Official | Self::Triton { .. } => Ok(()),
+            Self::Official | Self::Triton { .. } => {}
         }
+        Ok(())
     }
 
     /// Writes what the server wants beside the versions; returns what the user should know.

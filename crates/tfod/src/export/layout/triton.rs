@@ -3,14 +3,14 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 
+use tempfile::TempPath;
 use tfod_graph::{DType, Dim};
 use tfod_tensorflow::SERVING_DEFAULT;
 
 use super::super::{ExportError, Format, Interface, TensorInfo};
-use crate::freeze::new_file_in;
+use crate::output::{Scratch, failed, hold};
 
 const FILE: &str = "config.pbtxt";
 /// The largest batch that the server puts together from single requests, where the model takes any.
@@ -24,11 +24,6 @@ pub(super) fn write_config(
     interface: &Interface,
 ) -> Result<Option<String>, ExportError> {
     let path = output.join(FILE);
-    let failed = |source| ExportError::Output {
-        path: path.clone(),
-        action: "write",
-        source,
-    };
     let text = config(format, signature, interface);
     if path.symlink_metadata().is_ok() {
         let same = fs::read(&path).is_ok_and(|found| found == text.as_bytes());
@@ -39,12 +34,14 @@ pub(super) fn write_config(
             )
         }));
     }
-    let mut file = new_file_in(output).map_err(failed)?;
-    file.write_all(text.as_bytes()).map_err(failed)?;
-    match file.persist_noclobber(&path) {
-        Ok(_) => Ok(None),
-        Err(error) => Err(failed(error.error)),
-    }
+    let scratch = Scratch::new_in(output).map_err(failed(output, "write into the folder"))?;
+    let new = scratch.content().join(FILE);
+    fs::write(&new, text).map_err(failed(&path, "write"))?;
+    let _held = hold();
+    let put = TempPath::try_from_path(new).map_err(failed(&path, "write"))?;
+    put.persist_noclobber(&path)
+        .map_err(|error| failed(&path, "put in place")(error.error))?;
+    Ok(None)
 }
 
 /// The configuration. Where all inputs and outputs are of one number of images, which is not fixed, the server may put requests together.

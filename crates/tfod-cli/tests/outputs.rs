@@ -1,0 +1,562 @@
+//! Where outputs go: what stands there, what must not be overwritten, devices, pipes, standard output; and what signals leave.
+
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileTypeExt as _, symlink};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use common::copy_example;
+
+const TFOD: &str = env!("CARGO_BIN_EXE_tfod");
+
+/// A folder with the example and an export of it, `out`.
+fn exported() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    copy_example(root.path());
+    let output = export(root.path(), "out", &[]);
+    assert!(output.status.success(), "{output:?}");
+    root
+}
+
+fn export(root: &Path, output: &str, more: &[&str]) -> Output {
+    let mut command = Command::new(TFOD);
+    command.current_dir(root).args([
+        "export",
+        "--pipeline_config_path",
+        "pipeline.config",
+        "--trained_checkpoint_dir",
+        "checkpoint",
+        "--output_directory",
+        output,
+    ]);
+    command.args(more).output().unwrap()
+}
+
+fn freeze_command(root: &Path) -> Command {
+    let mut command = Command::new(TFOD);
+    let arguments = ["freeze", "--saved_model_dir", "out/saved_model"];
+    command.current_dir(root).args(arguments);
+    command
+}
+
+fn freeze(root: &Path, arguments: &[&str]) -> Output {
+    freeze_command(root).args(arguments).output().unwrap()
+}
+
+/// The frozen graph as a file.
+fn frozen(root: &Path) -> Vec<u8> {
+    let output = freeze(root, &["--output", "expected.pb"]);
+    assert!(output.status.success(), "{output:?}");
+    fs::read(root.join("expected.pb")).unwrap()
+}
+
+#[track_caller]
+fn assert_refused(output: &Output, code: i32, words: &[&str]) {
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    for word in words {
+        assert!(message.contains(word), "no {word:?} in {message}");
+    }
+}
+
+/// Every file below a folder with what it holds.
+fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut all = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(at) = folders.pop() {
+        for entry in fs::read_dir(at).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(folder).unwrap();
+                all.push((name.display().to_string(), fs::read(&path).unwrap()));
+            }
+        }
+    }
+    all.sort();
+    all
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+fn make_fifo(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success());
+}
+
+#[test]
+fn freeze_writes_to_standard_output() {
+    let root = exported();
+    let expected = frozen(root.path());
+    for name in ["-", "/dev/stdout", "/proc/self/fd/1"] {
+        let output = freeze(root.path(), &["--output", name]);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(output.stdout, expected, "{name}");
+        let summary = String::from_utf8(output.stderr).unwrap();
+        assert!(summary.starts_with("Froze "), "{summary}");
+        assert!(summary.contains("standard output"), "{summary}");
+    }
+    // A file that standard output is sent to is not replaced by another.
+    let file = File::create(root.path().join("redirected")).unwrap();
+    let mut command = freeze_command(root.path());
+    let status = command.args(["--output", "/dev/stdout"]).stdout(file);
+    assert!(status.stderr(Stdio::null()).status().unwrap().success());
+    assert_eq!(fs::read(root.path().join("redirected")).unwrap(), expected);
+
+    let text = freeze(root.path(), &["--output", "-", "--as_text"]);
+    assert!(text.stdout.starts_with(b"node {"), "{text:?}");
+    let json = freeze(root.path(), &["--output", "x.pb", "--json", "-"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["output"], "x.pb");
+    let both = freeze(root.path(), &["--output", "-", "--json", "-"]);
+    assert_refused(&both, 2, &["--output", "--json", "standard output"]);
+}
+
+#[test]
+fn freeze_writes_into_pipes_and_devices() {
+    let root = exported();
+    let expected = frozen(root.path());
+    let pipe = root.path().join("pipe");
+    make_fifo(&pipe);
+    let child = freeze_command(root.path())
+        .args(["--output", "pipe"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    assert_eq!(fs::read(&pipe).unwrap(), expected);
+    assert!(child.wait_with_output().unwrap().status.success());
+    assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
+
+    // A reader that has seen enough is an error with a reason.
+    let child = freeze_command(root.path())
+        .args(["--output", "pipe"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(File::open(&pipe).unwrap());
+    let ended = child.wait_with_output().unwrap();
+    assert_refused(&ended, 1, &["pipe", "Broken pipe"]);
+
+    // A device of its own: the machine's is not risked.
+    let device = root.path().join("null");
+    let made = Command::new("mknod")
+        .arg(&device)
+        .args(["c", "1", "3"])
+        .status();
+    if !made.is_ok_and(|made| made.success()) || fs::write(&device, "").is_err() {
+        println!("skipped: no right to make a device");
+        return;
+    }
+    let output = freeze(root.path(), &["--output", "null", "--json", "null"]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stdout.starts_with(b"Froze "), "{output:?}");
+    assert!(fs::metadata(&device).unwrap().file_type().is_char_device());
+
+    let block = root.path().join("block");
+    let made = Command::new("mknod")
+        .arg(&block)
+        .args(["b", "240", "0"])
+        .status();
+    if made.is_ok_and(|made| made.success()) {
+        let output = freeze(root.path(), &["--output", "block"]);
+        assert_refused(&output, 1, &["block: expected", "a block device"]);
+    }
+}
+
+#[test]
+fn freeze_follows_links_and_names_what_is_in_the_way() {
+    let root = exported();
+    let expected = frozen(root.path());
+    fs::create_dir(root.path().join("folder")).unwrap();
+    fs::write(root.path().join("folder/real"), "old").unwrap();
+    symlink("folder/real", root.path().join("link")).unwrap();
+    let output = freeze(root.path(), &["--output", "link"]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(root.path().join("link").is_symlink());
+    assert_eq!(fs::read(root.path().join("folder/real")).unwrap(), expected);
+    assert_eq!(names(&root.path().join("folder")), ["real"]);
+
+    symlink("nowhere", root.path().join("broken")).unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(root.path().join("socket")).unwrap();
+    for (name, found) in [
+        ("folder", "a folder"),
+        ("broken", "a link that leads nowhere"),
+        ("socket", "a socket"),
+    ] {
+        let output = freeze(root.path(), &["--output", name]);
+        assert_refused(&output, 1, &[name, "expected a file", found]);
+    }
+    drop(socket);
+    assert!(!root.path().join("nowhere").exists());
+}
+
+#[test]
+fn freeze_does_not_overwrite_its_input_or_its_other_output() {
+    let root = exported();
+    let model = root.path().join("out/saved_model");
+    symlink("out/saved_model", root.path().join("linked")).unwrap();
+    fs::hard_link(model.join("saved_model.pb"), root.path().join("hard.pb")).unwrap();
+    let before = contents(&model);
+    let data = "out/saved_model/variables/variables.data-00000-of-00001";
+    let inputs: &[&[&str]] = &[
+        &["--output", "out/saved_model/saved_model.pb"],
+        &["--output", "linked/saved_model.pb"],
+        &["--output", "out/../out/saved_model/./saved_model.pb"],
+        &["--output", "hard.pb"],
+        &["--output", data],
+        &["--output", "linked/variables/variables.index"],
+        &["--logdir", "linked", "--name", "saved_model.pb"],
+        &["--output", "x.pb", "--json", "linked/saved_model.pb"],
+        &["--output", "x.pb", "--json", data],
+    ];
+    for arguments in inputs {
+        let output = freeze(root.path(), arguments);
+        assert_refused(&output, 1, &["would be overwritten", "an input"]);
+        assert!(!root.path().join("x.pb").exists());
+    }
+    symlink("a", root.path().join("b")).unwrap();
+    let both: &[&[&str]] = &[
+        &["--output", "new.pb", "--json", "new.pb"],
+        &["--output", "new.pb", "--json", "out/../new.pb"],
+        &["--output", "d/new.pb", "--json", "./d/new.pb"],
+        &[
+            "--logdir",
+            "out",
+            "--name",
+            "new.pb",
+            "--json",
+            "out/new.pb",
+        ],
+    ];
+    for arguments in both {
+        let output = freeze(root.path(), arguments);
+        assert_refused(&output, 2, &["--output", "--json"]);
+    }
+    assert!(!root.path().join("new.pb").exists());
+    assert!(contents(&model) == before);
+}
+
+#[test]
+fn a_config_that_an_export_is_made_from_is_kept() {
+    let root = exported();
+    let config = root.path().join("pipeline.config");
+    let original = format!("# Mine.\n{}", fs::read_to_string(&config).unwrap());
+    fs::write(&config, &original).unwrap();
+    let kept = root.path().join("pipeline.config.original");
+    let more = ["--config_override", "model { ssd { num_classes: 3 } }"];
+    // Into its own folder, by several spellings; the checkpoint there would be replaced too, so it is moved.
+    fs::rename(root.path().join("checkpoint"), root.path().join("train")).unwrap();
+    let export = |output: &str, more: &[&str]| {
+        let mut command = Command::new(TFOD);
+        command.current_dir(root.path()).args([
+            "export",
+            "--pipeline_config_path",
+            "pipeline.config",
+            "--trained_checkpoint_dir",
+            "train",
+            "--output_directory",
+            output,
+        ]);
+        command.args(more).output().unwrap()
+    };
+    let output = export("out/..", &more);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(fs::read_to_string(&kept).unwrap(), original);
+    let warning = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(warning.contains("pipeline.config.original"), "{warning}");
+    assert_ne!(fs::read_to_string(&config).unwrap(), original);
+
+    // A block that does not fit the schema is not exported, but kept.
+    let damaged = original.replace("batch_size: 16", "batch_size: 16 no_such_field: 1");
+    assert_ne!(damaged, original);
+    fs::write(&config, &damaged).unwrap();
+    assert!(export(".", &[]).status.success());
+    let second = root.path().join("pipeline.config.original.2");
+    assert_eq!(fs::read_to_string(&second).unwrap(), damaged);
+    assert_eq!(fs::read_to_string(&kept).unwrap(), original);
+
+    // What an export wrote is what the next one writes: nothing is lost, nothing is kept. The same original again needs no third.
+    let output = export(".", &[]);
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{output:?}"
+    );
+    fs::write(&config, &original).unwrap();
+    assert!(export(".", &[]).status.success());
+    assert!(!root.path().join("pipeline.config.original.3").exists());
+}
+
+#[test]
+fn a_config_from_a_pipe_has_its_digest_in_the_manifest() {
+    let root = exported();
+    make_fifo(&root.path().join("pipe"));
+    let mut command = Command::new(TFOD);
+    let child = command
+        .current_dir(root.path())
+        .args(["export", "--pipeline_config_path", "pipe"])
+        .args(["--trained_checkpoint_dir", "checkpoint"])
+        .args(["--output_directory", "piped"])
+        .spawn()
+        .unwrap();
+    let config = fs::read(root.path().join("pipeline.config")).unwrap();
+    fs::write(root.path().join("pipe"), config).unwrap();
+    assert!(child.wait_with_output().unwrap().status.success());
+    let manifest = |folder: &str| -> serde_json::Value {
+        let path = root.path().join(folder).join("manifest.json");
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    };
+    assert_eq!(
+        manifest("piped")["pipeline_config"]["sha256"],
+        manifest("out")["pipeline_config"]["sha256"]
+    );
+}
+
+#[test]
+fn a_label_map_that_an_export_is_made_from_is_not_lost() {
+    let root = exported();
+    let labels = "# Mine.\nitem { id: 1 name: 'circle' }\n";
+    fs::write(root.path().join("labels.pbtxt"), labels).unwrap();
+    let output = export(root.path(), "out", &["--label_map", "labels.pbtxt"]);
+    assert!(output.status.success(), "{output:?}");
+    let asset = "out/saved_model/assets/label_map.pbtxt";
+    // Written anew as it was.
+    let output = export(root.path(), "out", &["--label_map", asset]);
+    assert!(output.status.success(), "{output:?}");
+    // It would go with the SavedModel, or lose its comment.
+    let output = export(
+        root.path(),
+        "out",
+        &["--label_map", asset, "--format", "onnx"],
+    );
+    assert_refused(&output, 1, &[asset]);
+    fs::write(root.path().join(asset), labels).unwrap();
+    let output = export(root.path(), "out", &["--label_map", asset]);
+    assert_refused(&output, 1, &[asset]);
+    assert_eq!(fs::read_to_string(root.path().join(asset)).unwrap(), labels);
+}
+
+#[test]
+fn a_folder_holds_one_model() {
+    let root = exported();
+    let out = root.path().join("out");
+    fs::write(out.join("notes.txt"), "mine").unwrap();
+    let formats = "saved_model,frozen,onnx";
+    let output = export(
+        root.path(),
+        "out",
+        &["--format", formats, "--external_data"],
+    );
+    assert!(output.status.success(), "{output:?}");
+    let all = [
+        "checkpoint",
+        "frozen.pb",
+        "manifest.json",
+        "model.onnx",
+        "model.onnx.data",
+        "notes.txt",
+        "pipeline.config",
+        "saved_model",
+    ];
+    assert_eq!(names(&out), all);
+    let output = export(root.path(), "out", &["--format", "onnx"]);
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{output:?}"
+    );
+    let summary = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = "removed      saved_model/, frozen.pb, model.onnx.data, of the earlier export";
+    assert!(summary.contains(line), "{summary}");
+    let left = [
+        "checkpoint",
+        "manifest.json",
+        "model.onnx",
+        "notes.txt",
+        "pipeline.config",
+    ];
+    assert_eq!(names(&out), left);
+
+    // What no manifest lists is not removed, but told of.
+    fs::write(out.join("frozen.pb"), "mine").unwrap();
+    let output = export(root.path(), "out", &["--json"]);
+    assert_eq!(fs::read(out.join("frozen.pb")).unwrap(), b"mine");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["removed"], serde_json::json!(["model.onnx"]));
+    let warning = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        warning.contains("frozen.pb was in the output folder"),
+        "{warning}"
+    );
+}
+
+#[test]
+fn what_stands_for_a_part_of_an_export_is_named() {
+    let root = exported();
+    let out = root.path().join("out");
+    for name in [
+        "manifest.json",
+        "frozen.pb",
+        "model.onnx.data",
+        "pipeline.config",
+    ] {
+        let path = out.join(name);
+        let _ = fs::remove_file(&path);
+        for is_empty in [true, false] {
+            fs::create_dir(&path).unwrap();
+            if !is_empty {
+                fs::write(path.join("mine"), "mine").unwrap();
+            }
+            let output = export(root.path(), "out", &[]);
+            assert_refused(&output, 1, &[name, "expected a file", "found a folder"]);
+            fs::remove_dir_all(&path).unwrap();
+        }
+        make_fifo(&path);
+        let output = export(root.path(), "out", &[]);
+        assert_refused(&output, 1, &[name, "expected a file", "pipe"]);
+        fs::remove_file(&path).unwrap();
+    }
+    assert!(names(&out).iter().all(|name| !name.starts_with('.')));
+}
+
+fn send(child: &Child, signal: &str) {
+    let pid = child.id().to_string();
+    let _ = Command::new("kill").args(["-s", signal, &pid]).status();
+}
+
+/// The export takes some time; the signal comes at any part of it.
+#[test]
+fn signals_leave_nothing_and_end_the_process() {
+    let root = exported();
+    let before = names(root.path());
+    let mut killed = 0;
+    for (signal, number) in [("INT", 2), ("TERM", 15), ("HUP", 1)] {
+        for part in 0..15 {
+            let output = root.path().join("new");
+            let mut command = Command::new(TFOD);
+            let child = command
+                .current_dir(root.path())
+                .args(["export", "--pipeline_config_path", "pipeline.config"])
+                .args(["--trained_checkpoint_dir", "checkpoint"])
+                .args(["--format", "saved_model,frozen,onnx"])
+                .args(["--output_directory", "new"])
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            sleep(Duration::from_millis(30 * part));
+            send(&child, signal);
+            let ended = child.wait_with_output().unwrap();
+            if ended.status.success() {
+                fs::remove_dir_all(&output).unwrap();
+            } else {
+                assert_eq!(ended.status.signal(), Some(number), "{ended:?}");
+                assert!(ended.stderr.is_empty(), "{ended:?}");
+                killed += 1;
+                let _ = fs::remove_dir_all(&output);
+            }
+            assert_eq!(names(root.path()), before, "{signal} {part}");
+        }
+    }
+    assert!(killed > 10, "{killed}");
+    println!("{killed} killed");
+}
+
+/// Whatever a command waits for, a signal ends it.
+#[test]
+fn a_signal_ends_a_command_that_waits() {
+    let root = exported();
+    make_fifo(&root.path().join("pipe"));
+    let before = names(root.path());
+    let child = freeze_command(root.path())
+        .args(["--output", "pipe"])
+        .spawn()
+        .unwrap();
+    sleep(Duration::from_millis(500));
+    send(&child, "TERM");
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.signal(), Some(15));
+    assert_eq!(names(root.path()), before);
+}
+
+#[test]
+fn an_ignored_signal_stays_ignored() {
+    let root = exported();
+    let script = "trap '' HUP INT; exec \"$@\"";
+    let mut command = Command::new("sh");
+    let child = command
+        .current_dir(root.path())
+        .args(["-c", script, "sh", TFOD, "export"])
+        .args(["--pipeline_config_path", "pipeline.config"])
+        .args(["--trained_checkpoint_dir", "checkpoint"])
+        .args(["--output_directory", "new"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    for _ in 0..20 {
+        send(&child, "HUP");
+        send(&child, "INT");
+        sleep(Duration::from_millis(10));
+    }
+    assert!(child.wait_with_output().unwrap().status.success());
+}
+
+/// What SIGKILL leaves, the next command that writes in the same folder removes; and nothing that is in use.
+#[test]
+fn what_a_killed_freeze_left_is_swept() {
+    let root = exported();
+    let before = names(root.path());
+    let mut leftovers = 0;
+    for part in 0..30 {
+        let mut child = freeze_command(root.path())
+            .args(["--output", "killed.pb"])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        sleep(Duration::from_millis(10 * part));
+        let _ = child.kill();
+        child.wait().unwrap();
+        leftovers += names(root.path())
+            .iter()
+            .filter(|name| name.starts_with(".tfod-"))
+            .count();
+    }
+    println!("{leftovers} left");
+    let _ = frozen(root.path());
+    let _ = fs::remove_file(root.path().join("killed.pb"));
+    fs::remove_file(root.path().join("expected.pb")).unwrap();
+    assert_eq!(names(root.path()), before);
+}
+
+#[test]
+fn a_path_that_is_no_utf8_is_no_obstacle() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let root = exported();
+    let name = OsStr::from_bytes(b"not\xffutf8.pb");
+    let output = freeze_command(root.path())
+        .arg("--output")
+        .arg(name)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(root.path().join(name).is_file());
+}
