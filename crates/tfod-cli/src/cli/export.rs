@@ -28,8 +28,9 @@ use super::trained::Trained;
 ///   pipeline.config  the configuration, with overrides merged in
 ///   manifest.json    inputs, outputs, preprocessing, thresholds: how the model is to be used
 ///
-/// An earlier export there is replaced at the end; other files stay. When anything goes wrong,
-/// the folder is as it was.
+/// An earlier export there is replaced at the end, its files of other formats included; what is no
+/// part of an export stays. When anything goes wrong, the folder is as it was. A config in that
+/// folder from which the export is made is kept there as pipeline.config.original.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES, args_override_self = true)]
 pub(super) struct Args {

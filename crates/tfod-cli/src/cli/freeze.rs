@@ -25,7 +25,10 @@ pub(super) struct Args {
     #[arg(long = "saved_model_dir", value_name = "DIR")]
     saved_model_dir: PathBuf,
 
-    /// The file to write; its folder is made if it is not there
+    /// The file to write, or - for standard output
+    ///
+    /// A file there is replaced when the new one is complete; pipes and character devices are written into. Its folder is made
+    /// if it is not there. With -, the summary goes to standard error.
     #[arg(long = "output", value_name = "FILE", required_unless_present = "logdir", conflicts_with_all = ["logdir", "name"])]
     output: Option<PathBuf>,
 
@@ -74,7 +77,7 @@ pub(super) struct Args {
     #[arg(long = "half")]
     half: bool,
 
-    /// Also write the table of inputs and outputs, sizes and op counts to this file
+    /// Also write the table of inputs and outputs, sizes and op counts to this file, or - for standard output
     #[arg(long = "json", value_name = "FILE")]
     json: Option<PathBuf>,
 }
