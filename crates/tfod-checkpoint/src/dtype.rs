@@ -87,6 +87,21 @@ dtypes! {
     UInt4, DtUint4, "uint4", Some(1);
 }
 
+impl DType {
+    /// Whether elements are real numbers with a fraction: what networks are trained in.
+    pub const fn is_floating(self) -> bool {
+        matches!(
+            self,
+            Self::Float32
+                | Self::Float64
+                | Self::Float16
+                | Self::BFloat16
+                | Self::Float8E5M2
+                | Self::Float8E4M3Fn
+        )
+    }
+}
+
 impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())

@@ -419,11 +419,11 @@ impl fmt::Display for Shape<'_> {
 const SHOWN: usize = 12;
 
 /// The first names of a list, and how many more there are.
-fn some_of(names: &[String]) -> String {
+pub(crate) fn some_of(names: &[impl AsRef<str>]) -> String {
     let shown = names
         .iter()
         .take(SHOWN)
-        .map(String::as_str)
+        .map(AsRef::as_ref)
         .collect::<Vec<_>>()
         .join(", ");
     match names.len().saturating_sub(SHOWN) {

@@ -96,8 +96,8 @@ pub mod table;
 mod wire;
 
 pub use bundle::{
-    Bundle, BundleWriter, DurableFile, Entry, Kind, OBJECT_GRAPH_KEY, TensorRef, index_path,
-    shard_path,
+    Bundle, BundleWriter, DurableFile, Entry, Kind, OBJECT_GRAPH_KEY, Shard, ShardState, TensorRef,
+    index_path, shard_path,
 };
 pub use dtype::DType;
 pub use error::{EntryProblem, Error, HeaderProblem, TableProblem, TensorProblem};

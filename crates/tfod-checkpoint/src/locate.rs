@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 use crate::bundle::index_path;
+use crate::error::some_of;
 use crate::state::{CheckpointState, STATE_FILE};
 
 /// A checkpoint that has an index.
@@ -189,6 +190,13 @@ impl<'a> Folder<'a> {
         }
     }
 
+    /// The names of its checkpoints, those with the highest numbers first and those without one last.
+    fn newest_first(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.checkpoints().collect();
+        names.sort_by_key(|name| std::cmp::Reverse(number(name)));
+        names
+    }
+
     /// Points to a subfolder that has a checkpoint: those of an exported model are the usual mistake.
     fn hint(&self) -> String {
         let better = ["checkpoint", "variables/variables"]
@@ -223,8 +231,16 @@ impl<'a> Folder<'a> {
         }
         let mut looked_for = vec![index_path(&as_it_stands), index_path(&beside)];
         looked_for.dedup();
+        let choose = match self.newest_first().as_slice() {
+            [] => String::new(),
+            [only] => format!("; the only checkpoint there is `{only}`: choose it by name"),
+            names => format!(
+                "; choose one of those that are there by name: {}",
+                some_of(names)
+            ),
+        };
         Err(self.fail(
-            format!("its `checkpoint` file names `{named}`, which does not exist"),
+            format!("its `checkpoint` file names `{named}`, which does not exist{choose}"),
             looked_for,
         ))
     }
@@ -389,9 +405,20 @@ mod tests {
     fn a_state_file_that_names_nothing_is_an_error_that_says_what_there_is() {
         let fixture = Fixture::new(&["ckpt-1.index"]).state("/gone/ckpt-9");
         let error = fixture.locate(None).unwrap_err();
-        assert!(error.contains("names `/gone/ckpt-9`, which does not exist; looked for /gone/ckpt-9.index, ckpt-9.index"), "{error}");
+        assert!(error.contains("names `/gone/ckpt-9`, which does not exist; the only checkpoint there is `ckpt-1`: choose it by name; looked for /gone/ckpt-9.index, ckpt-9.index"), "{error}");
         assert!(
             error.contains("the folder holds checkpoint, ckpt-1.index"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_state_file_that_names_nothing_lists_the_checkpoints_that_are_there() {
+        let fixture =
+            Fixture::new(&["ckpt-9.index", "ckpt-11.index", "best.index"]).state("ckpt-12");
+        let error = fixture.locate(None).unwrap_err();
+        assert!(
+            error.contains("choose one of those that are there by name: ckpt-11, ckpt-9, best;"),
             "{error}"
         );
     }

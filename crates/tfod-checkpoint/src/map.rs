@@ -17,7 +17,7 @@ use crate::Error;
 use crate::guard::Guarded;
 
 /// How every Git LFS pointer file starts.
-const LFS_POINTER: &[u8] = b"version https://git-lfs";
+pub(crate) const LFS_POINTER: &[u8] = b"version https://git-lfs";
 
 /// Whether `bytes` are those of a Git LFS pointer: the text left in a clone in place of a large file.
 pub(crate) fn is_lfs_pointer(bytes: &[u8]) -> bool {

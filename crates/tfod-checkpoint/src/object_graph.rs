@@ -224,6 +224,18 @@ impl ObjectGraph {
         graph.renumbered()
     }
 
+    /// The graph without some of an object's children, by their local names; others that only they reached are left out with them. Like
+    /// [`Self::subset`], it has no slots. Names that the object does not have are passed over.
+    #[must_use]
+    pub fn without(&self, node: NodeId, names: &[&str]) -> Self {
+        let mut graph = self.clone();
+        if let Some(node) = graph.nodes.get_mut(node.0) {
+            node.children
+                .retain(|child| !names.contains(&child.local_name.as_str()));
+        }
+        graph.renumbered()
+    }
+
     /// Adds the variable `save_counter` (a scalar of 64-bit integers) to the root, which `tf.train.Checkpoint.save` would
     /// have added, unless there is one. Returns the key that its tensor has in either case. Slots are lost.
     pub fn add_save_counter(&mut self) -> String {
@@ -472,6 +484,28 @@ mod tests {
             ["key5"]
         );
         assert_eq!(subset.resolve(&["model", "kernel"]).unwrap(), NodeId(2));
+    }
+
+    #[test]
+    fn what_hangs_on_an_object_can_be_left_out() {
+        // `model` refers to the step counter, which is the root's too.
+        let full = graph(&[
+            &[("model", 2), ("step", 1)],
+            &[],
+            &[("kernel", 3), ("_training_step", 1), ("own", 5)],
+            &[],
+            &[],
+            &[],
+        ]);
+        let model = full.child(NodeId::ROOT, "model").unwrap();
+        let without = full.without(model, &["_training_step", "own", "absent"]);
+        let keys = |graph: &ObjectGraph| {
+            let keys = graph.checkpoint_keys().into_iter();
+            keys.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(keys(&without), ["key1", "key3"]);
+        assert_eq!(keys(&without.subset(&["model"])), ["key3"]);
+        assert_eq!(keys(&full.subset(&["model"])), ["key1", "key3", "key5"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod entry;
 mod parts;
 mod reader;
+mod shards;
 mod strings;
 mod writer;
 
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 pub use entry::Entry;
 pub use reader::{Bundle, Kind, TensorRef};
+pub use shards::{Shard, ShardState};
 pub use writer::{BundleWriter, DurableFile};
 
 /// The key of the object graph, a scalar string.

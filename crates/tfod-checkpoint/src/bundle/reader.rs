@@ -165,6 +165,11 @@ impl Bundle {
         self.entries.values()
     }
 
+    /// All tensors, and the parts of partitioned ones.
+    pub(super) fn all_entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values().chain(self.parts.values())
+    }
+
     /// What the index says of a tensor.
     pub fn get(&self, key: &str) -> Option<&Entry> {
         self.entries.get(key)
