@@ -2,11 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use tfod_checkpoint::{Bundle, DType, Kind, OBJECT_GRAPH_KEY, shard_path};
+use tfod_checkpoint::{Bundle, DType, Kind, OBJECT_GRAPH_KEY, Shard, ShardState};
 
 use crate::InspectError;
 use crate::tensors::{Elements, Place, TensorInfo, num_bytes};
@@ -45,17 +44,6 @@ pub(crate) fn amounts(amounts: &BTreeMap<String, Amount>) -> Value {
         .into()
 }
 
-/// A file of a checkpoint's data.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shard {
-    /// The file.
-    pub path: PathBuf,
-    /// Its size; `None` if it is absent.
-    pub bytes: Option<u64>,
-    /// The bytes that the index says it has at least.
-    pub needed: u64,
-}
-
 /// What a checkpoint is made of.
 #[derive(Clone, Debug)]
 pub struct CheckpointFacts {
@@ -90,9 +78,8 @@ impl CheckpointFacts {
             parts: BTreeMap::new(),
             dtypes: BTreeMap::new(),
             slots: BTreeMap::new(),
-            shards: Vec::new(),
+            shards: bundle.shards(),
         };
-        let mut needed: BTreeMap<u32, u64> = BTreeMap::new();
         for entry in bundle.entries() {
             let bytes = tensor_bytes(entry);
             facts.total.add(bytes);
@@ -102,22 +89,7 @@ impl CheckpointFacts {
             if let Some(slot) = slot(entry.key()) {
                 facts.slots.entry(slot.to_owned()).or_default().add(bytes);
             }
-            if !entry.is_partitioned() {
-                let end = needed.entry(entry.shard()).or_default();
-                *end = (*end).max(entry.range().end as u64);
-            }
         }
-        facts.shards = needed
-            .into_iter()
-            .map(|(shard, needed)| {
-                let path = shard_path(bundle.prefix(), shard, bundle.num_shards());
-                Shard {
-                    bytes: fs::metadata(&path).ok().map(|metadata| metadata.len()),
-                    path,
-                    needed,
-                }
-            })
-            .collect();
         facts
     }
 
@@ -125,8 +97,9 @@ impl CheckpointFacts {
         let shards = self.shards.iter().map(|shard| {
             json!({
                 "path": shard.path.display().to_string(),
-                "present": shard.bytes.is_some(),
-                "bytes": shard.bytes,
+                "present": shard.state.bytes().is_some(),
+                "state": state_name(&shard.state),
+                "bytes": shard.state.bytes(),
                 "needed": shard.needed,
             })
         });
@@ -141,6 +114,17 @@ impl CheckpointFacts {
             "optimizer_slots": amounts(&self.slots),
             "shards": shards.collect::<Vec<_>>(),
         })
+    }
+}
+
+/// One word for what stands in the place of a data file.
+fn state_name(state: &ShardState) -> &'static str {
+    match state {
+        ShardState::Whole(_) => "whole",
+        ShardState::CutShort(_) => "cut_short",
+        ShardState::LfsPointer(_) => "git_lfs_pointer",
+        ShardState::Absent => "absent",
+        _ => "unusable",
     }
 }
 

@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tfod_checkpoint::{Bundle, MappedFile};
 
-pub use checkpoint::{Amount, CheckpointFacts, Shard, part, path_of};
+pub use checkpoint::{Amount, CheckpointFacts, part, path_of};
 pub use config::{ConfigFacts, PostProcessing};
 pub use error::InspectError;
 pub use export::{ExportFacts, Piece};
@@ -229,10 +229,7 @@ fn open_saved_model(
     };
     if let Some(bundle) = &bundle {
         let of = CheckpointFacts::of(bundle, String::new());
-        facts.has_data = of
-            .shards
-            .iter()
-            .all(|shard| shard.bytes >= Some(shard.needed));
+        facts.has_data = of.shards.iter().all(|shard| shard.state.is_whole());
         facts.variables = Some(of.total);
         tensors.extend(checkpoint::tensors(bundle));
     }

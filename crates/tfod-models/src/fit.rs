@@ -97,6 +97,8 @@ impl Fit {
 pub struct Cause {
     /// The field, by its path in the configuration.
     pub field: &'static str,
+    /// What says so, where that is not the configuration alone: `the config` unless the caller knows better.
+    pub configured_by: &'static str,
     /// What the configuration says.
     pub configured: String,
     /// What the checkpoint was trained with.
@@ -109,13 +111,14 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             field,
+            configured_by,
             configured,
             trained,
             ..
         } = self;
         write!(
             f,
-            "{field}: the config has {configured}, the checkpoint was trained with {trained}"
+            "{field}: {configured_by} has {configured}, the checkpoint was trained with {trained}"
         )?;
         self.alternatives
             .iter()
@@ -206,6 +209,7 @@ impl Candidates<'_> {
         self.list.push(Candidate {
             cause: Cause {
                 field,
+                configured_by: "the config",
                 configured,
                 trained,
                 alternatives: Vec::new(),

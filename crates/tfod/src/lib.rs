@@ -30,6 +30,7 @@
 mod check;
 mod export;
 mod freeze;
+mod judgement;
 mod output;
 mod progress;
 mod trained;

@@ -1,7 +1,7 @@
 //! A trained detector: a checkpoint, seen as the variables of the model object in it.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use tfod_checkpoint::{
@@ -11,19 +11,24 @@ use tfod_graph::{DType, Graph, TensorView, Weights};
 use tfod_models::fit::{Found, Variables};
 
 use crate::ExportError;
+use crate::check::CheckpointKind;
+use crate::judgement::{ModelVariables, Source};
 
 /// The child of the checkpoint's root that is the detector.
 pub(crate) const MODEL: &str = "model";
+/// What training hangs on the detector, by its name there: the training loop makes its step counter an attribute of the model. The official exporter
+/// builds the model anew, so what it saves does not have it.
+const OF_TRAINING: [&str; 1] = ["_training_step"];
 
 /// An opened checkpoint that holds a detector.
 #[derive(Debug)]
 pub struct TrainedModel {
     bundle: Bundle,
+    /// Without slots, and without what training hangs on the model.
     objects: ObjectGraph,
     model: NodeId,
     found: HowFound,
-    /// The model's variables by their key, with a number and their sizes.
-    variables: BTreeMap<String, (usize, Vec<u64>)>,
+    variables: ModelVariables,
 }
 
 impl TrainedModel {
@@ -38,22 +43,40 @@ impl TrainedModel {
 
     /// Takes an open checkpoint; `found` says how it was chosen.
     pub(crate) fn of(bundle: Bundle, found: HowFound) -> Result<Self, ExportError> {
-        let objects = bundle.object_graph()?;
+        match bundle.object_graph() {
+            Ok(objects) => Self::with(bundle, &objects, found),
+            // What is of something else need not be made complete first.
+            Err(error) => {
+                let kind = CheckpointKind::of(&bundle);
+                let is_told = kind.is_detector() || matches!(error, Error::NameBased { .. });
+                Err(if is_told {
+                    error.into()
+                } else {
+                    stranger(&bundle, kind)
+                })
+            }
+        }
+    }
+
+    /// Takes an open checkpoint whose object graph has been read.
+    pub(crate) fn with(
+        bundle: Bundle,
+        objects: &ObjectGraph,
+        found: HowFound,
+    ) -> Result<Self, ExportError> {
         let Some(model) = objects.child(NodeId::ROOT, MODEL) else {
-            return Err(stranger(&bundle, &objects));
+            return Err(stranger(&bundle, CheckpointKind::of(&bundle)));
         };
+        let objects = objects.without(model, &OF_TRAINING);
         let subset = objects.subset(&[MODEL]);
-        let keys = subset.checkpoint_keys();
-        let variables = keys
-            .into_iter()
-            .filter_map(|key| bundle.get(key))
-            .filter(|entry| entry.dtype() != StoredType::String)
-            .enumerate()
-            .map(|(number, entry)| {
-                let shape = entry.shape().iter().map(|n| *n as u64).collect();
-                (entry.key().to_owned(), (number, shape))
-            })
-            .collect();
+        let keys = subset.checkpoint_keys().into_iter();
+        let variables = ModelVariables::of(keys.filter_map(|key| bundle.get(key)));
+        let Some(model) = objects
+            .child(NodeId::ROOT, MODEL)
+            .filter(|_| variables.len() > 0)
+        else {
+            return Err(stranger(&bundle, CheckpointKind::of(&bundle)));
+        };
         Ok(Self {
             bundle,
             objects,
@@ -142,9 +165,7 @@ impl TrainedModel {
 
 impl Variables for TrainedModel {
     fn find(&self, path: &[String]) -> Option<Found<'_>> {
-        let attribute = self.attribute(path)?;
-        let (id, shape) = self.variables.get(attribute.checkpoint_key)?;
-        Some(Found { id: *id, shape })
+        self.variables.find(self.attribute(path)?.checkpoint_key)
     }
 
     fn count(&self) -> usize {
@@ -152,26 +173,16 @@ impl Variables for TrainedModel {
     }
 }
 
-/// Says what a checkpoint is that has no `model`.
-fn stranger(bundle: &Bundle, objects: &ObjectGraph) -> ExportError {
-    let mut holds: Vec<String> = objects
-        .children(NodeId::ROOT)
-        .map(|(name, _)| name.to_owned())
-        .collect();
-    holds.sort();
-    let has = |name: &str| holds.iter().any(|h| h == name);
-    let hint = if has("_model") {
-        "these are the variables of an exported SavedModel; give the checkpoint it was exported from, which an official export keeps in \
-         the folder `checkpoint` beside `saved_model`"
-    } else if has("feature_extractor") || has("_feature_extractor") {
-        "this is a backbone to start training from, not a trained detector; give the folder that training wrote to"
-    } else {
-        "this is not a checkpoint of the TensorFlow 2 Object Detection API, which keeps its detector under `model`"
-    };
-    holds.truncate(8);
+impl Source for TrainedModel {
+    fn variables(&self) -> &ModelVariables {
+        &self.variables
+    }
+}
+
+/// Says what a checkpoint is that is no detector's.
+fn stranger(bundle: &Bundle, kind: CheckpointKind) -> ExportError {
     ExportError::NotADetector {
         prefix: bundle.prefix().to_owned(),
-        holds: holds.join(", "),
-        hint,
+        kind: Box::new(kind),
     }
 }

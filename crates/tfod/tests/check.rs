@@ -14,7 +14,7 @@ use std::path::Path;
 
 use common::copy_example;
 use tfod::{Check, CheckReport, CheckpointKind, Family, Verdict};
-use tfod_checkpoint::{BundleWriter, DType, OBJECT_GRAPH_KEY};
+use tfod_checkpoint::{Bundle, BundleWriter, DType, OBJECT_GRAPH_KEY};
 
 fn example() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
@@ -44,6 +44,67 @@ fn the_index_is_enough() {
     assert_eq!(index.checkpoint, whole.checkpoint);
 }
 
+#[test]
+fn what_stands_in_the_place_of_the_data_is_told() {
+    let root = example();
+    let data = root.path().join("checkpoint/ckpt-3000.data-00000-of-00001");
+    let whole = check(root.path(), "checkpoint");
+    assert_eq!(whole.data_problem, None);
+    let bytes = fs::read(&data).unwrap();
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+    let cut_short = "cut short: ";
+    // The object graph is the last tensor in the file.
+    for (content, problem) in [
+        (&pointer[..], "a Git LFS pointer"),
+        (&bytes[..1000], cut_short),
+        (&bytes[..bytes.len() - 1], cut_short),
+        (&[], cut_short),
+    ] {
+        fs::write(&data, content).unwrap();
+        let report = check(root.path(), "checkpoint");
+        assert_eq!((report.verdict, report.index_alone), (Verdict::Fits, true));
+        assert_eq!(report.counts, whole.counts);
+        let found = report.data_problem.unwrap();
+        assert!(
+            found.contains(problem) && found.contains("ckpt-3000.data"),
+            "{found}"
+        );
+    }
+}
+
+/// What training hangs on the model is none of its weights: a step counter, lists with names.
+#[test]
+fn counters_of_the_model_are_not_left_over() {
+    let root = example();
+    fs::remove_file(root.path().join("checkpoint/ckpt-3000.data-00000-of-00001")).unwrap();
+    let fits = check(root.path(), "checkpoint");
+    let index = Bundle::open(root.path().join("checkpoint/ckpt-3000")).unwrap();
+    let key = "model/_training_step/.ATTRIBUTES/VARIABLE_VALUE";
+    let mut keys: Vec<_> = index
+        .entries()
+        .map(|entry| (entry.key(), entry.dtype(), entry.shape()))
+        .chain([(key, DType::Int64, &[][..])])
+        .collect();
+    keys.sort_unstable();
+    let mut writer = BundleWriter::create(&root.path().join("trained-1")).unwrap();
+    for (key, dtype, shape) in keys {
+        match dtype.size() {
+            Some(size) => {
+                let bytes = vec![0; shape.iter().product::<usize>() * size];
+                writer.add(key, dtype, shape, &bytes).unwrap();
+            }
+            None => writer.add_strings(key, &[], &["?"]).unwrap(),
+        }
+    }
+    writer.finish_files().unwrap();
+    let report = check(root.path(), "trained-1");
+    assert_eq!(
+        (report.verdict, report.counts),
+        (Verdict::Fits, fits.counts)
+    );
+    assert!(report.data_problem.is_some(), "the object graph is none");
+}
+
 /// Writes a bundle with these keys, each a scalar; the object graph, if it is among them, is none.
 fn write(root: &Path, keys: &[&str]) {
     let mut writer = BundleWriter::create(&root.join("other-1")).unwrap();
@@ -64,7 +125,13 @@ fn what_is_no_detector_is_named() {
     let backbone = format!("feature_extractor/layer_with_weights-0/kernel/{value}");
     let saved_model = format!("_model/_box_predictor/variables/0/{value}");
     let other = format!("net/dense/kernel/{value}");
-    let cases: [(&[&str], CheckpointKind); 6] = [
+    let step = format!("step/{value}");
+    let save_counter = format!("save_counter/{value}");
+    let cases: [(&[&str], CheckpointKind); 7] = [
+        (
+            &[objects, &save_counter, &step],
+            CheckpointKind::BeforeFirstStep,
+        ),
         (&[objects, &backbone], CheckpointKind::Backbone),
         (
             &[objects, &saved_model],

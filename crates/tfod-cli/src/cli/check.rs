@@ -13,7 +13,8 @@ use super::trained::Trained;
 ///
 /// Compares the variables that the configured model needs with those that the checkpoint lists in
 /// its index, by place and shape. Weights are not read: the .index file is enough, the .data
-/// files need not be there (tfod export verifies the weights too).
+/// files need not be there (tfod export verifies the weights too); what stands in their place is
+/// told.
 ///
 /// When they do not fit, says in which fields the config differs from what the checkpoint was
 /// trained with (classes, dropout, depth multiplier, layers, feature extractor…), and which
@@ -52,7 +53,7 @@ Examples:
     tfod check --json ... | jq -r .verdict
 
 Exit status:
-  0  it fits
+  0  it fits; of weights that are left over it warns, as tfod export does
   1  it does not fit, is no detector's checkpoint, or the model is not supported
   2  it cannot be told: a file cannot be read, or the command line is wrong";
 
@@ -80,14 +81,21 @@ impl Args {
         } else {
             summary(&check, &report)
         };
-        output::verdict(&text, matches!(report.verdict, Verdict::Fits))
+        // What is left over does not prevent an export, which warns of it in the same words.
+        let fits = matches!(report.verdict, Verdict::Fits | Verdict::LeftOver);
+        output::verdict(&text, fits)
     }
 }
 
 fn summary(check: &Check, report: &CheckReport) -> String {
-    let (config, prefix) = (check.pipeline_config.display(), report.prefix.display());
+    let mut config = check.pipeline_config.display().to_string();
+    if report.has_override {
+        config.push_str(" with the override merged into it");
+    }
+    let prefix = report.prefix.display();
     let mut lines = vec![match report.verdict {
         Verdict::Fits => format!("{prefix} fits {config}"),
+        Verdict::LeftOver => format!("{prefix} fits {config}, and has more than that"),
         Verdict::NotADetector => format!("{prefix} is not the checkpoint of a trained detector"),
         Verdict::Unsupported => format!("{config} describes no model that can be exported"),
         Verdict::Differs | Verdict::OtherArchitecture => {
@@ -121,11 +129,10 @@ fn summary(check: &Check, report: &CheckReport) -> String {
         ));
     }
     if report.index_alone {
-        lines.push(
-            "  seen        the index alone; the data file with the object graph is not there"
-                .to_owned(),
-        );
+        lines.push("  seen        the index alone, without the object graph".to_owned());
     }
+    let problem = report.data_problem.iter();
+    lines.extend(problem.map(|problem| format!("  data        {problem}")));
     if let Some(reason) = &report.refused {
         lines.push(format!("  reason      {reason}"));
     }
@@ -139,6 +146,11 @@ fn summary(check: &Check, report: &CheckReport) -> String {
 
 /// What to do about a misfit.
 fn advice(report: &CheckReport) -> Option<String> {
+    if report.is_overrides_fault {
+        return Some(
+            "leave out the override, or change it; without it, everything fits".to_owned(),
+        );
+    }
     match (report.verdict, &report.closest) {
         (Verdict::Fits, _) => None,
         (Verdict::Unsupported, None) => {
@@ -151,7 +163,7 @@ fn advice(report: &CheckReport) -> Option<String> {
             })
         }
         (Verdict::NotADetector, _) => report.checkpoint.remedy().map(str::to_owned),
-        (Verdict::Differs, _) => Some(
+        (Verdict::Differs | Verdict::LeftOver, _) if report.explanation.complete => Some(
             if report.explanation.causes.iter().any(|cause| !cause.alternatives.is_empty()) {
                 "use the pipeline.config that the checkpoint was trained with, or change these fields, of several joined by `or else` one; the checkpoint does not tell which"
             } else {
@@ -160,7 +172,7 @@ fn advice(report: &CheckReport) -> Option<String> {
             .to_owned(),
         ),
         (_, Some(closest)) => Some(suggestion(closest, report.config.as_ref())),
-        (Verdict::OtherArchitecture, None) => {
+        (Verdict::OtherArchitecture | Verdict::Differs | Verdict::LeftOver, None) => {
             Some("use the pipeline.config that the checkpoint was trained with".to_owned())
         }
     }
@@ -221,7 +233,7 @@ fn summary_json(check: &Check, report: &CheckReport) -> serde_json::Value {
         .causes
         .iter()
         .map(|cause| {
-            let one = |cause: &Cause| json!({ "field": cause.field, "configured": cause.configured, "trained": cause.trained });
+            let one = |cause: &Cause| json!({ "field": cause.field, "configured_by": cause.configured_by, "configured": cause.configured, "trained": cause.trained });
             let mut all = one(cause);
             if let (false, Some(members)) = (cause.alternatives.is_empty(), all.as_object_mut()) {
                 let others: Vec<_> = cause.alternatives.iter().map(one).collect();
@@ -244,6 +256,8 @@ fn summary_json(check: &Check, report: &CheckReport) -> serde_json::Value {
             "description": report.checkpoint.to_string(),
         },
         "index_alone": report.index_alone,
+        "data_problem": report.data_problem,
+        "override_is_the_cause": report.is_overrides_fault,
         "variables": report.counts.map(|counts| json!({
             "total": counts.total,
             "matched": counts.matched,

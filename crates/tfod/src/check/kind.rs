@@ -162,6 +162,8 @@ pub enum CheckpointKind {
     Backbone,
     /// A detector of the TensorFlow 1 Object Detection API.
     TensorFlow1(Family),
+    /// What training saves before its first step, when the model has no variables yet.
+    BeforeFirstStep,
     /// Another checkpoint of TensorFlow 1.
     NameBased,
     /// Another checkpoint of TensorFlow 2; with the names at its root.
@@ -285,6 +287,9 @@ impl CheckpointKind {
         if roots.contains("feature_extractor") || roots.contains("_feature_extractor") {
             return Self::Backbone;
         }
+        if roots == BTreeSet::from(["save_counter", "step"]) {
+            return Self::BeforeFirstStep;
+        }
         let names = roots
             .into_iter()
             .map(|root| unescape(root).unwrap_or_else(|| root.to_owned()));
@@ -302,6 +307,7 @@ impl CheckpointKind {
             Self::Detector { .. } => "detector",
             Self::SavedModelVariables(_) => "saved_model_variables",
             Self::Backbone => "backbone",
+            Self::BeforeFirstStep => "before_first_step",
             Self::TensorFlow1(_) => "tensorflow_1_detector",
             Self::NameBased => "tensorflow_1",
             Self::Other(_) => "other",
@@ -317,6 +323,7 @@ impl CheckpointKind {
                  a SavedModel itself can be frozen with `tfod freeze`",
             ),
             Self::Backbone => Some("give the folder that training wrote to"),
+            Self::BeforeFirstStep => Some("choose a later checkpoint"),
             Self::TensorFlow1(_) | Self::NameBased => Some(
                 "TensorFlow 1 models are trained and exported by TensorFlow 1's Object Detection API; train again with TensorFlow 2",
             ),
@@ -384,6 +391,9 @@ impl fmt::Display for CheckpointKind {
                 )
             }
             Self::Backbone => f.write_str("a backbone to start training from, not a detector"),
+            Self::BeforeFirstStep => f.write_str(
+                "what training saved before its first step, when the model had no variables yet",
+            ),
             Self::TensorFlow1(family) => write!(
                 f,
                 "a detector of the TensorFlow 1 Object Detection API ({})",

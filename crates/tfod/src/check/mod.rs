@@ -11,13 +11,12 @@ mod kind;
 use std::path::PathBuf;
 
 use tfod_checkpoint::{Bundle, Error, Found as HowFound, locate};
-use tfod_config::{ConfigError, PipelineConfig, protos};
-use tfod_models::fit::{
-    CLASSES, Closest, EXTRACTOR, Explanation, Fit, Variables, closest, explain,
-};
+use tfod_config::{ConfigError, PipelineConfig};
+use tfod_models::fit::{CLASSES, Closest, EXTRACTOR, Explanation, Variables, closest};
 use tfod_models::{GraphOptions, build};
 
 use crate::ExportError;
+use crate::judgement::{Configured, Judgement, Source};
 use crate::trained::TrainedModel;
 use index::Index;
 pub use kind::{CheckpointKind, ConfigKind, Family};
@@ -40,6 +39,8 @@ pub struct Check {
 pub enum Verdict {
     /// Every variable of the model is in the checkpoint in its shape, and none is left over.
     Fits,
+    /// Every variable of the model is in the checkpoint in its shape, but some of the trained model's are left over. It can be exported, with a warning.
+    LeftOver,
     /// Everything fits once the named fields of the config are changed.
     Differs,
     /// The checkpoint is of another architecture, or differs in more than can be named.
@@ -55,6 +56,7 @@ impl Verdict {
     pub fn word(self) -> &'static str {
         match self {
             Self::Fits => "fits",
+            Self::LeftOver => "left_over",
             Self::Differs => "differs",
             Self::OtherArchitecture => "other_architecture",
             Self::Unsupported => "unsupported",
@@ -76,8 +78,14 @@ pub struct CheckReport {
     pub prefix: PathBuf,
     /// How that checkpoint was chosen.
     pub found: HowFound,
-    /// Whether the object graph could not be read because the data file is not there.
+    /// Whether the object graph could not be read, so that only the index was seen.
     pub index_alone: bool,
+    /// What is the matter with the data files, if they are not whole: a fit is judged without them, and an export needs them.
+    pub data_problem: Option<String>,
+    /// Whether an override was merged into the config.
+    pub has_override: bool,
+    /// Whether everything would fit without it.
+    pub is_overrides_fault: bool,
     /// Why the config's model cannot be exported.
     pub refused: Option<String>,
     /// The variables, if there is a model to compare.
@@ -86,7 +94,7 @@ pub struct CheckReport {
     pub explanation: Explanation,
     /// The supported architecture that the checkpoint is nearest to, where it is not the config's.
     pub closest: Option<Suggestion>,
-    /// Parts of the config that were left out because they are damaged and not needed.
+    /// Parts of the config that were left out because they are damaged and not needed, and what an export warns of.
     pub warnings: Vec<String>,
 }
 
@@ -155,11 +163,8 @@ impl Check {
     pub fn run(&self) -> Result<CheckReport, CheckError> {
         let parsed = PipelineConfig::read(&self.pipeline_config)?;
         let warnings = parsed.warnings.iter().map(ToString::to_string).collect();
-        let mut config = parsed.config;
-        if !self.config_override.is_empty() {
-            config.merge_override(&self.config_override)?;
-        }
-        let model = config.message().model.as_ref();
+        let configured = Configured::new(parsed.config, &self.config_override)?;
+        let model = configured.config.message().model.as_ref();
         let located = locate(&self.checkpoint_dir, self.checkpoint.as_deref())?;
         let bundle = Bundle::open(&located.prefix)?;
         let mut report = CheckReport {
@@ -169,6 +174,9 @@ impl Check {
             prefix: located.prefix,
             found: located.found.clone(),
             index_alone: false,
+            data_problem: data_problem(&bundle),
+            has_override: configured.has_override(),
+            is_overrides_fault: false,
             refused: None,
             counts: None,
             explanation: Explanation::default(),
@@ -177,13 +185,13 @@ impl Check {
         };
         if report.checkpoint.is_detector() {
             match bundle.object_graph() {
-                Err(Error::MissingShard { .. }) => {
+                Err(error) => {
                     report.index_alone = true;
-                    report.compare(model, &Index::of(&bundle));
+                    report.data_problem.get_or_insert(error.to_string());
+                    report.compare(&configured, &Index::of(&bundle));
                 }
-                Err(other) => return Err(other.into()),
-                Ok(_) => match TrainedModel::of(bundle, located.found) {
-                    Ok(trained) => report.compare(model, &trained),
+                Ok(objects) => match TrainedModel::with(bundle, &objects, located.found) {
+                    Ok(trained) => report.compare(&configured, &trained),
                     Err(ExportError::Checkpoint(error)) => return Err(error.into()),
                     // Keys below `model`, but no such object: not what a detector's training writes.
                     Err(_) => report.checkpoint = CheckpointKind::Other(vec!["model".to_owned()]),
@@ -194,16 +202,25 @@ impl Check {
     }
 }
 
+/// What is the matter with the first data file that is not whole.
+fn data_problem(bundle: &Bundle) -> Option<String> {
+    let shards = bundle.shards();
+    let shard = shards.iter().find(|shard| !shard.state.is_whole())?;
+    Some(shard.to_string())
+}
+
 impl CheckReport {
     /// Fills in what the variables tell.
-    fn compare(&mut self, model: Option<&protos::DetectionModel>, variables: &dyn Variables) {
+    fn compare(&mut self, configured: &Configured, variables: &dyn Source) {
+        let model = configured.config.message().model.as_ref();
         let built = match model {
             Some(model) => build(model, &GraphOptions::default()).map_err(|e| e.to_string()),
             None => Err("there is no `model` in it".to_owned()),
         };
         match built {
             Ok(built) => {
-                let fit = Fit::new(&built, variables);
+                let judgement = Judgement::new(configured, &built, variables);
+                let fit = &judgement.fit;
                 self.counts = Some(Counts {
                     total: fit.total(),
                     matched: fit.matched,
@@ -211,17 +228,18 @@ impl CheckReport {
                     mismatched: fit.mismatched.len(),
                     unused: fit.unused,
                 });
-                self.verdict = if fit.is_complete() && fit.unused == 0 {
+                self.verdict = if judgement.fits() {
                     Verdict::Fits
+                } else if fit.is_complete() {
+                    Verdict::LeftOver
+                } else if judgement.explanation.complete {
+                    Verdict::Differs
                 } else {
-                    self.explanation =
-                        model.map_or_else(Explanation::default, |model| explain(model, variables));
-                    if self.explanation.complete {
-                        Verdict::Differs
-                    } else {
-                        Verdict::OtherArchitecture
-                    }
+                    Verdict::OtherArchitecture
                 };
+                self.warnings.extend(judgement.warning());
+                self.is_overrides_fault = judgement.is_overrides_fault;
+                self.explanation = judgement.explanation;
             }
             Err(reason) => {
                 self.refused = Some(reason);
@@ -241,7 +259,8 @@ impl CheckReport {
         else {
             return;
         };
-        if let (Verdict::Fits | Verdict::Differs, Some(config)) = (self.verdict, &self.config) {
+        let is_known = self.verdict == Verdict::Fits || self.explanation.complete;
+        if let (true, Some(config)) = (is_known, &self.config) {
             let cause = |field: &str| {
                 let mut causes = self.explanation.causes.iter();
                 causes.find(|cause| cause.field == field)

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use tfod_models::fit::{Cause, Explanation, Fit};
+use tfod_models::fit::Explanation;
 use tfod_models::{Model, ModelError};
 
+use crate::check::CheckpointKind;
+use crate::judgement::{Configured, Judgement, causes, with_override};
 use crate::output::OutputError;
 use crate::trained::TrainedModel;
 
@@ -42,14 +44,12 @@ pub enum ExportError {
     #[error(transparent)]
     Checkpoint(#[from] tfod_checkpoint::Error),
     /// The checkpoint is of something else.
-    #[error("{}: holds no detector under `model`, but {holds}; {hint}", prefix.display())]
+    #[error("{}: not the checkpoint of a trained detector: {kind}{}", prefix.display(), remedy(kind))]
     NotADetector {
         /// The checkpoint.
         prefix: PathBuf,
-        /// The names at its root.
-        holds: String,
-        /// What it probably is, and what to do.
-        hint: &'static str,
+        /// What it is.
+        kind: Box<CheckpointKind>,
     },
     /// The checkpoint is of a detector of another configuration.
     #[error(transparent)]
@@ -84,6 +84,11 @@ pub enum ExportError {
     },
 }
 
+fn remedy(kind: &CheckpointKind) -> String {
+    kind.remedy()
+        .map_or_else(String::new, |remedy| format!("; {remedy}"))
+}
+
 /// A checkpoint that does not fit the configuration.
 #[derive(Clone, Debug)]
 pub struct Misfit {
@@ -99,6 +104,10 @@ pub struct Misfit {
     pub missing: Vec<MisfitVariable>,
     /// Variables that the checkpoint has in another shape.
     pub mismatched: Vec<MisfitVariable>,
+    /// Whether an override was merged into the configuration.
+    pub has_override: bool,
+    /// Whether everything would fit without it.
+    pub is_overrides_fault: bool,
     /// Which fields of the configuration differ from what the checkpoint was trained with.
     pub explanation: Explanation,
 }
@@ -121,9 +130,10 @@ impl Misfit {
         config: &Path,
         trained: &TrainedModel,
         model: &Model,
-        fit: &Fit,
-        explanation: Explanation,
+        configured: &Configured,
+        judgement: Judgement,
     ) -> Self {
+        let fit = &judgement.fit;
         let variable = |id, found: Option<&Vec<u64>>| {
             let parameter = model.graph.parameter(id);
             MisfitVariable {
@@ -144,7 +154,9 @@ impl Misfit {
                 .iter()
                 .map(|(id, found)| variable(*id, Some(found)))
                 .collect(),
-            explanation,
+            has_override: configured.has_override(),
+            is_overrides_fault: judgement.is_overrides_fault,
+            explanation: judgement.explanation,
         }
     }
 }
@@ -154,12 +166,14 @@ impl fmt::Display for Misfit {
         let (checkpoint, config) = (self.checkpoint.display(), self.config.display());
         writeln!(
             f,
-            "{checkpoint}: does not fit {config}: {} of {} variables match",
-            self.matched, self.total
+            "{checkpoint}: does not fit {config}{}: {} of {} variables match",
+            with_override(self.has_override),
+            self.matched,
+            self.total
         )?;
         write_list(f, "of another shape", &self.mismatched)?;
         write_list(f, "missing", &self.missing)?;
-        match describe(&self.explanation) {
+        match causes(&self.explanation, self.is_overrides_fault) {
             Some(causes) => write!(f, "  likely cause: {causes}"),
             None => write!(
                 f,
@@ -189,27 +203,4 @@ fn write_list(f: &mut fmt::Formatter<'_>, what: &str, variables: &[MisfitVariabl
         writeln!(f, "    and {} more", variables.len() - SHOWN)?;
     }
     Ok(())
-}
-
-/// The causes in words; `None` when none was found.
-pub(super) fn describe(explanation: &Explanation) -> Option<String> {
-    // What explains a part only may be a coincidence.
-    if explanation.causes.is_empty() || !explanation.complete {
-        return None;
-    }
-    let causes = explanation.causes.iter().map(|cause| {
-        let of = |cause: &Cause| {
-            format!(
-                "the config has `{}: {}`, the checkpoint was trained with {}",
-                cause.field, cause.configured, cause.trained
-            )
-        };
-        let all: Vec<String> = std::iter::once(cause)
-            .chain(&cause.alternatives)
-            .map(of)
-            .collect();
-        all.join(", or else ")
-    });
-    let causes: Vec<String> = causes.collect();
-    Some(causes.join("; and ") + "; with that, everything fits")
 }

@@ -21,7 +21,6 @@ mod signatures;
 mod staging;
 mod thresholds;
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -33,7 +32,6 @@ use tfod_checkpoint::{
 };
 use tfod_config::{LabelMap, PipelineConfig};
 use tfod_graph::{DType, Graph, Shape, ValueId, Weights};
-use tfod_models::fit::{Explanation, Fit, explain};
 use tfod_models::{GraphOption, GraphOptions, Model, ModelError, Stage, build};
 use tfod_onnx::{
     ExternalData, InputLayout, OnnxWriter, Options as OnnxOptions, Summary as OnnxSummary,
@@ -41,6 +39,7 @@ use tfod_onnx::{
 use tfod_tensorflow::{Asset, FreezeOptions, NamedGraph, SavedModelWriter, Summary};
 
 use crate::freeze::{Freeze, FreezeReport};
+use crate::judgement::{Configured, Judgement};
 use crate::output::identity::is_same;
 use crate::output::{Destination, failed};
 use crate::progress::Step;
@@ -250,7 +249,7 @@ struct Parts<'a> {
 /// The configuration of an export.
 struct Configuration {
     /// With what is merged into it.
-    config: PipelineConfig,
+    configured: Configured,
     /// The file as it was read.
     original: Vec<u8>,
     /// What to say of it.
@@ -291,19 +290,20 @@ impl Export {
         let target = self.layout.target(&self.output)?;
         let places = self.layout.places();
         let Configuration {
-            config,
+            configured,
             original,
             mut warnings,
         } = self.configuration()?;
+        let config = &configured.config;
         let labels = self.label_map.as_deref().map(LabelMap::read).transpose()?;
-        let (main, others) = self.signatures(&config)?;
+        let (main, others) = self.signatures(config)?;
         let model = &main.model;
         if let Some(labels) = &labels {
             warnings.extend(label_warnings(labels, model.num_classes));
         }
         tell(Step::Fit);
         let trained = TrainedModel::open(&self.checkpoint_dir, self.checkpoint.as_deref())?;
-        let (variables, unused, warning) = self.check_fit(&config, &trained, model)?;
+        let (variables, unused, warning) = self.check_fit(&configured, &trained, model)?;
         warnings.extend(warning);
         let signatures: Vec<&Signature> = std::iter::once(&main).chain(&others).collect();
         let weights = signatures
@@ -327,7 +327,7 @@ impl Export {
         self.spare_label_map(&target, &assets)?;
         let staging = Staging::new(&target, self.layout.replaceable())?;
         let parts = Parts {
-            config: &config,
+            config,
             trained: &trained,
             signatures: &signatures,
             assets: &assets,
@@ -347,7 +347,7 @@ impl Export {
         if onnx.is_some_and(|summary| summary.data_bytes.is_some()) {
             items.push(ONNX_DATA);
         }
-        let kept = self.keep_config(&target, &staging, &config, &original)?;
+        let kept = self.keep_config(&target, &staging, config, &original)?;
         items.extend(kept.as_deref());
         warnings.extend(kept.as_deref().map(|name| self.kept_warning(name)));
         tell(Step::Commit);
@@ -479,18 +479,15 @@ impl Export {
         let origin = self.pipeline_config.display().to_string();
         let parsed = PipelineConfig::parse(&origin, &original)?;
         let mut warnings: Vec<String> = parsed.warnings.iter().map(ToString::to_string).collect();
-        let mut config = parsed.config;
-        if !self.config_override.is_empty() {
-            config.merge_override(&self.config_override)?;
-        }
-        self.thresholds.apply(&mut config)?;
+        let mut configured = Configured::new(parsed.config, &self.config_override)?;
+        self.thresholds.apply(&mut configured.config)?;
         if self.thresholds != Thresholds::default() && self.graph.stage != Stage::Detections {
             warnings.push(
                 "thresholds have no effect on a graph that ends before non-max suppression; they only stand in its pipeline.config".to_owned(),
             );
         }
         Ok(Configuration {
-            config,
+            configured,
             original,
             warnings,
         })
@@ -559,26 +556,25 @@ impl Export {
     /// of that.
     fn check_fit(
         &self,
-        config: &PipelineConfig,
+        configured: &Configured,
         trained: &TrainedModel,
         model: &Model,
     ) -> Result<(usize, Unused, Option<String>), ExportError> {
         // Of the whole model, whatever part of it is asked for.
         let whole = match (self.graph.stage, &self.graph.outputs) {
             (Stage::Detections, None) => None,
-            _ => Some(self.build(config, &GraphOptions::default())?),
+            _ => Some(self.build(&configured.config, &GraphOptions::default())?),
         };
         let whole = whole.as_ref().unwrap_or(model);
-        let fit = Fit::new(whole, trained);
-        if !fit.is_complete() {
-            let explanation = explain_fit(config, trained);
-            let misfit = Misfit::new(&self.pipeline_config, trained, whole, &fit, explanation);
+        let mut judgement = Judgement::new(configured, whole, trained);
+        if !judgement.fit.is_complete() {
+            let misfit = Misfit::new(&self.pipeline_config, trained, whole, configured, judgement);
             return Err(ExportError::Misfit(Box::new(misfit)));
         }
-        let unused = unused(trained, whole);
-        let warning = (!unused.model.is_empty())
-            .then(|| unused_warning(&unused.model, &explain_fit(config, trained)));
-        Ok((fit.total(), unused, warning))
+        let warning = judgement.warning();
+        let left_over = std::mem::take(&mut judgement.left_over);
+        let unused = unused(trained, whole, left_over);
+        Ok((judgement.fit.total(), unused, warning))
     }
 
     /// Refuses to replace the checkpoint that this export is made from by the model in it, if it has more.
@@ -658,40 +654,23 @@ impl Export {
     }
 }
 
-fn explain_fit(config: &PipelineConfig, trained: &TrainedModel) -> Explanation {
-    let model = config.message().model.as_ref();
-    model.map_or_else(Explanation::default, |model| explain(model, trained))
-}
-
-fn unused(trained: &TrainedModel, model: &Model) -> Unused {
-    let idle: BTreeSet<String> = model.idle.iter().map(|path| trained.key(path)).collect();
-    let mut unused = Unused::default();
+fn unused(trained: &TrainedModel, model: &Model, left_over: Vec<String>) -> Unused {
+    let mut unused = Unused {
+        model: left_over,
+        ..Unused::default()
+    };
     for key in trained.keys_beyond(&model.graph) {
+        if unused.model.iter().any(|other| other == key) {
+            continue;
+        }
         let list = if key.contains("/.OPTIMIZER_SLOT/") || key.starts_with("optimizer/") {
             &mut unused.optimizer
-        } else if key.starts_with("model/") && !idle.contains(key) {
-            &mut unused.model
         } else {
             &mut unused.other
         };
         list.push(key.to_owned());
     }
     unused
-}
-
-/// The reference exports such a checkpoint without a word, and the result detects badly.
-fn unused_warning(keys: &[String], explanation: &Explanation) -> String {
-    let mut text = format!(
-        "{} variables of the trained model are not used by the configured one, first `{}`; \
-         the config may not be the one that the checkpoint was trained with",
-        keys.len(),
-        keys.first().map_or("", String::as_str)
-    );
-    if let Some(causes) = error::describe(explanation) {
-        text.push_str(": ");
-        text.push_str(&causes);
-    }
-    text
 }
 
 /// What of a label map does not go with the model's classes, which are numbered from 1.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tfod_checkpoint::ShardState;
 use tfod_inspect::{
     Amount, CheckpointFacts, ConfigFacts, ExportFacts, Facts, GraphFacts, Inspection, MetaGraph,
     OnnxFacts, Port, SavedModelFacts, TensorInfo,
@@ -149,14 +150,12 @@ fn checkpoint(facts: &CheckpointFacts, lines: &mut Lines) {
     lines.list("parts", amounts(&facts.parts));
     lines.list("types", amounts(&facts.dtypes));
     let shards = facts.shards.iter().map(|shard| {
-        let state = match shard.bytes {
-            None => "absent; values cannot be read".to_owned(),
-            Some(bytes) if bytes < shard.needed => {
-                format!("cut short: {bytes} of {} bytes", shard.needed)
-            }
-            Some(bytes) => size(bytes),
-        };
-        format!("{}: {state}", shard.path.display())
+        let path = shard.path.display();
+        match &shard.state {
+            ShardState::Whole(bytes) => format!("{path}: {}", size(*bytes)),
+            ShardState::Absent => format!("{path}: absent; values cannot be read"),
+            _ => shard.to_string(),
+        }
     });
     lines.list("data", shards);
 }
