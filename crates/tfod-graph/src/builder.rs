@@ -5,13 +5,14 @@
 
 use std::collections::HashMap;
 
+use crate::dim::Dim;
 use crate::graph::{Graph, Node, NodeId, Output, ParamId, Parameter, Value, ValueId};
 use crate::infer::{Typed, infer};
 use crate::op::{
     Binary, Compare, ConvAttrs, MapInput, NmsAttrs, Op, PixelGrid, PoolAttrs, Reduce, ResizeMethod,
     SoftNmsAttrs, Unary,
 };
-use crate::tensor::{DType, Dim, Shape, Tensor};
+use crate::tensor::{DType, Shape, Tensor};
 use crate::validate::ValidateError;
 
 /// What building gives: a value or an error that names the node.

@@ -3,9 +3,10 @@
 //! The rules read only types and shapes, never data, so they hold for any weights. A rule that is not met is a [`ShapeError`] that
 //! says what was expected and found; the builder and the validator add the node's name.
 
+use crate::dim::Dim;
 use crate::graph::{Graph, Parameter, Value};
 use crate::op::{Binary, ConvAttrs, MapInput, Op, Padding, PoolAttrs, Reduce, ResizeMethod};
-use crate::tensor::{DType, Dim, Shape, Tensor};
+use crate::tensor::{DType, Shape, Tensor};
 
 /// An operation applied to values that it does not accept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -209,12 +210,14 @@ impl Rule<'_> {
             Padding::Same => Some(size.clone()),
             Padding::Valid => size.shrunk(effective - 1),
         };
-        places.map(|places| places.div_ceil(stride)).ok_or_else(|| {
-            self.error(
-                format!("at least {effective} rows and columns without padding"),
-                size.to_string(),
-            )
-        })
+        places
+            .and_then(|places| places.div_ceil(stride))
+            .ok_or_else(|| {
+                self.error(
+                    format!("at least {effective} rows and columns without padding"),
+                    size.to_string(),
+                )
+            })
     }
 
     fn spatial(
@@ -425,34 +428,17 @@ impl Rule<'_> {
     fn reshape(&self, dims: &[Dim]) -> Result<Vec<Typed>, ShapeError> {
         self.arity(1)?;
         let target = Shape(dims.to_vec());
-        // Symbols on both sides cancel; what remains must be equal numbers, or one unknown on one of the sides.
-        let mut left: Vec<&Dim> = self.shape(0).0.iter().collect();
-        let mut right: Vec<&Dim> = Vec::new();
-        for dim in dims {
-            match left.iter().position(|d| d.known().is_none() && *d == dim) {
-                Some(i) => {
-                    left.remove(i);
-                }
-                None => right.push(dim),
-            }
-        }
-        let product = |dims: &[&Dim]| {
-            dims.iter()
-                .filter_map(|d| d.known())
-                .try_fold(1u64, u64::checked_mul)
+        let from = Dim::product(&self.shape(0).0);
+        let is_even = from.is_some() && from == Dim::product(dims);
+        // A symbol that the input's sizes do not mention may stand for what is left over, whatever that is.
+        let (free, fixed): (Vec<&Dim>, Vec<&Dim>) = dims
+            .iter()
+            .partition(|dim| dim.is_symbol() && !self.shape(0).0.iter().any(|d| d.mentions(dim)));
+        let leaves_whole = match (from, Dim::product(fixed)) {
+            (Some(Dim::Known(from)), Some(Dim::Known(to))) => to > 0 && from % to == 0,
+            _ => true,
         };
-        let unknown = |dims: &[&Dim]| dims.iter().filter(|d| d.known().is_none()).count();
-        let fits = match (unknown(&left), unknown(&right)) {
-            (0, 0) => product(&left).is_some() && product(&left) == product(&right),
-            // The unknown target dimension is what is left over of the source's unknown ones.
-            (from, 1) => {
-                from > 0
-                    || product(&left)
-                        .zip(product(&right))
-                        .is_some_and(|(l, r)| r > 0 && l % r == 0)
-            }
-            _ => false,
-        };
+        let fits = is_even || (free.len() == 1 && leaves_whole);
         self.require(fits, &format!("a shape of as many elements as {target}"))?;
         Ok(vec![(self.dtype(0), target)])
     }
@@ -489,7 +475,7 @@ impl Rule<'_> {
                 (Dim::Known(n), Some((begin, size))) => {
                     (begin.checked_add(*size)? <= *n).then_some(Dim::Known(*size))
                 }
-                (Dim::Symbol(_), Some(_)) => None,
+                (Dim::Unknown(_), Some(_)) => None,
             })
             .collect::<Option<Vec<_>>>()
             .ok_or_else(|| self.inputs_error(expected))?;
@@ -739,6 +725,33 @@ mod tests {
         assert!(to(vec![Dim::symbol("rows"), 6.into()]).is_ok());
         assert!(to(vec![Dim::symbol("batch"), 25.into()]).is_err());
         assert!(to(vec![24.into()]).is_err());
+    }
+
+    /// What two-stage detectors do: the proposals of all images are one batch, and are those of each image again.
+    #[test]
+    fn reshape_joins_and_splits_sizes_known_only_at_run_time() {
+        let [batch, proposals] = ["batch", "proposals"].map(Dim::symbol);
+        let joined = batch.times(&proposals).unwrap();
+        let reshaped = |from: &[&Dim], to: &[&Dim]| {
+            let dims = |dims: &[&Dim]| dims.iter().copied().cloned().collect::<Vec<Dim>>();
+            let from = value(DType::F32, Shape(dims(from)));
+            shapes(&Op::Reshape(dims(to)), &[from])
+        };
+        let (seven, fourteen) = (Dim::Known(7), Dim::Known(14));
+        assert_eq!(
+            reshaped(&[&batch, &proposals, &seven], &[&joined, &seven]),
+            Ok(vec!["f32[batch*proposals, 7]".into()])
+        );
+        assert!(reshaped(&[&joined, &seven], &[&batch, &proposals, &seven]).is_ok());
+        assert!(reshaped(&[&joined, &seven], &[&proposals, &batch, &seven]).is_ok());
+        assert!(reshaped(&[&joined, &fourteen], &[&batch, &proposals, &seven]).is_err());
+        let more = joined.grown(1).unwrap();
+        assert!(reshaped(&[&batch, &proposals, &seven], &[&more, &seven]).is_err());
+        let three_hundred = Dim::Known(300);
+        let joined = batch.times(&three_hundred).unwrap();
+        assert!(reshaped(&[&batch, &three_hundred, &seven], &[&joined, &seven]).is_ok());
+        assert!(reshaped(&[&joined, &seven], &[&batch, &three_hundred, &seven]).is_ok());
+        assert!(reshaped(&[&joined, &seven], &[&batch, &seven]).is_err());
     }
 
     #[test]

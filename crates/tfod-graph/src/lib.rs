@@ -20,8 +20,8 @@
 //! * Images and feature maps are `[batch, height, width, channels]`.
 //! * Boxes are `[ymin, xmin, ymax, xmax]`.
 //! * Operations have TensorFlow's numerical semantics; where these are surprising, the variant's documentation says how.
-//! * A dimension ([`Dim`]) is a number or a named symbol. Two dimensions are the same only if they are the same number or the same
-//!   symbol: nothing here guesses.
+//! * A dimension ([`Dim`]) is a number, or a formula of named symbols. Two dimensions are the same only if they are the same number or their
+//!   formulas are equal by arithmetic: nothing here guesses.
 //! * Sizes, axes and thresholds are attributes of the operation, not inputs. A back end whose format wants them as tensors makes
 //!   constants of them.
 //!
@@ -45,9 +45,11 @@
 //! | [`validate`](mod@validate) | the invariants, checked |
 //! | [`passes`] | graph to graph: pruning, sharing, unrolling |
 //! | [`print`](mod@print) | the text form, for snapshots and for reading |
-//! | [`tensor`] | element types, dimensions, constant tensors |
+//! | [`tensor`] | element types, shapes, constant tensors |
+//! | [`dim`] | sizes, and what is computed from them |
 
 pub mod builder;
+pub mod dim;
 pub mod graph;
 pub mod infer;
 pub mod op;
@@ -57,11 +59,12 @@ pub mod tensor;
 pub mod validate;
 
 pub use builder::{Builder, Built, ParameterSpec};
+pub use dim::{Dim, Formula};
 pub use graph::{Graph, Node, NodeId, Output, ParamId, Parameter, Value, ValueId, Weights};
 pub use infer::ShapeError;
 pub use op::{
     Binary, Compare, ConvAttrs, MapInput, NmsAttrs, Op, Padding, PixelGrid, PoolAttrs, Reduce,
     ResizeMethod, SoftNmsAttrs, Unary,
 };
-pub use tensor::{DType, Dim, Shape, Tensor, TensorView};
+pub use tensor::{DType, Shape, Tensor, TensorView};
 pub use validate::{ValidateError, validate, validate_weights};

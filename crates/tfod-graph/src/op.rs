@@ -1,7 +1,8 @@
 //! The operations. Each variant says what it computes; `infer.rs` says what it accepts and what comes out.
 
+use crate::dim::Dim;
 use crate::graph::{Graph, ParamId};
-use crate::tensor::{DType, Dim, Tensor};
+use crate::tensor::{DType, Tensor};
 
 /// How a convolution or pooling treats the borders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

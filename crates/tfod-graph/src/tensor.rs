@@ -1,8 +1,10 @@
-//! Element types, dimensions, shapes, and tensors that are held as bytes (dense, row-major, little-endian).
+//! Element types, shapes, and tensors that are held as bytes (dense, row-major, little-endian).
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+
+use crate::dim::Dim;
 
 /// The element types that detection graphs use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,121 +67,6 @@ impl fmt::Display for DType {
             Self::Bool => "bool",
             Self::String => "string",
         })
-    }
-}
-
-/// One dimension of a shape.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Dim {
-    /// A size known when the graph is written.
-    Known(u64),
-    /// A size known only at run time. Equal names are equal sizes throughout a graph and its sub-graphs. Sizes that are computed from others are
-    /// called by their formulas, `ceil(height/4)+2`, in one spelling, so that those computed alike are equal.
-    Symbol(Arc<str>),
-}
-
-impl Dim {
-    /// A dimension known only at run time.
-    pub fn symbol(name: &str) -> Self {
-        Self::Symbol(Arc::from(name))
-    }
-
-    /// The number, if it is known.
-    pub fn known(&self) -> Option<u64> {
-        match self {
-            Self::Known(n) => Some(*n),
-            Self::Symbol(_) => None,
-        }
-    }
-
-    /// Whether this is the known size `n`.
-    pub fn is(&self, n: u64) -> bool {
-        self.known() == Some(n)
-    }
-
-    /// The sum; `None` when it is too large.
-    pub(crate) fn plus(&self, other: &Self) -> Option<Self> {
-        let ((a, m), (b, n)) = (self.terms(), other.terms());
-        Self::from_terms(a.into_iter().chain(b), m.checked_add(n)?)
-    }
-
-    /// The size with `n` more; `None` when it is too large.
-    pub(crate) fn grown(&self, n: u64) -> Option<Self> {
-        self.plus(&Self::Known(n))
-    }
-
-    /// The size with `n` less; `None` when nothing is left.
-    pub(crate) fn shrunk(&self, n: u64) -> Option<Self> {
-        let (terms, sum) = self.terms();
-        Self::from_terms(terms.into_iter(), sum.checked_sub(n.into())?).filter(|dim| !dim.is(0))
-    }
-
-    /// The size divided by `n`, which is not 0, and rounded up.
-    pub(crate) fn div_ceil(&self, n: u64) -> Self {
-        match self {
-            Self::Known(size) => Self::Known(size.div_ceil(n)),
-            Self::Symbol(_) if n == 1 => self.clone(),
-            Self::Symbol(name) => {
-                // Rounding up twice is rounding up once.
-                let inner = name
-                    .strip_prefix("ceil(")
-                    .and_then(|rest| rest.strip_suffix(')')?.rsplit_once('/'))
-                    .and_then(|(size, by)| Some((size, by.parse::<u64>().ok()?.checked_mul(n)?)))
-                    .filter(|(size, _)| is_balanced(size));
-                match inner {
-                    Some((size, by)) => Self::symbol(&format!("ceil({size}/{by})")),
-                    None if name.contains(['+', '-']) => {
-                        Self::symbol(&format!("ceil(({name})/{n})"))
-                    }
-                    None => Self::symbol(&format!("ceil({name}/{n})")),
-                }
-            }
-        }
-    }
-
-    /// A sum: what is known only at run time, and a number.
-    fn terms(&self) -> (Option<&str>, i128) {
-        match self {
-            Self::Known(n) => (None, (*n).into()),
-            Self::Symbol(name) => name
-                .rfind(['+', '-'])
-                .and_then(|at| Some((name.get(..at)?, name.get(at..)?.parse().ok()?)))
-                .map_or((Some(name), 0), |(terms, sum)| (Some(terms), sum)),
-        }
-    }
-
-    fn from_terms<'a>(terms: impl Iterator<Item = &'a str>, sum: i128) -> Option<Self> {
-        let terms: Vec<&str> = terms.collect();
-        match (terms.join("+"), sum) {
-            (none, sum) if none.is_empty() => u64::try_from(sum).ok().map(Self::Known),
-            (terms, 0) => Some(Self::symbol(&terms)),
-            (terms, sum) => Some(Self::symbol(&format!("{terms}{sum:+}"))),
-        }
-    }
-}
-
-/// Whether every bracket is closed, and none that was not opened.
-fn is_balanced(text: &str) -> bool {
-    let depth = text.chars().try_fold(0u32, |depth, c| match c {
-        '(' => depth.checked_add(1),
-        ')' => depth.checked_sub(1),
-        _ => Some(depth),
-    });
-    depth == Some(0)
-}
-
-impl From<u64> for Dim {
-    fn from(n: u64) -> Self {
-        Self::Known(n)
-    }
-}
-
-impl fmt::Display for Dim {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Known(n) => write!(f, "{n}"),
-            Self::Symbol(name) => f.write_str(name),
-        }
     }
 }
 
@@ -373,33 +260,6 @@ mod tests {
             Tensor::i32(&[2], &[-1, 7]).and_then(|t| t.to_i32()),
             Some(vec![-1, 7])
         );
-    }
-
-    /// Sizes that the reference's layers make equal are spelled alike: padding that a window takes off again, and halving in one or two steps.
-    #[test]
-    fn equal_formulas_are_equal_dimensions() {
-        let height = Dim::symbol("height");
-        let padded = height.grown(2).unwrap();
-        assert_eq!(padded.to_string(), "height+2");
-        assert_eq!(padded.shrunk(2), Some(height.clone()));
-        assert_eq!(height.shrunk(3).unwrap().to_string(), "height-3");
-        assert_eq!(height.div_ceil(1), height);
-        let quarter = height.div_ceil(2).div_ceil(2);
-        assert_eq!(quarter, height.div_ceil(4));
-        assert_eq!(quarter.to_string(), "ceil(height/4)");
-        let sum = quarter.grown(1).unwrap().div_ceil(2);
-        assert_eq!(sum.to_string(), "ceil((ceil(height/4)+1)/2)");
-        assert_eq!(sum.div_ceil(2).to_string(), "ceil((ceil(height/4)+1)/4)");
-        let joined = quarter.plus(&height).and_then(|d| d.grown(5)).unwrap();
-        assert_eq!(joined.to_string(), "ceil(height/4)+height+5");
-        assert_eq!(
-            joined.div_ceil(3).to_string(),
-            "ceil((ceil(height/4)+height+5)/3)"
-        );
-        assert_eq!(Dim::Known(4).shrunk(4), None);
-        assert_eq!(Dim::Known(4).plus(&Dim::Known(3)), Some(Dim::Known(7)));
-        assert_eq!(Dim::Known(u64::MAX).grown(1), None);
-        assert_eq!(Dim::Known(5).div_ceil(2), Dim::Known(3));
     }
 
     #[test]

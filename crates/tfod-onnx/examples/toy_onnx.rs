@@ -424,7 +424,8 @@ fn sizes(b: &mut Builder, pixels: ValueId, photo: ValueId) -> Built<()> {
     let shape = b.shape_of("shape_of", strided)?;
     b.output("shape_of", shape);
     let parts = b.unstack("parts", shape, 0)?;
-    let range = b.range("range", parts[2], Dim::symbol("ceil(photo_width/2)"))?;
+    let columns = b.shape(strided).dims()[2].clone();
+    let range = b.range("range", parts[2], columns)?;
     b.output("range", range);
     let integer = |b: &mut Builder, n: i32| b.constant(&format!("int_{n}"), Tensor::scalar_i32(n));
     let [zero, two, four] = [integer(b, 0)?, integer(b, 2)?, integer(b, 4)?];

@@ -251,7 +251,7 @@ impl<'a> Emitter<'a> {
             value: Some(match dim {
                 // Beyond the signed range no tensor exists; lowering has refused it.
                 Dim::Known(n) => dimension::Value::DimValue(i64::try_from(*n).unwrap_or(i64::MAX)),
-                Dim::Symbol(name) => dimension::Value::DimParam(name.to_string()),
+                Dim::Unknown(formula) => dimension::Value::DimParam(formula.to_string()),
             }),
         };
         let tensor = type_proto::Tensor {

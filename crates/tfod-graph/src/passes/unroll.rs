@@ -1,9 +1,9 @@
 //! Replaces a map over a small, known leading dimension by its body, once for each slice: no loop is left where the batch is one.
 
+use crate::dim::Dim;
 use crate::graph::{Graph, Node, ValueId};
 use crate::op::{MapInput, Op};
 use crate::passes::rewriter::Rewriter;
-use crate::tensor::Dim;
 use crate::validate::ValidateError;
 
 /// The graph without maps over at most `limit` slices.

@@ -231,23 +231,16 @@ impl Anchors {
 }
 
 /// The dimension of all anchors of a feature map of this height and width, with so many around each position.
-pub(crate) fn anchors_dim([height, width]: &[Dim; 2], per_location: u64) -> Dim {
-    if let (Dim::Known(height), Dim::Known(width)) = (height, width)
-        && let Some(count) = height
-            .checked_mul(*width)
-            .and_then(|n| n.checked_mul(per_location))
-    {
-        return Dim::Known(count);
-    }
-    let factor = |dim: &Dim| match dim.to_string() {
-        sum if sum.contains(['+', '-']) => format!("({sum})"),
-        name => name,
+pub(crate) fn anchors_dim(
+    [height, width]: &[Dim; 2],
+    per_location: u64,
+) -> Result<Dim, ModelError> {
+    let too_many = || {
+        ModelError::Inconsistent(format!(
+            "a feature map of {height}x{width} with {per_location} anchors around each position has too many anchors"
+        ))
     };
-    Dim::symbol(&format!(
-        "{}*{}*{per_location}",
-        factor(height),
-        factor(width)
-    ))
+    Dim::product([height, width, &per_location.into()]).ok_or_else(too_many)
 }
 
 /// Scales or aspect ratios of the boxes around a centre, checked: not too many, and all above 0.

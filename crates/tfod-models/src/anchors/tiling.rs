@@ -108,7 +108,7 @@ impl Tiling {
         let [rows, columns] = cells.size;
         let count = rows.binary(b, "num_positions", Binary::Mul, columns)?;
         let count = count.value(b, "num_positions")?;
-        let positions = anchors_dim(&cells.dims, 1);
+        let positions = anchors_dim(&cells.dims, 1)?;
         let position = b.range("positions", count, positions.clone())?;
         let columns = columns.value(b, "columns")?;
         let row = b.binary("rows", Binary::FloorDiv, position, columns)?;
@@ -117,7 +117,7 @@ impl Tiling {
         let [y0, y1] = b.scope("y", |b| self.sides(b, 0, row, &positions))?;
         let [x0, x1] = b.scope("x", |b| self.sides(b, 1, column, &positions))?;
         let corners = b.stack("corners", 2, &[y0, x0, y1, x1])?;
-        let boxes = anchors_dim(&cells.dims, self.shapes.len() as u64);
+        let boxes = anchors_dim(&cells.dims, self.shapes.len() as u64)?;
         Ok(b.reshape("anchors", corners, &[boxes, 4.into()])?)
     }
 

@@ -105,7 +105,7 @@ fn per_anchor(
         let text = "a feature map has four dimensions".to_owned();
         return Err(ModelError::Inconsistent(text));
     };
-    let anchors = anchors_dim(&[height.clone(), width.clone()], anchors_per_location);
+    let anchors = anchors_dim(&[height.clone(), width.clone()], anchors_per_location)?;
     Ok(b.reshape("flat", map, &[batch.clone(), anchors, values.into()])?)
 }
 

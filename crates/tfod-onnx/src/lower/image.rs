@@ -11,7 +11,7 @@ use tfod_graph::{
 };
 
 use super::resample::{self, Resampling, Sizes, Weights};
-use super::{Bound, Form, Lowering, Place, axis_number, input, only_output, product, size};
+use super::{Bound, Form, Lowering, Place, all_slices, axis_number, input, only_output, size};
 use crate::Error;
 use crate::emit::{Attr, TensorId};
 use crate::layout::{Layout, TO_FIRST, TO_LAST};
@@ -71,7 +71,7 @@ impl Lowering<'_, '_> {
             )
         })?;
         let name = self.name(&node.name);
-        let long = Shape(vec![product(&slices, &n), h, w, c]);
+        let long = Shape(vec![all_slices(&name, &slices, &n)?, h, w, c]);
         let long = self.reshape(&format!("{name}/all_slices"), id, long)?;
         let id = self.permute(&format!("{name}/channels_first"), long, &TO_FIRST);
         Ok(Map {
@@ -101,7 +101,7 @@ impl Lowering<'_, '_> {
         let name = self.name(&node.name);
         let (dtype, shape) = self.typed(only_output(node)?, Form::laid_out(Layout::ChannelsFirst));
         let mut dims = shape.0.clone();
-        dims[0] = product(slices, n);
+        dims[0] = all_slices(&name, slices, n)?;
         let all = format!("{name}/of_all_slices");
         let id = self
             .emitter

@@ -4,7 +4,7 @@
 
 use tfod_graph::{Dim, Graph, MapInput, Node, Shape, ValueId};
 
-use super::{Bound, Form, Lowering, Place, input, product};
+use super::{Bound, Form, Lowering, Place, all_slices, input};
 use crate::Error;
 use crate::emit::TensorId;
 use crate::layout::{Layout, Plan};
@@ -36,7 +36,7 @@ impl<'a> Lowering<'a, '_> {
         let slices = self.graph.value(sliced).shape.dims().first().cloned();
         let slices = slices.unwrap_or(Dim::Known(1));
         let batch = match &self.batch {
-            Some((outer, _)) if is_inner => product(outer, &slices),
+            Some((outer, _)) if is_inner => all_slices(&name, outer, &slices)?,
             _ => slices.clone(),
         };
 

@@ -534,12 +534,11 @@ fn axis_number(axis: usize) -> i64 {
     i64::try_from(axis).unwrap_or(i64::MAX)
 }
 
-/// The product of two dimensions: a number, or a symbol made of both.
-fn product(a: &Dim, b: &Dim) -> Dim {
-    match (a, b) {
-        (a, Dim::Known(1)) => a.clone(),
-        (Dim::Known(1), b) => b.clone(),
-        (Dim::Known(a), Dim::Known(b)) if a.checked_mul(*b).is_some() => Dim::Known(a * b),
-        (a, b) => Dim::symbol(&format!("{a}*{b}")),
-    }
+/// The number of all slices of all slices.
+fn all_slices(node: &str, outer: &Dim, inner: &Dim) -> Result<Dim, Error> {
+    outer.times(inner).ok_or_else(|| Error::Unsupported {
+        node: node.to_owned(),
+        what: format!("{inner} slices of each of {outer} slices"),
+        expected: "fewer of them",
+    })
 }

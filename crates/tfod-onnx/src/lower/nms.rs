@@ -276,13 +276,15 @@ impl<'a> Lowering<'a, '_> {
                     expected: "one row of scores for each class",
                 }
             })?;
-        let n = match n {
-            Dim::Known(n) => {
-                let shape = Shape(vec![images, rows, m.max(n).into()]);
-                return self.expand(&name, nothing, shape, &[scores]);
-            }
-            Dim::Symbol(n) => Dim::symbol(&format!("{n}+{m}")),
+        if let Dim::Known(n) = n {
+            let shape = Shape(vec![images, rows, m.max(n).into()]);
+            return self.expand(&name, nothing, shape, &[scores]);
+        }
+        let too_large = || Error::TooLarge {
+            node: node.name.clone(),
+            value: m,
         };
+        let n = n.grown(m).ok_or_else(too_large)?;
         let dims = self.emitter.dims(scores).to_vec();
         let sizes = self.sizes(&name, &dims, &[scores], None)?;
         let more = [0, 0, size(&stem, m)?];

@@ -187,15 +187,10 @@ fn selected_scores(
     rows: u64,
     anchors: ValueId,
 ) -> Result<ValueId, ModelError> {
-    let size = match b.shape(scores).dims().first() {
-        Some(Dim::Known(n)) => Dim::Known(n * rows),
-        Some(Dim::Symbol(n)) => Dim::symbol(&format!("({n})*{rows}")),
-        None => {
-            return Err(ModelError::Inconsistent(
-                "scores have two dimensions".into(),
-            ));
-        }
-    };
+    let anchors_and_rows = b.shape(scores).dims();
+    let size = Dim::product(anchors_and_rows).ok_or_else(|| {
+        ModelError::Inconsistent("scores of fewer anchors and classes".to_owned())
+    })?;
     let flat = b.reshape("all_scores", scores, &[size])?;
     let count = b.constant("num_rows", Tensor::scalar_i32(as_i32(rows)))?;
     let starts = b.binary("anchor_starts", Binary::Mul, anchors, count)?;
