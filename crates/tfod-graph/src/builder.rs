@@ -20,7 +20,7 @@ pub type Built<T = ValueId> = Result<T, ValidateError>;
 
 /// How many nodes a graph may have, sub-graphs included: the largest detectors of the model zoo have some 4,000. A graph comes from a configuration,
 /// whose numbers of layers a stranger may have chosen.
-const MAX_NODES: usize = 1 << 18;
+pub(crate) const MAX_NODES: usize = 1 << 18;
 
 /// Writes one [`Graph`].
 #[derive(Debug, Default)]
@@ -173,14 +173,20 @@ impl Builder {
             node: name.clone(),
             source,
         })?;
-        if self.num_nodes() >= MAX_NODES {
-            return Err(ValidateError::TooLarge {
-                node: name,
-                limit: MAX_NODES,
-            });
-        }
+        self.check_room(&name)?;
         let node = self.push(name, op, inputs, typed);
         Ok(self.graph.nodes[node.index()].outputs.clone())
+    }
+
+    /// Refuses a node beyond the limit.
+    fn check_room(&self, node: &str) -> Built<()> {
+        if self.num_nodes() < MAX_NODES {
+            return Ok(());
+        }
+        Err(ValidateError::TooLarge {
+            node: node.to_owned(),
+            limit: MAX_NODES,
+        })
     }
 
     /// Appends an operation of one result.
@@ -190,7 +196,8 @@ impl Builder {
         Ok(outputs[0])
     }
 
-    /// Declares a value that the caller supplies. Its name is not put into the current scope.
+    /// Declares a value that the caller supplies. Its name is not put into the current scope. One beyond the limit of nodes is refused by the next
+    /// method that gives a result, and by [`validate`](crate::validate()).
     pub fn input(&mut self, name: &str, dtype: DType, shape: Shape) -> ValueId {
         let scope = std::mem::take(&mut self.scope);
         let name = self.unique(name);
@@ -212,7 +219,7 @@ impl Builder {
     /// A tensor held by the graph.
     ///
     /// # Errors
-    /// None; the signature is that of the other methods.
+    /// When the graph has as many nodes as it may have.
     pub fn constant(&mut self, name: &str, tensor: Tensor) -> Built {
         self.one(name, Op::Constant(tensor), &[])
     }
@@ -220,12 +227,13 @@ impl Builder {
     /// A trained tensor. Asking again for the variable of the same path gives the same value, so layers can be shared.
     ///
     /// # Errors
-    /// None for a description that is consistent in itself.
+    /// When the graph has as many nodes as it may have.
     pub fn parameter(&mut self, spec: ParameterSpec<'_>) -> Built {
         if let Some(value) = self.shared.get(&spec.path) {
             return Ok(*value);
         }
         let name = self.unique(spec.name);
+        self.check_room(&name)?;
         let id = ParamId::at(self.graph.parameters.len());
         let path = spec.path.clone();
         self.graph.parameters.push(Parameter {
@@ -541,6 +549,15 @@ mod tests {
         validate(b.graph()).unwrap();
     }
 
+    fn parameter(b: &mut Builder, name: &str) -> Built {
+        b.parameter(ParameterSpec {
+            name,
+            path: vec!["layer".into(), name.into()],
+            shape: &[3],
+            trainable: true,
+        })
+    }
+
     #[test]
     fn graphs_have_an_end() {
         let mut b = Builder::new("g");
@@ -565,6 +582,16 @@ mod tests {
                 .contains("limit of 262144 nodes")
         );
         assert_eq!(b.num_nodes(), MAX_NODES);
+        let error = parameter(&mut b, "kernel").unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("node `kernel` is beyond the limit")
+        );
+        assert_eq!(
+            (b.num_nodes(), b.graph().parameters().len()),
+            (MAX_NODES, 0)
+        );
         assert!(written > MAX_NODES / 2 && b.graph().nodes().count() < MAX_NODES / 2);
     }
 
@@ -586,15 +613,29 @@ mod tests {
     #[test]
     fn a_parameter_of_one_path_is_one_value() {
         let mut b = Builder::new("g");
-        let ask = |b: &mut Builder| {
-            b.parameter(ParameterSpec {
-                name: "kernel",
-                path: vec!["layer".into(), "kernel".into()],
-                shape: &[3],
-                trainable: true,
-            })
-        };
-        assert_eq!(ask(&mut b), ask(&mut b));
+        let first = parameter(&mut b, "kernel");
+        assert_eq!(first, parameter(&mut b, "kernel"));
         assert_eq!(b.graph().parameters().len(), 1);
+    }
+
+    #[test]
+    fn inputs_are_nodes_and_have_an_end_too() {
+        let mut b = Builder::new("g");
+        for _ in 0..MAX_NODES {
+            b.input("x", DType::F32, Shape::known(&[2]));
+        }
+        validate(b.graph()).unwrap();
+        let x = b.input("one_more", DType::F32, Shape::known(&[2]));
+        for error in [
+            b.unary("relu", Unary::Relu, x).unwrap_err(),
+            validate(b.graph()).unwrap_err(),
+        ] {
+            assert!(
+                error
+                    .to_string()
+                    .contains("beyond the limit of 262144 nodes"),
+                "{error}"
+            );
+        }
     }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
+use crate::builder::MAX_NODES;
 use crate::graph::{Graph, Node, Value, Weights};
-use crate::infer::{ShapeError, infer};
+use crate::infer::{ShapeError, Typed, infer};
 use crate::op::Op;
 
 /// An invariant that does not hold, with the node where that shows.
@@ -93,6 +94,13 @@ fn unique<'a>(
 /// # Errors
 /// The first one that does not hold.
 pub fn validate(graph: &Graph) -> Result<(), ValidateError> {
+    if graph.total_nodes() > MAX_NODES {
+        let last = graph.nodes.last();
+        return Err(ValidateError::TooLarge {
+            node: last.map_or_else(String::new, |node| node.name.clone()),
+            limit: MAX_NODES,
+        });
+    }
     unique("nodes", graph.nodes.iter().map(|n| n.name.as_str()))?;
     unique(
         "parameters",
@@ -159,9 +167,17 @@ fn check_types(graph: &Graph, node: &Node) -> Result<(), ValidateError> {
     }
     Err(ValidateError::Recorded {
         node: node.name.clone(),
-        recorded: format!("{recorded:?}"),
-        inferred: format!("{inferred:?}"),
+        recorded: listed(&recorded),
+        inferred: listed(&inferred),
     })
+}
+
+fn listed(types: &[Typed]) -> String {
+    let types = types.iter();
+    let types: Vec<String> = types
+        .map(|(dtype, shape)| format!("{dtype}{shape}"))
+        .collect();
+    types.join(", ")
 }
 
 /// Checks that `weights` are those of `graph`: one for each parameter, of its type, shape and size.
@@ -170,13 +186,16 @@ fn check_types(graph: &Graph, node: &Node) -> Result<(), ValidateError> {
 /// The first parameter whose weights differ.
 pub fn validate_weights(graph: &Graph, weights: &Weights<'_>) -> Result<(), ValidateError> {
     for (id, parameter) in graph.parameters() {
-        let elements: u64 = parameter.shape.iter().product();
+        let element = parameter.dtype.size().and_then(|n| u64::try_from(n).ok());
+        let bytes = element.and_then(|element| {
+            let mut sizes = parameter.shape.iter();
+            sizes.try_fold(element, |bytes, n| bytes.checked_mul(*n))
+        });
         let found = weights.get(id);
         let fits = found.is_some_and(|found| {
             found.dtype == parameter.dtype
                 && found.shape == parameter.shape
-                && Some(found.data.len() as u64)
-                    == parameter.dtype.size().map(|size| elements * size as u64)
+                && Some(found.data.len() as u64) == bytes
         });
         if !fits {
             return Err(ValidateError::Weights {
@@ -190,4 +209,36 @@ pub fn validate_weights(graph: &Graph, weights: &Weights<'_>) -> Result<(), Vali
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builder::{Builder, ParameterSpec};
+    use crate::tensor::{DType, TensorView};
+
+    /// The product of the sizes would be 0 in 64 bits.
+    #[test]
+    fn sizes_whose_product_is_too_large_are_not_those_of_no_bytes() {
+        let shape = [1 << 32, 1 << 32];
+        let mut b = Builder::new("g");
+        b.parameter(ParameterSpec {
+            name: "kernel",
+            path: vec!["kernel".into()],
+            shape: &shape,
+            trainable: true,
+        })
+        .unwrap();
+        let weights = Weights(vec![TensorView {
+            dtype: DType::F32,
+            shape: shape.to_vec(),
+            data: Vec::new().into(),
+        }]);
+        let error = validate_weights(b.graph(), &weights).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("parameter `kernel`") && text.contains("in 0 bytes"),
+            "{text}"
+        );
+    }
 }
