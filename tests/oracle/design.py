@@ -6,6 +6,7 @@ The few contain every value of every option, and go on until the pairs of values
 
 import functools
 import itertools
+import math
 import random
 from dataclasses import dataclass
 from typing import Callable, Dict, Optional, Tuple
@@ -13,10 +14,11 @@ from typing import Callable, Dict, Optional, Tuple
 from . import usage
 
 USUAL = 0.9  # the share of real use, by pairs, at which the few rows are enough
+SCALE = 2**40  # the weight of what every config has
 CANDIDATES = 200  # random rows of which each row is the best
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Design:
     """Values of options, the more usual ones first, and how they belong together."""
 
@@ -66,14 +68,15 @@ class Design:
         rng = random.Random(self.seed)
         values, pairs, triples = self.wanted()
         shares = self.shares()
-        weights = {combination: product(shares[place] for place in combination) for combination in values | pairs | triples}
+        # Whole numbers: the sum of some is the same in whichever order a set has them.
+        weights = {combination: round(SCALE * math.prod(shares[place] for place in combination)) for combination in values | pairs | triples}
         # Values that no row has yet come before all else.
-        rarity = {value: 1 + len(self.options) ** 2 * (1 - weights[value]) for value in values}
+        weights.update({value: SCALE + len(self.options) ** 2 * (SCALE - weights[value]) for value in values})
 
         few, missing = [], values | pairs | triples
         usual = sum(weights[pair] for pair in pairs)
         while missing & values or sum(weights[pair] for pair in pairs & missing) > (1 - USUAL) * usual:
-            row = self.best(rng, missing & values or missing, lambda found: sum(rarity.get(each, weights[each]) for each in found & missing))
+            row = self.best(rng, missing & values or missing, lambda found: sum(weights[each] for each in found & missing))
             few.append(row)
             missing -= self.contained(row)
         further = []
@@ -86,7 +89,7 @@ class Design:
     def best(self, rng, starts, worth):
         """Returns the row that is worth most of some random ones, each of which contains one of the combinations to start from."""
         starts = sorted(starts)
-        best, most = None, -1.0
+        best, most = None, -1
         while best is None:
             for _ in range(CANDIDATES):
                 row = {name: rng.randrange(len(self.options[name])) for name in sorted(self.options)}
@@ -102,13 +105,3 @@ class Design:
         few, further = self.places()
         tiers = ["default"] * len(few) + ["exhaustive"] * len(further)
         return [({name: self.options[name][index] for name, index in row.items()}, tier) for row, tier in zip(few + further, tiers)]
-
-    def __hash__(self):
-        return id(self)
-
-
-def product(numbers):
-    result = 1.0
-    for number in numbers:
-        result *= number
-    return result
