@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
-from oracle import cache, saved_models
+from oracle import cache, official, saved_models
 from tensorflow.core.protobuf import saved_model_pb2
 
 from . import frozen_graphs
@@ -202,7 +202,33 @@ def test_an_onnx_model_is_what_onnx_reads(tmp_path, options):
 def test_exports_of_the_official_exporter_have_the_checkpoints_weights():
     """By `tfod verify`, in every format."""
     model = next(parameter.values[0] for parameter in MODELS if parameter.id == "official_shapes")
-    official = saved_models.prepare(model) / "saved_model"
-    result = json.loads(tfod("verify", "--json", "--only=weights", SHAPES / "checkpoint", official))
+    saved_model = saved_models.prepare(model) / "saved_model"
+    result = json.loads(tfod("verify", "--json", "--only=weights", SHAPES / "checkpoint", saved_model))
     assert result["outcome"] == "same"
     assert result["weights"]["bit_equal"] == len(result["weights"]["pairs"]) == 326
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["shapes", "fpnlite_320", "efficientdet_d0"])
+def test_an_official_export_and_ours_are_the_same_model(tmp_path, name):
+    """In every format, and against the official SavedModel's own frozen graph; a model with other anchors is not the same."""
+    export = official.export(name)
+    saved_model, config = export / "saved_model", export / "pipeline.config"
+    common = ["--pipeline_config_path", config, "--trained_checkpoint_dir", export / "checkpoint"]
+    tfod("export", *common, "--output_directory", tmp_path / "ours", "--format=saved_model,frozen,onnx")
+    tfod("freeze", "--saved_model_dir", saved_model, "--output", tmp_path / "official.pb")
+    ours = [tmp_path / "ours" / file for file in ("saved_model", "frozen.pb", "model.onnx")]
+    for second in [*ours, tmp_path / "official.pb"]:
+        result = json.loads(tfod("verify", "--json", saved_model, second))
+        assert result["outcome"] == result["interface"]["outcome"] == result["weights"]["outcome"] == "same", second
+        assert result["weights"]["bit_equal"] > 300
+        named = [pair for pair in result["weights"]["pairs"] if pair["matched_by"] == "name"]
+        assert len(named) > 300, "weights are found by their names"
+    assert json.loads(tfod("verify", "--json", export / "checkpoint", tmp_path / "ours" / "saved_model"))["outcome"] == "same"
+    assert json.loads(tfod("verify", "--json", tmp_path / "official.pb", ours[1]))["outcome"] == "same"
+    # Anchors of another scale are found, although all variables are the same.
+    other = ["--config_override", "model { ssd { anchor_generator { multiscale_anchor_generator { anchor_scale: 5 } } } }"]
+    tfod("export", *common, *other, "--output_directory", tmp_path / "anchors")
+    command = [BINARY, "verify", "--json", saved_model, tmp_path / "anchors" / "saved_model"]
+    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert result.returncode == 1 and json.loads(result.stdout)["weights"]["outcome"] != "same"

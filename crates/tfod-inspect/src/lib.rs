@@ -14,6 +14,7 @@
 
 mod checkpoint;
 mod config;
+mod constants;
 pub mod diff;
 mod error;
 mod export;
@@ -34,6 +35,7 @@ use tfod_checkpoint::{Bundle, MappedFile};
 
 pub use checkpoint::{Amount, CheckpointFacts, part, path_of};
 pub use config::{ConfigFacts, PostProcessing};
+pub use constants::Constants;
 pub use error::InspectError;
 pub use export::{ExportFacts, Piece};
 pub use graph::{Dim, GraphFacts, Port};
@@ -65,6 +67,8 @@ pub struct Inspection {
     /// All tensors that it holds: a checkpoint's, a SavedModel's variables and constants, a graph's constants, ONNX's initialisers.
     pub tensors: Vec<TensorInfo>,
     source: Source,
+    /// Elements of tensors that were computed.
+    held: Vec<tfod_tensorflow::Decoded>,
 }
 
 /// What a path is.
@@ -176,6 +180,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
         facts,
         tensors,
         source,
+        held: Vec::new(),
     };
     found.check_lengths()?;
     Ok(found)
@@ -320,6 +325,10 @@ impl Inspection {
             Place::Onnx(range) => {
                 let folder = self.file.parent().unwrap_or(Path::new(""));
                 onnx::elements(message(range)?, folder).map_err(failed)
+            }
+            Place::Held(index) => {
+                let held = self.held(*index);
+                held.ok_or_else(|| failed("it is not held here".to_owned()))
             }
             Place::Bundle => {
                 let bundle = self.source.bundle.as_ref();

@@ -47,6 +47,7 @@
 //! # }
 //! ```
 
+mod constants;
 mod error;
 mod freeze;
 mod lower;
@@ -55,6 +56,9 @@ pub mod op_defs;
 mod saved_model;
 mod serving;
 
+pub use constants::{
+    ComputedConstant, Decoded, GraphConstants, StoredConstant, constants_of_graph,
+};
 pub use error::Error;
 pub use freeze::{Endpoint, FreezeError, FreezeOptions, Frozen, Place, SavedModelReader};
 pub use saved_model::{Asset, NamedGraph, SERVING_DEFAULT, SavedModelWriter, Summary};

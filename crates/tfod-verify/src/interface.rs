@@ -17,6 +17,8 @@ pub struct InterfaceResult {
     pub how: &'static str,
     /// What differs.
     pub differences: Vec<String>,
+    /// Outputs of which one of the two knows more of the shape than the other, which is no difference.
+    pub notes: Vec<String>,
 }
 
 impl InterfaceResult {
@@ -25,6 +27,7 @@ impl InterfaceResult {
             "outcome": self.outcome.name(),
             "matched": self.how,
             "differences": self.differences,
+            "notes": self.notes,
         })
     }
 }
@@ -104,6 +107,7 @@ pub(crate) fn compare(a: &Facts, b: &Facts) -> InterfaceResult {
         outcome: Outcome::NotCompared,
         how,
         differences: Vec::new(),
+        notes: Vec::new(),
     };
     if matches!(a, Facts::Checkpoint(_)) || matches!(b, Facts::Checkpoint(_)) {
         return not("a checkpoint has no interface");
@@ -120,7 +124,7 @@ pub(crate) fn compare(a: &Facts, b: &Facts) -> InterfaceResult {
     }
     // One format may say what another leaves open; but what two of one format say is to be compared.
     let is_strict = a.kind() == b.kind() && !matches!(a, Facts::Graph(_));
-    let mut differences = Vec::new();
+    let (mut differences, mut notes) = (Vec::new(), Vec::new());
     let mut how = "by key";
     for key in first.keys().filter(|key| !second.contains_key(*key)) {
         differences.push(format!("signature `{key}` is only in the first"));
@@ -133,10 +137,16 @@ pub(crate) fn compare(a: &Facts, b: &Facts) -> InterfaceResult {
             continue;
         };
         for (what, x, y) in [
-            ("input", inputs, other_inputs),
-            ("output", outputs, other_outputs),
+            (INPUT, inputs, other_inputs),
+            (OUTPUT, outputs, other_outputs),
         ] {
-            if ports(what, x, y, is_strict, &mut differences) == By::Position {
+            let mut found = Found {
+                what,
+                is_strict,
+                differences: &mut differences,
+                notes: &mut notes,
+            };
+            if found.ports(x, y) == By::Position {
                 how = "by key where keys agree, else by position: a graph without signature has its outputs in the order of their keys";
             }
         }
@@ -154,6 +164,7 @@ pub(crate) fn compare(a: &Facts, b: &Facts) -> InterfaceResult {
         },
         how,
         differences,
+        notes,
     }
 }
 
@@ -163,72 +174,107 @@ enum By {
     Position,
 }
 
-fn ports(
-    what: &str,
-    a: &[&Port],
-    b: &[&Port],
+const INPUT: &str = "input";
+const OUTPUT: &str = "output";
+
+/// What is found while inputs, or outputs, are compared.
+struct Found<'f> {
+    /// [`INPUT`] or [`OUTPUT`].
+    what: &'static str,
+    /// Whether what only one of the two says counts as a difference.
     is_strict: bool,
-    differences: &mut Vec<String>,
-) -> By {
-    let keys: HashSet<&str> = b.iter().map(|port| &*port.key).collect();
-    if !a.is_empty() && a.len() == b.len() && !a.iter().any(|port| keys.contains(&*port.key)) {
-        for (x, y) in a.iter().zip(b) {
-            port(what, x, y, is_strict, differences);
-        }
-        return By::Position;
-    }
-    // Where several have one key, which a damaged file may say, the first is the first's.
-    let mut left: HashMap<&str, VecDeque<&Port>> = HashMap::new();
-    for y in b {
-        left.entry(&y.key).or_default().push_back(y);
-    }
-    for x in a {
-        match left.get_mut(&*x.key).and_then(VecDeque::pop_front) {
-            Some(y) => port(what, x, y, is_strict, differences),
-            None => differences.push(format!("{what} `{}` is only in the first", x.key)),
-        }
-    }
-    for y in b {
-        if let Some(y) = left.get_mut(&*y.key).and_then(VecDeque::pop_front) {
-            differences.push(format!("{what} `{}` is only in the second", y.key));
-        }
-    }
-    By::Key
+    differences: &'f mut Vec<String>,
+    notes: &'f mut Vec<String>,
 }
 
-fn port(what: &str, a: &Port, b: &Port, is_strict: bool, differences: &mut Vec<String>) {
-    let name = if a.key == b.key {
-        format!("`{}`", a.key)
-    } else {
-        format!("`{}` / `{}`", a.key, b.key)
-    };
-    let is_apart = match (a.dtype, b.dtype) {
-        (Some(x), Some(y)) => x != y,
-        (None, None) => false,
-        _ => is_strict,
-    };
-    if is_apart {
-        let shown = |port: &Port| {
-            let unknown = || "a type that is not known".to_owned();
-            port.dtype.map_or_else(unknown, |dtype| dtype.to_string())
+impl Found<'_> {
+    fn ports(&mut self, a: &[&Port], b: &[&Port]) -> By {
+        let what = self.what;
+        let keys: HashSet<&str> = b.iter().map(|port| &*port.key).collect();
+        if !a.is_empty() && a.len() == b.len() && !a.iter().any(|port| keys.contains(&*port.key)) {
+            for (x, y) in a.iter().zip(b) {
+                self.port(x, y);
+            }
+            return By::Position;
+        }
+        // Where several have one key, which a damaged file may say, the first is the first's.
+        let mut left: HashMap<&str, VecDeque<&Port>> = HashMap::new();
+        for y in b {
+            left.entry(&y.key).or_default().push_back(y);
+        }
+        for x in a {
+            match left.get_mut(&*x.key).and_then(VecDeque::pop_front) {
+                Some(y) => self.port(x, y),
+                None => self
+                    .differences
+                    .push(format!("{what} `{}` is only in the first", x.key)),
+            }
+        }
+        for y in b {
+            if let Some(y) = left.get_mut(&*y.key).and_then(VecDeque::pop_front) {
+                self.differences
+                    .push(format!("{what} `{}` is only in the second", y.key));
+            }
+        }
+        By::Key
+    }
+
+    fn port(&mut self, a: &Port, b: &Port) {
+        let what = self.what;
+        let name = if a.key == b.key {
+            format!("`{}`", a.key)
+        } else {
+            format!("`{}` / `{}`", a.key, b.key)
         };
-        differences.push(format!("{what} {name}: {} -> {}", shown(a), shown(b)));
+        let is_apart = match (a.dtype, b.dtype) {
+            (Some(x), Some(y)) => x != y,
+            (None, None) => false,
+            _ => self.is_strict,
+        };
+        if is_apart {
+            let shown = |port: &Port| {
+                let unknown = || "a type that is not known".to_owned();
+                port.dtype.map_or_else(unknown, |dtype| dtype.to_string())
+            };
+            let (x, y) = (shown(a), shown(b));
+            self.differences.push(format!("{what} {name}: {x} -> {y}"));
+        }
+        let (x, y) = (a.shape_text(), b.shape_text());
+        match shapes(a, b, self.is_strict) {
+            Shapes::Same => {}
+            // An input that takes one size is not one that takes any.
+            Shapes::Compatible if what == OUTPUT => self.notes.push(format!(
+                "{what} {name}: {x} and {y} agree as far as both are known"
+            )),
+            Shapes::Compatible | Shapes::Different => {
+                self.differences.push(format!("{what} {name}: {x} -> {y}"));
+            }
+        }
     }
-    let same_dim = |(x, y): (&Dim, &Dim)| match (x, y) {
-        (Dim::Known(x), Dim::Known(y)) => x == y,
-        (Dim::Unknown(_), Dim::Unknown(_)) => true,
-        _ => false,
+}
+
+/// How two shapes compare.
+enum Shapes {
+    Same,
+    /// Where they differ, only one of the two has a number.
+    Compatible,
+    Different,
+}
+
+fn shapes(a: &Port, b: &Port, is_strict: bool) -> Shapes {
+    let (x, y) = match (&a.shape, &b.shape) {
+        (Some(x), Some(y)) if x.len() == y.len() => (x, y),
+        (Some(_), Some(_)) => return Shapes::Different,
+        (None, Some(_)) | (Some(_), None) if is_strict => return Shapes::Compatible,
+        _ => return Shapes::Same,
     };
-    let is_apart = match (&a.shape, &b.shape) {
-        (Some(x), Some(y)) => x.len() != y.len() || !x.iter().zip(y).all(same_dim),
-        (None, None) => false,
-        _ => is_strict,
-    };
-    if is_apart {
-        differences.push(format!(
-            "{what} {name}: {} -> {}",
-            a.shape_text(),
-            b.shape_text()
-        ));
+    let mut found = Shapes::Same;
+    for dims in x.iter().zip(y) {
+        match dims {
+            (Dim::Known(x), Dim::Known(y)) if x != y => return Shapes::Different,
+            (Dim::Known(_), Dim::Known(_)) | (Dim::Unknown(_), Dim::Unknown(_)) => {}
+            _ => found = Shapes::Compatible,
+        }
     }
+    found
 }

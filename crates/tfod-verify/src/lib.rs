@@ -4,6 +4,7 @@
 //! by content (the same numbers in the same order, or in one that a format is known to use); and what is left by shape and nearest values. That two graphs of
 //! different operations compute the same, this cannot tell, and does not say; but given images, it runs ONNX models, and compares what they give.
 
+mod computed;
 mod interface;
 mod layout;
 mod matching;
@@ -11,6 +12,7 @@ mod names;
 mod outputs;
 mod weights;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -18,7 +20,7 @@ use tfod_config::{ConfigError, PipelineConfig};
 
 use tfod::ExportError;
 use tfod_image::ImageError;
-use tfod_inspect::{Facts, InspectError, Inspection, inspect};
+use tfod_inspect::{Constants, Facts, InspectError, Inspection, inspect};
 
 pub use interface::InterfaceResult;
 pub use matching::{Matched, Pair};
@@ -139,6 +141,8 @@ struct Side {
     found: Inspection,
     /// The config beside a checkpoint, and its file.
     config: Option<(PathBuf, PipelineConfig)>,
+    /// What the constants of a graph of TensorFlow become, if they were followed.
+    constants: Option<Constants>,
 }
 
 impl Side {
@@ -160,9 +164,18 @@ impl Side {
                 ));
             }
             Facts::Checkpoint(facts) => config_beside(&facts.prefix)?,
+            // It only helps to name variables.
+            Facts::SavedModel(_) => found
+                .folder()
+                .and_then(|folder| config_beside(&folder.join("saved_model.pb")).ok())
+                .flatten(),
             _ => None,
         };
-        Ok(Self { found, config })
+        Ok(Self {
+            found,
+            config,
+            constants: None,
+        })
     }
 
     fn facts(&self) -> &Facts {
@@ -210,15 +223,22 @@ pub fn verify_telling(
     tell: &dyn Fn(&str),
 ) -> Result<Verification, VerifyError> {
     tell("comparing");
-    let (a, b) = (Side::open(first)?, Side::open(second)?);
+    let (mut a, mut b) = (Side::open(first)?, Side::open(second)?);
     if let Some(options) = &aspects.outputs {
         outputs::check_images(options)?;
     }
     let interface = aspects
         .interface
         .then(|| interface::compare(a.facts(), b.facts()));
+    let is_alike = weights::is_alike(a.facts(), b.facts());
+    if !is_alike && (aspects.structure || aspects.weights) {
+        // Models that different programs wrote store what others compute.
+        for side in [&mut a, &mut b] {
+            side.constants = side.found.follow_constants();
+        }
+    }
     let structure = aspects.structure.then(|| structure(&a, &b));
-    let weights = aspects.weights.then(|| weights::compare(&a, &b));
+    let weights = aspects.weights.then(|| weights::compare(&a, &b, is_alike));
     let outputs = aspects.outputs.as_ref();
     let outputs = outputs.map(|options| outputs::compare(&a, &b, options, tell));
     a.found.check_lengths()?;
@@ -230,6 +250,59 @@ pub fn verify_telling(
         weights: weights.transpose()?,
         outputs: outputs.transpose()?,
     })
+}
+
+/// Operations of which there are as many in every graph of a model, however it is written.
+const LAYERS: [&str; 17] = [
+    "AvgPool",
+    "BiasAdd",
+    "Conv2D",
+    "Conv2DBackpropInput",
+    "DepthwiseConv2dNative",
+    "Elu",
+    "FusedBatchNorm",
+    "FusedBatchNormV2",
+    "FusedBatchNormV3",
+    "LeakyRelu",
+    "MaxPool",
+    "MatMul",
+    "Relu",
+    "Relu6",
+    "Selu",
+    "Sigmoid",
+    "Softmax",
+];
+
+fn layers(running: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let is_layer = |(op, _): &(&String, &u64)| LAYERS.contains(&op.as_str());
+    let layers = running.iter().filter(is_layer);
+    layers.map(|(op, count)| (op.clone(), *count)).collect()
+}
+
+/// The versions of the graph format that the graphs of a model were written for.
+fn producers(facts: &Facts) -> Vec<u64> {
+    match facts {
+        Facts::SavedModel(model) => {
+            let graphs = model.graphs.iter();
+            graphs.map(|meta| meta.graph.producer).collect()
+        }
+        Facts::Graph(graph) => vec![graph.producer],
+        _ => Vec::new(),
+    }
+}
+
+/// Operations that are not as many in one as in the other.
+fn counts_apart(a: &BTreeMap<String, u64>, b: &BTreeMap<String, u64>) -> Vec<String> {
+    let mut names: Vec<&String> = a.keys().chain(b.keys()).collect();
+    names.sort();
+    names.dedup();
+    let count = |ops: &BTreeMap<String, u64>, name: &String| ops.get(name).copied().unwrap_or(0);
+    names
+        .into_iter()
+        .map(|name| (name, count(a, name), count(b, name)))
+        .filter(|(_, x, y)| x != y)
+        .map(|(name, x, y)| format!("{name}: {x} -> {y}"))
+        .collect()
 }
 
 fn structure(a: &Side, b: &Side) -> StructureResult {
@@ -254,20 +327,25 @@ fn structure(a: &Side, b: &Side) -> StructureResult {
             }
             _ => return not("there is no pipeline.config beside one of the checkpoints"),
         },
-        (a, b) if a.kind() == b.kind() => {
-            let (a, b) = (interface::ops(a), interface::ops(b));
-            let mut names: Vec<&String> = a.keys().chain(b.keys()).collect();
-            names.sort();
-            names.dedup();
-            let count = |ops: &std::collections::BTreeMap<String, u64>, name: &String| {
-                ops.get(name).copied().unwrap_or(0)
-            };
-            names
-                .into_iter()
-                .map(|name| (name, count(&a, name), count(&b, name)))
-                .filter(|(_, x, y)| x != y)
-                .map(|(name, x, y)| format!("{name}: {x} -> {y}"))
-                .collect()
+        (first, second) if first.kind() == second.kind() => {
+            let (x, y) = (interface::ops(first), interface::ops(second));
+            let all = counts_apart(&x, &y);
+            // Each release writes a graph in its own way; the layers are the same in all.
+            let running = a.constants.as_ref().zip(b.constants.as_ref());
+            match running.filter(|_| producers(first) != producers(second)) {
+                Some((a, b)) if !all.is_empty() => {
+                    let layers = counts_apart(&layers(&a.running), &layers(&b.running));
+                    if layers.is_empty() {
+                        return StructureResult {
+                            outcome: Outcome::Same,
+                            reason: "of layers: other operations differ, as programs write resizing, anchors and suppression differently; --image compares what comes out",
+                            differences: Vec::new(),
+                        };
+                    }
+                    layers
+                }
+                _ => all,
+            }
         }
         _ => return not("the formats have different operations"),
     };

@@ -24,6 +24,8 @@ pub enum Matched {
     Content,
     /// They have the same numbers, but not in an order that is known.
     Numbers,
+    /// They have the same values but for rounding: one stores them, the other computes them.
+    Value,
     /// They have the same shape, up to the order of dimensions, and of those the nearest values.
     Nearest,
 }
@@ -35,6 +37,7 @@ impl Matched {
             Self::Name => "name",
             Self::Content => "content",
             Self::Numbers => "numbers in an unknown order",
+            Self::Value => "value",
             Self::Nearest => "shape and nearest values",
         }
     }
@@ -76,19 +79,19 @@ pub(crate) enum Shapes {
 }
 
 impl<'a> Weights<'a> {
-    fn unmatched(&self) -> impl Iterator<Item = (usize, &'a TensorInfo)> {
+    pub(super) fn unmatched(&self) -> impl Iterator<Item = (usize, &'a TensorInfo)> {
         let all = self.tensors.iter().zip(&self.is_matched).enumerate();
         all.filter(|(_, (_, is_matched))| !**is_matched)
             .map(|(index, (tensor, _))| (index, *tensor))
     }
 
-    fn matched(&mut self, index: usize) {
+    pub(super) fn matched(&mut self, index: usize) {
         if let Some(is_matched) = self.is_matched.get_mut(index) {
             *is_matched = true;
         }
     }
 
-    fn elements(&self, tensor: &TensorInfo) -> Result<Elements<'a>, InspectError> {
+    pub(super) fn elements(&self, tensor: &TensorInfo) -> Result<Elements<'a>, InspectError> {
         self.found.elements(tensor)
     }
 }

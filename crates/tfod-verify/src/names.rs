@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use tfod_config::PipelineConfig;
 use tfod_models::GraphOptions;
 use tfod_models::fit::Fit;
 
@@ -18,11 +19,26 @@ pub(crate) fn network(side: &Side) -> Option<HashMap<String, String>> {
         return None;
     };
     let (_, config) = side.config.as_ref()?;
+    names_by_key(config, &TrainedModel::open(&facts.prefix, None).ok()?)
+}
+
+/// The same of the variables of an official SavedModel with the config that such an export has beside it.
+fn network_of_saved_model(side: &Side) -> Option<HashMap<String, String>> {
+    let (Facts::SavedModel(_), Some((_, config))) = (side.facts(), &side.config) else {
+        return None;
+    };
+    let prefix = side.found.bundle()?.prefix();
+    names_by_key(config, &TrainedModel::of_saved_model(prefix).ok()?)
+}
+
+fn names_by_key(
+    config: &PipelineConfig,
+    trained: &TrainedModel,
+) -> Option<HashMap<String, String>> {
     let model = config.message().model.as_ref()?;
     let model = tfod_models::build(model, &GraphOptions::default()).ok()?;
-    let trained = TrainedModel::open(&facts.prefix, None).ok()?;
     // Another model's config says nothing of what this one needs.
-    let fit = Fit::new(&model, &trained);
+    let fit = Fit::new(&model, trained);
     if !fit.is_complete() || fit.unused > 0 {
         return None;
     }
@@ -37,6 +53,11 @@ pub(crate) fn of(
     network: Option<&HashMap<String, String>>,
     tensors: &[&TensorInfo],
 ) -> Vec<Vec<String>> {
+    let of_saved_model = network
+        .is_none()
+        .then(|| network_of_saved_model(side))
+        .flatten();
+    let network = network.or(of_saved_model.as_ref());
     let objects = side
         .found
         .bundle()

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Value, json};
 
 use crate::matching::{Matched, Pair, Shapes, Weights, by_content, by_name, by_shape, is_float};
-use crate::{Outcome, Side, VerifyError, interface, names};
+use crate::{Outcome, Side, VerifyError, computed, interface, names};
 use tfod_inspect::{Facts, StoredType, TensorInfo, ValueDifference, num_elements, path_of};
 
 /// In graphs of different formats, smaller constants may be anything: sizes, axes, factors.
@@ -92,14 +92,13 @@ impl WeightsResult {
 }
 
 /// Whether each tensor of one must be in the other: in checkpoints, and in graphs of the same operations.
-fn is_alike(a: &Facts, b: &Facts) -> bool {
+pub(super) fn is_alike(a: &Facts, b: &Facts) -> bool {
     let is_checkpoint = matches!(a, Facts::Checkpoint(_));
     a.kind() == b.kind() && (is_checkpoint || interface::ops(a) == interface::ops(b))
 }
 
 /// Compares the weights of two models.
-pub(crate) fn compare(a: &Side, b: &Side) -> Result<WeightsResult, VerifyError> {
-    let is_alike = is_alike(a.facts(), b.facts());
+pub(crate) fn compare(a: &Side, b: &Side, is_alike: bool) -> Result<WeightsResult, VerifyError> {
     let mut networks = [a, b].map(names::network);
     if is_alike && networks.iter().any(Option::is_none) {
         // What one checkpoint's network leaves out is in both.
@@ -118,6 +117,12 @@ pub(crate) fn compare(a: &Side, b: &Side) -> Result<WeightsResult, VerifyError> 
     let mut pairs = Vec::new();
     by_name(&mut first, &mut second, shapes, &mut pairs)?;
     let by_chance = by_content(&mut first, &mut second, shapes, &mut pairs)?;
+    if !is_alike {
+        computed::by_value(&mut first, &mut second, &mut pairs)?;
+        computed::by_numbers([a, b], [&mut first, &mut second], &mut pairs)?;
+        computed::spare(a, &mut first);
+        computed::spare(b, &mut second);
+    }
     let least = if is_alike { 0 } else { LARGE };
     by_shape(&mut first, &mut second, shapes, least, &mut pairs)?;
     pairs.sort_by(|x, y| x.first.cmp(&y.first));
@@ -164,7 +169,17 @@ fn chosen<'a>(
             network.is_none_or(|network| network.contains_key(&tensor.name))
         };
         let tensors = side.found.tensors.iter().filter(is_needed);
-        let roles = tensors.map(|tensor| (tensor, role(tensor, side.facts(), is_alike)));
+        let roles = tensors.map(|tensor| {
+            let role = role(tensor, side.facts(), is_alike);
+            let is_factor =
+                || computed::is_filler(side, tensor) || computed::is_origin(side, tensor);
+            match role {
+                Role::Weight if !is_alike && !is_variable(tensor, side.facts()) && is_factor() => {
+                    (tensor, Role::SmallConstant)
+                }
+                role => (tensor, role),
+            }
+        });
         roles
             .filter(|(_, role)| *role != Role::None)
             .collect::<Vec<_>>()
@@ -173,14 +188,20 @@ fn chosen<'a>(
     let [of_first, of_second] = networks;
     let roles = [roles(first, of_first), roles(second, of_second)];
     // Of the many small constants, those are of interest which a small variable of the other model may have become.
-    let small = |of: &[(&TensorInfo, Role)]| -> HashSet<(Option<StoredType>, Option<u64>)> {
-        let small = of.iter().filter(|(_, role)| *role == Role::SmallVariable);
-        small
-            .map(|(tensor, _)| (tensor.dtype, num_elements(&tensor.shape)))
-            .collect()
-    };
+    let small =
+        |side: &Side, of: &[(&TensorInfo, Role)]| -> HashSet<(Option<StoredType>, Option<u64>)> {
+            let small = of.iter().filter(|(tensor, role)| {
+                *role == Role::SmallVariable
+                    || *role == Role::Weight
+                        && (is_variable(tensor, side.facts())
+                            || computed::is_of_variables(side, tensor))
+            });
+            small
+                .map(|(tensor, _)| (tensor.dtype, num_elements(&tensor.shape)))
+                .collect()
+        };
     let [a, b] = roles;
-    let (small_a, small_b) = (small(&a), small(&b));
+    let (small_a, small_b) = (small(first, &a), small(second, &b));
     [
         (first, of_first, a, small_b),
         (second, of_second, b, small_a),
@@ -260,10 +281,11 @@ fn outcome(
     is_alike: bool,
     notes: &mut Vec<String>,
 ) -> Outcome {
-    let is_apart = |pair: &Pair| !pair.by.is_none() && pair.how != Matched::Numbers;
+    let differs = |pair: &&Pair| !pair.by.is_none() && pair.how != Matched::Value;
+    let is_apart = |pair: &Pair| differs(&pair) && pair.how != Matched::Numbers;
     let mut is_different = pairs.iter().any(is_apart);
     let mut is_open =
-        !notes.is_empty() || pairs.is_empty() || pairs.iter().any(|pair| !pair.by.is_none());
+        !notes.is_empty() || pairs.is_empty() || pairs.iter().any(|pair| differs(&pair));
     for (which, of, other) in [("first", first, second), ("second", second, first)] {
         is_different |= is_alike && !of.unmatched.is_empty();
         if of.has_variable() && !of.is_more_than(other) {
@@ -313,7 +335,7 @@ fn have_like(first: &[Unmatched], second: &[Unmatched]) -> bool {
 }
 
 /// Constants from this size on are hardly anything but weights, or tables that decide results. Smaller ones may be sizes and factors.
-const LARGE: u64 = 8;
+pub(super) const LARGE: u64 = 8;
 
 fn unmatched(of: &Weights<'_>, facts: &Facts) -> Vec<Unmatched> {
     let left = of

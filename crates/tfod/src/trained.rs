@@ -20,6 +20,9 @@ pub(crate) const MODEL: &str = "model";
 /// builds the model anew, so what it saves does not have it.
 const OF_TRAINING: [&str; 1] = ["_training_step"];
 
+/// The child of the root of the official exporter's SavedModels that is the detector.
+const MODEL_OF_SAVED_MODEL: &str = "_model";
+
 /// An opened checkpoint that holds a detector.
 #[derive(Debug)]
 pub struct TrainedModel {
@@ -39,6 +42,16 @@ impl TrainedModel {
     pub fn open(given: &Path, choice: Option<&str>) -> Result<Self, ExportError> {
         let located = locate(given, choice)?;
         Self::of(Bundle::open(located.prefix)?, located.found)
+    }
+
+    /// Opens the variables of a SavedModel of the official exporter, which keeps the detector in another child of the root than a checkpoint.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn of_saved_model(variables: &Path) -> Result<Self, ExportError> {
+        let bundle = Bundle::open(variables.to_owned())?;
+        let objects = bundle.object_graph()?;
+        Self::child(bundle, &objects, HowFound::Prefix, MODEL_OF_SAVED_MODEL)
     }
 
     /// Takes an open checkpoint; `found` says how it was chosen.
@@ -64,15 +77,24 @@ impl TrainedModel {
         objects: &ObjectGraph,
         found: HowFound,
     ) -> Result<Self, ExportError> {
-        let Some(model) = objects.child(NodeId::ROOT, MODEL) else {
+        Self::child(bundle, objects, found, MODEL)
+    }
+
+    fn child(
+        bundle: Bundle,
+        objects: &ObjectGraph,
+        found: HowFound,
+        child: &str,
+    ) -> Result<Self, ExportError> {
+        let Some(model) = objects.child(NodeId::ROOT, child) else {
             return Err(stranger(&bundle, CheckpointKind::of(&bundle)));
         };
         let objects = objects.without(model, &OF_TRAINING);
-        let subset = objects.subset(&[MODEL]);
+        let subset = objects.subset(&[child]);
         let keys = subset.checkpoint_keys().into_iter();
         let variables = ModelVariables::of(keys.filter_map(|key| bundle.get(key)));
         let Some(model) = objects
-            .child(NodeId::ROOT, MODEL)
+            .child(NodeId::ROOT, child)
             .filter(|_| variables.len() > 0)
         else {
             return Err(stranger(&bundle, CheckpointKind::of(&bundle)));

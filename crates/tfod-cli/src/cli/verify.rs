@@ -220,7 +220,8 @@ fn text(found: &Verification) -> String {
             Outcome::NotCompared => of.how.to_owned(),
             _ => format!("matched {}", of.how),
         };
-        section("interface", of.outcome, &how, &of.differences);
+        let lines: Vec<String> = of.differences.iter().chain(&of.notes).cloned().collect();
+        section("interface", of.outcome, &how, &lines);
     }
     if let Some(of) = &found.structure {
         section("structure", of.outcome, of.reason, &of.differences);
@@ -244,6 +245,7 @@ fn weights(of: &WeightsResult) -> Vec<String> {
         Matched::Name,
         Matched::Content,
         Matched::Numbers,
+        Matched::Value,
         Matched::Nearest,
     ];
     let ways = ways.map(|way| (of.matched(way), way.name()));

@@ -145,7 +145,8 @@ fn frozen(
         tf::float_constant("k", &[3, 2, 4, 5], kernel),
         tf::float_constant("d", &[3, 3, 6, 1], depthwise),
         tf::float_constant("v", &[16], vector),
-        tf::identity("Identity", "image"),
+        tf::node("layers", "Conv2D", &["image", "k", "d", "v"]),
+        tf::identity("Identity", "layers"),
     ]);
     folder.write(name, &graph.0)
 }
@@ -234,6 +235,102 @@ fn numbers_in_no_known_order_decide_nothing() {
     assert_eq!(found.weights.unwrap().matched(Matched::Numbers), 1);
 }
 
+/// A graph that reads a table of anchors and a kernel, and has a constant that nothing reads. The table is stored, or computed as official exports compute it: columns
+/// from others, joined.
+fn with_anchors(folder: &Folder, name: &str, anchors: &[f32], is_stored: bool) -> PathBuf {
+    let rows = anchors.len() / 2;
+    let count = i64::try_from(rows).unwrap();
+    let column = |at: usize| -> Vec<f32> { anchors.iter().skip(at).step_by(2).copied().collect() };
+    let mut nodes = vec![
+        tf::placeholder("image", tf::FLOAT, &[-1, 8]),
+        tf::float_constant("k", &[3, 2, 4, 5], &numbers(120, 1)),
+        tf::float_constant("left_over", &[9], &numbers(9, u32::try_from(rows).unwrap())),
+    ];
+    if is_stored {
+        nodes.push(tf::float_constant("anchors", &[count, 2], anchors));
+        nodes.push(tf::node("decode", "Sub", &["image", "anchors"]));
+    } else {
+        let halves: Vec<f32> = column(0).iter().map(|x| x / 2.0).collect();
+        nodes.extend([
+            tf::float_constant("halves", &[count, 1], &halves),
+            tf::float_constant("x", &[count], &column(1)),
+            tf::node("y", "AddV2", &["halves", "halves"]),
+            tf::node("decode_y", "Sub", &["image", "y"]),
+            tf::node("decode_x", "Sub", &["image", "x"]),
+            tf::node("decode", "Sub", &["decode_y", "decode_x"]),
+        ]);
+    }
+    nodes.push(tf::node("layers", "Conv2D", &["decode", "k"]));
+    nodes.push(tf::identity("Identity", "layers"));
+    folder.write(name, &tf::graph(nodes).0)
+}
+
+#[test]
+fn what_one_stores_and_the_other_computes_is_compared() {
+    let folder = Folder::new();
+    let mut anchors = numbers(40, 7);
+    let stored = with_anchors(&folder, "stored.pb", &anchors, true);
+    let computed = with_anchors(&folder, "computed.pb", &anchors, false);
+    let kernel = numbers(120, 1);
+    let onnx = Message::new()
+        .message(
+            5,
+            onnx::initializer("a", &[5, 4, 3, 2], &to_onnx(&kernel, [3, 2, 4, 5])),
+        )
+        .message(5, onnx::initializer("b", &[20, 2], &anchors));
+    let onnx = folder.write("model.onnx", &onnx::model(onnx).0);
+    for (first, second) in [
+        (&stored, &computed),
+        (&computed, &stored),
+        (&computed, &onnx),
+    ] {
+        let weights = compare(first, second).weights.unwrap();
+        assert_eq!(weights.outcome, Outcome::Same, "{weights:?}");
+        assert_eq!(weights.matched(Matched::Value), 2, "{weights:?}");
+        assert!(weights.only_in_first.is_empty() && weights.only_in_second.is_empty());
+    }
+    // Other anchors are found, be it one number of one column.
+    anchors[17] += 0.01;
+    let moved = with_anchors(&folder, "moved.pb", &anchors, false);
+    let weights = compare(&stored, &moved).weights.unwrap();
+    assert_ne!(weights.outcome, Outcome::Same, "{weights:?}");
+    assert_eq!(weights.matched(Matched::Value), 0, "{weights:?}");
+    assert_eq!(weights.only_in_first.len(), 1);
+}
+
+#[test]
+fn layers_are_what_graphs_of_different_releases_have_in_common() {
+    let folder = Folder::new();
+    let graph = |name: &str, producer: u64, activation: &str, extra: &[&str]| {
+        let mut nodes = vec![
+            tf::placeholder("image", tf::FLOAT, &[-1, 8]),
+            tf::float_constant("k", &[3, 2, 4, 5], &numbers(120, 1)),
+            tf::node("layers", "Conv2D", &["image", "k"]),
+            tf::node("active", activation, &["layers"]),
+        ];
+        let mut last = "active".to_owned();
+        for (number, op) in extra.iter().enumerate() {
+            let name = format!("extra_{number}");
+            nodes.push(tf::node(&name, op, &[&last]));
+            last = name;
+        }
+        nodes.push(tf::identity("Identity", &last));
+        let versions = Message::new().varint(1, producer);
+        let graph = Message::new().messages(1, nodes).message(4, versions);
+        folder.write(name, &graph.0)
+    };
+    let ours = graph("ours.pb", 440, "Relu6", &[]);
+    let of = |other: &Path| compare(&ours, other).structure.unwrap();
+    let found = of(&graph("official.pb", 1645, "Relu6", &["Squeeze", "Shape"]));
+    assert_eq!(found.outcome, Outcome::Same, "{found:?}");
+    assert!(found.reason.starts_with("of layers"), "{found:?}");
+    let found = of(&graph("other.pb", 1645, "Relu", &["Squeeze"]));
+    assert_eq!(found.differences, ["Relu: 0 -> 1", "Relu6: 1 -> 0"]);
+    // One release writes one graph.
+    let found = of(&graph("same_release.pb", 440, "Relu6", &["Squeeze"]));
+    assert_eq!(found.differences, ["Squeeze: 0 -> 1"]);
+}
+
 #[test]
 fn small_constants_that_differ_leave_it_open() {
     let folder = Folder::new();
@@ -281,15 +378,17 @@ fn interfaces_are_compared_by_key_type_and_shape() {
         outputs: None,
     };
     let first = saved("a", &[("boxes", "Identity:0", tf::FLOAT, &[-1, 8])]);
-    let cases: [(&[tf::Port<'_>], &[&str]); 4] = [
+    let cases: [(&[tf::Port<'_>], &[&str]); 5] = [
         (&[("boxes", "y:0", tf::FLOAT, &[-1, 8])], &[]),
+        // A size that only one of them says.
+        (&[("boxes", "y:0", tf::FLOAT, &[1, 8])], &[]),
         (
             &[("boxes", "y:0", tf::UINT8, &[-1, 8])],
             &["output `boxes`: float32 -> uint8"],
         ),
         (
-            &[("boxes", "y:0", tf::FLOAT, &[1, 8])],
-            &["output `boxes`: [?, 8] -> [1, 8]"],
+            &[("boxes", "y:0", tf::FLOAT, &[1, 9])],
+            &["output `boxes`: [?, 8] -> [1, 9]"],
         ),
         (
             &[
@@ -302,9 +401,29 @@ fn interfaces_are_compared_by_key_type_and_shape() {
     for (outputs, expected) in cases {
         let second = saved("b", outputs);
         let found = verify(&first, &second, &aspects).unwrap();
-        assert_eq!(found.interface.unwrap().differences, expected);
+        let interface = found.interface.unwrap();
+        assert_eq!(interface.differences, expected);
+        let says_more = outputs[0].3 == [1, 8];
+        let note = "output `boxes`: [?, 8] and [1, 8] agree as far as both are known";
+        assert_eq!(interface.notes == [note], says_more, "{interface:?}");
         assert!(found.weights.is_none());
     }
+    // An input that takes one size does not take any.
+    let fixed = |size| {
+        let graph = tf::graph(vec![
+            tf::placeholder("image", tf::FLOAT, &[size, 8]),
+            tf::identity("Identity", "image"),
+        ]);
+        let ports: &[tf::Port<'_>] = &[("image", "image:0", tf::FLOAT, &[size, 8])];
+        let model = tf::saved_model(graph, ports, &[("boxes", "y:0", tf::FLOAT, &[-1, 8])]);
+        folder.write("c/saved_model.pb", &model.0);
+        folder.path("c")
+    };
+    let found = verify(&first, &fixed(1), &aspects).unwrap();
+    assert_eq!(
+        found.interface.unwrap().differences,
+        ["input `image`: [?, 8] -> [1, 8]"]
+    );
     // A frozen graph has nodes for keys.
     let frozen = folder.write(
         "frozen.pb",

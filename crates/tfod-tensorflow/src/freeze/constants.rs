@@ -199,6 +199,11 @@ impl Store {
         Ok((variable, bundle, bundle.entry(&variable.key)?))
     }
 
+    /// The key of a variable's value in the bundle.
+    pub(crate) fn key(&self, index: usize) -> Option<&str> {
+        self.variables.get(index).map(|variable| &*variable.key)
+    }
+
     /// The shape of a constant.
     pub(crate) fn shape(&self, content: &Content<'_>) -> Vec<usize> {
         match content {

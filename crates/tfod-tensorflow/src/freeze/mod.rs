@@ -36,7 +36,9 @@ use std::path::Path;
 pub use error::{FreezeError, Place};
 pub use frozen::{Endpoint, Frozen};
 
-use constants::Store;
+pub(crate) use constants::{Content, Store};
+pub(crate) use graph::Tensor as GraphTensor;
+
 use expand::Expander;
 use frozen::{Interface, list, list_function};
 use graph::Graph;

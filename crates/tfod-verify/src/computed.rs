@@ -1,0 +1,314 @@
+//! Which tensors of two models have the same values where one stores what the other computes.
+//!
+//! Values that two programs compute are equal but for rounding, and not always cut alike: one has boxes in a table of centres and one of sizes, another a vector
+//! for each coordinate. So tables of few columns are compared column by column, and a tensor is found if all its columns are.
+
+use std::collections::HashMap;
+
+use tfod_inspect::{
+    Constants, Element, Elements, InspectError, StoredType, TensorInfo, ValueDifference, difference,
+};
+
+use crate::Side;
+use crate::layout::SAME;
+use crate::matching::{Matched, Pair, Weights, is_float};
+
+/// How far two values may be apart, as a part of the largest magnitude among them: a few roundings of single precision.
+const ROUNDING: f64 = 4e-6;
+/// Tables with more columns are compared as a whole.
+const MAX_COLUMNS: u64 = 4;
+/// Tables with fewer rows are compared as a whole.
+const MIN_ROWS: u64 = 8;
+/// More elements are not compared: what is computed has fewer.
+const MAX_ELEMENTS: u64 = 1 << 24;
+/// How many pairs are compared, at most.
+const MAX_COMPARED: usize = 1 << 14;
+
+/// A tensor, or a column of one.
+struct Piece<'a> {
+    tensor: usize,
+    info: &'a TensorInfo,
+    column: Option<u64>,
+    numbers: Vec<f64>,
+}
+
+impl Piece<'_> {
+    fn name(&self) -> String {
+        match self.column {
+            Some(column) => format!("{}[:, {column}]", self.info.name),
+            None => self.info.name.clone(),
+        }
+    }
+}
+
+/// The pieces of what has no pair yet.
+fn pieces<'a>(of: &Weights<'a>) -> Result<Vec<Piece<'a>>, InspectError> {
+    let mut pieces = Vec::new();
+    for (tensor, info) in of.unmatched().filter(|(_, info)| is_float(info)) {
+        let elements = of.elements(info)?;
+        if !(2..=MAX_ELEMENTS).contains(&elements.count()) {
+            continue;
+        }
+        let columns = info.shape.last().copied().unwrap_or(1).max(1);
+        let is_table =
+            (2..=MAX_COLUMNS).contains(&columns) && elements.count() / columns >= MIN_ROWS;
+        let columns = if is_table { columns } else { 1 };
+        for column in 0..columns {
+            let step = usize::try_from(columns).unwrap_or(usize::MAX);
+            let places = (column..elements.count()).step_by(step);
+            let numbers = places.map(|at| elements.get(at).and_then(Element::real));
+            let Some(numbers) = numbers.collect() else {
+                continue;
+            };
+            pieces.push(Piece {
+                tensor,
+                info,
+                column: is_table.then_some(column),
+                numbers,
+            });
+        }
+    }
+    Ok(pieces)
+}
+
+/// Whether two lists of numbers are the same but for rounding.
+fn are_near(a: &[f64], b: &[f64]) -> bool {
+    let largest = a.iter().chain(b).fold(0.0f64, |most, x| most.max(x.abs()));
+    let is_near = |(x, y): (&f64, &f64)| (x - y).abs() <= ROUNDING * largest;
+    a.len() == b.len() && largest.is_finite() && a.iter().zip(b).all(is_near)
+}
+
+/// Matches what is left by its values.
+pub(super) fn by_value(
+    a: &mut Weights<'_>,
+    b: &mut Weights<'_>,
+    pairs: &mut Vec<Pair>,
+) -> Result<(), InspectError> {
+    let (firsts, seconds) = (pieces(a)?, pieces(b)?);
+    let mut of_length: HashMap<usize, Vec<usize>> = HashMap::new();
+    for (index, piece) in seconds.iter().enumerate() {
+        of_length
+            .entry(piece.numbers.len())
+            .or_default()
+            .push(index);
+    }
+    // Which piece of the second each of the first is.
+    let mut partner: Vec<Option<usize>> = vec![None; firsts.len()];
+    let mut is_taken = vec![false; seconds.len()];
+    let mut compared = 0;
+    for (piece, partner) in firsts.iter().zip(&mut partner) {
+        let candidates = of_length.get(&piece.numbers.len());
+        for &candidate in candidates.map_or(&[][..], Vec::as_slice) {
+            let (Some(other), Some(is_taken)) =
+                (seconds.get(candidate), is_taken.get_mut(candidate))
+            else {
+                continue;
+            };
+            if *is_taken || compared == MAX_COMPARED {
+                continue;
+            }
+            compared += 1;
+            if are_near(&piece.numbers, &other.numbers) {
+                *partner = Some(candidate);
+                *is_taken = true;
+                break;
+            }
+        }
+    }
+    withdraw_parts(&firsts, &seconds, &mut partner);
+    for (piece, partner) in firsts.iter().zip(&partner) {
+        let Some(other) = partner.and_then(|partner| seconds.get(partner)) else {
+            continue;
+        };
+        let Some(by) = apart(&piece.numbers, &other.numbers) else {
+            continue;
+        };
+        pairs.push(pair(piece.name(), other.name(), by));
+        a.matched(piece.tensor);
+        b.matched(other.tensor);
+    }
+    Ok(())
+}
+
+/// Of numbers that one model has apart.
+const APART: &str = "single numbers";
+
+/// Matches the few numbers that one model computes from variables with constants of one number in the other.
+pub(super) fn by_numbers(
+    sides: [&Side; 2],
+    of: [&mut Weights<'_>; 2],
+    pairs: &mut Vec<Pair>,
+) -> Result<(), InspectError> {
+    let [a, b] = sides;
+    let [first, second] = of;
+    for (name, by) in in_numbers(a, first, b)? {
+        let second = APART.to_owned();
+        pairs.push(pair(name, second, by));
+    }
+    for (name, by) in in_numbers(b, second, a)? {
+        let first = APART.to_owned();
+        pairs.push(pair(first, name, by));
+    }
+    Ok(())
+}
+
+fn pair(first: String, second: String, by: ValueDifference) -> Pair {
+    Pair {
+        first,
+        second,
+        how: Matched::Value,
+        layout: SAME.name,
+        by,
+    }
+}
+
+/// What of a model is computed from variables, and of which each number is a constant of the other.
+fn in_numbers(
+    side: &Side,
+    of: &mut Weights<'_>,
+    other: &Side,
+) -> Result<Vec<(String, ValueDifference)>, InspectError> {
+    let mut numbers = Vec::new();
+    for tensor in other.found.tensors.iter().filter(|tensor| is_float(tensor)) {
+        let elements = other.found.elements(tensor)?;
+        if elements.count() == 1 {
+            numbers.extend(elements.get(0).and_then(Element::real));
+        }
+    }
+    let left: Vec<(usize, &TensorInfo)> = of.unmatched().collect();
+    let mut found = Vec::new();
+    for (index, tensor) in left {
+        let elements = of.elements(tensor)?;
+        if !is_of_variables(side, tensor) || !(2..=MAX_COLUMNS).contains(&elements.count()) {
+            continue;
+        }
+        let wanted = (0..elements.count()).map(|at| elements.get(at).and_then(Element::real));
+        let Some(wanted) = wanted.collect::<Option<Vec<f64>>>() else {
+            continue;
+        };
+        let largest = wanted.iter().fold(0.0f64, |most, x| most.max(x.abs()));
+        let nearest = wanted.iter().map(|x| {
+            let distances = numbers.iter().map(|y| ((x - y).abs(), *y));
+            distances.min_by(|x, y| x.0.total_cmp(&y.0))
+        });
+        let nearest = nearest.map(|near| near.filter(|near| near.0 <= ROUNDING * largest));
+        let nearest = nearest.map(|near| near.map(|(_, number)| number));
+        if let Some(nearest) = nearest.collect::<Option<Vec<f64>>>()
+            && let Some(by) = apart(&wanted, &nearest)
+        {
+            found.push((tensor.name.clone(), by));
+            of.matched(index);
+        }
+    }
+    Ok(found)
+}
+
+/// Takes back what was found of tensors of which other pieces were not, and of those that these had been found to be, until there are none.
+fn withdraw_parts(firsts: &[Piece<'_>], seconds: &[Piece<'_>], partner: &mut [Option<usize>]) {
+    loop {
+        let mut missing: HashMap<(bool, usize), usize> = HashMap::new();
+        let found: Vec<usize> = partner.iter().flatten().copied().collect();
+        for (piece, partner) in firsts.iter().zip(partner.iter()) {
+            *missing.entry((false, piece.tensor)).or_default() += usize::from(partner.is_none());
+        }
+        for (index, piece) in seconds.iter().enumerate() {
+            *missing.entry((true, piece.tensor)).or_default() +=
+                usize::from(!found.contains(&index));
+        }
+        let is_whole = |side, tensor| missing.get(&(side, tensor)) == Some(&0);
+        let mut is_done = true;
+        for (piece, partner) in firsts.iter().zip(partner.iter_mut()) {
+            let other = partner.and_then(|partner| seconds.get(partner));
+            if let Some(other) = other
+                && !(is_whole(false, piece.tensor) && is_whole(true, other.tensor))
+            {
+                *partner = None;
+                is_done = false;
+            }
+        }
+        if is_done {
+            return;
+        }
+    }
+}
+
+fn apart(a: &[f64], b: &[f64]) -> Option<ValueDifference> {
+    let elements = |numbers: &[f64]| {
+        let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+        Elements::Numbers {
+            dtype: StoredType::Float64,
+            count: numbers.len() as u64,
+            stored: bytes.into(),
+        }
+    };
+    difference(&elements(a), &elements(b), |index| index, true)
+}
+
+/// Whether a constant of a graph is no weight whatever it is for: zeros, which add nothing.
+pub(super) fn is_filler(side: &Side, tensor: &TensorInfo) -> bool {
+    if is_of_variables(side, tensor) {
+        return false;
+    }
+    let Ok(elements) = side.found.elements(tensor) else {
+        return false;
+    };
+    let Some((mut numbers, _)) = elements.reals() else {
+        return false;
+    };
+    numbers.all(|number| number == 0.0)
+}
+
+/// Whether a constant is only there to be computed from.
+pub(super) fn is_origin(side: &Side, tensor: &TensorInfo) -> bool {
+    let constants = side.constants.as_ref();
+    constants.is_some_and(|constants| constants.origins.contains(&tensor.name))
+}
+
+/// What of the variables and computed tensors of a graph that have no pair need none: variables that nothing uses, those of which all that is computed
+/// from them has a pair, and what is computed from nothing but what has a pair.
+pub(super) fn spare(side: &Side, of: &mut Weights<'_>) {
+    let Some(constants) = &side.constants else {
+        return;
+    };
+    let has_pair: HashMap<&str, bool> = of
+        .tensors
+        .iter()
+        .zip(&of.is_matched)
+        .map(|(tensor, is_matched)| (&*tensor.name, *is_matched))
+        .collect();
+    let spared: Vec<bool> = of
+        .tensors
+        .iter()
+        .map(|tensor| is_spared(constants, &has_pair, tensor))
+        .collect();
+    for (is_required, is_spared) in of.is_required.iter_mut().zip(spared) {
+        *is_required &= !is_spared;
+    }
+}
+
+fn is_spared(constants: &Constants, has_pair: &HashMap<&str, bool>, tensor: &TensorInfo) -> bool {
+    let name = &*tensor.name;
+    let is_found = |name: &str| has_pair.get(name) == Some(&true);
+    if let Some(from) = constants.from.get(name) {
+        let variables = from.iter().filter(|name| is_variable_key(name));
+        return variables.clone().count() > 0 && variables.into_iter().all(|key| is_found(key));
+    }
+    if !tensor.is_stored_in_bundle() || constants.variables.contains(name) {
+        return false;
+    }
+    let computed = constants.from.iter();
+    let computed = computed.filter(|(_, from)| from.contains(name));
+    computed.clone().all(|(name, _)| is_found(name))
+}
+
+/// Whether it is a variable that a tensor is computed from, and not a node.
+fn is_variable_key(name: &str) -> bool {
+    name.ends_with("/.ATTRIBUTES/VARIABLE_VALUE")
+}
+
+/// Whether a tensor is computed from variables.
+pub(super) fn is_of_variables(side: &Side, tensor: &TensorInfo) -> bool {
+    let constants = side.constants.as_ref();
+    let from = constants.and_then(|constants| constants.from.get(&tensor.name));
+    from.is_some_and(|from| from.iter().any(|name| is_variable_key(name)))
+}
