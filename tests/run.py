@@ -17,6 +17,7 @@ import environments
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NEEDED = 14e9  # bytes of disk
+FEATURES = ["--features", "run"]  # with the runtime of `verify --image`, as release binaries have it
 LEFT_OUT = {"quick": "not default and not exhaustive", "default": "not exhaustive", "exhaustive": ""}  # expressions of pytest's markers
 
 
@@ -30,14 +31,14 @@ def timed(name, command, results, **options):
 
 
 def build(results):
-    return timed("build", ["cargo", "build", "--release", "--workspace", "--all-targets"], results, cwd=ROOT)
+    return timed("build", ["cargo", "build", "--release", "--workspace", "--all-targets", *FEATURES], results, cwd=ROOT)
 
 
 def rust(results):
     """Builds the workspace and runs its tests; returns whether the build worked, without which nothing else can run."""
     built = build(results)
     if built:
-        timed("Rust tests", ["cargo", "test", "--release", "--workspace"], results, cwd=ROOT)
+        timed("Rust tests", ["cargo", "test", "--release", "--workspace", *FEATURES], results, cwd=ROOT)
     return built
 
 
@@ -126,6 +127,11 @@ def both(suites, results, **options):
         sys.stdout.flush()
 
 
+def packaging(results):
+    """Tests what is installed: the wheel without Rust, the static binary, the crates as they are packed."""
+    timed("packaging", [sys.executable, "packaging.py", "crates", "wheel", "static"], results, cwd=ROOT / "tests")
+
+
 def consumers(results):
     """Makes the environments of all programs that read exports, runs them, and writes docs/consumers.md."""
     missing = environments.make_all(list(environments.ENVIRONMENTS))
@@ -166,6 +172,8 @@ def main():
         ready = preparation.wait(results)
         preparation.stop(results)
         if ready and built:
+            if tier != "quick" and not arguments.pytest:
+                packaging(results)
             parity(tier, preparation.missing, results, arguments.pytest)
 
     print("\n=== summary")

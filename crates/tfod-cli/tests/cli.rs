@@ -1,9 +1,15 @@
 //! The command line, as files: `cmd/NAME.toml` is a command, `NAME.stdout` and `NAME.stderr` what it prints. Run with `TRYCMD=overwrite` they are written
 //! anew.
 
+use std::path::Path;
+
+#[path = "common/binary.rs"]
+mod binary;
+
 #[test]
 fn commands_print_what_their_files_say() {
     let cases = trycmd::TestCases::new();
+    cases.register_bin("tfod", Path::new(&binary::binary()));
     cases.case("tests/cmd/*.toml");
     if !cfg!(feature = "run") {
         cases.skip("tests/cmd/verify_images.toml");

@@ -2,15 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "common/binary.rs"]
+mod binary;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use binary::binary;
+
 fn tfod(arguments: &[&str]) {
-    let output = Command::new(env!("CARGO_BIN_EXE_tfod"))
-        .args(arguments)
-        .output()
-        .unwrap();
+    let output = Command::new(binary()).args(arguments).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {said}");
 }

@@ -2,13 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "common/binary.rs"]
+mod binary;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use binary::binary;
+
 fn export(output: &Path, options: &[&str]) -> Output {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shapes");
-    Command::new(env!("CARGO_BIN_EXE_tfod"))
+    Command::new(binary())
         .arg("export")
         .arg("--pipeline_config_path")
         .arg(example.join("pipeline.config"))

@@ -53,6 +53,10 @@ fn unreadable(path: &Path, problem: &dyn std::fmt::Display) -> ImageError {
 
 /// A reader of an image that is not too large.
 fn reader(path: &Path) -> Result<ImageReader<BufReader<File>>, ImageError> {
+    if !cfg!(feature = "codecs") {
+        let problem = "this build cannot decode images: it was made without the feature `codecs`";
+        return Err(refused(path, problem.to_owned()));
+    }
     let open = || {
         let file =
             File::open(path).map_err(|error| refused(path, format!("cannot be read: {error}")))?;

@@ -54,7 +54,11 @@ Exit status:
   0  done
   1  something prevented it; the message says what, where, and what to do
   2  the command line is wrong
-  Comparisons (diff, verify): 0 the same, 1 different, 2 something prevented it";
+  Comparisons (diff, verify): 0 the same, 1 different, 2 something prevented it
+
+Environment:
+  TFOD_PROGRESS=lines  print each step of long work on a line of standard error, for programs that
+                       show it; TFOD_PROGRESS=none shows no steps on a terminal either";
 
 /// Runs a command line, the program's name first.
 pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {

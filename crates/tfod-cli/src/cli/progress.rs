@@ -1,4 +1,4 @@
-//! What is being done, on a terminal, once it has taken a second. Elsewhere nothing is said.
+//! What is being done, on a terminal, once it has taken a second. Elsewhere nothing is said, unless [`VARIABLE`] asks for lines, which programs read.
 
 use std::fmt::Display;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -7,6 +7,11 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+/// The environment variable that chooses how steps are shown: `lines` prints each on a line of standard error, `none` shows none.
+const VARIABLE: &str = "TFOD_PROGRESS";
+/// What a line of a step begins with.
+const PREFIX: &str = "progress: ";
+
 /// What takes less is not worth a line.
 const QUIET: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(100);
@@ -14,6 +19,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// A line on the terminal, which goes when this is dropped.
 pub(super) struct Progress {
     bar: ProgressBar,
+    lines: bool,
     /// Dropping it ends the wait of the thread that shows the line.
     done: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -29,6 +35,15 @@ impl Progress {
         let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden())
             .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        let wish = std::env::var_os(VARIABLE).unwrap_or_default();
+        if wish == "lines" || wish == "none" {
+            return Self {
+                bar,
+                lines: wish == "lines",
+                done: None,
+                thread: None,
+            };
+        }
         let (done, wait) = channel::<()>();
         let shown = bar.clone();
         let thread = thread::spawn(move || {
@@ -40,6 +55,7 @@ impl Progress {
         });
         Self {
             bar,
+            lines: false,
             done: Some(done),
             thread: Some(thread),
         }
@@ -47,6 +63,9 @@ impl Progress {
 
     /// Says what is done now.
     pub(super) fn tell(&self, step: impl Display) {
+        if self.lines {
+            eprintln!("{PREFIX}{step}");
+        }
         self.bar.set_message(step.to_string());
     }
 }
