@@ -177,7 +177,8 @@ def test_an_interrupt_ends_the_command(tmp_path: Path, monkeypatch: pytest.Monke
     def interrupt() -> None:
         while not pid_file.exists() or not pid_file.read_text().strip():
             time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)  # the call has returned from starting it, and waits
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
     thread.start()

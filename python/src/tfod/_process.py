@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import sysconfig
 import threading
 import time
 from pathlib import Path
-from typing import Callable, List, Optional, Sequence, Union
+from typing import IO, Callable, Iterator, List, Optional, Sequence, Union
 
 PathLike = Union[str, "os.PathLike[str]"]
 #: What a function's `progress` can be: None shows steps on a terminal or in a notebook, False shows none, a function is called with each step.
@@ -152,6 +153,30 @@ class Outcome:
         raise Error(message or f"tfod ended with exit status {self.exit_code}", self.exit_code, self.command)
 
 
+def _read_all(pipe: IO[str], into: List[str]) -> None:
+    with pipe:
+        into.append(pipe.read())
+
+
+def _read_lines(pipe: IO[str], into: queue.Queue[Optional[str]]) -> None:
+    with pipe:
+        for line in pipe:
+            into.put(line)
+    into.put(None)
+
+
+def _until_none(lines: queue.Queue[Optional[str]]) -> Iterator[str]:
+    """The lines of a queue, waited for in short pieces, between which signals are handled."""
+    while True:
+        try:
+            line = lines.get(timeout=0.2)
+        except queue.Empty:
+            continue
+        if line is None:
+            return
+        yield line
+
+
 def run(arguments: Sequence[str], progress: Progress) -> Outcome:
     """Runs the command to its end. Where Python is interrupted, so is the command, which then leaves nothing half-written."""
     command = [os.fspath(binary()), *arguments]
@@ -159,27 +184,29 @@ def run(arguments: Sequence[str], progress: Progress) -> Outcome:
     environment = {**os.environ, "TFOD_PROGRESS": "lines" if reporter is not None else "none"}
     output: List[str] = []
     messages: List[str] = []
+    lines: queue.Queue[Optional[str]] = queue.Queue()
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, encoding="utf-8", errors="replace") as process:
-        assert process.stdout is not None and process.stderr is not None
-        # Both pipes are read at once: a command that waits for one of them to be emptied would never end.
-        reader = threading.Thread(target=lambda read: output.append(read()), args=[process.stdout.read])
-        reader.start()
-        try:
-            for line in process.stderr:
-                if not line.startswith(_STEP):
-                    messages.append(line)
-                elif reporter is not None:
-                    reporter.step(line[len(_STEP) :].rstrip("\n"))
-            process.wait()
-        except BaseException:
-            process.terminate()
-            process.wait()
-            raise
-        finally:
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, encoding="utf-8", errors="replace")
+    try:
+        # Both pipes are emptied at once, or the command would wait for one of them for ever; by threads, since a signal does not always end a read.
+        readers = [threading.Thread(target=_read_all, args=(process.stdout, output)), threading.Thread(target=_read_lines, args=(process.stderr, lines))]
+        for reader in readers:
+            reader.start()
+        for line in _until_none(lines):
+            if not line.startswith(_STEP):
+                messages.append(line)
+            elif reporter is not None:
+                reporter.step(line[len(_STEP) :].rstrip("\n"))
+        process.wait()
+        for reader in readers:
             reader.join()
-            if reporter is not None:
-                reporter.close()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    finally:
+        if reporter is not None:
+            reporter.close()
     return Outcome(command, process.returncode, "".join(output), "".join(messages))
 
 
