@@ -11,13 +11,13 @@ pub enum ModelError {
     #[error("the config has no `{field}`")]
     Missing {
         /// The field.
-        field: &'static str,
+        field: String,
     },
     /// A value outside what the field can mean.
     #[error("`{field}` is {given}; expected {expected}")]
     Invalid {
         /// The field.
-        field: &'static str,
+        field: String,
         /// Its value.
         given: String,
         /// What would do.
@@ -27,7 +27,7 @@ pub enum ModelError {
     #[error("`{field}`: {given} is not supported; supported: {supported}")]
     Unsupported {
         /// The field.
-        field: &'static str,
+        field: String,
         /// Its value.
         given: String,
         /// What is supported.

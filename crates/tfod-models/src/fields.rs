@@ -1,4 +1,10 @@
-//! Reading fields with checks: messages that must be there, numbers that must be sizes.
+//! The configuration as a part of a network reads it: messages with their place, and fields with checks.
+//!
+//! A part (resizer, anchors, suppression…) may stand at several places of a configuration: an SSD has one box coder, a two-stage detector two. So parts are
+//! handed a [`Message`], which knows where it stands, and name a field by [`Message::field`]; what is wrong with it is then told with its full path.
+
+use std::fmt;
+use std::ops::Deref;
 
 use crate::error::ModelError;
 use crate::options::GraphOption;
@@ -6,16 +12,159 @@ use crate::options::GraphOption;
 /// No width, height, depth or count of a real model comes near this; more is a mistake, or an attempt to fill the memory.
 const LARGEST_SIZE: u64 = 1 << 20;
 
-/// The message of a field that must be present.
-pub(crate) fn message<'a, T>(
-    field: &'static str,
-    message: Option<&'a T>,
-) -> Result<&'a T, ModelError> {
-    message.ok_or(ModelError::Missing { field })
+/// The place of a field in `pipeline.config`: `model.faster_rcnn.keypoint_task[1].weight`. It is a list of names that is copied without allocation and
+/// becomes text only in an error.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct FieldPath {
+    steps: [Step; FieldPath::DEEPEST],
+    depth: usize,
+}
+
+/// A field of a message, or an item of a repeated one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Step {
+    name: &'static str,
+    index: Option<usize>,
+}
+
+impl FieldPath {
+    /// The model in the configuration, which all parts of a network are in.
+    pub const MODEL: Self = {
+        let mut steps = [Step {
+            name: "",
+            index: None,
+        }; Self::DEEPEST];
+        steps[0].name = "model";
+        Self { steps, depth: 1 }
+    };
+
+    /// Deeper fields, of which the schema has none that is read, go by the message that they are in.
+    const DEEPEST: usize = 10;
+
+    /// A field of the message at this place.
+    #[must_use]
+    pub const fn child(self, name: &'static str) -> Self {
+        self.step(Step { name, index: None })
+    }
+
+    /// An item of a repeated field of the message at this place.
+    #[must_use]
+    pub const fn item(self, name: &'static str, index: usize) -> Self {
+        let index = Some(index);
+        self.step(Step { name, index })
+    }
+
+    const fn step(mut self, step: Step) -> Self {
+        if self.depth < Self::DEEPEST {
+            self.steps[self.depth] = step;
+            self.depth += 1;
+        }
+        self
+    }
+}
+
+impl fmt::Display for FieldPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, Step { name, index }) in self.steps.iter().take(self.depth).enumerate() {
+            if i > 0 {
+                f.write_str(".")?;
+            }
+            f.write_str(name)?;
+            if let Some(index) = index {
+                write!(f, "[{index}]")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for FieldPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl From<FieldPath> for String {
+    fn from(path: FieldPath) -> Self {
+        path.to_string()
+    }
+}
+
+/// A message of the configuration, and its place. Its fields are read as those of the message itself.
+#[derive(Debug)]
+pub struct Message<'a, T> {
+    message: &'a T,
+    path: FieldPath,
+}
+
+impl<T> Clone for Message<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Message<'_, T> {}
+
+impl<T> Deref for Message<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.message
+    }
+}
+
+impl<'a, T> Message<'a, T> {
+    /// A message that stands at this place.
+    pub fn new(path: FieldPath, message: &'a T) -> Self {
+        Self { message, path }
+    }
+
+    /// For tests of one part, which stands nowhere in particular.
+    #[cfg(test)]
+    pub(crate) fn anywhere(message: &'a T) -> Self {
+        Self::new(FieldPath::MODEL, message)
+    }
+
+    /// Where the message itself stands.
+    pub fn path(&self) -> FieldPath {
+        self.path
+    }
+
+    /// Where one of its fields stands.
+    pub fn field(&self, name: &'static str) -> FieldPath {
+        self.path.child(name)
+    }
+
+    /// The message that is the value of a field; it is one of this message's.
+    pub fn at<'b, U>(&self, name: &'static str, message: &'b U) -> Message<'b, U> {
+        Message::new(self.field(name), message)
+    }
+
+    /// The message of a field that must be present.
+    ///
+    /// # Errors
+    /// When it is absent.
+    pub fn required<'b, U>(
+        &self,
+        name: &'static str,
+        message: Option<&'b U>,
+    ) -> Result<Message<'b, U>, ModelError> {
+        match message {
+            Some(message) => Ok(self.at(name, message)),
+            None => Err(missing(self.field(name))),
+        }
+    }
+}
+
+/// A message or field that must be present is absent.
+pub(crate) fn missing(field: FieldPath) -> ModelError {
+    ModelError::Missing {
+        field: field.into(),
+    }
 }
 
 /// A number that must be a size of at least `least`.
-pub(crate) fn size(field: &'static str, value: i32, least: u64) -> Result<u64, ModelError> {
+pub(crate) fn size(field: FieldPath, value: i32, least: u64) -> Result<u64, ModelError> {
     u64::try_from(value)
         .ok()
         .filter(|size| (least..=LARGEST_SIZE).contains(size))
@@ -23,12 +172,12 @@ pub(crate) fn size(field: &'static str, value: i32, least: u64) -> Result<u64, M
 }
 
 pub(crate) fn invalid(
-    field: &'static str,
+    field: FieldPath,
     given: impl ToString,
     expected: impl Into<String>,
 ) -> ModelError {
     ModelError::Invalid {
-        field,
+        field: field.into(),
         given: given.to_string(),
         expected: expected.into(),
     }
@@ -49,19 +198,19 @@ pub(crate) fn invalid_option(
 
 /// Refuses a choice that is not supported.
 pub(crate) fn unsupported(
-    field: &'static str,
+    field: FieldPath,
     given: impl ToString,
     supported: impl Into<String>,
 ) -> ModelError {
     ModelError::Unsupported {
-        field,
+        field: field.into(),
         given: given.to_string(),
         supported: supported.into(),
     }
 }
 
 /// Refuses a flag that changes inference and is not supported when it is set.
-pub(crate) fn refuse_flag(field: &'static str, set: bool) -> Result<(), ModelError> {
+pub(crate) fn refuse_flag(field: FieldPath, set: bool) -> Result<(), ModelError> {
     if set {
         Err(unsupported(field, "true", "false"))
     } else {
@@ -82,7 +231,7 @@ pub(crate) fn scaled(value: u64, multiplier: f32) -> u64 {
 }
 
 /// A multiplier of widths.
-pub(crate) fn multiplier(field: &'static str, value: f32) -> Result<f32, ModelError> {
+pub(crate) fn multiplier(field: FieldPath, value: f32) -> Result<f32, ModelError> {
     if value.is_finite() && value > 0.0 && value <= 64.0 {
         Ok(value)
     } else {

@@ -138,7 +138,7 @@ pub struct Explanation {
 /// The field of a [`Cause`] that says how many classes there are.
 pub const CLASSES: &str = "model.ssd.num_classes";
 /// The field of a [`Cause`] that names the feature extractor.
-pub const EXTRACTOR: &str = extractor::TYPE;
+pub const EXTRACTOR: &str = "model.ssd.feature_extractor.type";
 const BACKGROUND: &str = "model.ssd.add_background_class";
 const DROPOUT: &str =
     "model.ssd.box_predictor.weight_shared_convolutional_box_predictor.use_dropout";

@@ -7,7 +7,7 @@ use tfod_config::protos::hyperparams::{Activation as Proto, NormalizerOneof};
 use tfod_graph::{Builder, Built, Unary, ValueId};
 
 use crate::error::ModelError;
-use crate::fields::{invalid, unsupported};
+use crate::fields::{FieldPath, invalid, unsupported};
 
 /// The smallest epsilon of the fused kernel; a smaller one is raised to it, as TensorFlow does.
 const SMALLEST_FUSED_EPSILON: f32 = 1.001e-5;
@@ -107,7 +107,7 @@ impl Hyperparams {
     /// # Errors
     /// For an epsilon that is no number of at least 0, or an unknown activation.
     pub fn from_config(
-        field: &'static str,
+        field: FieldPath,
         config: Option<&protos::Hyperparams>,
     ) -> Result<Self, ModelError> {
         let defaults = protos::Hyperparams::default();
@@ -146,7 +146,7 @@ impl Hyperparams {
 }
 
 fn batch_norm(
-    field: &'static str,
+    field: FieldPath,
     config: &protos::BatchNorm,
     synchronised: bool,
 ) -> Result<BatchNorm, ModelError> {

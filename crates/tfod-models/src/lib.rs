@@ -40,6 +40,7 @@ mod scalar;
 
 pub use error::ModelError;
 pub use facts::Facts;
+pub use fields::{FieldPath, Message};
 pub use input::InputType;
 pub use options::{Batch, GraphOption, GraphOptions, Stage};
 
@@ -78,7 +79,11 @@ pub fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<
         Some(MetaArchitecture::FasterRcnn(_)) => return Err(unsupported_meta("faster_rcnn")),
         Some(MetaArchitecture::CenterNet(_)) => return Err(unsupported_meta("center_net")),
         Some(_) => return Err(unsupported_meta("another kind of model")),
-        None => return Err(ModelError::Missing { field: "model" }),
+        None => {
+            return Err(ModelError::Missing {
+                field: FieldPath::MODEL.into(),
+            });
+        }
     };
     if let Some(keys) = &options.outputs {
         keep_outputs(&mut model.graph, keys)?;
@@ -125,7 +130,7 @@ fn keep_outputs(graph: &mut Graph, keys: &[String]) -> Result<(), ModelError> {
 
 fn unsupported_meta(given: &str) -> ModelError {
     ModelError::Unsupported {
-        field: "model",
+        field: FieldPath::MODEL.into(),
         given: given.to_owned(),
         supported: "ssd".to_owned(),
     }

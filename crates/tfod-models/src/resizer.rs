@@ -14,7 +14,7 @@ use tfod_graph::{
 
 use crate::error::ModelError;
 use crate::facts::{ImagePadding, Resizing};
-use crate::fields::{invalid, invalid_option, message, size};
+use crate::fields::{FieldPath, Message, invalid, invalid_option, missing, size};
 use crate::options::GraphOption;
 use crate::scalar::{Float, Int, spatial, vector};
 
@@ -30,6 +30,8 @@ pub struct Resizer {
     pub kind: Kind,
     /// Whether the network sees one channel, the luma.
     pub grayscale: bool,
+    /// Where it stands in the configuration.
+    pub path: FieldPath,
 }
 
 /// What decides the size of an image.
@@ -131,36 +133,41 @@ impl Resizer {
     ///
     /// # Errors
     /// For sizes that no image can have, and for fields that contradict each other.
-    pub fn from_config(config: Option<&protos::ImageResizer>) -> Result<Self, ModelError> {
-        const FIELD: &str = "model.ssd.image_resizer";
-        let (kind, grayscale) = match &message(FIELD, config)?.image_resizer_oneof {
+    pub fn from_config(config: Message<'_, protos::ImageResizer>) -> Result<Self, ModelError> {
+        let (kind, grayscale) = match &config.image_resizer_oneof {
             Some(ImageResizerOneof::FixedShapeResizer(fixed)) => {
-                const HEIGHT: &str = "model.ssd.image_resizer.fixed_shape_resizer.height";
-                const WIDTH: &str = "model.ssd.image_resizer.fixed_shape_resizer.width";
+                let fixed = config.at("fixed_shape_resizer", fixed);
                 let kind = Kind::FixedShape {
                     size: [
-                        size(HEIGHT, fixed.height(), 1)?,
-                        size(WIDTH, fixed.width(), 1)?,
+                        size(fixed.field("height"), fixed.height(), 1)?,
+                        size(fixed.field("width"), fixed.width(), 1)?,
                     ],
                     method: method(fixed.resize_method()),
                 };
                 (kind, fixed.convert_to_grayscale())
             }
             Some(ImageResizerOneof::KeepAspectRatioResizer(keep)) => {
+                let keep = config.at("keep_aspect_ratio_resizer", keep);
                 (keep_aspect_ratio(keep)?, keep.convert_to_grayscale())
             }
             Some(ImageResizerOneof::IdentityResizer(_)) => (Kind::Identity, false),
-            Some(ImageResizerOneof::ConditionalShapeResizer(config)) => {
-                (conditional_shape(config)?, config.convert_to_grayscale())
+            Some(ImageResizerOneof::ConditionalShapeResizer(conditional)) => {
+                let conditional = config.at("conditional_shape_resizer", conditional);
+                let grayscale = conditional.convert_to_grayscale();
+                (conditional_shape(conditional)?, grayscale)
             }
             Some(ImageResizerOneof::PadToMultipleResizer(pad)) => {
-                const MULTIPLE: &str = "model.ssd.image_resizer.pad_to_multiple_resizer.multiple";
-                let multiple = size(MULTIPLE, pad.multiple(), 1)?;
+                let pad = config.at("pad_to_multiple_resizer", pad);
+                let multiple = size(pad.field("multiple"), pad.multiple(), 1)?;
                 (Kind::PadToMultiple { multiple }, pad.convert_to_grayscale())
             }
-            None => return Err(ModelError::Missing { field: FIELD }),
+            None => return Err(missing(config.path())),
         };
-        Ok(Self { kind, grayscale })
+        Ok(Self {
+            kind,
+            grayscale,
+            path: config.path(),
+        })
     }
 
     /// Height and width of what the network sees, where these are the same for all images.
@@ -287,7 +294,10 @@ impl Resizer {
             return Err(invalid_option(
                 GraphOption::InputSize,
                 format!("{}x{}", from[0].dim("height"), from[1].dim("width")),
-                "a size of which `model.ssd.image_resizer` leaves at least one pixel in both directions",
+                format!(
+                    "a size of which `{}` leaves at least one pixel in both directions",
+                    self.path
+                ),
             ));
         }
         let computed = if dims.iter().all(|dim| dim.known().is_some()) {
@@ -362,21 +372,28 @@ impl Resizer {
     }
 }
 
-fn keep_aspect_ratio(keep: &protos::KeepAspectRatioResizer) -> Result<Kind, ModelError> {
-    const MIN: &str = "model.ssd.image_resizer.keep_aspect_ratio_resizer.min_dimension";
-    const MAX: &str = "model.ssd.image_resizer.keep_aspect_ratio_resizer.max_dimension";
-    const VALUES: &str = "model.ssd.image_resizer.keep_aspect_ratio_resizer.per_channel_pad_value";
-    let min = size(MIN, keep.min_dimension(), 1)?;
-    let max = size(MAX, keep.max_dimension(), 1)?;
+fn keep_aspect_ratio(
+    keep: Message<'_, protos::KeepAspectRatioResizer>,
+) -> Result<Kind, ModelError> {
+    let field = keep.field("min_dimension");
+    let min = size(field, keep.min_dimension(), 1)?;
+    let max = size(keep.field("max_dimension"), keep.max_dimension(), 1)?;
     if min > max {
-        return Err(invalid(MIN, min, format!("at most max_dimension ({max})")));
+        return Err(invalid(
+            field,
+            min,
+            format!("at most max_dimension ({max})"),
+        ));
     }
     let values = match keep.per_channel_pad_value.as_slice() {
         [] => [0.0; 3],
         values => <[f32; 3]>::try_from(values)
             .ok()
             .filter(|values| values.iter().all(|value| value.is_finite()))
-            .ok_or_else(|| invalid(VALUES, format!("{values:?}"), "three numbers, or none"))?,
+            .ok_or_else(|| {
+                let field = keep.field("per_channel_pad_value");
+                invalid(field, format!("{values:?}"), "three numbers, or none")
+            })?,
     };
     Ok(Kind::KeepAspectRatio {
         min,
@@ -386,19 +403,23 @@ fn keep_aspect_ratio(keep: &protos::KeepAspectRatioResizer) -> Result<Kind, Mode
     })
 }
 
-fn conditional_shape(config: &protos::ConditionalShapeResizer) -> Result<Kind, ModelError> {
-    const CONDITION: &str = "model.ssd.image_resizer.conditional_shape_resizer.condition";
-    const THRESHOLD: &str = "model.ssd.image_resizer.conditional_shape_resizer.size_threshold";
+fn conditional_shape(
+    config: Message<'_, protos::ConditionalShapeResizer>,
+) -> Result<Kind, ModelError> {
     let condition = match config.condition() {
         ResizeCondition::Greater => Condition::Greater,
         ResizeCondition::Smaller => Condition::Smaller,
         ResizeCondition::Invalid => {
-            return Err(invalid(CONDITION, "INVALID", "GREATER or SMALLER"));
+            return Err(invalid(
+                config.field("condition"),
+                "INVALID",
+                "GREATER or SMALLER",
+            ));
         }
     };
     Ok(Kind::ConditionalShape {
         condition,
-        threshold: size(THRESHOLD, config.size_threshold(), 1)?,
+        threshold: size(config.field("size_threshold"), config.size_threshold(), 1)?,
         method: method(config.resize_method()),
     })
 }
@@ -603,6 +624,7 @@ mod tests {
                 padding,
             },
             grayscale: false,
+            path: FieldPath::MODEL,
         }
     }
 
@@ -614,6 +636,7 @@ mod tests {
                 method: ResizeMethod::Nearest,
             },
             grayscale: false,
+            path: FieldPath::MODEL,
         }
     }
 
@@ -696,7 +719,7 @@ mod tests {
         #[test]
         fn multiples_are_the_next(from in [1u64..2000, 1u64..2000], multiple in 1u64..300) {
             let kind = Kind::PadToMultiple { multiple };
-            let [found, padded] = sizes(Resizer { kind, grayscale: true }, from).unwrap();
+            let [found, padded] = sizes(Resizer { kind, grayscale: true, path: FieldPath::MODEL }, from).unwrap();
             prop_assert_eq!(found, from);
             prop_assert_eq!(padded, from.map(|side| side.next_multiple_of(multiple)));
         }
@@ -733,6 +756,7 @@ mod tests {
                 Resizer {
                     kind: Kind::PadToMultiple { multiple: 8 },
                     grayscale: true,
+                    path: FieldPath::MODEL,
                 },
                 "[1, ceil(h/8)*8, ceil(w/8)*8, 1]",
             ),
@@ -740,6 +764,7 @@ mod tests {
                 Resizer {
                     kind: Kind::Identity,
                     grayscale: false,
+                    path: FieldPath::MODEL,
                 },
                 "[1, h, w, 3]",
             ),

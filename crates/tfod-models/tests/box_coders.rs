@@ -13,6 +13,7 @@ use tfod_config::protos::{self, box_coder::BoxCoderOneof};
 use tfod_graph::{Binary, Builder, DType, Graph, Op, Shape, Unary, ValueId};
 use tfod_models::anchors::Anchors;
 use tfod_models::postprocess::box_coder::BoxCoder;
+use tfod_models::{FieldPath, Message};
 
 type Corners = [f64; 4];
 
@@ -118,7 +119,7 @@ fn decode(coder: BoxCoderOneof, anchor: Corners, code: &[f64]) -> (Vec<f64>, Vec
     let config = protos::BoxCoder {
         box_coder_oneof: Some(coder),
     };
-    let coder = BoxCoder::from_config(Some(&config)).unwrap();
+    let coder = BoxCoder::from_config(Message::new(FieldPath::MODEL, &config)).unwrap();
     assert_eq!(coder.code_size(), code.len() as u64);
     #[expect(clippy::cast_possible_truncation, reason = "the graph's numbers")]
     let anchors = [[0.0, 0.0, 1.0, 1.0], anchor.map(|x| x as f32)];

@@ -7,7 +7,7 @@ use tfod_graph::Builder;
 use crate::anchors::tiling::{Tiling, per_pixel, shaped};
 use crate::anchors::{Image, positive};
 use crate::error::ModelError;
-use crate::fields::invalid;
+use crate::fields::{Message, invalid};
 use crate::scalar::Float;
 
 /// The configuration of the generator.
@@ -23,13 +23,13 @@ impl Flexible {
     ///
     /// # Errors
     /// For sizes and ratios that make no anchors.
-    pub fn from_config(config: &protos::FlexibleGridAnchorGenerator) -> Result<Self, ModelError> {
+    pub fn from_config(
+        config: Message<'_, protos::FlexibleGridAnchorGenerator>,
+    ) -> Result<Self, ModelError> {
+        let grids = config.anchor_grid.iter().enumerate();
+        let grids = grids.map(|(i, grid)| Message::new(config.path().item("anchor_grid", i), grid));
         Ok(Self {
-            tilings: config
-                .anchor_grid
-                .iter()
-                .map(tiling)
-                .collect::<Result<_, _>>()?,
+            tilings: grids.map(tiling).collect::<Result<_, _>>()?,
             normalize: config.normalize_coordinates(),
         })
     }
@@ -55,16 +55,13 @@ impl Flexible {
 
 /// One grid, in pixels. A single aspect ratio is that of all its boxes.
 #[expect(clippy::cast_precision_loss, reason = "pixels are far below 2^24")]
-fn tiling(grid: &protos::AnchorGrid) -> Result<Tiling, ModelError> {
-    const SIZES: &str =
-        "model.ssd.anchor_generator.flexible_grid_anchor_generator.anchor_grid.base_sizes";
-    const RATIOS: &str =
-        "model.ssd.anchor_generator.flexible_grid_anchor_generator.anchor_grid.aspect_ratios";
+fn tiling(grid: Message<'_, protos::AnchorGrid>) -> Result<Tiling, ModelError> {
     let (sizes, ratios) = (&grid.base_sizes, &grid.aspect_ratios);
-    positive(SIZES, sizes)?;
-    positive(RATIOS, ratios)?;
+    let (sizes_field, ratios_field) = (grid.field("base_sizes"), grid.field("aspect_ratios"));
+    positive(sizes_field, sizes)?;
+    positive(ratios_field, ratios)?;
     if sizes.is_empty() {
-        return Err(invalid(SIZES, "an empty list", "at least one number"));
+        return Err(invalid(sizes_field, "an empty list", "at least one number"));
     }
     let ratios = match ratios.as_slice() {
         [ratio] => vec![*ratio; sizes.len()],
@@ -72,7 +69,7 @@ fn tiling(grid: &protos::AnchorGrid) -> Result<Tiling, ModelError> {
         ratios => {
             let expected = format!("one number, or one for each of {} base_sizes", sizes.len());
             let given = format!("a list of {}", ratios.len());
-            return Err(invalid(RATIOS, given, expected));
+            return Err(invalid(ratios_field, given, expected));
         }
     };
     let boxes = sizes.iter().zip(ratios);
@@ -102,9 +99,15 @@ mod tests {
 
     #[test]
     fn ratios_are_one_or_as_many_as_sizes() {
-        assert_eq!(tiling(&grid(&[8.0, 16.0], &[1.0])).unwrap().shapes.len(), 2);
         assert_eq!(
-            tiling(&grid(&[8.0, 16.0], &[1.0, 2.0]))
+            tiling(Message::anywhere(&grid(&[8.0, 16.0], &[1.0])))
+                .unwrap()
+                .shapes
+                .len(),
+            2
+        );
+        assert_eq!(
+            tiling(Message::anywhere(&grid(&[8.0, 16.0], &[1.0, 2.0])))
                 .unwrap()
                 .shapes
                 .len(),
@@ -119,7 +122,7 @@ mod tests {
             (&[8.0], &[f32::NAN]),
         ] {
             assert!(
-                tiling(&grid(sizes, ratios)).is_err(),
+                tiling(Message::anywhere(&grid(sizes, ratios))).is_err(),
                 "{sizes:?} {ratios:?}"
             );
         }
@@ -132,7 +135,7 @@ mod tests {
             size in 4f32..100.0, ratio in 0.2f32..5.0, strides in [0u32..40, 0u32..40], offsets in [0u32..40, 0u32..40],
             image in [40u64..400, 40u64..400], normalize in any::<bool>(),
         ) {
-            let generator = Flexible::from_config(&protos::FlexibleGridAnchorGenerator {
+            let config = protos::FlexibleGridAnchorGenerator {
                 anchor_grid: vec![protos::AnchorGrid {
                     height_stride: Some(strides[0]),
                     width_stride: Some(strides[1]),
@@ -141,7 +144,8 @@ mod tests {
                     ..grid(&[size, 2.0 * size], &[ratio])
                 }],
                 normalize_coordinates: Some(normalize),
-            });
+            };
+            let generator = Flexible::from_config(Message::anywhere(&config));
             let generator = AnchorGenerator::Flexible(generator.unwrap());
             let anchors = generator.generate(&[[3, 4]], image).unwrap();
             prop_assert_eq!(anchors.len(), 24);

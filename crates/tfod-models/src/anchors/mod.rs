@@ -13,7 +13,7 @@ use tfod_config::protos::anchor_generator::AnchorGeneratorOneof;
 use tfod_graph::{Binary, Builder, Dim, Tensor, ValueId};
 
 use crate::error::ModelError;
-use crate::fields::{invalid, message, unsupported};
+use crate::fields::{FieldPath, Message, invalid, missing, unsupported};
 use crate::scalar::Int;
 use flexible::Flexible;
 use multiscale::Multiscale;
@@ -22,6 +22,10 @@ use tiling::{Cells, Tiling};
 
 /// One anchor: ymin, xmin, ymax, xmax.
 pub type Corners = [f32; 4];
+
+/// The generators that are supported.
+pub(crate) const SUPPORTED: &str =
+    "ssd_anchor_generator, multiscale_anchor_generator, flexible_grid_anchor_generator";
 
 /// More anchors than this would need gigabytes; the largest published model has about 350,000.
 const MOST_ANCHORS: u64 = 1 << 24;
@@ -44,24 +48,26 @@ impl AnchorGenerator {
     ///
     /// # Errors
     /// For a generator that is not supported, and for numbers that make no anchors.
-    pub fn from_config(config: Option<&protos::AnchorGenerator>) -> Result<Self, ModelError> {
-        const FIELD: &str = "model.ssd.anchor_generator";
-        match &message(FIELD, config)?.anchor_generator_oneof {
-            Some(AnchorGeneratorOneof::MultiscaleAnchorGenerator(config)) => {
-                Ok(Self::Multiscale(Multiscale::from_config(config)?))
+    pub fn from_config(config: Message<'_, protos::AnchorGenerator>) -> Result<Self, ModelError> {
+        match &config.anchor_generator_oneof {
+            Some(AnchorGeneratorOneof::MultiscaleAnchorGenerator(multiscale)) => {
+                let multiscale = config.at("multiscale_anchor_generator", multiscale);
+                Ok(Self::Multiscale(Multiscale::from_config(multiscale)?))
             }
-            Some(AnchorGeneratorOneof::SsdAnchorGenerator(config)) => {
-                Ok(Self::Ssd(Ssd::from_config(config)?))
+            Some(AnchorGeneratorOneof::SsdAnchorGenerator(ssd)) => {
+                let ssd = config.at("ssd_anchor_generator", ssd);
+                Ok(Self::Ssd(Ssd::from_config(ssd)?))
             }
-            Some(AnchorGeneratorOneof::FlexibleGridAnchorGenerator(config)) => {
-                Ok(Self::Flexible(Flexible::from_config(config)?))
+            Some(AnchorGeneratorOneof::FlexibleGridAnchorGenerator(flexible)) => {
+                let flexible = config.at("flexible_grid_anchor_generator", flexible);
+                Ok(Self::Flexible(Flexible::from_config(flexible)?))
             }
             Some(AnchorGeneratorOneof::GridAnchorGenerator(_)) => Err(unsupported(
-                FIELD,
-                "grid_anchor_generator in an SSD (the reference cannot run it either: this generator takes no image size)",
-                "ssd_anchor_generator, multiscale_anchor_generator, flexible_grid_anchor_generator",
+                config.path(),
+                "grid_anchor_generator",
+                SUPPORTED,
             )),
-            None => Err(ModelError::Missing { field: FIELD }),
+            None => Err(missing(config.path())),
         }
     }
 
@@ -244,7 +250,7 @@ pub(crate) fn anchors_dim(
 }
 
 /// Scales or aspect ratios of the boxes around a centre, checked: not too many, and all above 0.
-fn positive(field: &'static str, numbers: &[f32]) -> Result<(), ModelError> {
+fn positive(field: FieldPath, numbers: &[f32]) -> Result<(), ModelError> {
     if numbers.len() > MOST_PER_LOCATION {
         let given = format!("a list of {}", numbers.len());
         return Err(invalid(

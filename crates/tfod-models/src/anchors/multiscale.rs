@@ -9,7 +9,7 @@ use crate::anchors::Image;
 use crate::anchors::positive;
 use crate::anchors::tiling::{Tiling, per_pixel, shaped};
 use crate::error::ModelError;
-use crate::fields::{invalid, size, unsupported};
+use crate::fields::{FieldPath, Message, invalid, size, unsupported};
 use crate::scalar::{Float, Int};
 
 /// The configuration of the generator.
@@ -21,6 +21,8 @@ pub struct Multiscale {
     aspect_ratios: Vec<f32>,
     scales_per_octave: u32,
     normalize: bool,
+    /// Where the configuration says so.
+    normalize_field: FieldPath,
 }
 
 impl Multiscale {
@@ -28,27 +30,28 @@ impl Multiscale {
     ///
     /// # Errors
     /// For levels, scales or ratios that make no anchors.
-    pub fn from_config(config: &protos::MultiscaleAnchorGenerator) -> Result<Self, ModelError> {
-        const LEVELS: &str = "model.ssd.anchor_generator.multiscale_anchor_generator.max_level";
-        const SCALES: &str =
-            "model.ssd.anchor_generator.multiscale_anchor_generator.scales_per_octave";
-        const ANCHOR_SCALE: &str =
-            "model.ssd.anchor_generator.multiscale_anchor_generator.anchor_scale";
-        const RATIOS: &str = "model.ssd.anchor_generator.multiscale_anchor_generator.aspect_ratios";
+    pub fn from_config(
+        config: Message<'_, protos::MultiscaleAnchorGenerator>,
+    ) -> Result<Self, ModelError> {
+        let ratios = config.field("aspect_ratios");
         let (min, max) = (config.min_level(), config.max_level());
         if !(0..=max).contains(&min) || max > 24 {
             return Err(invalid(
-                LEVELS,
+                config.field("max_level"),
                 max,
                 format!("a level of at least min_level ({min}), at most 24"),
             ));
         }
-        positive(ANCHOR_SCALE, &[config.anchor_scale()])?;
-        positive(RATIOS, &config.aspect_ratios)?;
+        positive(config.field("anchor_scale"), &[config.anchor_scale()])?;
+        positive(ratios, &config.aspect_ratios)?;
         if config.aspect_ratios.is_empty() {
-            return Err(invalid(RATIOS, "an empty list", "at least one number"));
+            return Err(invalid(ratios, "an empty list", "at least one number"));
         }
-        let scales = size(SCALES, config.scales_per_octave(), 1)?;
+        let scales = size(
+            config.field("scales_per_octave"),
+            config.scales_per_octave(),
+            1,
+        )?;
         Ok(Self {
             min_level: min.unsigned_abs(),
             levels: (max - min + 1).unsigned_abs(),
@@ -56,6 +59,7 @@ impl Multiscale {
             aspect_ratios: config.aspect_ratios.clone(),
             scales_per_octave: u32::try_from(scales.min(1000)).unwrap_or(1),
             normalize: config.normalize_coordinates(),
+            normalize_field: config.field("normalize_coordinates"),
         })
     }
 
@@ -82,8 +86,6 @@ impl Multiscale {
 
     /// The boxes of each level, for an image of this size. Normalised by the image's size unless the configuration says otherwise.
     pub(super) fn tilings(&self, b: &mut Builder, image: Image) -> Result<Vec<Tiling>, ModelError> {
-        const NORMALIZE: &str =
-            "model.ssd.anchor_generator.multiscale_anchor_generator.normalize_coordinates";
         let scale = if self.normalize {
             per_pixel(b, image.size)?
         } else if image.is_fixed {
@@ -91,7 +93,7 @@ impl Multiscale {
         } else {
             // It cannot export normalised ones at all, so there it is what the model itself computes that counts.
             return Err(unsupported(
-                NORMALIZE,
+                self.normalize_field,
                 "false for an `image_resizer` that leaves the size to the image (for many sizes the reference's exports have other anchors \
                  than the model that was trained)",
                 "true, or a resizer that gives one size",
@@ -145,14 +147,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn generator(min: i32, max: i32, scales: i32, ratios: &[f32]) -> AnchorGenerator {
-        let generator = Multiscale::from_config(&protos::MultiscaleAnchorGenerator {
+        let config = protos::MultiscaleAnchorGenerator {
             min_level: Some(min),
             max_level: Some(max),
             anchor_scale: Some(4.0),
             aspect_ratios: ratios.to_vec(),
             scales_per_octave: Some(scales),
             normalize_coordinates: None,
-        });
+        };
+        let generator = Multiscale::from_config(Message::anywhere(&config));
         AnchorGenerator::Multiscale(generator.unwrap())
     }
 

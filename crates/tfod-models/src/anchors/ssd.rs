@@ -8,7 +8,7 @@ use tfod_graph::{Binary, Builder};
 use crate::anchors::tiling::{Cells, Tiling, shaped};
 use crate::anchors::{Image, positive};
 use crate::error::ModelError;
-use crate::fields::{invalid, size};
+use crate::fields::{FieldPath, Message, invalid, size};
 use crate::scalar::{Float, Int};
 
 /// More feature maps than any extractor gives.
@@ -36,28 +36,27 @@ impl Ssd {
     ///
     /// # Errors
     /// For layers, scales or ratios that make no anchors, and for lists of another length than there are layers.
-    pub fn from_config(config: &protos::SsdAnchorGenerator) -> Result<Self, ModelError> {
-        const RATIOS: &str = "model.ssd.anchor_generator.ssd_anchor_generator.aspect_ratios";
-        const BASE: &str = "model.ssd.anchor_generator.ssd_anchor_generator.base_anchor_height";
-        const STRIDE: &str = "model.ssd.anchor_generator.ssd_anchor_generator.height_stride";
-        const OFFSET: &str = "model.ssd.anchor_generator.ssd_anchor_generator.height_offset";
+    pub fn from_config(
+        config: Message<'_, protos::SsdAnchorGenerator>,
+    ) -> Result<Self, ModelError> {
+        let ratios = config.field("aspect_ratios");
         let scales = scales(config)?;
         let base = [config.base_anchor_height(), config.base_anchor_width()];
-        positive(BASE, &base)?;
-        positive(RATIOS, &config.aspect_ratios)?;
+        positive(config.field("base_anchor_height"), &base)?;
+        positive(ratios, &config.aspect_ratios)?;
         let reduce = config.reduce_boxes_in_lowest_layer();
         let boxes = scales
             .windows(2)
             .enumerate()
             .map(|(layer, pair)| match pair {
                 [scale, _] if layer == 0 && reduce => few_boxes(*scale),
-                [scale, next] => all_boxes(config, *scale, *next),
+                [scale, next] => all_boxes(&config, *scale, *next),
                 _ => Vec::new(),
             });
         let boxes: Vec<Vec<(f32, f32)>> = boxes.collect();
         if boxes.iter().any(Vec::is_empty) {
             return Err(invalid(
-                RATIOS,
+                ratios,
                 "an empty list",
                 "at least one number where interpolated_scale_aspect_ratio is not above 0",
             ));
@@ -66,8 +65,18 @@ impl Ssd {
         Ok(Self {
             boxes,
             base,
-            strides: pairs(STRIDE, layers, &config.height_stride, &config.width_stride)?,
-            offsets: pairs(OFFSET, layers, &config.height_offset, &config.width_offset)?,
+            strides: pairs(
+                config.field("height_stride"),
+                layers,
+                &config.height_stride,
+                &config.width_stride,
+            )?,
+            offsets: pairs(
+                config.field("height_offset"),
+                layers,
+                &config.height_offset,
+                &config.width_offset,
+            )?,
         })
     }
 
@@ -137,26 +146,28 @@ fn fraction(b: &mut Builder, pixels: i32, side: Float) -> Result<Float, ModelErr
 }
 
 /// The scale of each feature map, and one more that the last is interpolated with.
-fn scales(config: &protos::SsdAnchorGenerator) -> Result<Vec<f64>, ModelError> {
-    const LAYERS: &str = "model.ssd.anchor_generator.ssd_anchor_generator.num_layers";
-    const SCALES: &str = "model.ssd.anchor_generator.ssd_anchor_generator.scales";
-    const MIN_SCALE: &str = "model.ssd.anchor_generator.ssd_anchor_generator.min_scale";
-    let layers = size(LAYERS, config.num_layers(), 1)?;
+fn scales(config: Message<'_, protos::SsdAnchorGenerator>) -> Result<Vec<f64>, ModelError> {
+    let layers_field = config.field("num_layers");
+    let layers = size(layers_field, config.num_layers(), 1)?;
     if layers > MOST_LAYERS {
-        return Err(invalid(LAYERS, layers, format!("at most {MOST_LAYERS}")));
+        return Err(invalid(
+            layers_field,
+            layers,
+            format!("at most {MOST_LAYERS}"),
+        ));
     }
     // One scale more than there are layers, where the list has it; where it has not, 1.
     let count = usize::try_from(layers).unwrap_or_default() + 1;
     if !config.scales.is_empty() {
-        positive(SCALES, &config.scales)?;
+        positive(config.field("scales"), &config.scales)?;
         let scales = config.scales.iter().copied().map(f64::from);
         return Ok(scales.chain([1.0]).take(count).collect());
     }
     let (min, max) = (config.min_scale(), config.max_scale());
-    positive(MIN_SCALE, &[min, max])?;
+    positive(config.field("min_scale"), &[min, max])?;
     if layers == 1 {
         let expected = "at least 2, or a list of scales: one layer has no scale between min_scale and max_scale";
-        return Err(invalid(LAYERS, layers, expected));
+        return Err(invalid(layers_field, layers, expected));
     }
     let (min, max) = (f64::from(min), f64::from(max));
     #[expect(clippy::cast_precision_loss, reason = "there are few layers")]
@@ -191,7 +202,7 @@ fn all_boxes(config: &protos::SsdAnchorGenerator, scale: f64, next: f64) -> Vec<
 
 /// Two lists as one of pairs; `None` where either is empty, as in the reference.
 fn pairs(
-    field: &'static str,
+    field: FieldPath,
     layers: usize,
     heights: &[i32],
     widths: &[i32],
@@ -222,7 +233,7 @@ mod tests {
         maps: &[[u64; 2]],
         image: [u64; 2],
     ) -> Vec<Corners> {
-        let generator = AnchorGenerator::Ssd(Ssd::from_config(config).unwrap());
+        let generator = AnchorGenerator::Ssd(Ssd::from_config(Message::anywhere(config)).unwrap());
         generator.generate(maps, image).unwrap()
     }
 
@@ -254,7 +265,7 @@ mod tests {
             reduce_boxes_in_lowest_layer: Some(false),
             ..Default::default()
         };
-        let boxes = Ssd::from_config(&config).unwrap().boxes;
+        let boxes = Ssd::from_config(Message::anywhere(&config)).unwrap().boxes;
         // Only interpolated boxes: sqrt(0.25 * 0.64) and sqrt(0.64 * 1).
         let scales: Vec<f32> = boxes.iter().flatten().map(|(scale, _)| *scale).collect();
         assert_eq!(boxes.len(), 2);
@@ -264,7 +275,7 @@ mod tests {
             num_layers: Some(1),
             ..config
         };
-        let boxes = Ssd::from_config(&config).unwrap().boxes;
+        let boxes = Ssd::from_config(Message::anywhere(&config)).unwrap().boxes;
         assert!(boxes.len() == 1 && (boxes[0][0].0 - 0.4).abs() < 1e-6);
     }
 
@@ -308,7 +319,10 @@ mod tests {
             },
         ];
         for config in refused {
-            assert!(Ssd::from_config(&config).is_err(), "{config:?}");
+            assert!(
+                Ssd::from_config(Message::anywhere(&config)).is_err(),
+                "{config:?}"
+            );
         }
     }
 

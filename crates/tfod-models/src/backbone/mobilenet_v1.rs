@@ -6,7 +6,7 @@ use tfod_graph::{Builder, ValueId};
 
 use crate::backbone::functional::Functional;
 use crate::error::ModelError;
-use crate::fields::{invalid, scaled};
+use crate::fields::{FieldPath, invalid, scaled};
 use crate::hyperparams::Hyperparams;
 use crate::layers::Path;
 
@@ -38,6 +38,8 @@ const THIN_TOP: [(usize, u64); 2] = [(12, 512), (13, 256)];
 pub struct MobilenetV1 {
     /// Multiplier of all widths (alpha).
     pub depth_multiplier: f32,
+    /// Where the configuration has it.
+    pub multiplier_field: FieldPath,
     /// No convolution across channels has fewer of them.
     pub min_depth: u64,
     /// Padding written out; see [`Window`](crate::layers::Window).
@@ -80,7 +82,7 @@ impl MobilenetV1 {
     ) -> Result<[ValueId; 4], ModelError> {
         if self.channels(STEM) == 0 {
             return Err(invalid(
-                "model.ssd.feature_extractor.depth_multiplier",
+                self.multiplier_field,
                 self.depth_multiplier,
                 "a multiplier that leaves every layer a channel, or min_depth above 0",
             ));
@@ -120,6 +122,7 @@ mod tests {
         let widths = |depth_multiplier, min_depth, thin_top| {
             let net = MobilenetV1 {
                 depth_multiplier,
+                multiplier_field: FieldPath::MODEL,
                 min_depth,
                 explicit_padding: false,
                 thin_top,

@@ -8,7 +8,7 @@ use tfod_config::protos;
 use tfod_graph::{Builder, ValueId};
 
 use crate::error::ModelError;
-use crate::fields::{invalid, size};
+use crate::fields::{Message, invalid, size};
 use crate::head::{Predictions, all_encodings, kernel_size, per_anchor};
 use crate::hyperparams::Hyperparams;
 use crate::layers::{Path, Window, channels, conv_block, conv2d, depthwise_block};
@@ -45,33 +45,31 @@ impl Convolutional {
     /// # Errors
     /// For sizes that make no layer, and for combinations that the reference refuses too.
     pub fn from_config(
-        config: &protos::ConvolutionalBoxPredictor,
+        config: Message<'_, protos::ConvolutionalBoxPredictor>,
         class_slots: u64,
         anchors_per_location: &[u64],
     ) -> Result<Self, ModelError> {
-        const HYPERPARAMS: &str =
-            "model.ssd.box_predictor.convolutional_box_predictor.conv_hyperparams";
-        const MIN_DEPTH: &str = "model.ssd.box_predictor.convolutional_box_predictor.min_depth";
-        const MAX_DEPTH: &str = "model.ssd.box_predictor.convolutional_box_predictor.max_depth";
-        const LAYERS: &str =
-            "model.ssd.box_predictor.convolutional_box_predictor.num_layers_before_predictor";
-        const KERNEL: &str = "model.ssd.box_predictor.convolutional_box_predictor.kernel_size";
-        const CODE: &str = "model.ssd.box_predictor.convolutional_box_predictor.box_code_size";
-        let min_depth = size(MIN_DEPTH, config.min_depth(), 0)?;
-        let max_depth = size(MAX_DEPTH, config.max_depth(), 0)?;
+        let field = |name| config.field(name);
+        let min_depth = size(field("min_depth"), config.min_depth(), 0)?;
+        let max_depth = size(field("max_depth"), config.max_depth(), 0)?;
         if min_depth > max_depth {
             let expected = format!("at most max_depth ({max_depth})");
-            return Err(invalid(MIN_DEPTH, min_depth, expected));
+            return Err(invalid(field("min_depth"), min_depth, expected));
         }
-        let layers_before = size(LAYERS, config.num_layers_before_predictor(), 0)?;
+        let layers_before = config.num_layers_before_predictor();
+        let layers_before = size(field("num_layers_before_predictor"), layers_before, 0)?;
+        let kernel = config.kernel_size();
         let clip = config.box_encodings_clip_range.as_ref();
         Ok(Self {
-            hyperparams: Hyperparams::from_config(HYPERPARAMS, config.conv_hyperparams.as_ref())?,
+            hyperparams: Hyperparams::from_config(
+                field("conv_hyperparams"),
+                config.conv_hyperparams.as_ref(),
+            )?,
             min_depth,
             max_depth,
             layers_before,
-            kernel: kernel_size(KERNEL, config.kernel_size(), config.use_depthwise())?,
-            code_size: size(CODE, config.box_code_size(), 1)?,
+            kernel: kernel_size(field("kernel_size"), kernel, config.use_depthwise())?,
+            code_size: size(field("box_code_size"), config.box_code_size(), 1)?,
             dropout: config.use_dropout(),
             use_depthwise: config.use_depthwise(),
             clip: clip.map(|range| [range.min(), range.max()]),

@@ -4,7 +4,7 @@
 use tfod_graph::{Binary, Builder, Dim, PixelGrid, ResizeMethod, ValueId};
 
 use crate::error::ModelError;
-use crate::fields::unsupported;
+use crate::fields::{FieldPath, unsupported};
 use crate::hyperparams::Hyperparams;
 use crate::layers::{Path, Window, conv2d, conv2d_or_separable, norm_and_activation};
 use crate::scalar::{Int, spatial, vector};
@@ -18,6 +18,8 @@ pub struct Fpn {
     pub use_depthwise: bool,
     /// Padding written out; see [`Window`].
     pub explicit_padding: bool,
+    /// Where the configuration asks for it.
+    pub padding_field: FieldPath,
     /// Activation, normalisation and bias of smoothing and coarse convolutions.
     pub hyperparams: Hyperparams,
 }
@@ -143,7 +145,7 @@ impl Fpn {
     ) -> Result<ValueId, ModelError> {
         if self.explicit_padding {
             return Err(unsupported(
-                "model.ssd.feature_extractor.use_explicit_padding",
+                self.padding_field,
                 "true for images of a size known only at run time",
                 "an `image_resizer` that gives one size, or --input_size",
             ));

@@ -4,7 +4,7 @@
 use tfod_graph::{Builder, ValueId};
 
 use crate::error::ModelError;
-use crate::fields::{invalid, scaled};
+use crate::fields::{FieldPath, invalid, scaled};
 use crate::hyperparams::Hyperparams;
 use crate::layers::{Path, Window, conv_block, depthwise_block};
 
@@ -15,6 +15,8 @@ pub struct MultiResolution {
     pub depths: &'static [u64],
     /// Multiplier of channels.
     pub depth_multiplier: f32,
+    /// Where the configuration has it.
+    pub multiplier_field: FieldPath,
     /// No convolution has fewer channels.
     pub min_depth: u64,
     /// Whether the convolutions of stride 2 are of each channel by itself, with another across channels after them.
@@ -29,7 +31,7 @@ impl MultiResolution {
     fn channels(&self, nominal: u64) -> Result<u64, ModelError> {
         match scaled(nominal, self.depth_multiplier).max(self.min_depth) {
             0 => Err(invalid(
-                "model.ssd.feature_extractor.depth_multiplier",
+                self.multiplier_field,
                 self.depth_multiplier,
                 "a multiplier that leaves every layer a channel, or min_depth above 0",
             )),

@@ -7,13 +7,20 @@ use tfod_graph::{Binary, Builder, Dim, Tensor, Unary, ValueId};
 use crate::anchors::{Anchors, Corners};
 use crate::error::ModelError;
 use crate::facts::BoxDecoding;
-use crate::fields::{invalid, message, size, unsupported};
-
-const FIELD: &str = "model.ssd.box_coder";
+use crate::fields::{FieldPath, Message, invalid, missing, size, unsupported};
 
 /// A configured box coder. Encodings `[batch, num_anchors, code_size]` decode to corners `[batch, num_anchors, 4]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum BoxCoder {
+pub struct BoxCoder {
+    /// How boxes are encoded.
+    pub coding: Coding,
+    /// Where it stands in the configuration.
+    pub path: FieldPath,
+}
+
+/// How boxes are encoded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Coding {
     /// `faster_rcnn_box_coder` (Faster R-CNN, Ren et al. 2015, <https://arxiv.org/abs/1506.01497>): an encoding is `[ty, tx, th, tw]`, and
     /// `ty = y_scale * (y - y_anchor) / h_anchor`, `th = height_scale * ln(h / h_anchor)`, likewise for x and w; y and x are centres.
     FasterRcnn {
@@ -54,53 +61,67 @@ impl BoxCoder {
     ///
     /// # Errors
     /// For numbers that code nothing.
-    pub fn from_config(config: Option<&protos::BoxCoder>) -> Result<Self, ModelError> {
-        const KEYPOINTS: &str = "model.ssd.box_coder.keypoint_box_coder.num_keypoints";
-        const STDDEV: &str = "model.ssd.box_coder.mean_stddev_box_coder.stddev";
-        match &message(FIELD, config)?.box_coder_oneof {
-            Some(BoxCoderOneof::FasterRcnnBoxCoder(coder)) => Ok(Self::FasterRcnn {
-                scales: scales([
-                    coder.y_scale(),
-                    coder.x_scale(),
-                    coder.height_scale(),
-                    coder.width_scale(),
-                ])?,
-            }),
-            Some(BoxCoderOneof::KeypointBoxCoder(coder)) => Ok(Self::Keypoint {
-                scales: scales([
-                    coder.y_scale(),
-                    coder.x_scale(),
-                    coder.height_scale(),
-                    coder.width_scale(),
-                ])?,
-                num_keypoints: size(KEYPOINTS, coder.num_keypoints(), 1)?,
-            }),
-            Some(BoxCoderOneof::SquareBoxCoder(coder)) => Ok(Self::Square {
-                scales: scales([coder.y_scale(), coder.x_scale(), coder.length_scale()])?,
-            }),
+    pub fn from_config(config: Message<'_, protos::BoxCoder>) -> Result<Self, ModelError> {
+        let path = config.path();
+        let coding = match &config.box_coder_oneof {
+            Some(BoxCoderOneof::FasterRcnnBoxCoder(coder)) => Coding::FasterRcnn {
+                scales: scales(
+                    path,
+                    [
+                        coder.y_scale(),
+                        coder.x_scale(),
+                        coder.height_scale(),
+                        coder.width_scale(),
+                    ],
+                )?,
+            },
+            Some(BoxCoderOneof::KeypointBoxCoder(coder)) => Coding::Keypoint {
+                scales: scales(
+                    path,
+                    [
+                        coder.y_scale(),
+                        coder.x_scale(),
+                        coder.height_scale(),
+                        coder.width_scale(),
+                    ],
+                )?,
+                num_keypoints: size(
+                    path.child("keypoint_box_coder").child("num_keypoints"),
+                    coder.num_keypoints(),
+                    1,
+                )?,
+            },
+            Some(BoxCoderOneof::SquareBoxCoder(coder)) => Coding::Square {
+                scales: scales(
+                    path,
+                    [coder.y_scale(), coder.x_scale(), coder.length_scale()],
+                )?,
+            },
             Some(BoxCoderOneof::MeanStddevBoxCoder(coder)) => {
                 let stddev = coder.stddev();
                 if !stddev.is_finite() {
-                    return Err(invalid(STDDEV, stddev, "a number"));
+                    let coder = config.at("mean_stddev_box_coder", coder);
+                    return Err(invalid(coder.field("stddev"), stddev, "a number"));
                 }
-                Ok(Self::MeanStddev { stddev })
+                Coding::MeanStddev { stddev }
             }
-            None => Err(ModelError::Missing { field: FIELD }),
-        }
+            None => return Err(missing(path)),
+        };
+        Ok(Self { coding, path })
     }
 
     /// How many numbers an encoding has.
     pub fn code_size(self) -> u64 {
-        match self {
-            Self::FasterRcnn { .. } | Self::MeanStddev { .. } => 4,
-            Self::Keypoint { num_keypoints, .. } => 4 + 2 * num_keypoints,
-            Self::Square { .. } => 3,
+        match self.coding {
+            Coding::FasterRcnn { .. } | Coding::MeanStddev { .. } => 4,
+            Coding::Keypoint { num_keypoints, .. } => 4 + 2 * num_keypoints,
+            Coding::Square { .. } => 3,
         }
     }
 
     /// Whether low corners are never beyond high ones, whatever is decoded.
     pub fn orders_corners(self) -> bool {
-        !matches!(self, Self::MeanStddev { .. })
+        !matches!(self.coding, Coding::MeanStddev { .. })
     }
 
     /// Decodes `[batch, num_anchors, code_size]` encodings.
@@ -117,26 +138,26 @@ impl BoxCoder {
             boxes,
             keypoints: None,
         };
-        match self {
-            Self::FasterRcnn { scales } => {
-                let centered = Centered::new(b, anchors, &scales)?;
+        match self.coding {
+            Coding::FasterRcnn { scales } => {
+                let centered = Centered::new(b, anchors, &scales, self.path)?;
                 Ok(boxes_only(centered.boxes(b, encodings)?))
             }
-            Self::Keypoint {
+            Coding::Keypoint {
                 scales,
                 num_keypoints,
             } => {
-                let centered = Centered::new(b, anchors, &scales)?;
+                let centered = Centered::new(b, anchors, &scales, self.path)?;
                 Ok(Decoded {
                     boxes: centered.boxes(b, encodings)?,
                     keypoints: Some(centered.keypoints(b, encodings, num_keypoints)?),
                 })
             }
-            Self::Square { scales } => {
-                let centered = Centered::new(b, anchors, &scales)?;
+            Coding::Square { scales } => {
+                let centered = Centered::new(b, anchors, &scales, self.path)?;
                 Ok(boxes_only(centered.boxes(b, encodings)?))
             }
-            Self::MeanStddev { stddev } => {
+            Coding::MeanStddev { stddev } => {
                 let distance = b.binary_scalar("corner_offsets", Binary::Mul, encodings, stddev)?;
                 let corners = match anchors {
                     Anchors::Computed(corners) => *corners,
@@ -158,15 +179,15 @@ impl BoxCoder {
     /// What users of undecoded boxes need to know.
     pub fn facts(self, anchors: Vec<Corners>) -> BoxDecoding {
         const NAMES: [&str; 4] = ["y_scale", "x_scale", "height_scale", "width_scale"];
-        let (coder, scales, description) = match self {
-            Self::FasterRcnn { scales } => (
+        let (coder, scales, description) = match self.coding {
+            Coding::FasterRcnn { scales } => (
                 "faster_rcnn_box_coder",
                 NAMES.into_iter().zip(scales).collect(),
                 "an encoding is [ty, tx, th, tw]; with the anchor's centre (ya, xa), height ha and width wa: \
                  y = ty / y_scale * ha + ya, x = tx / x_scale * wa + xa, h = exp(th / height_scale) * ha, \
                  w = exp(tw / width_scale) * wa; the box is (y - h / 2, x - w / 2, y + h / 2, x + w / 2)",
             ),
-            Self::Keypoint { scales, .. } => (
+            Coding::Keypoint { scales, .. } => (
                 "keypoint_box_coder",
                 NAMES.into_iter().zip(scales).collect(),
                 "an encoding is [ty, tx, th, tw], then [ky, kx] of each keypoint; with the anchor's centre (ya, xa), height ha and width wa: \
@@ -174,7 +195,7 @@ impl BoxCoder {
                  w = exp(tw / width_scale) * wa; the box is (y - h / 2, x - w / 2, y + h / 2, x + w / 2); \
                  a keypoint is (ky / y_scale * ha + ya, kx / x_scale * wa + xa)",
             ),
-            Self::Square { scales } => (
+            Coding::Square { scales } => (
                 "square_box_coder",
                 ["y_scale", "x_scale", "length_scale"]
                     .into_iter()
@@ -184,7 +205,7 @@ impl BoxCoder {
                  y = ty / y_scale * la + ya, x = tx / x_scale * la + xa, l = exp(tl / length_scale) * la; \
                  the box is (y - l / 2, x - l / 2, y + l / 2, x + l / 2)",
             ),
-            Self::MeanStddev { stddev } => (
+            Coding::MeanStddev { stddev } => (
                 "mean_stddev_box_coder",
                 vec![("stddev", stddev)],
                 "an encoding is [ty, tx, by, bx]; with the anchor (ymin, xmin, ymax, xmax) the box is \
@@ -200,10 +221,10 @@ impl BoxCoder {
     }
 }
 
-fn scales<const N: usize>(scales: [f32; N]) -> Result<[f32; N], ModelError> {
+fn scales<const N: usize>(path: FieldPath, scales: [f32; N]) -> Result<[f32; N], ModelError> {
     match scales.iter().find(|s| !(s.is_finite() && **s > 0.0)) {
         Some(scale) => Err(invalid(
-            FIELD,
+            path,
             format!("a scale of {scale}"),
             "numbers above 0",
         )),
@@ -242,8 +263,13 @@ struct Centered {
 }
 
 impl Centered {
-    /// `scales` are those of y and x, then of each side; a square has one.
-    fn new(b: &mut Builder, anchors: &Anchors, scales: &[f32]) -> Result<Self, ModelError> {
+    /// `scales` are those of y and x, then of each side; a square has one. `path` is the box coder's.
+    fn new(
+        b: &mut Builder,
+        anchors: &Anchors,
+        scales: &[f32],
+        path: FieldPath,
+    ) -> Result<Self, ModelError> {
         let (center_scale, size_scale) = scales
             .split_at_checked(2)
             .ok_or_else(|| ModelError::Inconsistent("scales without y and x".into()))?;
@@ -259,7 +285,7 @@ impl Centered {
             }
             (Anchors::Computed(_), 1) => {
                 return Err(unsupported(
-                    FIELD,
+                    path,
                     "square_box_coder for images of a size known only at run time",
                     "an `image_resizer` that gives one size, or --input_size",
                 ));

@@ -10,7 +10,7 @@ use tfod_config::protos;
 use tfod_graph::{Binary, Builder, Compare, DType, Dim, Tensor, ValueId};
 
 use crate::error::ModelError;
-use crate::fields::invalid;
+use crate::fields::{FieldPath, invalid};
 
 /// Far more points than anybody has measured.
 const MOST_POINTS: usize = 1 << 16;
@@ -58,7 +58,7 @@ impl Function {
     /// # Errors
     /// For no points, or points that are no numbers.
     pub fn from_config(
-        field: &'static str,
+        field: FieldPath,
         pairs: Option<&protos::XyPairs>,
     ) -> Result<Self, ModelError> {
         let points: Vec<[f32; 2]> = pairs

@@ -9,7 +9,7 @@ use tfod_graph::{Binary, Builder, Unary, ValueId};
 
 use crate::error::ModelError;
 use crate::facts::ScoreConversion;
-use crate::fields::{invalid, unsupported};
+use crate::fields::{Message, invalid, unsupported};
 use crate::postprocess::calibration::{Function, Functions};
 
 /// The function from logits to scores.
@@ -30,31 +30,27 @@ enum Calibration {
 }
 
 impl Calibration {
-    fn from_config(config: &protos::CalibrationConfig) -> Result<Self, ModelError> {
-        const FIELD: &str = "model.ssd.post_processing.calibration_config";
-        const SHARED: &str = "model.ssd.post_processing.calibration_config.function_approximation";
-        const PER_CLASS: &str =
-            "model.ssd.post_processing.calibration_config.class_id_function_approximations";
-        const SCALER: &str =
-            "model.ssd.post_processing.calibration_config.temperature_scaling_calibration.scaler";
+    fn from_config(config: Message<'_, protos::CalibrationConfig>) -> Result<Self, ModelError> {
         let unknown = |given: &str| {
             let supported = "function_approximation, class_id_function_approximations, \
                              temperature_scaling_calibration, as in the reference";
-            unsupported(FIELD, given, supported)
+            unsupported(config.path(), given, supported)
         };
         match &config.calibrator {
             Some(Calibrator::FunctionApproximation(shared)) => {
-                let function = Function::from_config(SHARED, shared.x_y_pairs.as_ref())?;
+                let field = config.field("function_approximation");
+                let function = Function::from_config(field, shared.x_y_pairs.as_ref())?;
                 Ok(Self::Functions(Functions::Shared(function)))
             }
             Some(Calibrator::ClassIdFunctionApproximations(classes)) => {
+                let field = config.field("class_id_function_approximations");
                 // Negative numbers are no class's, and other numbers that no class has do nothing either.
                 let functions = classes
                     .class_id_xy_pairs_map
                     .iter()
                     .filter_map(|(id, pairs)| {
                         let class = u64::try_from(*id).ok()?;
-                        Some(Function::from_config(PER_CLASS, Some(pairs)).map(|f| (class, f)))
+                        Some(Function::from_config(field, Some(pairs)).map(|f| (class, f)))
                     });
                 let functions = functions.collect::<Result<BTreeMap<_, _>, _>>()?;
                 Ok(Self::Functions(Functions::PerClass(functions)))
@@ -64,7 +60,8 @@ impl Calibration {
                 if scaler.is_finite() && scaler > 0.0 {
                     Ok(Self::Temperature(scaler))
                 } else {
-                    Err(invalid(SCALER, scaler, "a number above 0"))
+                    let config = config.at("temperature_scaling_calibration", temperature);
+                    Err(invalid(config.field("scaler"), scaler, "a number above 0"))
                 }
             }
             Some(Calibrator::SigmoidCalibration(_)) => Err(unknown("sigmoid_calibration")),
@@ -99,13 +96,14 @@ impl ScoreConverter {
     ///
     /// # Errors
     /// For a calibration that the reference has not either or that has no meaning, or a logit scale of 0.
-    pub fn from_config(config: &protos::PostProcessing) -> Result<Self, ModelError> {
+    pub fn from_config(config: Message<'_, protos::PostProcessing>) -> Result<Self, ModelError> {
         let logit_scale = config.logit_scale();
         if !logit_scale.is_finite() || logit_scale == 0.0 {
-            let field = "model.ssd.post_processing.logit_scale";
+            let field = config.field("logit_scale");
             return Err(invalid(field, logit_scale, "a number other than 0"));
         }
         let calibration = config.calibration_config.as_ref();
+        let calibration = calibration.map(|c| config.at("calibration_config", c));
         Ok(Self {
             kind: config.score_converter(),
             logit_scale,

@@ -649,7 +649,11 @@ impl Export {
             }
         };
         let message = config.message().model.as_ref();
-        let missing = || in_config(ModelError::Missing { field: "model" });
+        let missing = || {
+            in_config(ModelError::Missing {
+                field: "model".to_owned(),
+            })
+        };
         build(message.ok_or_else(missing)?, options).map_err(in_config)
     }
 }

@@ -18,15 +18,16 @@
 //! | `class_predictions_with_background` | `[batch, N, C + 1]` | only at [`Stage::Encodings`] |
 
 use tfod_config::protos;
+use tfod_config::protos::anchor_generator::AnchorGeneratorOneof;
 use tfod_graph::{Binary, Builder, Dim, ValueId};
 
 use crate::Model;
 use crate::anchors::tiling::Cells;
-use crate::anchors::{AnchorGenerator, Image};
+use crate::anchors::{self, AnchorGenerator, Image};
 use crate::error::ModelError;
 use crate::facts::Facts;
-use crate::fields::{invalid, message, size, unsupported};
-use crate::head::{BoxPredictor, Predictions};
+use crate::fields::{FieldPath, Message, invalid, size, unsupported};
+use crate::head::Predictions;
 use crate::input::network_input;
 use crate::layers::Path;
 use crate::options::{GraphOptions, Stage};
@@ -36,28 +37,39 @@ use crate::postprocess::score::ScoreConverter;
 use crate::postprocess::window::Window;
 use crate::resizer::Resizer;
 use crate::scalar::spatial;
+use predictor::BoxPredictor;
 
 pub mod extractor;
+pub mod predictor;
+
+/// Where the message stands in the configuration.
+pub(crate) const PATH: FieldPath = FieldPath::MODEL.child("ssd");
 
 /// Writes an SSD.
 ///
 /// # Errors
 /// See [`crate::build`].
 pub fn build(config: &protos::Ssd, options: &GraphOptions) -> Result<Model, ModelError> {
-    let num_classes = size("model.ssd.num_classes", config.num_classes(), 1)?;
-    let extractor = extractor::from_config(config.feature_extractor.as_ref())?;
-    let resizer = Resizer::from_config(config.image_resizer.as_ref())?;
-    let anchor_generator = AnchorGenerator::from_config(config.anchor_generator.as_ref())?;
+    let config = Message::new(PATH, config);
+    let num_classes = size(config.field("num_classes"), config.num_classes(), 1)?;
+    let extractor = config.required("feature_extractor", config.feature_extractor.as_ref())?;
+    let extractor = extractor::from_config(extractor)?;
+    let resizer = config.required("image_resizer", config.image_resizer.as_ref())?;
+    let resizer = Resizer::from_config(resizer)?;
+    let anchor_generator = anchor_generator(config)?;
     let class_slots = num_classes + u64::from(config.add_background_class());
     let predictor = BoxPredictor::from_config(
-        config.box_predictor.as_ref(),
+        config.required("box_predictor", config.box_predictor.as_ref())?,
         class_slots,
         &anchor_generator.per_location(),
     )?;
-    let box_coder = BoxCoder::from_config(config.box_coder.as_ref())?;
-    let post = message("model.ssd.post_processing", config.post_processing.as_ref())?;
+    let box_coder = config.required("box_coder", config.box_coder.as_ref())?;
+    let box_coder = BoxCoder::from_config(box_coder)?;
+    let post = config.required("post_processing", config.post_processing.as_ref())?;
     let score_converter = ScoreConverter::from_config(post)?;
-    let nms = NonMaxSuppression::from_config(post.batch_non_max_suppression.as_ref())?;
+    let nms = post.batch_non_max_suppression.as_ref();
+    let nms = post.required("batch_non_max_suppression", nms)?;
+    let nms = NonMaxSuppression::from_config(nms)?;
     check_corners(nms, box_coder)?;
     let has_background = has_background(config, num_classes)?;
 
@@ -133,19 +145,32 @@ pub fn build(config: &protos::Ssd, options: &GraphOptions) -> Result<Model, Mode
     })
 }
 
+/// The anchors, but those that the reference cannot place in an SSD.
+fn anchor_generator(config: Message<'_, protos::Ssd>) -> Result<AnchorGenerator, ModelError> {
+    let generator = config.required("anchor_generator", config.anchor_generator.as_ref())?;
+    if let Some(AnchorGeneratorOneof::GridAnchorGenerator(_)) = generator.anchor_generator_oneof {
+        return Err(unsupported(
+            generator.path(),
+            "grid_anchor_generator in an SSD (the reference cannot run it either: this generator takes no image size)",
+            anchors::SUPPORTED,
+        ));
+    }
+    AnchorGenerator::from_config(generator)
+}
+
 /// Whether class 0 of the scores is the background, which is no detection.
-fn has_background(config: &protos::Ssd, num_classes: u64) -> Result<bool, ModelError> {
-    const EXPLICIT: &str = "model.ssd.explicit_background_class";
+fn has_background(config: Message<'_, protos::Ssd>, num_classes: u64) -> Result<bool, ModelError> {
+    let field = config.field("explicit_background_class");
     if !config.explicit_background_class() {
         return Ok(config.add_background_class());
     }
     if config.add_background_class() {
         let expected = "false where add_background_class is true, as it is by default";
-        return Err(invalid(EXPLICIT, true, expected));
+        return Err(invalid(field, true, expected));
     }
     if num_classes < 2 {
         let expected = "false where num_classes, which then counts the background, is 1";
-        return Err(invalid(EXPLICIT, true, expected));
+        return Err(invalid(field, true, expected));
     }
     Ok(true)
 }
@@ -164,7 +189,8 @@ fn detections(
         .chain(keypoints)
         .collect();
     let detections = b.scope("nms", |b| {
-        nms.build(b, decoded.boxes, scores, &fields, window)
+        let num_classes = PATH.child("num_classes");
+        nms.build(b, decoded.boxes, scores, &fields, window, num_classes)
     })?;
     let classes = b.binary_scalar("classes_from_1", Binary::Add, detections.classes, 1.0)?;
     let mut outputs = vec![
@@ -188,7 +214,7 @@ fn check_corners(nms: NonMaxSuppression, box_coder: BoxCoder) -> Result<(), Mode
         return Ok(());
     }
     Err(unsupported(
-        "model.ssd.box_coder",
+        box_coder.path,
         "mean_stddev_box_coder where use_static_shapes is true",
         "the other box coders: this one can turn boxes inside out, and the reference then goes by the first box",
     ))
@@ -204,9 +230,9 @@ fn check_code_size(
     match predicted.and_then(Dim::known) {
         Some(size) if size == box_coder.code_size() => Ok(()),
         size => Err(invalid(
-            "model.ssd.box_predictor",
+            PATH.child("box_predictor"),
             format!("one of box_code_size {}", size.unwrap_or_default()),
-            format!("{}, as `model.ssd.box_coder` has it", box_coder.code_size()),
+            format!("{}, as `{}` has it", box_coder.code_size(), box_coder.path),
         )),
     }
 }

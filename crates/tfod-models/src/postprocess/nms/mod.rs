@@ -22,7 +22,7 @@ use tfod_graph::{Binary, Builder, Dim, MapInput, Tensor, ValidateError, ValueId}
 
 use crate::error::ModelError;
 use crate::facts::Suppression;
-use crate::fields::{invalid, message, size};
+use crate::fields::{FieldPath, Message, invalid, size};
 use crate::postprocess::window::Window;
 
 /// The field of points, `[batch, num_anchors, num_keypoints, 2]`, which move with the boxes.
@@ -57,6 +57,8 @@ pub struct NonMaxSuppression {
     /// Whether detections are relative to the window, not to the network's input.
     change_coordinate_frame: bool,
     rules: Rules,
+    /// Where it stands in the configuration.
+    path: FieldPath,
 }
 
 /// Detections, best first: of a batch, or of one image, without the leading dimension. There are `rows` of them: `max_total_detections`, or no more
@@ -103,47 +105,42 @@ impl NonMaxSuppression {
     /// # Errors
     /// For thresholds, limits and combinations that the reference refuses, or in which it does not suppress sensibly.
     pub fn from_config(
-        config: Option<&protos::BatchNonMaxSuppression>,
+        config: Message<'_, protos::BatchNonMaxSuppression>,
     ) -> Result<Self, ModelError> {
-        const FIELD: &str = "model.ssd.post_processing.batch_non_max_suppression";
-        const IOU: &str = "model.ssd.post_processing.batch_non_max_suppression.iou_threshold";
-        const SCORE: &str = "model.ssd.post_processing.batch_non_max_suppression.score_threshold";
-        const PER_CLASS: &str =
-            "model.ssd.post_processing.batch_non_max_suppression.max_detections_per_class";
-        const TOTAL: &str =
-            "model.ssd.post_processing.batch_non_max_suppression.max_total_detections";
-        const CLASSES: &str =
-            "model.ssd.post_processing.batch_non_max_suppression.max_classes_per_detection";
-        let config = message(FIELD, config)?;
         let rules = rules(config)?;
+        let iou_field = config.field("iou_threshold");
         let iou_threshold = config.iou_threshold();
         if !(0.0..=1.0).contains(&iou_threshold) {
-            return Err(invalid(IOU, iou_threshold, "0 to 1"));
+            return Err(invalid(iou_field, iou_threshold, "0 to 1"));
         }
         if matches!(rules, Rules::Padded { .. }) && iou_threshold == 0.0 {
             let expected = "more than 0 where use_static_shapes is true";
-            return Err(invalid(IOU, iou_threshold, expected));
+            return Err(invalid(iou_field, iou_threshold, expected));
         }
+        let score_field = config.field("score_threshold");
         let score_threshold = config.score_threshold();
         if score_threshold.is_nan() {
-            return Err(invalid(SCORE, score_threshold, "a number"));
+            return Err(invalid(score_field, score_threshold, "a number"));
         }
         if matches!(rules, Rules::Combined { .. }) && score_threshold < combined::NO_SCORE {
             let expected = "at least -1, the score of empty rows, where use_combined_nms is true";
-            return Err(invalid(SCORE, score_threshold, expected));
+            return Err(invalid(score_field, score_threshold, expected));
         }
-        let max_total = size(TOTAL, config.max_total_detections(), 1)?;
-        let max_per_class = size(PER_CLASS, config.max_detections_per_class(), 1)?;
+        let field = config.field("max_total_detections");
+        let max_total = size(field, config.max_total_detections(), 1)?;
+        let field = config.field("max_detections_per_class");
+        let max_per_class = size(field, config.max_detections_per_class(), 1)?;
         if max_per_class > max_total {
             let expected = format!("at most max_total_detections ({max_total})");
-            return Err(invalid(PER_CLASS, max_per_class, expected));
+            return Err(invalid(field, max_per_class, expected));
         }
         let is_agnostic = config.use_class_agnostic_nms();
         if is_agnostic && config.max_classes_per_detection() > 1 {
             let given = config.max_classes_per_detection();
             let expected =
                 "1 where use_class_agnostic_nms is true: the reference has no more either";
-            return Err(invalid(CLASSES, given, expected));
+            let field = config.field("max_classes_per_detection");
+            return Err(invalid(field, given, expected));
         }
         Ok(Self {
             iou_threshold,
@@ -153,6 +150,7 @@ impl NonMaxSuppression {
             max_total,
             change_coordinate_frame: config.change_coordinate_frame(),
             rules,
+            path: config.path(),
         })
     }
 
@@ -174,7 +172,7 @@ impl NonMaxSuppression {
 
     /// Suppresses boxes `[batch, num_anchors, 4]`, in coordinates of which the network's input is the unit square, by `scores`
     /// `[batch, num_anchors, classes]` (no background). Fields, by names for the graph's nodes, are `[batch, num_anchors, ...]`. `window` is the part of the input that
-    /// is not padding; by default all of it.
+    /// is not padding; by default all of it. `num_classes` is the field that says how many classes there are.
     ///
     /// # Errors
     /// For more classes than can be suppressed one by one; when the graph refuses a node.
@@ -185,6 +183,7 @@ impl NonMaxSuppression {
         scores: ValueId,
         fields: &[(&'static str, ValueId)],
         window: Option<Window>,
+        num_classes: FieldPath,
     ) -> Result<Detections, ModelError> {
         let classes = b.shape(scores).dims().last().and_then(Dim::known);
         if let Some(classes) = classes
@@ -194,7 +193,7 @@ impl NonMaxSuppression {
             let expected = format!(
                 "at most {MAX_SUPPRESSED_CLASSES} where boxes are suppressed class by class; set use_class_agnostic_nms, or leave suppression out"
             );
-            return Err(invalid("model.ssd.num_classes", classes, expected));
+            return Err(invalid(num_classes, classes, expected));
         }
         let sliced = [boxes, scores]
             .into_iter()
@@ -295,8 +294,8 @@ impl NonMaxSuppression {
 }
 
 /// Which rules a configuration asks for.
-fn rules(config: &protos::BatchNonMaxSuppression) -> Result<Rules, ModelError> {
-    const COMBINED: &str = "model.ssd.post_processing.batch_non_max_suppression.use_combined_nms";
+fn rules(config: Message<'_, protos::BatchNonMaxSuppression>) -> Result<Rules, ModelError> {
+    let combined = config.field("use_combined_nms");
     let partitioned = config.use_partitioned_nms();
     let is_static = config.use_static_shapes();
     if !config.use_combined_nms() {
@@ -308,14 +307,14 @@ fn rules(config: &protos::BatchNonMaxSuppression) -> Result<Rules, ModelError> {
     }
     if config.change_coordinate_frame() {
         return Err(invalid(
-            COMBINED,
+            combined,
             true,
             "false where change_coordinate_frame is true, as it is by default",
         ));
     }
     if config.use_class_agnostic_nms() {
         let expected = "false where use_class_agnostic_nms is true";
-        return Err(invalid(COMBINED, true, expected));
+        return Err(invalid(combined, true, expected));
     }
     Ok(Rules::Combined {
         pad_per_class: is_static,
@@ -324,10 +323,9 @@ fn rules(config: &protos::BatchNonMaxSuppression) -> Result<Rules, ModelError> {
 
 /// The sigma of soft suppression; 0 for hard suppression.
 fn soft_nms_sigma(
-    config: &protos::BatchNonMaxSuppression,
+    config: Message<'_, protos::BatchNonMaxSuppression>,
     rules: Rules,
 ) -> Result<f32, ModelError> {
-    const SIGMA: &str = "model.ssd.post_processing.batch_non_max_suppression.soft_nms_sigma";
     let sigma = config.soft_nms_sigma();
     let expected = match rules {
         _ if !(sigma.is_finite() && sigma >= 0.0) => "a number of at least 0",
@@ -340,7 +338,7 @@ fn soft_nms_sigma(
         }
         Rules::Pruned => return Ok(sigma),
     };
-    Err(invalid(SIGMA, sigma, expected))
+    Err(invalid(config.field("soft_nms_sigma"), sigma, expected))
 }
 
 /// Rows `[kept, ...]` with zeros where they are not valid, and zero rows after them up to `rows`.

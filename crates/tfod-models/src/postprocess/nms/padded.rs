@@ -132,7 +132,7 @@ impl NonMaxSuppression {
         let rows = candidates.rows;
         let Some(num_anchors) = candidates.num_anchors else {
             return Err(unsupported(
-                "model.ssd.post_processing.batch_non_max_suppression.use_partitioned_nms",
+                self.path.child("use_partitioned_nms"),
                 "true for images of a size known only at run time",
                 "an `image_resizer` that gives one size, or --input_size",
             ));

@@ -13,7 +13,7 @@ use super::{
 use crate::backbone::efficientnet::{EfficientNet, SCALED};
 use crate::error::ModelError;
 use crate::facts::Normalization;
-use crate::fields::{invalid, refuse_flag, size, unsupported};
+use crate::fields::{Message, invalid, refuse_flag, size, unsupported};
 use crate::layers::Path;
 use crate::neck::bifpn::{BiFpn, Combine};
 
@@ -46,38 +46,33 @@ struct EfficientNetBiFpn {
 /// `variant` is that of EfficientNet: 0 to 7.
 pub(super) fn from_config(
     common: &Common,
-    config: &protos::SsdFeatureExtractor,
+    config: Message<'_, protos::SsdFeatureExtractor>,
     variant: usize,
 ) -> Result<Box<dyn FeatureExtractor>, ModelError> {
-    const MULTIPLIER: &str = "model.ssd.feature_extractor.depth_multiplier";
-    const MIN_LEVEL: &str = "model.ssd.feature_extractor.bifpn.min_level";
-    const MAX_LEVEL: &str = "model.ssd.feature_extractor.bifpn.max_level";
-    const ITERATIONS: &str = "model.ssd.feature_extractor.bifpn.num_iterations";
-    const FILTERS: &str = "model.ssd.feature_extractor.bifpn.num_filters";
-    const COMBINE: &str = "model.ssd.feature_extractor.bifpn.combine_method";
     /// More rounds than any model has; each is a dozen nodes of the pyramid.
     const MOST_ITERATIONS: u64 = 64;
     let (backbone, (iterations, filters, combine)) = (SCALED[variant], PYRAMIDS[variant]);
-    refuse_fields(config, &rare_fields(config))?;
+    refuse_fields(&config, &rare_fields(&config))?;
     // The reference raises an error for these too.
     refuse_flag(
-        "model.ssd.feature_extractor.use_explicit_padding",
+        config.field("use_explicit_padding"),
         common.explicit_padding,
     )?;
-    refuse_flag(
-        "model.ssd.feature_extractor.use_depthwise",
-        common.use_depthwise,
-    )?;
+    refuse_flag(config.field("use_depthwise"), common.use_depthwise)?;
     #[expect(clippy::float_cmp, reason = "the reference compares so")]
     if common.depth_multiplier != 1.0 {
         let given = common.depth_multiplier;
-        return Err(unsupported(MULTIPLIER, given, "1 for EfficientNet"));
+        return Err(unsupported(
+            common.multiplier_field,
+            given,
+            "1 for EfficientNet",
+        ));
     }
     let bifpn = match &config.feature_pyramid_oneof {
         Some(FeaturePyramidOneof::Bifpn(bifpn)) => bifpn.clone(),
         Some(FeaturePyramidOneof::Fpn(_)) => {
             let supported = format!("bifpn for type {}", config.r#type());
-            return Err(unsupported(PYRAMID, "fpn", supported));
+            return Err(unsupported(config.field(PYRAMID), "fpn", supported));
         }
         None => protos::BidirectionalFeaturePyramidNetworks {
             num_iterations: Some(iterations),
@@ -86,26 +81,39 @@ pub(super) fn from_config(
             ..Default::default()
         },
     };
-    let min_level = size(MIN_LEVEL, bifpn.min_level(), *BACKBONE_LEVELS.start())?;
+    let field = |name| config.field("bifpn").child(name);
+    let min_level = size(
+        field("min_level"),
+        bifpn.min_level(),
+        *BACKBONE_LEVELS.start(),
+    )?;
     if !BACKBONE_LEVELS.contains(&min_level) {
-        return Err(invalid(MIN_LEVEL, min_level, "1 to 5"));
+        return Err(invalid(field("min_level"), min_level, "1 to 5"));
     }
     // The reference starts from a level beyond the backbone's, and fails where there is none.
-    let max_level = size(MAX_LEVEL, bifpn.max_level(), *BACKBONE_LEVELS.end() + 1)?;
-    check_highest(MAX_LEVEL, max_level)?;
-    let iterations = size(ITERATIONS, bifpn.num_iterations(), 1)?;
+    let max_level = size(
+        field("max_level"),
+        bifpn.max_level(),
+        *BACKBONE_LEVELS.end() + 1,
+    )?;
+    check_highest(field("max_level"), max_level)?;
+    let iterations = size(field("num_iterations"), bifpn.num_iterations(), 1)?;
     if iterations > MOST_ITERATIONS {
         let expected = format!("at most {MOST_ITERATIONS}");
-        return Err(invalid(ITERATIONS, iterations, expected));
+        return Err(invalid(field("num_iterations"), iterations, expected));
     }
-    let filters = size(FILTERS, bifpn.num_filters(), 0)?.max(common.min_depth);
+    let filters = size(field("num_filters"), bifpn.num_filters(), 0)?.max(common.min_depth);
     if filters == 0 {
-        return Err(invalid(FILTERS, 0, "at least 1"));
+        return Err(invalid(field("num_filters"), 0, "at least 1"));
     }
     let method = bifpn.combine_method();
     let Some((_, combine)) = Combine::NAMED.iter().find(|(name, _)| *name == method) else {
         let names = Combine::NAMED.map(|(name, _)| name);
-        return Err(unsupported(COMBINE, method, names.join(", ")));
+        return Err(unsupported(
+            field("combine_method"),
+            method,
+            names.join(", "),
+        ));
     };
     Ok(Box::new(EfficientNetBiFpn {
         common: *common,

@@ -8,7 +8,7 @@ use crate::backbone::mobilenet_v1::MobilenetV1;
 use crate::backbone::mobilenet_v2::MobilenetV2;
 use crate::error::ModelError;
 use crate::facts::Normalization;
-use crate::fields::size;
+use crate::fields::{Message, size};
 use crate::hyperparams::Hyperparams;
 use crate::layers::Path;
 use crate::neck::multi_resolution::MultiResolution;
@@ -48,6 +48,7 @@ impl Backbone {
     pub(super) fn v1(common: &Common, thin_top: bool) -> Self {
         Self::V1(MobilenetV1 {
             depth_multiplier: common.depth_multiplier,
+            multiplier_field: common.multiplier_field,
             min_depth: common.min_depth,
             explicit_padding: common.explicit_padding,
             thin_top,
@@ -103,28 +104,28 @@ struct Mobilenet {
 
 pub(super) fn v1(
     common: &Common,
-    config: &protos::SsdFeatureExtractor,
+    config: Message<'_, protos::SsdFeatureExtractor>,
 ) -> Result<Box<dyn FeatureExtractor>, ModelError> {
     from_config(common, config, Backbone::v1(common, false))
 }
 
 pub(super) fn v2(
     common: &Common,
-    config: &protos::SsdFeatureExtractor,
+    config: Message<'_, protos::SsdFeatureExtractor>,
 ) -> Result<Box<dyn FeatureExtractor>, ModelError> {
     from_config(common, config, Backbone::v2(common))
 }
 
 fn from_config(
     common: &Common,
-    config: &protos::SsdFeatureExtractor,
+    config: Message<'_, protos::SsdFeatureExtractor>,
     backbone: Backbone,
 ) -> Result<Box<dyn FeatureExtractor>, ModelError> {
-    const LAYERS: &str = "model.ssd.feature_extractor.num_layers";
+    const LAYERS: &str = "num_layers";
     let mut refused = vec![(PYRAMID, config.feature_pyramid_oneof.is_some())];
-    refused.extend(rare_fields(config).into_iter().filter(|f| f.0 != LAYERS));
-    refuse_fields(config, &refused)?;
-    let layers = size(LAYERS, config.num_layers(), 1)?;
+    refused.extend(rare_fields(&config).into_iter().filter(|f| f.0 != LAYERS));
+    refuse_fields(&config, &refused)?;
+    let layers = size(config.field(LAYERS), config.num_layers(), 1)?;
     // The reference's layouts end after six layers, whatever the configuration says.
     let layers = usize::try_from(layers).unwrap_or(usize::MAX);
     let own_maps = layers.min(OWN_MAPS);
@@ -136,6 +137,7 @@ fn from_config(
         further: MultiResolution {
             depths: DEPTHS.get(..further).unwrap_or(&DEPTHS),
             depth_multiplier: common.depth_multiplier,
+            multiplier_field: common.multiplier_field,
             min_depth: common.min_depth,
             use_depthwise: common.use_depthwise,
             explicit_padding: common.explicit_padding,

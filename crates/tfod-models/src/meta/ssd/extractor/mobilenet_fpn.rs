@@ -8,9 +8,10 @@ use tfod_graph::{Builder, ValueId};
 
 use super::mobilenet::Backbone;
 use super::pyramid::Pyramid;
-use super::{Common, FeatureExtractor, fpn_config, rare_fields, refuse_fields};
+use super::{Common, FeatureExtractor, PYRAMID, fpn_config, rare_fields, refuse_fields};
 use crate::error::ModelError;
 use crate::facts::Normalization;
+use crate::fields::Message;
 use crate::layers::Path;
 
 /// The levels that MobileNets themselves have: strides 4 to 32.
@@ -24,28 +25,29 @@ struct MobilenetFpn {
 
 pub(super) fn v1(
     common: &Common,
-    config: &protos::SsdFeatureExtractor,
+    config: Message<'_, protos::SsdFeatureExtractor>,
 ) -> Result<Box<dyn FeatureExtractor>, ModelError> {
     from_config(common, config, Backbone::v1(common, common.use_depthwise))
 }
 
 pub(super) fn v2(
     common: &Common,
-    config: &protos::SsdFeatureExtractor,
+    config: Message<'_, protos::SsdFeatureExtractor>,
 ) -> Result<Box<dyn FeatureExtractor>, ModelError> {
     from_config(common, config, Backbone::v2(common))
 }
 
 fn from_config(
     common: &Common,
-    config: &protos::SsdFeatureExtractor,
+    config: Message<'_, protos::SsdFeatureExtractor>,
     backbone: Backbone,
 ) -> Result<Box<dyn FeatureExtractor>, ModelError> {
-    refuse_fields(config, &rare_fields(config))?;
+    refuse_fields(&config, &rare_fields(&config))?;
+    let fpn = fpn_config(&config)?;
     Ok(Box::new(MobilenetFpn {
         common: *common,
         backbone,
-        pyramid: Pyramid::from_config(common, &fpn_config(config)?, BACKBONE_LEVELS)?,
+        pyramid: Pyramid::from_config(common, config.at(PYRAMID, &fpn), BACKBONE_LEVELS)?,
     }))
 }
 

@@ -16,13 +16,13 @@ use tfod_graph::{Builder, Dim, ValueId};
 use crate::backbone::resnet_v1::{RESNET_50, RESNET_101, RESNET_152};
 use crate::error::ModelError;
 use crate::facts::Normalization;
-use crate::fields::{invalid, message, multiplier, size, unsupported};
+use crate::fields::{FieldPath, Message, invalid, multiplier, size, unsupported};
 use crate::hyperparams::Hyperparams;
 use crate::layers::Path;
 use crate::resizer;
 
-pub(crate) const TYPE: &str = "model.ssd.feature_extractor.type";
-const PYRAMID: &str = "model.ssd.feature_extractor.fpn";
+/// The field by which a pyramid is called in errors, of whichever kind it is.
+const PYRAMID: &str = "fpn";
 
 /// A configured feature extractor.
 pub(crate) trait FeatureExtractor {
@@ -39,8 +39,10 @@ pub(crate) trait FeatureExtractor {
     ) -> Result<Vec<ValueId>, ModelError>;
 }
 
-type FromConfig =
-    fn(&Common, &protos::SsdFeatureExtractor) -> Result<Box<dyn FeatureExtractor>, ModelError>;
+type FromConfig = fn(
+    &Common,
+    Message<'_, protos::SsdFeatureExtractor>,
+) -> Result<Box<dyn FeatureExtractor>, ModelError>;
 
 /// Feature extractors, by their name in the configuration.
 const EXTRACTORS: [(&str, FromConfig); 15] = [
@@ -93,28 +95,31 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// # Errors
 /// For an extractor that is not supported, and for fields that it does not take.
 pub(crate) fn from_config(
-    config: Option<&protos::SsdFeatureExtractor>,
+    config: Message<'_, protos::SsdFeatureExtractor>,
 ) -> Result<Box<dyn FeatureExtractor>, ModelError> {
-    let config = message("model.ssd.feature_extractor", config)?;
     let name = config.r#type();
     let Some((_, make)) = EXTRACTORS.iter().find(|(known, _)| *known == name) else {
         let given = if name.is_empty() { "none" } else { name };
         return Err(unsupported(
-            TYPE,
+            config.field("type"),
             given,
             names().collect::<Vec<_>>().join(", "),
         ));
     };
-    make(&Common::from_config(config)?, config)
+    make(&Common::from_config(&config)?, config)
 }
 
 /// What all feature extractors are configured with.
 #[derive(Clone, Copy, Debug)]
 struct Common {
     depth_multiplier: f32,
+    /// Where the configuration has it.
+    multiplier_field: FieldPath,
     min_depth: u64,
     pad_to_multiple: u64,
     explicit_padding: bool,
+    /// Where the configuration has it.
+    padding_field: FieldPath,
     use_depthwise: bool,
     /// Of the layers that the extractor adds to its backbone.
     hyperparams: Hyperparams,
@@ -123,18 +128,18 @@ struct Common {
 }
 
 impl Common {
-    fn from_config(config: &protos::SsdFeatureExtractor) -> Result<Self, ModelError> {
-        const MIN_DEPTH: &str = "model.ssd.feature_extractor.min_depth";
-        const MULTIPLIER: &str = "model.ssd.feature_extractor.depth_multiplier";
-        const MULTIPLE: &str = "model.ssd.feature_extractor.pad_to_multiple";
-        const HYPERPARAMS: &str = "model.ssd.feature_extractor.conv_hyperparams";
+    fn from_config(config: &Message<'_, protos::SsdFeatureExtractor>) -> Result<Self, ModelError> {
+        let multiplier_field = config.field("depth_multiplier");
+        let hyperparams = config.conv_hyperparams.as_ref();
         Ok(Self {
-            depth_multiplier: multiplier(MULTIPLIER, config.depth_multiplier())?,
-            min_depth: size(MIN_DEPTH, config.min_depth(), 0)?,
-            pad_to_multiple: size(MULTIPLE, config.pad_to_multiple(), 1)?,
+            depth_multiplier: multiplier(multiplier_field, config.depth_multiplier())?,
+            multiplier_field,
+            min_depth: size(config.field("min_depth"), config.min_depth(), 0)?,
+            pad_to_multiple: size(config.field("pad_to_multiple"), config.pad_to_multiple(), 1)?,
             explicit_padding: config.use_explicit_padding(),
+            padding_field: config.field("use_explicit_padding"),
             use_depthwise: config.use_depthwise(),
-            hyperparams: Hyperparams::from_config(HYPERPARAMS, config.conv_hyperparams.as_ref())?,
+            hyperparams: Hyperparams::from_config(config.field("conv_hyperparams"), hyperparams)?,
             override_base: config.override_base_feature_extractor_hyperparams(),
         })
     }
@@ -164,7 +169,7 @@ fn check_image(b: &Builder, images: ValueId, smallest: u64) -> Result<(), ModelE
         && height.min(width) < smallest
     {
         return Err(invalid(
-            "model.ssd.image_resizer",
+            super::PATH.child("image_resizer"),
             format!("{height}x{width}"),
             format!("at least {smallest}x{smallest}"),
         ));
@@ -174,12 +179,12 @@ fn check_image(b: &Builder, images: ValueId, smallest: u64) -> Result<(), ModelE
 
 /// The configuration of a feature pyramid network; the schema's defaults where there is none.
 fn fpn_config(
-    config: &protos::SsdFeatureExtractor,
+    config: &Message<'_, protos::SsdFeatureExtractor>,
 ) -> Result<protos::FeaturePyramidNetworks, ModelError> {
     match &config.feature_pyramid_oneof {
         Some(FeaturePyramidOneof::Fpn(fpn)) => Ok(*fpn),
         Some(FeaturePyramidOneof::Bifpn(_)) => Err(unsupported(
-            PYRAMID,
+            config.field(PYRAMID),
             "bifpn",
             format!("fpn for type {}", config.r#type()),
         )),
@@ -188,7 +193,7 @@ fn fpn_config(
 }
 
 /// Refuses levels whose stride, beyond 2^16, is longer than any image.
-fn check_highest(field: &'static str, level: u64) -> Result<(), ModelError> {
+fn check_highest(field: FieldPath, level: u64) -> Result<(), ModelError> {
     const HIGHEST: u64 = 16;
     if level > HIGHEST {
         return Err(invalid(field, level, format!("at most {HIGHEST}")));
@@ -198,29 +203,28 @@ fn check_highest(field: &'static str, level: u64) -> Result<(), ModelError> {
 
 /// The levels that a pyramid over a backbone has. `backbone` are the levels of the backbone itself.
 fn fpn_levels(
-    fpn: &protos::FeaturePyramidNetworks,
+    fpn: Message<'_, protos::FeaturePyramidNetworks>,
     backbone: std::ops::RangeInclusive<u64>,
 ) -> Result<[u64; 2], ModelError> {
-    const MIN_LEVEL: &str = "model.ssd.feature_extractor.fpn.min_level";
-    const MAX_LEVEL: &str = "model.ssd.feature_extractor.fpn.max_level";
-    let min_level = size(MIN_LEVEL, fpn.min_level(), *backbone.start())?;
-    let max_level = size(MAX_LEVEL, fpn.max_level(), min_level)?;
+    let (min_field, max_field) = (fpn.field("min_level"), fpn.field("max_level"));
+    let min_level = size(min_field, fpn.min_level(), *backbone.start())?;
+    let max_level = size(max_field, fpn.max_level(), min_level)?;
     if !backbone.contains(&min_level) {
         let expected = format!("{} to {}", backbone.start(), backbone.end());
-        return Err(invalid(MIN_LEVEL, min_level, expected));
+        return Err(invalid(min_field, min_level, expected));
     }
-    check_highest(MAX_LEVEL, max_level)?;
+    check_highest(max_field, max_level)?;
     Ok([min_level, max_level])
 }
 
 /// Refuses fields that the type's class in the reference does not take, given as (name, whether it is set).
 fn refuse_fields(
-    config: &protos::SsdFeatureExtractor,
+    config: &Message<'_, protos::SsdFeatureExtractor>,
     fields: &[(&'static str, bool)],
 ) -> Result<(), ModelError> {
     match fields.iter().find(|(_, is_set)| *is_set) {
         Some((field, _)) => Err(unsupported(
-            field,
+            config.field(field),
             "a value",
             format!("leaving it out for type {}", config.r#type()),
         )),
@@ -232,15 +236,12 @@ fn refuse_fields(
 fn rare_fields(config: &protos::SsdFeatureExtractor) -> [(&'static str, bool); 3] {
     [
         (
-            "model.ssd.feature_extractor.replace_preprocessor_with_placeholder",
+            "replace_preprocessor_with_placeholder",
             config.replace_preprocessor_with_placeholder.is_some(),
         ),
+        ("num_layers", config.num_layers.is_some()),
         (
-            "model.ssd.feature_extractor.num_layers",
-            config.num_layers.is_some(),
-        ),
-        (
-            "model.ssd.feature_extractor.spaghettinet_arch_name",
+            "spaghettinet_arch_name",
             config.spaghettinet_arch_name.is_some(),
         ),
     ]

@@ -7,7 +7,7 @@ use tfod_graph::{Builder, ValueId};
 
 use super::{Common, fpn_levels};
 use crate::error::ModelError;
-use crate::fields::{invalid, scaled, size};
+use crate::fields::{Message, invalid, scaled, size};
 use crate::layers::Path;
 use crate::neck::fpn::Fpn;
 
@@ -24,22 +24,23 @@ impl Pyramid {
     /// Reads the message. `backbone` are the levels that the backbone has.
     pub(super) fn from_config(
         common: &Common,
-        config: &protos::FeaturePyramidNetworks,
+        config: Message<'_, protos::FeaturePyramidNetworks>,
         backbone: RangeInclusive<u64>,
     ) -> Result<Self, ModelError> {
-        const DEPTH: &str = "model.ssd.feature_extractor.fpn.additional_layer_depth";
         let top_level = *backbone.end();
         let [min_level, max_level] = fpn_levels(config, backbone)?;
-        let depth = size(DEPTH, config.additional_layer_depth(), 0)?;
+        let field = config.field("additional_layer_depth");
+        let depth = size(field, config.additional_layer_depth(), 0)?;
         let depth = scaled(depth, common.depth_multiplier).max(common.min_depth);
         if depth == 0 {
-            return Err(invalid(DEPTH, 0, "at least 1 after the depth multiplier"));
+            return Err(invalid(field, 0, "at least 1 after the depth multiplier"));
         }
         Ok(Self {
             fpn: Fpn {
                 depth,
                 use_depthwise: common.use_depthwise,
                 explicit_padding: common.explicit_padding,
+                padding_field: common.padding_field,
                 hyperparams: common.hyperparams,
             },
             min_level,

@@ -7,10 +7,13 @@ use tfod_config::protos;
 use tfod_graph::{Builder, ValueId};
 
 use super::pyramid::Pyramid;
-use super::{Common, FeatureExtractor, check_image, fpn_config, rare_fields, refuse_fields};
+use super::{
+    Common, FeatureExtractor, PYRAMID, check_image, fpn_config, rare_fields, refuse_fields,
+};
 use crate::backbone::resnet_v1::ResnetV1;
 use crate::error::ModelError;
 use crate::facts::Normalization;
+use crate::fields::Message;
 use crate::hyperparams::Hyperparams;
 use crate::layers::Path;
 
@@ -28,17 +31,17 @@ struct ResnetV1Fpn {
 /// `blocks` are those of the ResNet's stages.
 pub(super) fn from_config(
     common: &Common,
-    config: &protos::SsdFeatureExtractor,
+    config: Message<'_, protos::SsdFeatureExtractor>,
     blocks: [u64; 4],
 ) -> Result<Box<dyn FeatureExtractor>, ModelError> {
-    refuse_fields(config, &rare_fields(config))?;
+    refuse_fields(&config, &rare_fields(&config))?;
     // The reference's classes take these two, and the numbers of the pyramid, and do nothing with them: levels are 3 to 7, as is the schema's default.
     let common = Common {
         explicit_padding: false,
         use_depthwise: false,
         ..*common
     };
-    fpn_config(config)?;
+    fpn_config(&config)?;
     let fpn = protos::FeaturePyramidNetworks::default();
     let backbone = ResnetV1 {
         blocks,
@@ -53,7 +56,7 @@ pub(super) fn from_config(
     Ok(Box::new(ResnetV1Fpn {
         common,
         backbone,
-        pyramid: Pyramid::from_config(&common, &fpn, BACKBONE_LEVELS)?,
+        pyramid: Pyramid::from_config(&common, config.at(PYRAMID, &fpn), BACKBONE_LEVELS)?,
     }))
 }
 

@@ -6,7 +6,7 @@ use tfod_config::protos::weight_shared_convolutional_box_predictor::ScoreConvert
 use tfod_graph::{Builder, Unary, ValueId};
 
 use crate::error::ModelError;
-use crate::fields::size;
+use crate::fields::{Message, size};
 use crate::head::{Predictions, all_encodings, kernel_size, per_anchor};
 use crate::hyperparams::Hyperparams;
 use crate::layers::{Path, Window, conv2d_or_separable, norm_and_activation};
@@ -34,27 +34,21 @@ impl WeightShared {
     /// # Errors
     /// For sizes that make no layer, and for combinations that the reference refuses too.
     pub fn from_config(
-        config: &protos::WeightSharedConvolutionalBoxPredictor,
+        config: Message<'_, protos::WeightSharedConvolutionalBoxPredictor>,
         class_slots: u64,
         anchors_per_location: &[u64],
     ) -> Result<Self, ModelError> {
-        const HYPERPARAMS: &str =
-            "model.ssd.box_predictor.weight_shared_convolutional_box_predictor.conv_hyperparams";
-        const DEPTH: &str =
-            "model.ssd.box_predictor.weight_shared_convolutional_box_predictor.depth";
-        const LAYERS: &str = "model.ssd.box_predictor.weight_shared_convolutional_box_predictor.num_layers_before_predictor";
-        const KERNEL: &str =
-            "model.ssd.box_predictor.weight_shared_convolutional_box_predictor.kernel_size";
-        const CODE: &str =
-            "model.ssd.box_predictor.weight_shared_convolutional_box_predictor.box_code_size";
-        let mut hyperparams =
-            Hyperparams::from_config(HYPERPARAMS, config.conv_hyperparams.as_ref())?;
+        let field = |name| config.field(name);
+        let hyperparams = config.conv_hyperparams.as_ref();
+        let mut hyperparams = Hyperparams::from_config(field("conv_hyperparams"), hyperparams)?;
         // The reference's predictor normalises only where `batch_norm` itself is set.
         hyperparams.batch_norm = hyperparams.batch_norm.filter(|norm| !norm.synchronised);
-        let tower_layers = size(LAYERS, config.num_layers_before_predictor(), 0)?;
-        let depth = size(DEPTH, config.depth(), u64::from(tower_layers > 0))?;
-        let kernel = kernel_size(KERNEL, config.kernel_size(), config.use_depthwise())?;
-        let code_size = size(CODE, config.box_code_size(), 1)?;
+        let tower_layers = config.num_layers_before_predictor();
+        let tower_layers = size(field("num_layers_before_predictor"), tower_layers, 0)?;
+        let depth = size(field("depth"), config.depth(), u64::from(tower_layers > 0))?;
+        let kernel = config.kernel_size();
+        let kernel = kernel_size(field("kernel_size"), kernel, config.use_depthwise())?;
+        let code_size = size(field("box_code_size"), config.box_code_size(), 1)?;
         let [anchors_per_location, rest @ ..] = anchors_per_location else {
             return Err(ModelError::Inconsistent("anchors on no level".into()));
         };
