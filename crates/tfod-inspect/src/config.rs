@@ -5,11 +5,12 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tfod_config::protos;
 use tfod_config::protos::anchor_generator::AnchorGeneratorOneof as Anchors;
-use tfod_config::protos::detection_model::Model;
+use tfod_config::protos::conditional_shape_resizer::ResizeCondition;
 use tfod_config::protos::image_resizer::ImageResizerOneof as Resizer;
 use tfod_config::protos::optimizer::Optimizer;
 use tfod_config::{Parsed, PipelineConfig};
-use tfod_models::GraphOptions;
+use tfod_models::meta::{AnchorSource, Description, SuppressionFields, describe};
+use tfod_models::{GraphOptions, MetaArchitecture};
 
 use crate::InspectError;
 
@@ -66,19 +67,13 @@ impl ConfigFacts {
     pub fn of(parsed: &Parsed) -> Self {
         let message = parsed.config.message();
         let model = message.model.clone().unwrap_or_default();
-        let mut facts = match &model.model {
-            Some(Model::Ssd(ssd)) => Self::ssd(ssd),
-            Some(Model::FasterRcnn(rcnn)) => Self::faster_rcnn(rcnn),
-            Some(Model::CenterNet(center)) => Self::center_net(center),
-            Some(_) => Self::empty("experimental_model"),
-            None => Self::empty(""),
+        let mut facts = match (MetaArchitecture::of(&model), describe(&model)) {
+            (Some(meta), Some(description)) => Self::described(meta.field, &description),
+            _ => Self::empty(""),
         };
         facts.training = message.train_config.as_ref().map(training);
         match tfod_models::build(&model, &GraphOptions::default()) {
-            Ok(built) => {
-                let anchors = built.facts.boxes.anchors.len();
-                facts.num_anchors = (anchors > 0).then_some(anchors);
-            }
+            Ok(built) => facts.num_anchors = built.facts.num_anchors(),
             Err(error) => facts.refused = Some(error.to_string()),
         }
         facts.warnings = parsed.warnings.iter().map(ToString::to_string).collect();
@@ -107,58 +102,23 @@ impl ConfigFacts {
         }
     }
 
-    fn ssd(ssd: &protos::Ssd) -> Self {
-        let extractor = ssd.feature_extractor.as_ref();
-        let post = ssd.post_processing.as_ref();
+    fn described(meta_architecture: &'static str, description: &Description<'_>) -> Self {
+        let extractor = description.extractor;
         Self {
-            feature_extractor: extractor.map(|extractor| extractor.r#type().to_owned()),
-            num_classes: Some(ssd.num_classes()),
-            resizer: resizer(ssd.image_resizer.as_ref()),
-            anchors: anchors(ssd.anchor_generator.as_ref()),
-            post_processing: post
-                .map(|post| post_processing("post_processing", post))
-                .into_iter()
+            feature_extractor: (!extractor.is_empty()).then(|| extractor.to_owned()),
+            num_classes: description.num_classes,
+            resizer: resizer(description.image_resizer),
+            anchors: match description.anchors {
+                AnchorSource::Generator(generator) => anchors(generator),
+                AnchorSource::Peaks => Some("none: objects are peaks of heat maps".to_owned()),
+                AnchorSource::Unknown => None,
+            },
+            post_processing: description
+                .suppressions
+                .iter()
+                .map(post_processing)
                 .collect(),
-            ..Self::empty("ssd")
-        }
-    }
-
-    fn faster_rcnn(rcnn: &protos::FasterRcnn) -> Self {
-        let extractor = rcnn.feature_extractor.as_ref();
-        let first = PostProcessing {
-            stage: "first_stage",
-            text: format!(
-                "proposals: boxes that overlap by more than {} (IoU) suppress each other, scores below {:?} are dropped; at most {}",
-                rcnn.first_stage_nms_iou_threshold(),
-                rcnn.first_stage_nms_score_threshold(),
-                rcnn.first_stage_max_proposals()
-            ),
-            score_threshold: rcnn.first_stage_nms_score_threshold(),
-            iou_threshold: rcnn.first_stage_nms_iou_threshold(),
-            max_detections_per_class: rcnn.first_stage_max_proposals(),
-            max_total_detections: rcnn.first_stage_max_proposals(),
-            score_converter: "SOFTMAX".to_owned(),
-        };
-        let second = rcnn.second_stage_post_processing.as_ref();
-        let second = second.map(|post| post_processing("second_stage_post_processing", post));
-        Self {
-            feature_extractor: extractor.map(|extractor| extractor.r#type().to_owned()),
-            num_classes: Some(rcnn.num_classes()),
-            resizer: resizer(rcnn.image_resizer.as_ref()),
-            anchors: anchors(rcnn.first_stage_anchor_generator.as_ref()),
-            post_processing: std::iter::once(first).chain(second).collect(),
-            ..Self::empty("faster_rcnn")
-        }
-    }
-
-    fn center_net(center: &protos::CenterNet) -> Self {
-        let extractor = center.feature_extractor.as_ref();
-        Self {
-            feature_extractor: extractor.map(|extractor| extractor.r#type().to_owned()),
-            num_classes: Some(center.num_classes()),
-            resizer: resizer(center.image_resizer.as_ref()),
-            anchors: Some("none: objects are peaks of heat maps".to_owned()),
-            ..Self::empty("center_net")
+            ..Self::empty(meta_architecture)
         }
     }
 
@@ -226,11 +186,7 @@ fn resizer(config: Option<&protos::ImageResizer>) -> Option<String> {
         ),
         Resizer::IdentityResizer(_) => ("not at all".to_owned(), false, None),
         Resizer::ConditionalShapeResizer(conditional) => (
-            format!(
-                "where the size is {} than {} (the longer side, keeping the aspect ratio)",
-                conditional.condition().as_str_name().to_lowercase(),
-                conditional.size_threshold()
-            ),
+            conditional_shape(conditional),
             conditional.convert_to_grayscale(),
             Some(conditional.resize_method()),
         ),
@@ -245,6 +201,22 @@ fn resizer(config: Option<&protos::ImageResizer>) -> Option<String> {
     });
     let gray = if gray { ", to grayscale" } else { "" };
     Some(text + &method + gray)
+}
+
+/// The longer side decides whether an image is too large, the shorter whether it is too small.
+fn conditional_shape(config: &protos::ConditionalShapeResizer) -> String {
+    let threshold = config.size_threshold();
+    match config.condition() {
+        ResizeCondition::Greater => format!(
+            "where the longer side is greater than {threshold}, that side to {threshold}, keeping the aspect ratio"
+        ),
+        ResizeCondition::Smaller => format!(
+            "where the shorter side is smaller than {threshold}, that side to {threshold}, keeping the aspect ratio"
+        ),
+        ResizeCondition::Invalid => {
+            format!("on no condition that there is, with threshold {threshold}")
+        }
+    }
 }
 
 fn anchors(config: Option<&protos::AnchorGenerator>) -> Option<String> {
@@ -312,34 +284,43 @@ fn stride(level: i32) -> String {
         .map_or_else(|| "?".to_owned(), |stride| stride.to_string())
 }
 
-fn post_processing(stage: &'static str, post: &protos::PostProcessing) -> PostProcessing {
-    let nms = post.batch_non_max_suppression.unwrap_or_default();
-    let converter = post.score_converter().as_str_name().to_owned();
-    let softly = match nms.soft_nms_sigma() {
-        sigma if sigma > 0.0 => format!("; softly, sigma {sigma}"),
-        _ => String::new(),
-    };
-    let agnostic = if nms.use_class_agnostic_nms() {
-        "; whatever the class"
-    } else {
-        ""
-    };
-    let text = format!(
-        "scores by {}; boxes that overlap by more than {} (IoU) suppress each other, scores below {:?} are dropped; at most {} a class, {} in all{agnostic}{softly}",
-        converter.to_lowercase(),
-        nms.iou_threshold(),
-        nms.score_threshold(),
-        nms.max_detections_per_class(),
-        nms.max_total_detections()
+fn post_processing(of: &SuppressionFields<'_>) -> PostProcessing {
+    let (score_threshold, iou_threshold) = (of.score_threshold.value, of.iou_threshold.value);
+    let max_total = of.max_total.value;
+    let max_per_class = of.max_per_class.map_or(max_total, |limit| limit.value);
+    let suppress = format!(
+        "boxes that overlap by more than {iou_threshold} (IoU) suppress each other, scores below {score_threshold:?} are dropped; at most"
     );
+    let (text, score_converter) = match of.post_processing {
+        // Of proposals nothing else is configured; their two scores are made so.
+        None => (format!("proposals: {suppress} {max_total}"), "SOFTMAX"),
+        Some(post) => {
+            let nms = post.batch_non_max_suppression.unwrap_or_default();
+            let converter = post.score_converter().as_str_name();
+            let softly = match nms.soft_nms_sigma() {
+                sigma if sigma > 0.0 => format!("; softly, sigma {sigma}"),
+                _ => String::new(),
+            };
+            let agnostic = if nms.use_class_agnostic_nms() {
+                "; whatever the class"
+            } else {
+                ""
+            };
+            let text = format!(
+                "scores by {}; {suppress} {max_per_class} a class, {max_total} in all{agnostic}{softly}",
+                converter.to_lowercase()
+            );
+            (text, converter)
+        }
+    };
     PostProcessing {
-        stage,
+        stage: of.stage,
         text,
-        score_threshold: nms.score_threshold(),
-        iou_threshold: nms.iou_threshold(),
-        max_detections_per_class: nms.max_detections_per_class(),
-        max_total_detections: nms.max_total_detections(),
-        score_converter: converter,
+        score_threshold,
+        iou_threshold,
+        max_detections_per_class: max_per_class,
+        max_total_detections: max_total,
+        score_converter: score_converter.to_owned(),
     }
 }
 
@@ -364,4 +345,33 @@ fn training(config: &protos::TrainConfig) -> String {
         config.batch_size(),
         config.data_augmentation_options.len()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resizing(condition: &str) -> Option<String> {
+        let text = format!(
+            "model {{ ssd {{ image_resizer {{ conditional_shape_resizer {{ condition: {condition} size_threshold: 640 }} }} }} }}"
+        );
+        let parsed = PipelineConfig::parse("test", text.as_bytes()).ok()?;
+        ConfigFacts::of(&parsed).resizer
+    }
+
+    #[test]
+    fn the_longer_side_decides_what_is_too_large_and_the_shorter_what_is_too_small() {
+        assert_eq!(
+            resizing("GREATER").as_deref(),
+            Some(
+                "where the longer side is greater than 640, that side to 640, keeping the aspect ratio, bilinear"
+            )
+        );
+        assert_eq!(
+            resizing("SMALLER").as_deref(),
+            Some(
+                "where the shorter side is smaller than 640, that side to 640, keeping the aspect ratio, bilinear"
+            )
+        );
+    }
 }

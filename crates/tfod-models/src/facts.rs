@@ -2,6 +2,7 @@
 //! thresholds it has.
 
 use crate::anchors::Corners;
+use crate::options::Stage;
 
 /// How images are brought to the network's size.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,6 +80,19 @@ pub struct ScoreConversion {
     pub has_background: bool,
 }
 
+/// A stage of a detector: boxes and scores are made, and the best are kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StageFacts {
+    /// What it is for: `proposals`, `detections`.
+    pub name: &'static str,
+    /// Of non-max suppression, where it has one.
+    pub suppression: Option<Suppression>,
+    /// Of boxes, where they are encoded relative to others.
+    pub boxes: Option<BoxDecoding>,
+    /// Of scores, where they are converted.
+    pub scores: Option<ScoreConversion>,
+}
+
 /// The facts of one model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Facts {
@@ -86,12 +100,17 @@ pub struct Facts {
     pub resizing: Resizing,
     /// How pixels are normalised.
     pub normalization: Normalization,
-    /// Of non-max suppression.
-    pub suppression: Suppression,
-    /// Of boxes.
-    pub boxes: BoxDecoding,
-    /// Of scores.
-    pub scores: ScoreConversion,
+    /// The stages, in the order in which boxes go through them. The last gives the detections.
+    pub stages: Vec<StageFacts>,
+}
+
+impl Facts {
+    /// How many anchors the first stage has, where these are constants.
+    pub fn num_anchors(&self) -> Option<usize> {
+        let anchors = self.stages.iter().find_map(|stage| stage.boxes.as_ref());
+        let count = anchors?.anchors.len();
+        (count > 0).then_some(count)
+    }
 }
 
 /// What an output means.
@@ -103,60 +122,71 @@ pub struct Meaning {
     pub unit: &'static str,
 }
 
-/// The outputs that the reference's models have, by key: meaning and unit.
-const OUTPUTS: [(&str, &str, &str); 11] = [
+/// The outputs that the reference's models have, by key: where the graph has to end at least, meaning and unit.
+const OUTPUTS: [(&str, Stage, &str, &str); 11] = [
     (
         "box_encodings",
+        Stage::Encodings,
         "undecoded boxes of all anchors: see `box_decoding`",
         "",
     ),
     (
         "class_predictions_with_background",
+        Stage::Encodings,
         "unconverted class scores of all anchors: see `score_conversion`",
         "",
     ),
     (
         "detection_anchor_indices",
+        Stage::Detections,
         "the anchor that each detection comes from, a row of raw_detection_boxes",
         "index, from 0",
     ),
     (
         "detection_boxes",
+        Stage::Detections,
         "the detections' boxes: ymin, xmin, ymax, xmax, best score first",
         "fractions of the image's height and width, 0 to 1",
     ),
     (
         "detection_classes",
+        Stage::Detections,
         "the detections' classes; 1 in rows after the last detection",
         "class id, from 1",
     ),
     (
         "detection_keypoints",
+        Stage::Detections,
         "the detections' keypoints: y, x",
         "fractions of the image's height and width",
     ),
     (
         "detection_multiclass_scores",
+        Stage::Detections,
         "the detections' scores for every class, the background first where the model has one",
         "score",
     ),
     (
         "detection_scores",
+        Stage::Detections,
         "the detections' scores, descending; 0 in rows after the last detection",
         "score",
     ),
     (
         "num_detections",
+        Stage::Detections,
         "how many rows are detections; the rest is padding",
         "count",
     ),
     (
         "raw_detection_boxes",
+        Stage::Boxes,
         "decoded boxes of all anchors before non-max suppression: ymin, xmin, ymax, xmax, not clipped",
         "fractions of the height and width of the network's input, padding included",
     ),
     (
         "raw_detection_scores",
+        Stage::Boxes,
         "converted scores of all anchors before non-max suppression, the background first where the model has one",
         "score",
     ),
@@ -164,6 +194,38 @@ const OUTPUTS: [(&str, &str, &str); 11] = [
 
 /// What the output of a key means.
 pub fn meaning(key: &str) -> Option<Meaning> {
-    let (_, text, unit) = OUTPUTS.iter().find(|(known, ..)| *known == key)?;
+    let (_, _, text, unit) = OUTPUTS.iter().find(|(known, ..)| *known == key)?;
     Some(Meaning { text, unit })
+}
+
+/// Where a graph ends that has outputs of these keys, and no others; `None` where a key is unknown.
+pub fn stage_of<'a>(keys: impl IntoIterator<Item = &'a str>) -> Option<Stage> {
+    let stage = |key: &str| {
+        let (_, stage, ..) = OUTPUTS.iter().find(|(known, ..)| *known == key)?;
+        Some(*stage)
+    };
+    let stages: Option<Vec<Stage>> = keys.into_iter().map(stage).collect();
+    let stages = stages?;
+    // The network's own predictions are outputs of graphs that end there only, and so on.
+    [Stage::Detections, Stage::Boxes, Stage::Encodings]
+        .into_iter()
+        .find(|stage| stages.contains(stage))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_tell_where_a_graph_ends() {
+        let stage = |keys: &[&str]| stage_of(keys.iter().copied());
+        assert_eq!(
+            stage(&["raw_detection_boxes", "num_detections"]),
+            Some(Stage::Detections)
+        );
+        assert_eq!(stage(&["raw_detection_boxes"]), Some(Stage::Boxes));
+        assert_eq!(stage(&["box_encodings"]), Some(Stage::Encodings));
+        assert_eq!(stage(&["box_encodings", "another"]), None);
+        assert_eq!(stage(&[]), None);
+    }
 }

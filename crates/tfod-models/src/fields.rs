@@ -54,6 +54,15 @@ impl FieldPath {
         self.step(Step { name, index })
     }
 
+    /// Fields, in text format, of the message at this place, as text of the whole configuration: `model { ssd { … } }`.
+    #[must_use]
+    pub fn enclose(self, fields: &str) -> String {
+        let steps = self.steps.iter().take(self.depth).rev();
+        steps.fold(fields.to_owned(), |inner, step| {
+            format!("{} {{ {inner} }}", step.name)
+        })
+    }
+
     const fn step(mut self, step: Step) -> Self {
         if self.depth < Self::DEEPEST {
             self.steps[self.depth] = step;

@@ -10,10 +10,10 @@
 //! | --- | --- | --- |
 //! | [`backbone`] | image classifiers that give feature maps | each file names its own |
 //! | [`neck`] | feature pyramids over a backbone | |
-//! | [`head`] | predictors of box encodings and class scores | |
+//! | [`head`] | predictors of box encodings and class scores that several meta-architectures have | |
 //! | [`anchors`] | the boxes that encodings are relative to | |
 //! | [`postprocess`] | box decoding, score conversion, non-max suppression | |
-//! | [`meta`] | how the parts make a detector (SSD) | |
+//! | [`meta`] | how the parts make a detector: a description of each meta-architecture | |
 //!
 //! Shared by all: [`layers`] (the Keras layers that the reference uses), [`hyperparams`] (how they are configured), [`input`] (what
 //! the model is given), [`resizer`] (how large it becomes), [`options`] (what the graph takes in and gives out), [`facts`] (what users need to know beside
@@ -42,12 +42,12 @@ pub use error::ModelError;
 pub use facts::Facts;
 pub use fields::{FieldPath, Message};
 pub use input::InputType;
+pub use meta::MetaArchitecture;
 pub use options::{Batch, GraphOption, GraphOptions, Stage};
 
 use std::collections::HashSet;
 
 use tfod_config::protos;
-use tfod_config::protos::detection_model::Model as MetaArchitecture;
 use tfod_graph::{Graph, passes, validate};
 
 /// A network, and what a user wants to know of it.
@@ -74,17 +74,10 @@ pub struct Model {
 /// When the configuration lacks something, contradicts itself or the options, or asks for what is not supported; the error names the field.
 pub fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Model, ModelError> {
     options.check()?;
-    let mut model = match &config.model {
-        Some(MetaArchitecture::Ssd(ssd)) => meta::ssd::build(ssd, options)?,
-        Some(MetaArchitecture::FasterRcnn(_)) => return Err(unsupported_meta("faster_rcnn")),
-        Some(MetaArchitecture::CenterNet(_)) => return Err(unsupported_meta("center_net")),
-        Some(_) => return Err(unsupported_meta("another kind of model")),
-        None => {
-            return Err(ModelError::Missing {
-                field: FieldPath::MODEL.into(),
-            });
-        }
+    let Some(meta) = MetaArchitecture::of(config) else {
+        return Err(fields::missing(FieldPath::MODEL));
     };
+    let mut model = (meta.supported()?.build)(config, options)?;
     if let Some(keys) = &options.outputs {
         keep_outputs(&mut model.graph, keys)?;
     }
@@ -126,12 +119,4 @@ fn keep_outputs(graph: &mut Graph, keys: &[String]) -> Result<(), ModelError> {
     }
     graph.retain_outputs(|output| keys.contains(&output.key));
     Ok(())
-}
-
-fn unsupported_meta(given: &str) -> ModelError {
-    ModelError::Unsupported {
-        field: FieldPath::MODEL.into(),
-        given: given.to_owned(),
-        supported: "ssd".to_owned(),
-    }
 }

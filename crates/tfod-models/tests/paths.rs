@@ -137,6 +137,15 @@ fn all_source_lines() -> Vec<(String, String)> {
     lines
 }
 
+#[test]
+fn only_the_folder_of_ssd_names_its_fields() {
+    let elsewhere: Vec<(String, String)> = all_source_lines()
+        .into_iter()
+        .filter(|(file, line)| !file.contains("/src/meta/ssd/") && line.contains("model.ssd"))
+        .collect();
+    assert!(elsewhere.is_empty(), "{elsewhere:#?}");
+}
+
 /// Names of fields are written by hand where they are read, so a wrong one would not show before somebody's configuration is refused.
 #[test]
 fn fields_that_are_named_exist() {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tfod_image::Picture;
+use tfod_models::facts::stage_of;
 use tfod_models::{GraphOptions, InputType, Stage};
 use tfod_runtime::{Session, Tensor};
 
@@ -266,15 +267,9 @@ impl Settings {
             Facts::Onnx(facts) if facts.metadata.contains_key("manifest_version") => Some(facts),
             _ => None,
         });
-        let has = |key| of_tfod.is_none_or(|facts| facts.metadata.contains_key(key));
+        let keys = of_tfod.map(|facts| facts.outputs.iter().map(|port| port.key.as_str()));
         Self {
-            stage: if has("non_max_suppression") {
-                Stage::Detections
-            } else if has("box_decoding") {
-                Stage::Encodings
-            } else {
-                Stage::Boxes
-            },
+            stage: keys.and_then(stage_of).unwrap_or_default(),
             no_preprocess: of_tfod.is_some_and(|facts| left_to_caller(facts).is_some()),
         }
     }

@@ -1,60 +1,12 @@
-//! What a config, or a checkpoint, is of: told by the config's messages, and by the keys of the checkpoint's variables. Architectures that
-//! cannot be exported yet are recognised too, and so is what is no detector of TensorFlow 2 at all.
+//! What a config, or a checkpoint, is of: told by the config's messages, and by the keys of the checkpoint's variables, which are held against the marks of
+//! each meta-architecture. Those that cannot be exported yet are recognised too, and so is what is no detector of TensorFlow 2 at all.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use tfod_checkpoint::{Bundle, Entry, Kind, unescape};
 use tfod_config::protos;
-use tfod_config::protos::box_predictor::BoxPredictorOneof;
-use tfod_config::protos::detection_model::Model;
-use tfod_config::protos::ssd_feature_extractor::FeaturePyramidOneof;
-
-/// A family of detectors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Family {
-    /// SSD over feature maps of its backbone and coarser ones.
-    Ssd,
-    /// SSD over a feature pyramid network; with focal loss called `RetinaNet`.
-    SsdFpn,
-    /// SSD over a weighted bidirectional feature pyramid.
-    EfficientDet,
-    /// Two stages.
-    FasterRcnn,
-    /// Two stages and masks.
-    MaskRcnn,
-    /// Two stages that attend to a memory bank.
-    ContextRcnn,
-    /// Two stages, the second without layers of its own.
-    Rfcn,
-    /// Objects as points.
-    CenterNet,
-    /// Registered by a program of the user's own.
-    Experimental,
-}
-
-impl Family {
-    /// Whether its models can be exported.
-    pub fn is_supported(self) -> bool {
-        matches!(self, Self::Ssd | Self::SsdFpn | Self::EfficientDet)
-    }
-
-    /// What people call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ssd => "SSD",
-            Self::SsdFpn => "SSD with a feature pyramid",
-            Self::EfficientDet => "EfficientDet",
-            Self::FasterRcnn => "Faster R-CNN",
-            Self::MaskRcnn => "Mask R-CNN",
-            Self::ContextRcnn => "Context R-CNN",
-            Self::Rfcn => "R-FCN",
-            Self::CenterNet => "CenterNet",
-            Self::Experimental => "experimental model",
-        }
-    }
-}
+use tfod_models::meta::{ALL, Family, Marks, describe};
 
 /// What a config describes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,53 +22,12 @@ pub struct ConfigKind {
 impl ConfigKind {
     /// Recognises what a config describes; `None` if it describes no model.
     pub fn of(model: &protos::DetectionModel) -> Option<Self> {
-        Some(match model.model.as_ref()? {
-            Model::Ssd(ssd) => {
-                let extractor = ssd.feature_extractor.as_ref();
-                let name = extractor.map_or("", |e| e.r#type());
-                let pyramid = extractor.and_then(|e| e.feature_pyramid_oneof.as_ref());
-                let family = match pyramid {
-                    Some(FeaturePyramidOneof::Bifpn(_)) => Family::EfficientDet,
-                    _ if name.contains("bifpn") => Family::EfficientDet,
-                    _ if name.contains("_fpn") => Family::SsdFpn,
-                    _ => Family::Ssd,
-                };
-                Self::new(family, name, Some(ssd.num_classes()))
-            }
-            Model::FasterRcnn(rcnn) => {
-                let extractor = rcnn.feature_extractor.as_ref();
-                let name = extractor.map_or("", |e| e.r#type());
-                Self::new(rcnn_family(rcnn), name, Some(rcnn.num_classes()))
-            }
-            Model::CenterNet(net) => {
-                let extractor = net.feature_extractor.as_ref();
-                let name = extractor.map_or("", |e| e.r#type());
-                Self::new(Family::CenterNet, name, Some(net.num_classes()))
-            }
-            Model::ExperimentalModel(model) => Self::new(Family::Experimental, model.name(), None),
+        let description = describe(model)?;
+        Some(Self {
+            family: description.family,
+            extractor: description.extractor.to_owned(),
+            num_classes: description.num_classes,
         })
-    }
-
-    fn new(family: Family, extractor: &str, num_classes: Option<i32>) -> Self {
-        Self {
-            family,
-            extractor: extractor.to_owned(),
-            num_classes,
-        }
-    }
-}
-
-fn rcnn_family(rcnn: &protos::FasterRcnn) -> Family {
-    let predictor = rcnn.second_stage_box_predictor.as_ref();
-    match predictor.and_then(|p| p.box_predictor_oneof.as_ref()) {
-        _ if rcnn.context_config.is_some() => Family::ContextRcnn,
-        Some(BoxPredictorOneof::RfcnBoxPredictor(_)) => Family::Rfcn,
-        Some(BoxPredictorOneof::MaskRcnnBoxPredictor(predictor))
-            if predictor.predict_instance_masks() =>
-        {
-            Family::MaskRcnn
-        }
-        _ => Family::FasterRcnn,
     }
 }
 
@@ -170,93 +81,13 @@ pub enum CheckpointKind {
     Other(Vec<String>),
 }
 
-/// Detectors by the start of keys behind `model/` that only they have; the first one counts.
-const DETECTORS: [(&str, Family); 9] = [
-    (
-        "_mask_rcnn_box_predictor/_third_stage_heads/",
-        Family::MaskRcnn,
-    ),
-    ("_context_feature_extract_fn/", Family::ContextRcnn),
-    ("_rfcn_box_predictor/", Family::Rfcn),
-    ("_first_stage_box_predictor/", Family::FasterRcnn),
-    ("_prediction_head_dict/", Family::CenterNet),
-    ("_feature_extractor/_bifpn_stage/", Family::EfficientDet),
-    (
-        "_feature_extractor/_fpn_features_generator/",
-        Family::SsdFpn,
-    ),
-    ("_feature_extractor/classification_backbone/", Family::Ssd),
-    ("_box_predictor/", Family::Ssd),
-];
-
-/// The same for SavedModels, which list variables by number below `_model`, or at the root where a user has saved the model again.
-const SAVED_MODELS: [(&str, Family); 4] = [
-    ("_first_stage_box_predictor/", Family::FasterRcnn),
-    ("_prediction_head_dict/", Family::CenterNet),
-    ("_box_predictor/variables/", Family::Ssd),
-    ("_box_predictor/trainable_variables/", Family::Ssd),
-];
-
-/// The same for TensorFlow 1.
-const TENSORFLOW_1: [(&str, Family); 4] = [
-    ("SecondStageBoxPredictor/", Family::FasterRcnn),
-    ("FirstStageFeatureExtractor/", Family::FasterRcnn),
-    ("WeightSharedConvolutionalBoxPredictor/", Family::SsdFpn),
-    ("BoxPredictor_0/", Family::Ssd),
-];
-
-/// Backbones that are no SSD's, by the place and number of their variables.
-const BACKBONES: [(Family, &str, usize, &str); 7] = [
-    (
-        Family::FasterRcnn,
-        "_feature_extractor_for_",
-        265,
-        "ResNet-50",
-    ),
-    (
-        Family::FasterRcnn,
-        "_feature_extractor_for_",
-        520,
-        "ResNet-101",
-    ),
-    (
-        Family::FasterRcnn,
-        "_feature_extractor_for_",
-        775,
-        "ResNet-152",
-    ),
-    (
-        Family::FasterRcnn,
-        "_feature_extractor_for_",
-        896,
-        "Inception-ResNet-v2",
-    ),
-    (
-        Family::CenterNet,
-        "_feature_extractor/_base_model/",
-        318,
-        "ResNet-50",
-    ),
-    (
-        Family::CenterNet,
-        "_feature_extractor/_base_model/",
-        624,
-        "ResNet-101",
-    ),
-    (
-        Family::CenterNet,
-        "_feature_extractor/_base_model/",
-        260,
-        "MobileNetV2",
-    ),
-];
-
 impl CheckpointKind {
     /// Recognises a checkpoint by its keys. The feature extractor and the classes of an SSD are not looked for here.
     pub fn of(bundle: &Bundle) -> Self {
         let keys: Vec<&str> = bundle.entries().map(Entry::key).collect();
-        let below = |root: &str, table: &[(&str, Family)]| {
-            let found = table.iter().find(|(start, _)| {
+        let below = |root: &str, marks: fn(&Marks) -> &'static [(&'static str, Family)]| {
+            let mut all = ALL.iter().flat_map(|meta| marks(&meta.marks));
+            let found = all.find(|(start, _)| {
                 let has = |key: &&str| {
                     key.strip_prefix(root)
                         .is_some_and(|rest| rest.starts_with(start))
@@ -266,16 +97,18 @@ impl CheckpointKind {
             found.map(|(_, family)| *family)
         };
         if bundle.kind() == Kind::NameBased {
-            return below("", &TENSORFLOW_1).map_or(Self::NameBased, Self::TensorFlow1);
+            return below("", |marks| marks.tensorflow_1)
+                .map_or(Self::NameBased, Self::TensorFlow1);
         }
-        if let Some(family) = below("model/", &DETECTORS) {
+        if let Some(family) = below("model/", |marks| marks.trained) {
             return Self::Detector {
                 family,
                 extractor: backbone(family, &keys).unwrap_or_default().to_owned(),
                 num_classes: num_classes(family, bundle),
             };
         }
-        let saved = below("_model/", &SAVED_MODELS).or_else(|| below("", &SAVED_MODELS));
+        let saved = below("_model/", |marks| marks.exported);
+        let saved = saved.or_else(|| below("", |marks| marks.exported));
         if let Some(family) = saved {
             return Self::SavedModelVariables(family);
         }
@@ -341,35 +174,22 @@ fn model_keys<'a>(keys: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
 }
 
 fn backbone(family: Family, keys: &[&str]) -> Option<&'static str> {
-    let family = match family {
-        Family::MaskRcnn | Family::ContextRcnn | Family::Rfcn => Family::FasterRcnn,
-        other => other,
-    };
-    if model_keys(keys).any(|key| key.starts_with("_feature_extractor/_network/")) {
-        return Some("Hourglass");
-    }
-    let found = BACKBONES.iter().find(|(of, start, count, _)| {
-        *of == family
-            && model_keys(keys)
-                .filter(|key| key.starts_with(start))
-                .count()
-                == *count
+    let found = family.meta().marks.backbones.iter().find(|mark| {
+        let count = model_keys(keys).filter(|key| key.starts_with(mark.start));
+        let count = count.count();
+        mark.count.map_or(count > 0, |expected| count == expected)
     });
-    found.map(|(_, _, _, name)| *name)
+    found.map(|mark| mark.name)
 }
 
-/// The classes of detectors whose last bias of the class head has one value for each, with one more for background in two-stage ones.
+/// The classes of detectors whose last bias of the class head has one value for each.
 fn num_classes(family: Family, bundle: &Bundle) -> Option<i32> {
-    let (head, background) = match family {
-        Family::FasterRcnn | Family::MaskRcnn | Family::ContextRcnn => {
-            ("model/_mask_rcnn_box_predictor/_class_prediction_head/", 1)
-        }
-        Family::CenterNet => ("model/_prediction_head_dict/object_center/", 0),
-        _ => return None,
-    };
+    let (head, background) = family.meta().marks.class_head?;
     let biases = bundle.entries().filter(|entry| {
-        let key = entry.key();
-        key.starts_with(head) && key.contains("/bias/") && !key.contains("/.OPTIMIZER_SLOT/")
+        let key = entry.key().strip_prefix("model/");
+        key.is_some_and(|key| {
+            key.starts_with(head) && key.contains("/bias/") && !key.contains("/.OPTIMIZER_SLOT/")
+        })
     });
     let size = *biases.last()?.shape().last()?;
     i32::try_from(size).ok()?.checked_sub(background)

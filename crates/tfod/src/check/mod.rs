@@ -12,14 +12,15 @@ use std::path::PathBuf;
 
 use tfod_checkpoint::{Bundle, Error, Found as HowFound, locate};
 use tfod_config::{ConfigError, PipelineConfig};
-use tfod_models::fit::{CLASSES, Closest, EXTRACTOR, Explanation, Variables, closest};
+use tfod_models::fit::{Closest, Explanation, Variables, closest};
 use tfod_models::{GraphOptions, build};
 
 use crate::ExportError;
 use crate::judgement::{Configured, Judgement, Source};
 use crate::trained::TrainedModel;
 use index::Index;
-pub use kind::{CheckpointKind, ConfigKind, Family};
+pub use kind::{CheckpointKind, ConfigKind};
+pub use tfod_models::meta::Family;
 
 /// A config and a checkpoint to be compared.
 #[derive(Clone, Debug)]
@@ -249,28 +250,30 @@ impl CheckReport {
         self.name_detector(variables);
     }
 
-    /// Says of an SSD which it is, and suggests it where it is not the configured one.
+    /// Says of a supported detector which it is, and suggests it where it is not the configured one.
     fn name_detector(&mut self, variables: &dyn Variables) {
         let CheckpointKind::Detector {
-            family: Family::Ssd | Family::SsdFpn | Family::EfficientDet,
+            family,
             extractor,
             num_classes,
         } = &mut self.checkpoint
         else {
             return;
         };
+        if !family.is_supported() {
+            return;
+        }
         let is_known = self.verdict == Verdict::Fits || self.explanation.complete;
         if let (true, Some(config)) = (is_known, &self.config) {
-            let cause = |field: &str| {
-                let mut causes = self.explanation.causes.iter();
-                causes.find(|cause| cause.field == field)
-            };
-            let trained = |field: &str| Some(cause(field)?.trained.clone());
+            let meta = config.family.meta();
+            let classes = self.explanation.cause(meta.classes_field());
+            let trained_extractor = self.explanation.cause(meta.extractor_field());
             // The class more or less that may be the background's.
-            let is_open = cause(CLASSES).is_some_and(|cause| !cause.alternatives.is_empty());
-            *extractor = trained(EXTRACTOR).unwrap_or_else(|| config.extractor.clone());
-            *num_classes = match trained(CLASSES) {
-                Some(number) => number.parse().ok().filter(|_| !is_open),
+            let is_open = classes.is_some_and(|cause| !cause.alternatives.is_empty());
+            *extractor =
+                trained_extractor.map_or_else(|| config.extractor.clone(), |c| c.trained.clone());
+            *num_classes = match classes {
+                Some(cause) => cause.trained.parse().ok().filter(|_| !is_open),
                 None => config.num_classes,
             };
             return;

@@ -32,6 +32,14 @@ pub enum ExportError {
     /// The options of the graph are impossible, or contradict the configuration.
     #[error("{0}")]
     Options(ModelError),
+    /// Thresholds for a model without non-max suppression.
+    #[error(
+        "the config describes no non-max suppression in `model.{model}`, so there are no thresholds to set"
+    )]
+    NoSuppression {
+        /// The meta-architecture's field.
+        model: &'static str,
+    },
     /// Formats that the layout has no place for.
     #[error("the formats are {given}; expected {expected}")]
     Formats {

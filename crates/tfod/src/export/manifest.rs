@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use tfod_config::LabelMap;
 use tfod_graph::{Dim, Shape};
-use tfod_models::facts::{self, Facts};
+use tfod_models::facts::{self, BoxDecoding, Facts, ScoreConversion, StageFacts, Suppression};
 use tfod_models::resizer;
 use tfod_models::{GraphOptions, InputType, Model, Stage};
 use tfod_onnx::{InputLayout, Summary as OnnxSummary};
@@ -110,15 +110,45 @@ pub(super) fn facts(about: &About<'_>) -> Map<String, Value> {
     add("inputs", inputs(&interface, about.options));
     add("outputs", outputs(&interface));
     add("preprocessing", preprocessing);
-    add("score_conversion", score_conversion(&model.facts));
-    match about.options.stage {
-        Stage::Detections => add("non_max_suppression", suppression(&model.facts)),
-        Stage::Boxes => {}
-        Stage::Encodings => add("box_decoding", box_decoding(&model.facts)),
+    // The members of a detector of one stage are those of the last stage of others.
+    if let Some((last, earlier)) = model.facts.stages.split_last() {
+        for (name, value) in stage(last, about.options.stage) {
+            add(name, value);
+        }
+        if !earlier.is_empty() {
+            // Whatever the graph ends at, it runs through these.
+            let earlier = earlier.iter().map(|facts| {
+                let boxes = facts.boxes.as_ref().map(box_decoding);
+                let name = [("name", json!(facts.name))].into_iter();
+                let members = name.chain(stage(facts, Stage::Detections));
+                let members = members.chain(boxes.map(|boxes| ("box_decoding", boxes)));
+                let members = members.map(|(name, value)| (name.to_owned(), value));
+                Value::Object(members.collect())
+            });
+            add("earlier_stages", earlier.collect());
+        }
     }
     add("pipeline_config", about.config.json());
     add("checkpoint_index", about.checkpoint_index.json());
     facts
+}
+
+/// What a stage does, as far as the graph goes.
+fn stage(facts: &StageFacts, end: Stage) -> Vec<(&'static str, Value)> {
+    let scores = facts.scores.as_ref().map(score_conversion);
+    let scores = scores.map(|value| ("score_conversion", value));
+    let last = match end {
+        Stage::Detections => {
+            let suppression = facts.suppression.as_ref().map(suppression);
+            suppression.map(|value| ("non_max_suppression", value))
+        }
+        Stage::Boxes => None,
+        Stage::Encodings => {
+            let boxes = facts.boxes.as_ref().map(box_decoding);
+            boxes.map(|value| ("box_decoding", value))
+        }
+    };
+    scores.into_iter().chain(last).collect()
 }
 
 /// The facts as metadata of a file: texts as they are, other values as JSON.
@@ -246,8 +276,7 @@ fn preprocessing(facts: &Facts, is_left_to_the_caller: bool) -> Value {
     })
 }
 
-fn suppression(facts: &Facts) -> Value {
-    let nms = facts.suppression;
+fn suppression(nms: &Suppression) -> Value {
     json!({
         "score_threshold": number(nms.score_threshold),
         "iou_threshold": number(nms.iou_threshold),
@@ -258,8 +287,7 @@ fn suppression(facts: &Facts) -> Value {
     })
 }
 
-fn score_conversion(facts: &Facts) -> Value {
-    let scores = &facts.scores;
+fn score_conversion(scores: &ScoreConversion) -> Value {
     json!({
         "converter": scores.converter,
         "logit_scale": number(scores.logit_scale),
@@ -269,8 +297,7 @@ fn score_conversion(facts: &Facts) -> Value {
     })
 }
 
-fn box_decoding(facts: &Facts) -> Value {
-    let boxes = &facts.boxes;
+fn box_decoding(boxes: &BoxDecoding) -> Value {
     let scales: Map<String, Value> = boxes
         .scales
         .iter()

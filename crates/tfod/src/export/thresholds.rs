@@ -1,7 +1,7 @@
 //! Shortcuts over the configuration's post-processing: they are merged into it like an override, so the `pipeline.config` of the export tells them too.
 
 use tfod_config::PipelineConfig;
-use tfod_config::protos::detection_model::Model as MetaArchitecture;
+use tfod_models::MetaArchitecture;
 
 use super::ExportError;
 
@@ -22,37 +22,35 @@ impl Thresholds {
         if self == Self::default() {
             return Ok(());
         }
-        let model = config.message().model.as_ref();
-        // Where it is for other meta-architectures, building them says that they are not supported.
-        let Some(MetaArchitecture::Ssd(ssd)) = model.and_then(|m| m.model.as_ref()) else {
+        let model = config.message().model.clone().unwrap_or_default();
+        // Where there is none, and where it cannot be built yet, building it says so.
+        let Some(meta) = MetaArchitecture::of(&model).filter(|meta| meta.support.is_some()) else {
             return Ok(());
         };
-        let nms = ssd.post_processing.as_ref();
-        let nms = nms.and_then(|p| p.batch_non_max_suppression.as_ref());
-        let configured = nms.copied().unwrap_or_default();
+        let suppressions = (meta.describe)(&model).map(|description| description.suppressions);
+        // The last one gives the detections.
+        let Some(nms) = suppressions.and_then(|mut all| all.pop()) else {
+            return Err(ExportError::NoSuppression { model: meta.field });
+        };
         let mut fields = Vec::new();
-        let mut set = |name: &str, value: String| fields.push(format!("{name}: {value}"));
+        let mut set = |field: &str, value: String| fields.push(format!("{field}: {value}"));
         if let Some(score) = self.score {
-            set("score_threshold", score.to_string());
+            set(nms.score_threshold.field, score.to_string());
         }
         if let Some(iou) = self.iou {
-            set("iou_threshold", iou.to_string());
+            set(nms.iou_threshold.field, iou.to_string());
         }
         if let Some(max) = self.max_detections {
-            let (per_class, total) = (
-                configured.max_detections_per_class(),
-                configured.max_total_detections(),
-            );
-            set("max_total_detections", max.to_string());
+            set(nms.max_total.field, max.to_string());
             // A class has no limit of its own where it may fill the whole, which then goes on.
-            if per_class == total || i64::from(per_class) > i64::from(max) {
-                set("max_detections_per_class", max.to_string());
+            if let Some(per_class) = nms.max_per_class
+                && (per_class.value == nms.max_total.value
+                    || i64::from(per_class.value) > i64::from(max))
+            {
+                set(per_class.field, max.to_string());
             }
         }
-        let text = format!(
-            "model {{ ssd {{ post_processing {{ batch_non_max_suppression {{ {} }} }} }} }}",
-            fields.join(" ")
-        );
+        let text = nms.message.enclose(&fields.join(" "));
         Ok(config.merge_override(&text)?)
     }
 }

@@ -19,14 +19,19 @@
 
 use tfod_config::protos;
 use tfod_config::protos::anchor_generator::AnchorGeneratorOneof;
+use tfod_config::protos::detection_model::Model as Proto;
+use tfod_config::protos::ssd_feature_extractor::FeaturePyramidOneof;
 use tfod_graph::{Binary, Builder, Dim, ValueId};
 
+use super::{
+    AnchorSource, Description, Family, Marks, MetaArchitecture, Support, SuppressionFields,
+};
 use crate::Model;
 use crate::anchors::tiling::Cells;
 use crate::anchors::{self, AnchorGenerator, Image};
 use crate::error::ModelError;
-use crate::facts::Facts;
-use crate::fields::{FieldPath, Message, invalid, size, unsupported};
+use crate::facts::{Facts, StageFacts};
+use crate::fields::{FieldPath, Message, invalid, missing, size, unsupported};
 use crate::head::Predictions;
 use crate::input::network_input;
 use crate::layers::Path;
@@ -40,16 +45,81 @@ use crate::scalar::spatial;
 use predictor::BoxPredictor;
 
 pub mod extractor;
+mod fit;
 pub mod predictor;
 
 /// Where the message stands in the configuration.
-pub(crate) const PATH: FieldPath = FieldPath::MODEL.child("ssd");
+const PATH: FieldPath = FieldPath::MODEL.child("ssd");
+
+/// What there is to know of it.
+pub(super) static SSD: MetaArchitecture = MetaArchitecture {
+    field: "ssd",
+    describe,
+    marks: Marks {
+        trained: &[
+            ("_feature_extractor/_bifpn_stage/", Family::EfficientDet),
+            (
+                "_feature_extractor/_fpn_features_generator/",
+                Family::SsdFpn,
+            ),
+            ("_feature_extractor/classification_backbone/", Family::Ssd),
+            ("_box_predictor/", Family::Ssd),
+        ],
+        exported: &[
+            ("_box_predictor/variables/", Family::Ssd),
+            ("_box_predictor/trainable_variables/", Family::Ssd),
+        ],
+        tensorflow_1: &[
+            ("WeightSharedConvolutionalBoxPredictor/", Family::SsdFpn),
+            ("BoxPredictor_0/", Family::Ssd),
+        ],
+        // Its feature extractors are told apart by building them.
+        backbones: &[],
+        class_head: None,
+    },
+    support: Some(Support {
+        build,
+        candidates: fit::candidates,
+        alike: &fit::ALIKE,
+        templates: fit::templates,
+    }),
+};
+
+fn describe(config: &protos::DetectionModel) -> Option<Description<'_>> {
+    let Some(Proto::Ssd(ssd)) = &config.model else {
+        return None;
+    };
+    let extractor = ssd.feature_extractor.as_ref();
+    let name = extractor.map_or("", |e| e.r#type());
+    let family = match extractor.and_then(|e| e.feature_pyramid_oneof.as_ref()) {
+        Some(FeaturePyramidOneof::Bifpn(_)) => Family::EfficientDet,
+        _ if name.contains("bifpn") => Family::EfficientDet,
+        _ if name.contains("_fpn") => Family::SsdFpn,
+        _ => Family::Ssd,
+    };
+    let suppression = ssd.post_processing.as_ref().map(|post| {
+        const STAGE: &str = "post_processing";
+        SuppressionFields::of(PATH.child(STAGE), STAGE, post)
+    });
+    Some(Description {
+        family,
+        extractor: name,
+        num_classes: Some(ssd.num_classes()),
+        has_background: ssd.add_background_class(),
+        image_resizer: ssd.image_resizer.as_ref(),
+        anchors: AnchorSource::Generator(ssd.anchor_generator.as_ref()),
+        suppressions: suppression.into_iter().collect(),
+    })
+}
 
 /// Writes an SSD.
 ///
 /// # Errors
 /// See [`crate::build`].
-pub fn build(config: &protos::Ssd, options: &GraphOptions) -> Result<Model, ModelError> {
+fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Model, ModelError> {
+    let Some(Proto::Ssd(config)) = &config.model else {
+        return Err(missing(PATH));
+    };
     let config = Message::new(PATH, config);
     let num_classes = size(config.field("num_classes"), config.num_classes(), 1)?;
     let extractor = config.required("feature_extractor", config.feature_extractor.as_ref())?;
@@ -138,9 +208,12 @@ pub fn build(config: &protos::Ssd, options: &GraphOptions) -> Result<Model, Mode
         facts: Facts {
             resizing: resizer.facts(),
             normalization: extractor.normalization(),
-            suppression: nms.facts(),
-            boxes: box_coder.facts(anchors.known()),
-            scores: score_converter.facts(has_background),
+            stages: vec![StageFacts {
+                name: "detections",
+                suppression: Some(nms.facts()),
+                boxes: Some(box_coder.facts(anchors.known())),
+                scores: Some(score_converter.facts(has_background)),
+            }],
         },
     })
 }

@@ -5,7 +5,8 @@ use tfod_config::protos;
 use tfod_config::protos::anchor_generator::AnchorGeneratorOneof::SsdAnchorGenerator;
 use tfod_config::protos::box_predictor::BoxPredictorOneof::ConvolutionalBoxPredictor;
 
-use super::{Candidates, MOST_LAYERS, MOST_RATIOS, Variables, class_candidates, last_size};
+use super::{Candidates, MOST_LAYERS, MOST_RATIOS, class_candidates};
+use crate::fit::{Variables, last_size};
 
 const DROPOUT: &str = "model.ssd.box_predictor.convolutional_box_predictor.use_dropout";
 const LAYERS: &str =
