@@ -13,6 +13,7 @@ use tfod_models::meta::{AnchorSource, Description, SuppressionFields, describe};
 use tfod_models::{GraphOptions, MetaArchitecture};
 
 use crate::InspectError;
+use crate::words::counted;
 
 /// What a config says.
 #[derive(Clone, Debug)]
@@ -340,10 +341,10 @@ fn training(config: &protos::TrainConfig) -> String {
         ),
     };
     format!(
-        "{} steps with batches of {}, {optimizer}, {} augmentations{start}",
-        config.num_steps(),
+        "{} with batches of {}, {optimizer}, {}{start}",
+        counted(config.num_steps(), "step"),
         config.batch_size(),
-        config.data_augmentation_options.len()
+        counted(config.data_augmentation_options.len(), "augmentation")
     )
 }
 

@@ -38,7 +38,7 @@ pub enum DiffError {
     Config(#[from] tfod_config::ConfigError),
     /// They are of different kinds, or of kinds that have no such comparison.
     #[error(
-        "a {0} and a {1}: tfod diff compares two checkpoints or two configs; tfod verify compares models of any format"
+        "{0} and {1}: tfod diff compares two checkpoints or two configs; tfod verify compares models of any format"
     )]
     Kinds(&'static str, &'static str),
 }
@@ -109,7 +109,7 @@ pub fn diff(first: &Path, second: &Path) -> Result<Diff, DiffError> {
             b.check_lengths()?;
             Ok(Diff::Checkpoints(found))
         }
-        (a, b) => Err(DiffError::Kinds(a.kind(), b.kind())),
+        (a, b) => Err(DiffError::Kinds(a.described(), b.described())),
     }
 }
 

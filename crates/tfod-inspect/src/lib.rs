@@ -27,6 +27,7 @@ mod saved_model;
 mod tensors;
 mod text_format;
 mod values;
+mod words;
 
 use std::path::{Path, PathBuf};
 
@@ -47,6 +48,7 @@ pub use tensors::{Element, Elements, Statistics, TensorInfo, listing, num_elemen
 pub use tfod_checkpoint::{DType as StoredType, Kind as BundleKind};
 pub use tfod_config::{Change, Setting};
 pub use values::{ValueDifference, difference, in_order};
+pub use words::counted;
 
 use error::Damage;
 use recognise::{Kind, recognise};
@@ -101,6 +103,19 @@ impl Facts {
             Self::MetaGraph(_) => "meta_graph",
             Self::Onnx(_) => "onnx",
             Self::Export(_) => "export",
+        }
+    }
+
+    /// What it is, for people, with its article.
+    pub fn described(&self) -> &'static str {
+        match self {
+            Self::Checkpoint(_) => "a checkpoint",
+            Self::Config(_) => "a pipeline config",
+            Self::SavedModel(_) => "a SavedModel",
+            Self::Graph(_) => "a TensorFlow graph",
+            Self::MetaGraph(_) => "a TensorFlow 1 meta graph",
+            Self::Onnx(_) => "an ONNX model",
+            Self::Export(_) => "an export",
         }
     }
 }

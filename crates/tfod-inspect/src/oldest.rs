@@ -106,7 +106,11 @@ fn is_default(op: &str, attr: &str, value: &[u8]) -> bool {
 impl std::fmt::Display for Oldest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.refused_by() {
-            None => write!(f, "{} or older", self.release())?,
+            None => write!(
+                f,
+                "{} has all operations and attributes; older releases were not looked at",
+                self.release()
+            )?,
             Some(refusing) => write!(
                 f,
                 "newer than {refusing}, which lacks {}; {} has all operations and attributes",

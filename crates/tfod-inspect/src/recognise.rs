@@ -42,7 +42,7 @@ pub(crate) const PIECES: [&str; 6] = [
 const TABLE_MAGIC: [u8; 8] = 0xdb47_7524_8b80_fb57_u64.to_le_bytes();
 
 /// How files of other formats begin.
-const STRANGERS: [(usize, &[u8], &str); 7] = [
+const OTHER_FORMATS: [(usize, &[u8], &str); 7] = [
     (
         0,
         b"\x89HDF\r\n\x1a\n",
@@ -193,10 +193,10 @@ fn file(path: &Path, mapped: MappedFile) -> Result<Kind, InspectError> {
             )),
         };
     }
-    let stranger = STRANGERS
+    let other = OTHER_FORMATS
         .iter()
         .find(|(at, magic, _)| bytes.get(*at..).is_some_and(|rest| rest.starts_with(magic)));
-    if let Some((_, _, what)) = stranger {
+    if let Some((_, _, what)) = other {
         return Err(unknown(path, *what));
     }
     // What is called a config and does not look like one is for the reader of configs, which says what is wrong with it.

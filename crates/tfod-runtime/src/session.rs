@@ -202,7 +202,7 @@ impl Apart {
         let problem = match end {
             End::Refused(problem) => problem,
             End::Nonsense(error) => format!("its process cannot be understood: {error}"),
-            End::Gone => self.process.obituary(self.memory),
+            End::Gone => self.process.exit_reason(self.memory),
         };
         failed(path, what, problem)
     }
@@ -242,7 +242,7 @@ impl Process {
     }
 
     /// Why it ended, when it should not have.
-    fn obituary(&mut self, memory: u64) -> String {
+    fn exit_reason(&mut self, memory: u64) -> String {
         // What has ended keeps its status.
         let _ = self.child.kill();
         let status = self.child.wait();
@@ -369,7 +369,7 @@ fn told(error: &Error, memory: u64) -> String {
     problem
 }
 
-/// Has the system refuse more memory than this; where all memory runs out, this process is the first to go.
+/// Sets `RLIMIT_DATA`, and makes this process the first that the out-of-memory killer ends.
 #[cfg(target_os = "linux")]
 fn bound(bytes: u64) -> io::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -208,7 +208,7 @@ fn config_beside(prefix: &Path) -> Result<Option<(PathBuf, PipelineConfig)>, Con
 ///
 /// If either cannot be read, or is no model; if an image cannot be read. A model that cannot be run leaves outputs undecided.
 pub fn verify(first: &Path, second: &Path, aspects: &Aspects) -> Result<Verification, VerifyError> {
-    verify_telling(first, second, aspects, &|_| {})
+    verify_with_progress(first, second, aspects, &|_| {})
 }
 
 /// Compares two models; `tell` hears what is being done.
@@ -216,7 +216,7 @@ pub fn verify(first: &Path, second: &Path, aspects: &Aspects) -> Result<Verifica
 /// # Errors
 ///
 /// As [`verify`].
-pub fn verify_telling(
+pub fn verify_with_progress(
     first: &Path,
     second: &Path,
     aspects: &Aspects,

@@ -88,14 +88,14 @@ impl Freeze {
     /// # Errors
     /// For anything that prevents it; then an earlier regular file at the output is as it was.
     pub fn run(&self) -> Result<FreezeReport, FreezeFileError> {
-        self.run_telling(&|_| {})
+        self.run_with_progress(&|_| {})
     }
 
     /// Freezes, and calls `tell` at the beginning of each step.
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub fn run_telling(&self, tell: &dyn Fn(Step)) -> Result<FreezeReport, FreezeFileError> {
+    pub fn run_with_progress(&self, tell: &dyn Fn(Step)) -> Result<FreezeReport, FreezeFileError> {
         let start = Instant::now();
         self.spare_inputs(&self.output)?;
         self.freeze(

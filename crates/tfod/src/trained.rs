@@ -65,7 +65,7 @@ impl TrainedModel {
                 Err(if is_told {
                     error.into()
                 } else {
-                    stranger(&bundle, kind)
+                    not_a_detector(&bundle, kind)
                 })
             }
         }
@@ -87,7 +87,7 @@ impl TrainedModel {
         child: &str,
     ) -> Result<Self, ExportError> {
         let Some(model) = objects.child(NodeId::ROOT, child) else {
-            return Err(stranger(&bundle, CheckpointKind::of(&bundle)));
+            return Err(not_a_detector(&bundle, CheckpointKind::of(&bundle)));
         };
         let objects = objects.without(model, &OF_TRAINING);
         let subset = objects.subset(&[child]);
@@ -97,7 +97,7 @@ impl TrainedModel {
             .child(NodeId::ROOT, child)
             .filter(|_| variables.len() > 0)
         else {
-            return Err(stranger(&bundle, CheckpointKind::of(&bundle)));
+            return Err(not_a_detector(&bundle, CheckpointKind::of(&bundle)));
         };
         Ok(Self {
             bundle,
@@ -202,7 +202,7 @@ impl Source for TrainedModel {
 }
 
 /// Says what a checkpoint is that is no detector's.
-fn stranger(bundle: &Bundle, kind: CheckpointKind) -> ExportError {
+fn not_a_detector(bundle: &Bundle, kind: CheckpointKind) -> ExportError {
     ExportError::NotADetector {
         prefix: bundle.prefix().to_owned(),
         kind: Box::new(kind),

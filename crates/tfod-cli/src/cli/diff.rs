@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use tfod_inspect::counted;
 use tfod_inspect::diff::{CheckpointDiff, Diff, diff};
 
 use super::output;
@@ -158,7 +159,10 @@ fn checkpoints(diff: &CheckpointDiff) -> String {
         0 => String::new(),
         count => format!(" ({count} by their checksums, their data being absent)"),
     };
-    text.push(format!("the same: {} tensors{by_checksum}", diff.equal));
+    text.push(format!(
+        "the same: {}{by_checksum}",
+        counted(diff.equal, "tensor")
+    ));
     if !diff.is_same() {
         text.push("by part:".to_owned());
         text.extend(parts(diff));

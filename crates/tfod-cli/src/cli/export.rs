@@ -405,7 +405,7 @@ impl Args {
                 .unwrap_or_default(),
             output: self.output_directory,
         };
-        let exported = Progress::during(|p| export.run_telling(&|step| p.tell(step)));
+        let exported = Progress::during(|p| export.run_with_progress(&|step| p.tell(step)));
         let report = match exported {
             Ok(report) => report,
             Err(error) => return flags::failure(&error, !export.signatures.is_empty()),

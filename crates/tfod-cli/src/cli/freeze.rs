@@ -131,7 +131,7 @@ impl Args {
         if let Some(Err(error)) = json.as_ref().map(|json| freeze.spare_inputs(json)) {
             return output::failure(&error);
         }
-        let frozen = Progress::during(|p| freeze.run_telling(&|step| p.tell(step)));
+        let frozen = Progress::during(|p| freeze.run_with_progress(&|step| p.tell(step)));
         let report = match frozen {
             Ok(report) => report,
             Err(error) => return output::failure(&error),

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use tfod_inspect::counted;
 use tfod_verify::{
     Aspects, Launch, Matched, Outcome, OutputOptions, OutputPair, OutputsResult, Unmatched,
-    Verification, WeightsResult, verify_telling,
+    Verification, WeightsResult, verify_with_progress,
 };
 
 use super::output;
@@ -137,7 +138,7 @@ impl Args {
         };
         let compared = Progress::during(|progress| {
             let tell = |step: &str| progress.tell(step);
-            verify_telling(&self.first, &self.second, &aspects, &tell)
+            verify_with_progress(&self.first, &self.second, &aspects, &tell)
         });
         let found = match compared {
             Ok(found) => found,
@@ -255,8 +256,8 @@ fn weights(of: &WeightsResult) -> Vec<String> {
         .collect();
     let mut lines = of.notes.clone();
     lines.push(format!(
-        "{} pairs ({}); {} bit-equal, {} not",
-        of.pairs.len(),
+        "{} ({}); {} bit-equal, {} not",
+        counted(of.pairs.len(), "pair"),
         ways.join(", "),
         of.bit_equal(),
         of.pairs.len() - of.bit_equal()
@@ -274,7 +275,8 @@ fn weights(of: &WeightsResult) -> Vec<String> {
     }
     let [first, second] = of.left_out;
     lines.push(format!(
-        "not compared: {first} tensors of the first, {second} of the second"
+        "not compared: {} of the first, {second} of the second",
+        counted(first, "tensor")
     ));
     lines
 }
@@ -310,9 +312,9 @@ fn unmatched(all: &[Unmatched]) -> String {
         .collect();
     let more = if all.len() > SHOWN { ", …" } else { "" };
     format!(
-        "{} variables and {} constants: {}{more}",
-        variables,
-        all.len() - variables,
+        "{} and {}: {}{more}",
+        counted(variables, "variable"),
+        counted(all.len() - variables, "constant"),
         names.join(", ")
     )
 }

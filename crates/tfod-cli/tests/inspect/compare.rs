@@ -127,7 +127,14 @@ fn configs_are_compared_by_meaning() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.starts_with("a pipeline_config and a checkpoint"),
+        error.starts_with("a pipeline config and a checkpoint"),
+        "{error}"
+    );
+    let folder = Folder::new();
+    let model = folder.write("model.onnx", &onnx::model(Message::new()).0);
+    let error = diff(&model, &model).unwrap_err().to_string();
+    assert!(
+        error.starts_with("an ONNX model and an ONNX model"),
         "{error}"
     );
 }

@@ -276,14 +276,14 @@ impl Export {
     /// # Errors
     /// For anything that prevents it; then an earlier export in the output folder is as it was.
     pub fn run(&self) -> Result<ExportReport, ExportError> {
-        self.run_telling(&|_| {})
+        self.run_with_progress(&|_| {})
     }
 
     /// Makes the export, and calls `tell` at the beginning of each step.
     ///
     /// # Errors
     /// As [`Self::run`].
-    pub fn run_telling(&self, tell: &dyn Fn(Step)) -> Result<ExportReport, ExportError> {
+    pub fn run_with_progress(&self, tell: &dyn Fn(Step)) -> Result<ExportReport, ExportError> {
         let start = Instant::now();
         tell(Step::Config);
         self.layout.check(&self.formats)?;

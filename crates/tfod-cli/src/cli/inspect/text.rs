@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use tfod_checkpoint::ShardState;
+use tfod_inspect::counted;
 use tfod_inspect::{
     Amount, CheckpointFacts, ConfigFacts, ExportFacts, Facts, GraphFacts, Inspection, MetaGraph,
     OnnxFacts, Port, SavedModelFacts, TensorInfo,
@@ -110,8 +111,8 @@ fn amounts(amounts: &BTreeMap<String, Amount>) -> impl Iterator<Item = String> +
     let width = amounts.keys().map(String::len).max().unwrap_or(0);
     amounts.iter().map(move |(name, amount)| {
         format!(
-            "{name:width$}  {:>5} tensors, {}",
-            amount.tensors,
+            "{name:width$}  {:>13}, {}",
+            counted(amount.tensors, "tensor"),
             size(amount.bytes)
         )
     })
@@ -142,8 +143,8 @@ fn checkpoint(facts: &CheckpointFacts, lines: &mut Lines) {
     lines.add(
         "all",
         format!(
-            "{} tensors, {}",
-            facts.total.tensors,
+            "{}, {}",
+            counted(facts.total.tensors, "tensor"),
             size(facts.total.bytes)
         ),
     );
@@ -219,8 +220,10 @@ fn graph(facts: &GraphFacts, lines: &mut Lines) {
     lines.add(
         "nodes",
         format!(
-            "{} in the graph, {} in {} functions",
-            facts.nodes, facts.function_nodes, facts.functions
+            "{} in the graph, {} in {}",
+            facts.nodes,
+            facts.function_nodes,
+            counted(facts.functions, "function")
         ),
     );
     lines.add("ops", ops(&facts.ops));
@@ -333,13 +336,13 @@ fn export(facts: &ExportFacts, lines: &mut Lines) {
             Err(error) => format!("cannot be read: {error}"),
             Ok((found, bytes)) => match found {
                 Facts::Config(config) => format!(
-                    "{} {}, {} classes",
+                    "{} {}, {}",
                     config.meta_architecture,
                     config
                         .feature_extractor
                         .as_deref()
                         .unwrap_or("without extractor"),
-                    config.num_classes.unwrap_or(0)
+                    counted(config.num_classes.unwrap_or(0), "class")
                 ),
                 other => format!("{}, {} of tensors", other.kind(), size(*bytes)),
             },
