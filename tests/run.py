@@ -129,7 +129,7 @@ def both(suites, results, **options):
 
 def packaging(results):
     """Tests what is installed: the wheel without Rust, the static binary, the crates as they are packed."""
-    timed("packaging", [sys.executable, "packaging.py", "crates", "wheel", "static"], results, cwd=ROOT / "tests")
+    timed("packaging", [sys.executable, "installed.py", "crates", "wheel", "static"], results, cwd=ROOT / "tests")
 
 
 def consumers(results):

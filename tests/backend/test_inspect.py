@@ -208,7 +208,7 @@ def test_exports_of_the_official_exporter_have_the_checkpoints_weights():
     assert result["weights"]["bit_equal"] == len(result["weights"]["pairs"]) == 326
 
 
-@pytest.mark.full
+@pytest.mark.default
 @pytest.mark.parametrize("name", ["shapes", "fpnlite_320", "efficientdet_d0"])
 def test_an_official_export_and_ours_are_the_same_model(tmp_path, name):
     """In every format, and against the official SavedModel's own frozen graph; a model with other anchors is not the same."""

@@ -1,8 +1,8 @@
 """Tests what is installed: the wheel, in fresh environments that know no Rust, and the static binary, by the command line's own tests.
 
-    python3 tests/packaging.py wheel     # builds it, installs it under every Python from 3.9 on, runs python/tests, loads an export in TensorFlow
-    python3 tests/packaging.py static    # builds it for this processor, runs the tests of the command line with it
-    python3 tests/packaging.py crates    # every crate can be packed for a registry
+    python3 tests/installed.py wheel     # builds it, installs it under every Python from 3.9 on, runs python/tests, loads an export in TensorFlow
+    python3 tests/installed.py static    # builds it for this processor, runs the tests of the command line with it
+    python3 tests/installed.py crates    # every crate can be packed for a registry
 
 `run.py` calls it. The builds are those of tools/build.py without the runtime of `verify --image`, to save time. Standard library only.
 """
