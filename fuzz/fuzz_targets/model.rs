@@ -10,21 +10,20 @@ use tfod_fuzz::{Random, message, put_back};
 use tfod_models::{Batch, GraphOptions, InputType, Stage, build};
 
 fn options(choices: u8) -> GraphOptions {
-    GraphOptions {
-        input: InputType::ALL[usize::from(choices & 3) % InputType::ALL.len()],
-        batch: match choices >> 2 & 3 {
-            0 | 1 => None,
-            2 => Some(Batch::Fixed(2)),
-            _ => Some(Batch::Dynamic),
-        },
-        stage: match choices >> 4 & 3 {
-            0 | 1 => Stage::Detections,
-            2 => Stage::Boxes,
-            _ => Stage::Encodings,
-        },
-        input_size: (choices & 64 != 0).then_some([320, 240]),
-        ..GraphOptions::default()
-    }
+    let mut options =
+        GraphOptions::new(InputType::ALL[usize::from(choices & 3) % InputType::ALL.len()]);
+    options.batch = match choices >> 2 & 3 {
+        0 | 1 => None,
+        2 => Some(Batch::Fixed(2)),
+        _ => Some(Batch::Dynamic),
+    };
+    options.stage = match choices >> 4 & 3 {
+        0 | 1 => Stage::Detections,
+        2 => Stage::Boxes,
+        _ => Stage::Encodings,
+    };
+    options.input_size = (choices & 64 != 0).then_some([320, 240]);
+    options
 }
 
 fuzz_target!(|bytes: &[u8]| {

@@ -49,11 +49,9 @@ fuzz_target!(|bytes: &[u8]| {
     let folder = folder();
     fs::write(folder.join("saved_model.pb"), model).expect("the folder can be written");
     let reader = SavedModelReader::open(folder).expect("the file is there");
-    let options = FreezeOptions {
-        keep_control_flow: choices & 1 == 1,
-        friendly_names: choices & 2 == 2,
-        ..FreezeOptions::default()
-    };
+    let mut options = FreezeOptions::default();
+    options.keep_control_flow = choices & 1 == 1;
+    options.friendly_names = choices & 2 == 2;
     let frozen = match reader.freeze(&options) {
         Ok(frozen) => frozen,
         Err(error) => {

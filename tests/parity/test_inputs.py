@@ -212,5 +212,5 @@ def test_what_files_cannot_be_combined_with_is_refused_by_name(case, input_type,
         command = [BINARY, "export", f"--input_type={input_type}", f"--pipeline_config_path={oracle(case) / 'pipeline.config'}"]
         command += [f"--trained_checkpoint_dir={oracle(case) / 'checkpoint'}", f"--output_directory={tmp_path / 'out'}", option]
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert ran.returncode == 1 and says in ran.stderr and input_type in ran.stderr, ran.stderr
+        assert ran.returncode == 2 and says in ran.stderr and input_type in ran.stderr, ran.stderr
         assert not (tmp_path / "out").exists()

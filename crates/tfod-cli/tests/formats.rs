@@ -1,6 +1,10 @@
 //! Formats and where they go: what is written in one go is what is written step by step.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "common/binary.rs"]
 mod binary;
@@ -117,5 +121,87 @@ fn logdir_and_name_are_the_parts_of_an_output() {
         } else {
             assert_eq!(written, fs::read(exported.join("frozen.pb")).unwrap());
         }
+    }
+}
+
+/// The member of a manifest that lists inputs or outputs: name, shape and layout of the first.
+fn first_input(of: &serde_json::Value) -> (String, String) {
+    let input = &of["inputs"][0];
+    (input["shape"].to_string(), input["layout"].to_string())
+}
+
+fn json(text: impl AsRef<[u8]>) -> serde_json::Value {
+    serde_json::from_slice(text.as_ref()).unwrap()
+}
+
+/// The input that an ONNX model has, by `tfod inspect`, and its metadata.
+fn onnx_input(model: &Path) -> (String, serde_json::Value) {
+    let found = tfod_inspect::inspect(model).unwrap();
+    let tfod_inspect::Facts::Onnx(facts) = &found.facts else {
+        panic!("not an ONNX model");
+    };
+    let metadata = json(&facts.metadata["inputs"]);
+    (facts.inputs[0].shape_text(), metadata)
+}
+
+#[test]
+fn channels_first_is_told_wherever_inputs_are() {
+    let root = tempfile::tempdir().unwrap();
+    let nchw = ["--input_layout", "nchw", "--input_size", "64x96"];
+    let first = (r#"[1,3,64,96]"#.to_owned(), r#""NCHW""#.to_owned());
+    let last = (r#"[1,64,96,3]"#.to_owned(), r#""NHWC""#.to_owned());
+
+    let alone = root.path().join("alone");
+    export(&alone, &[&nchw[..], &["--format", "onnx"]].concat());
+    let manifest = json(fs::read(alone.join("manifest.json")).unwrap());
+    assert_eq!(first_input(&manifest), first);
+    assert!(manifest["files"]["model.onnx"].get("inputs").is_none());
+    let (shape, metadata) = onnx_input(&alone.join("model.onnx"));
+    assert_eq!(shape, "[1, 3, 64, 96]");
+    assert_eq!(
+        first_input(&serde_json::json!({ "inputs": metadata })),
+        first
+    );
+
+    let both = root.path().join("both");
+    export(
+        &both,
+        &[&nchw[..], &["--format", "onnx,saved_model"]].concat(),
+    );
+    let manifest = json(fs::read(both.join("manifest.json")).unwrap());
+    assert_eq!(first_input(&manifest), last);
+    assert_eq!(first_input(&manifest["files"]["model.onnx"]), first);
+    let (_, metadata) = onnx_input(&both.join("model.onnx"));
+    assert_eq!(
+        first_input(&serde_json::json!({ "inputs": metadata })),
+        first
+    );
+
+    let triton = root.path().join("triton");
+    let options = ["--format", "onnx", "--layout", "triton"];
+    export(&triton, &[&nchw[..], &options].concat());
+    let config = fs::read_to_string(triton.join("config.pbtxt")).unwrap();
+    assert!(config.contains("dims: [ 1, 3, 64, 96 ]"), "{config}");
+}
+
+#[test]
+fn inspect_recognises_every_format() {
+    let root = tempfile::tempdir().unwrap();
+    let all = tfod::Format::ALL.map(tfod::Format::name).join(",");
+    export(&root.path().join("all"), &["--format", &all]);
+    for format in tfod::Format::ALL {
+        let path = root.path().join("all").join(format.file());
+        let found = tfod_inspect::inspect(&path).unwrap();
+        assert_eq!(found.facts.kind(), kind(format), "{}", path.display());
+    }
+}
+
+/// What `inspect` calls a format.
+fn kind(format: tfod::Format) -> &'static str {
+    match format {
+        tfod::Format::SavedModel => "saved_model",
+        tfod::Format::Frozen => "graph",
+        tfod::Format::Onnx => "onnx",
+        _ => panic!("say here what inspect calls {}", format.name()),
     }
 }

@@ -140,11 +140,9 @@ fn of_saved_model(folder: &Path, model: &SavedModelFacts) -> Option<GraphConstan
         keys.next().filter(|_| keys.next().is_none())?.clone()
     };
     let reader = SavedModelReader::open(folder).ok()?;
-    let options = FreezeOptions {
-        signature: key,
-        tags: graph.tags.clone(),
-        ..FreezeOptions::default()
-    };
+    let mut options = FreezeOptions::default();
+    options.signature = key;
+    options.tags = graph.tags.clone();
     let frozen = reader.freeze(&options).ok()?;
     Some(frozen.constant_values())
 }

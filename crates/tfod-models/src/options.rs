@@ -70,6 +70,7 @@ impl GraphOption {
 
 /// The options of a graph.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct GraphOptions {
     /// The kind of input.
     pub input: InputType,

@@ -54,11 +54,9 @@ fn files_are_decoded_and_resized_one_by_one_and_suppressed_in_windows_of_their_o
 
 #[test]
 fn one_file_is_decoded_without_a_map() {
-    let options = GraphOptions {
-        batch: Some(Batch::Fixed(1)),
-        input_name: Some("image_bytes".into()),
-        ..GraphOptions::new(InputType::TfExample)
-    };
+    let mut options = GraphOptions::new(InputType::TfExample);
+    options.batch = Some(Batch::Fixed(1));
+    options.input_name = Some("image_bytes".into());
     let model = build(&detector(Vary::default()), &options).unwrap();
     let text = model.graph.to_string();
     assert!(!text.contains(" map("), "{text}");
@@ -121,10 +119,8 @@ fn further_feature_maps_and_a_predictor_for_each() {
 #[test]
 fn residual_blocks_and_pooling() {
     let own = "override_base_feature_extractor_hyperparams: true pad_to_multiple: 64";
-    let options = GraphOptions {
-        stage: Stage::Encodings,
-        ..GraphOptions::default()
-    };
+    let mut options = GraphOptions::default();
+    options.stage = Stage::Encodings;
     let model = build(&retinanet(50, "", own), &options).unwrap();
     insta::assert_snapshot!(model.graph);
 }

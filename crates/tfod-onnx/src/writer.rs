@@ -82,8 +82,19 @@ pub enum InputLayout {
     Nchw,
 }
 
+impl InputLayout {
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nhwc => "NHWC",
+            Self::Nchw => "NCHW",
+        }
+    }
+}
+
 /// What a caller may choose.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Options {
     /// The operator set; see [`OPSETS`].
     pub opset: u32,

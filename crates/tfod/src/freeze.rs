@@ -19,6 +19,7 @@ const LARGEST: usize = 5;
 
 /// A SavedModel to be frozen.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Freeze {
     /// The folder with `saved_model.pb`.
     pub saved_model_dir: PathBuf,
@@ -36,6 +37,7 @@ pub struct Freeze {
 
 /// What a freeze did.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct FreezeReport {
     /// The inputs, by key.
     pub inputs: Vec<Endpoint>,
@@ -83,6 +85,18 @@ impl From<Failed<OutputError, FreezeError>> for FreezeFileError {
 }
 
 impl Freeze {
+    /// Freezes a folder's SavedModel into a file: `serving_default`, as TensorFlow would name and lower things, with nothing folded or halved.
+    pub fn new(saved_model_dir: impl Into<PathBuf>, output: impl Into<Destination>) -> Self {
+        Self {
+            saved_model_dir: saved_model_dir.into(),
+            output: output.into(),
+            as_text: false,
+            options: FreezeOptions::default(),
+            fold_batch_norm: false,
+            half: false,
+        }
+    }
+
     /// Freezes.
     ///
     /// # Errors
@@ -154,7 +168,7 @@ impl Freeze {
         } else {
             None
         };
-        tell(Step::Frozen);
+        tell(Step::Write("the frozen graph"));
         let (output, bytes) = write(&mut frozen)?;
         let mut report = describe(&frozen)?;
         report.folded = folded;

@@ -6,23 +6,12 @@
 //! config. The command `tfod` is `tfod-cli`; looking into files and comparing them is in `tfod-inspect` and `tfod-verify`.
 //!
 //! ```no_run
-//! use tfod::{Export, Format, GraphOptions, InputType, Layout, OnnxChoices, Thresholds};
+//! use tfod::{Batch, Export, Format};
 //!
-//! let report = Export {
-//!     graph: GraphOptions::new(InputType::ImageTensor),
-//!     signatures: Vec::new(),
-//!     pipeline_config: "train/pipeline.config".into(),
-//!     checkpoint_dir: "train".into(),
-//!     checkpoint: None,
-//!     config_override: String::new(),
-//!     thresholds: Thresholds::default(),
-//!     label_map: None,
-//!     formats: vec![Format::SavedModel],
-//!     onnx: OnnxChoices::default(),
-//!     layout: Layout::Official,
-//!     output: "exported".into(),
-//! }
-//! .run()?;
+//! let mut export = Export::new("train/pipeline.config", "train", "exported");
+//! export.formats = vec![Format::SavedModel, Format::Onnx];
+//! export.graph.batch = Some(Batch::Dynamic);
+//! let report = export.run()?;
 //! println!("{} variables found", report.variables);
 //! # Ok::<(), tfod::ExportError>(())
 //! ```
@@ -33,6 +22,7 @@ mod freeze;
 mod judgement;
 mod output;
 mod progress;
+mod report;
 mod trained;
 mod write_behind;
 
@@ -40,12 +30,13 @@ pub use check::{
     Check, CheckError, CheckReport, CheckpointKind, ConfigKind, Counts, Family, Suggestion, Verdict,
 };
 pub use export::{
-    Export, ExportError, ExportReport, Format, Interface, Layout, Misfit, MisfitVariable,
-    OnnxChoices, SignatureOptions, TensorInfo, Thresholds, Unused,
+    Export, ExportError, ExportReport, Format, FormatReport, Interface, Layout, Misfit,
+    MisfitVariable, OnnxOptions, SignatureOptions, TensorInfo, Thresholds, Unused,
 };
 pub use freeze::{Freeze, FreezeFileError, FreezeReport};
 pub use output::{Destination, OutputError, Scratch, discard_unfinished};
 pub use progress::Step;
+pub use report::bytes;
 pub use tfod_checkpoint::DType as StoredType;
 pub use tfod_models::fit::{Cause, Explanation};
 pub use tfod_models::{Batch, GraphOption, GraphOptions, InputType, ModelError, Stage};

@@ -10,16 +10,10 @@ pub enum Step {
     Config,
     /// The checkpoint is opened, and its variables found.
     Fit,
-    /// The model's own checkpoint is written.
-    Checkpoint,
-    /// A SavedModel is written.
-    SavedModel,
     /// A SavedModel is read, and its functions expanded.
     Expand,
-    /// A frozen graph is written.
-    Frozen,
-    /// An ONNX model is written.
-    Onnx,
+    /// This is written: a format, or the model's own checkpoint.
+    Write(&'static str),
     /// What was written is put in place.
     Commit,
 }
@@ -29,11 +23,8 @@ impl fmt::Display for Step {
         f.write_str(match self {
             Self::Config => "reading the configuration",
             Self::Fit => "finding the variables in the checkpoint",
-            Self::Checkpoint => "writing the checkpoint",
-            Self::SavedModel => "writing the SavedModel",
             Self::Expand => "expanding the functions of the SavedModel",
-            Self::Frozen => "writing the frozen graph",
-            Self::Onnx => "writing the ONNX model",
+            Self::Write(what) => return write!(f, "writing {what}"),
             Self::Commit => "putting the files in place",
         })
     }

@@ -23,12 +23,7 @@ fn example() -> tempfile::TempDir {
 }
 
 fn check(root: &Path, checkpoint: &str) -> CheckReport {
-    let check = Check {
-        pipeline_config: root.join("pipeline.config"),
-        config_override: String::new(),
-        checkpoint_dir: root.join(checkpoint),
-        checkpoint: None,
-    };
+    let check = Check::new(root.join("pipeline.config"), root.join(checkpoint));
     check.run().unwrap()
 }
 

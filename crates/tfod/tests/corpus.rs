@@ -90,12 +90,7 @@ fn config_alone(path: &Path, folder: &Path) -> [String; 4] {
 
 fn both(pipeline_config: PathBuf, checkpoint_dir: PathBuf) -> [String; 4] {
     let folder = checkpoint_dir.clone();
-    let check = Check {
-        pipeline_config,
-        config_override: String::new(),
-        checkpoint_dir,
-        checkpoint: None,
-    };
+    let check = Check::new(pipeline_config, checkpoint_dir);
     match check.run() {
         Ok(report) => [
             report

@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-use serde_json::json;
-use tfod::{Cause, Check, CheckReport, CheckpointKind, ConfigKind, Step, Suggestion, Verdict};
+use tfod::{Check, CheckReport, ConfigKind, Step, Verdict};
 
 use super::output;
 use super::progress::Progress;
@@ -59,12 +58,9 @@ Exit status:
 
 impl Args {
     pub(super) fn run(self) -> ExitCode {
-        let check = Check {
-            pipeline_config: self.trained.pipeline_config,
-            config_override: self.config_override,
-            checkpoint_dir: self.trained.checkpoint_dir,
-            checkpoint: self.trained.checkpoint,
-        };
+        let mut check = Check::new(self.trained.pipeline_config, self.trained.checkpoint_dir);
+        check.checkpoint = self.trained.checkpoint;
+        check.config_override = self.config_override;
         let checked = Progress::during(|progress| {
             progress.tell(Step::Fit);
             check.run()
@@ -77,7 +73,7 @@ impl Args {
             eprintln!("warning: {warning}");
         }
         let text = if self.json {
-            format!("{:#}\n", summary_json(&check, &report))
+            format!("{:#}\n", report.json(&check))
         } else {
             summary(&check, &report)
         };
@@ -140,143 +136,10 @@ fn summary(check: &Check, report: &CheckReport) -> String {
     let causes = report.explanation.causes.iter();
     let causes = causes.filter(|_| report.explanation.complete);
     lines.extend(causes.map(|cause| format!("  differs     {cause}")));
-    lines.extend(advice(report).map(|advice| format!("  advice      {advice}")));
+    lines.extend(
+        report
+            .advice()
+            .map(|advice| format!("  advice      {advice}")),
+    );
     lines.join("\n") + "\n"
-}
-
-/// What to do about a misfit.
-fn advice(report: &CheckReport) -> Option<String> {
-    if report.is_overrides_fault {
-        return Some(
-            "leave out the override, or change it; without it, everything fits".to_owned(),
-        );
-    }
-    match (report.verdict, &report.closest) {
-        (Verdict::Fits, _) => None,
-        (Verdict::Unsupported, None) => {
-            let family = report.config.as_ref().map(|kind| kind.family);
-            family.filter(|family| !family.is_supported()).map(|family| {
-                format!(
-                    "{} cannot be exported yet; export with the official exporter, and freeze the result with `tfod freeze`",
-                    family.name()
-                )
-            })
-        }
-        (Verdict::NotADetector, _) => report.checkpoint.remedy().map(str::to_owned),
-        (Verdict::Differs | Verdict::LeftOver, _) if report.explanation.complete => Some(
-            if report.explanation.causes.iter().any(|cause| !cause.alternatives.is_empty()) {
-                "use the pipeline.config that the checkpoint was trained with, or change these fields, of several joined by `or else` one; the checkpoint does not tell which"
-            } else {
-                "use the pipeline.config that the checkpoint was trained with, or change these fields; then everything fits"
-            }
-            .to_owned(),
-        ),
-        (_, Some(closest)) => Some(suggestion(closest, report.config.as_ref())),
-        (Verdict::OtherArchitecture | Verdict::Differs | Verdict::LeftOver, None) => {
-            Some("use the pipeline.config that the checkpoint was trained with".to_owned())
-        }
-    }
-}
-
-fn suggestion(closest: &Suggestion, config: Option<&ConfigKind>) -> String {
-    let Suggestion {
-        extractor,
-        matched,
-        total,
-        ..
-    } = closest;
-    let background = closest.has_background;
-    let classes = closest.num_classes.map_or_else(String::new, |n| {
-        format!(" with num_classes: {n} and add_background_class: {background}")
-    });
-    let is_of_type = config.is_some_and(|config| config.extractor == *extractor);
-    if closest.complete && is_of_type {
-        format!(
-            "the checkpoint is of the config's type, {extractor}{classes}, and another field differs that shapes layers (pyramid levels, aspect ratios, batch_norm, biases…); use the pipeline.config that it was trained with"
-        )
-    } else if closest.complete {
-        format!(
-            "the checkpoint is of type {extractor}{classes}; use the pipeline.config that it was trained with"
-        )
-    } else {
-        format!(
-            "of the supported types, {extractor} comes nearest: {matched} of its {total} variables match"
-        )
-    }
-}
-
-fn summary_json(check: &Check, report: &CheckReport) -> serde_json::Value {
-    let config = report.config.as_ref().map(|kind| {
-        json!({
-            "family": kind.family.name(),
-            "feature_extractor": kind.extractor,
-            "num_classes": kind.num_classes,
-        })
-    });
-    let (family, extractor, num_classes) = match &report.checkpoint {
-        CheckpointKind::Detector {
-            family,
-            extractor,
-            num_classes,
-        } => (
-            Some(family.name()),
-            Some(extractor.as_str()).filter(|name| !name.is_empty()),
-            *num_classes,
-        ),
-        CheckpointKind::SavedModelVariables(family) | CheckpointKind::TensorFlow1(family) => {
-            (Some(family.name()), None, None)
-        }
-        _ => (None, None, None),
-    };
-    let causes: Vec<serde_json::Value> = report
-        .explanation
-        .causes
-        .iter()
-        .map(|cause| {
-            let one = |cause: &Cause| json!({ "field": cause.field, "configured_by": cause.configured_by, "configured": cause.configured, "trained": cause.trained });
-            let mut all = one(cause);
-            if let (false, Some(members)) = (cause.alternatives.is_empty(), all.as_object_mut()) {
-                let others: Vec<_> = cause.alternatives.iter().map(one).collect();
-                members.insert("or_else".to_owned(), json!(others));
-            }
-            all
-        })
-        .collect();
-    json!({
-        "verdict": report.verdict.word(),
-        "pipeline_config": check.pipeline_config,
-        "config": config,
-        "checkpoint": {
-            "prefix": report.prefix,
-            "found": report.found.to_string(),
-            "kind": report.checkpoint.word(),
-            "family": family,
-            "feature_extractor": extractor,
-            "num_classes": num_classes,
-            "description": report.checkpoint.to_string(),
-        },
-        "index_alone": report.index_alone,
-        "data_problem": report.data_problem,
-        "override_is_the_cause": report.is_overrides_fault,
-        "variables": report.counts.map(|counts| json!({
-            "total": counts.total,
-            "matched": counts.matched,
-            "missing": counts.missing,
-            "mismatched": counts.mismatched,
-            "unused": counts.unused,
-        })),
-        "refused": report.refused,
-        "differences": causes,
-        "differences_explain_all": report.explanation.complete,
-        "closest": report.closest.as_ref().map(|closest| json!({
-            "feature_extractor": closest.extractor,
-            "num_classes": closest.num_classes,
-            "add_background_class": closest.has_background,
-            "matched": closest.matched,
-            "total": closest.total,
-            "complete": closest.complete,
-        })),
-        "advice": advice(report),
-        "warnings": report.warnings,
-    })
 }

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser as _};
-use serde_json::json;
 use tfod::{
     Batch, Export, ExportReport, ExternalData, Format, GraphOptions, InputLayout, InputType,
-    Layout, OPSETS, OnnxChoices, SignatureOptions, Stage, TensorInfo, Thresholds,
+    Layout, OPSETS, SignatureOptions, Stage, TensorInfo,
 };
 
 use super::flags;
@@ -72,18 +71,14 @@ pub(super) struct Args {
     #[arg(long = "output_directory", value_name = "DIR")]
     output_directory: PathBuf,
 
-    /// What to write, separated by commas
-    ///
-    ///   saved_model  saved_model/
-    ///   frozen       frozen.pb: one GraphDef with the weights inside, as tfod freeze makes it
-    ///   onnx         model.onnx: for ONNX Runtime, OpenVINO and TensorRT
     #[arg(
         long = "format",
         value_name = "FORMATS",
-        default_value = "saved_model",
-        verbatim_doc_comment,
+        default_value = Format::SavedModel.name(),
+        help = FORMATS,
+        long_help = formats_help(),
         value_delimiter = ',',
-        value_parser = PossibleValuesParser::new(Format::ALL.map(Format::name)).map(|name| format_of(&name)),
+        value_parser = PossibleValuesParser::new(Format::ALL.map(Format::name)).try_map(|name| Format::named(&name).ok_or(FORMATS)),
     )]
     formats: Vec<Format>,
 
@@ -242,6 +237,15 @@ pub(super) struct Args {
 const GRAPH: &str = "Options of the graph";
 const ONNX: &str = "Options of the ONNX model";
 
+const FORMATS: &str = "What to write, separated by commas";
+
+/// A line for each format.
+fn formats_help() -> String {
+    let formats =
+        Format::ALL.map(|format| format!("\n  {:<11}  {}", format.name(), format.about()));
+    format!("{FORMATS}\n{}", formats.concat())
+}
+
 fn batch(text: &str) -> Result<Batch, String> {
     match text.parse() {
         _ if text == "dynamic" => Ok(Batch::Dynamic),
@@ -266,13 +270,12 @@ fn signature(text: &str) -> Result<SignatureOptions, String> {
         Some((input, input_name)) => (input, Some(input_name.to_owned())),
         None => (rest, None),
     };
-    Ok(SignatureOptions {
-        name: name.to_owned(),
-        input: input
-            .parse()
-            .map_err(|problem: tfod::ModelError| problem.to_string())?,
-        input_name,
-    })
+    let input = input
+        .parse()
+        .map_err(|problem: tfod::ModelError| problem.to_string())?;
+    let mut signature = SignatureOptions::new(name, input);
+    signature.input_name = input_name;
+    Ok(signature)
 }
 
 fn layout(name: &str) -> InputLayout {
@@ -327,11 +330,6 @@ Exit status:
   1  something prevented it; nothing was written
   2  the command line is wrong";
 
-fn format_of(name: &str) -> Format {
-    let named = Format::ALL.into_iter().find(|format| format.name() == name);
-    named.unwrap_or(Format::SavedModel)
-}
-
 impl Args {
     pub(super) fn run(self) -> ExitCode {
         if self.use_side_inputs && !self.no_use_side_inputs {
@@ -363,48 +361,39 @@ impl Args {
             );
             return ExitCode::from(2);
         }
-        let defaults = OnnxChoices::default();
-        let onnx = OnnxChoices {
-            opset: self.opset.unwrap_or(defaults.opset),
-            input_layout: self.input_layout.unwrap_or(defaults.input_layout),
-            external_data: if self.external_data {
-                ExternalData::Always
-            } else {
-                defaults.external_data
-            },
+        let mut graph = GraphOptions::new(self.input_type);
+        graph.float_input = self.float_input;
+        graph.batch = self.batch;
+        graph.input_size = self.input_size;
+        graph.no_preprocess = self.no_preprocess;
+        graph.stage = match (self.raw_encodings, self.no_nms) {
+            (true, _) => Stage::Encodings,
+            (false, true) => Stage::Boxes,
+            (false, false) => Stage::Detections,
         };
-        let export = Export {
-            graph: GraphOptions {
-                input: self.input_type,
-                input_name: None,
-                float_input: self.float_input,
-                batch: self.batch,
-                input_size: self.input_size,
-                no_preprocess: self.no_preprocess,
-                stage: match (self.raw_encodings, self.no_nms) {
-                    (true, _) => Stage::Encodings,
-                    (false, true) => Stage::Boxes,
-                    (false, false) => Stage::Detections,
-                },
-                outputs: self.outputs,
-            },
-            signatures: self.signatures,
-            pipeline_config: self.trained.pipeline_config,
-            checkpoint_dir: self.trained.checkpoint_dir,
-            checkpoint: self.trained.checkpoint,
-            config_override: self.config_override,
-            thresholds: Thresholds {
-                score: self.score_threshold,
-                iou: self.iou_threshold,
-                max_detections: self.max_detections,
-            },
-            label_map: self.label_map,
-            formats: self.formats,
-            onnx,
-            layout: Layout::named(&self.layout, self.model_version.unwrap_or(1))
-                .unwrap_or_default(),
-            output: self.output_directory,
-        };
+        graph.outputs = self.outputs;
+        let trained = self.trained;
+        let mut export = Export::new(
+            trained.pipeline_config,
+            trained.checkpoint_dir,
+            self.output_directory,
+        );
+        export.graph = graph;
+        export.signatures = self.signatures;
+        export.checkpoint = trained.checkpoint;
+        export.config_override = self.config_override;
+        export.thresholds.score = self.score_threshold;
+        export.thresholds.iou = self.iou_threshold;
+        export.thresholds.max_detections = self.max_detections;
+        export.label_map = self.label_map;
+        export.formats = self.formats;
+        export.onnx.opset = self.opset.unwrap_or(export.onnx.opset);
+        export.onnx.input_layout = self.input_layout.unwrap_or(export.onnx.input_layout);
+        if self.external_data {
+            export.onnx.external_data = ExternalData::Always;
+        }
+        let version = self.model_version.unwrap_or(1);
+        export.layout = Layout::named(&self.layout, version).unwrap_or_default();
         let exported = Progress::during(|p| export.run_with_progress(&|step| p.tell(step)));
         let report = match exported {
             Ok(report) => report,
@@ -414,7 +403,7 @@ impl Args {
             eprintln!("warning: {warning}");
         }
         let text = if self.json {
-            format!("{:#}\n", summary_json(&report))
+            format!("{:#}\n", report.json())
         } else {
             summary(&report, self.verbose)
         };
@@ -453,29 +442,11 @@ fn summary(report: &ExportReport, verbose: bool) -> String {
             " (--verbose lists them)"
         }
     ));
-    if let Some(saved) = &report.saved_model {
+    for written in &report.formats {
         lines.push(format!(
-            "  saved_model  {} nodes in {}, {} variables in {}",
-            saved.num_nodes,
-            output::size(saved.pb_bytes),
-            saved.num_variables,
-            output::size(saved.variables_bytes)
-        ));
-    }
-    if let Some(frozen) = &report.frozen {
-        lines.push(format!(
-            "  frozen       {} nodes in {}",
-            frozen.op_counts.values().sum::<usize>(),
-            output::size(frozen.bytes)
-        ));
-    }
-    if let Some(onnx) = &report.onnx {
-        let bytes = onnx.onnx_bytes + onnx.data_bytes.unwrap_or(0);
-        lines.push(format!(
-            "  onnx         {} nodes in {}, opset {}",
-            onnx.num_nodes,
-            output::size(bytes),
-            onnx.opset
+            "  {:<11}  {}",
+            written.format.name(),
+            written.summary
         ));
     }
     let width = report
@@ -527,69 +498,4 @@ fn summary(report: &ExportReport, verbose: bool) -> String {
         }
     }
     lines.join("\n") + "\n"
-}
-
-fn summary_json(report: &ExportReport) -> serde_json::Value {
-    let tensors = |list: &[TensorInfo]| -> Vec<serde_json::Value> {
-        list.iter()
-            .map(|info| {
-                let shape: Vec<serde_json::Value> = info
-                    .shape
-                    .dims()
-                    .iter()
-                    .map(|dim| {
-                        dim.known()
-                            .map_or_else(|| json!(dim.to_string()), |n| json!(n))
-                    })
-                    .collect();
-                json!({ "key": info.key, "dtype": info.dtype.name(), "shape": shape })
-            })
-            .collect()
-    };
-    let signatures: serde_json::Map<_, _> = report
-        .signatures
-        .iter()
-        .map(|(name, signature)| {
-            let about = json!({
-                "inputs": tensors(&signature.inputs),
-                "outputs": tensors(&signature.outputs),
-            });
-            (name.clone(), about)
-        })
-        .collect();
-    json!({
-        "architecture": report.architecture,
-        "num_classes": report.num_classes,
-        "image_size": report.image_size,
-        "checkpoint": { "prefix": report.checkpoint, "found": report.checkpoint_found },
-        "variables": report.variables,
-        "unused": {
-            "model": report.unused.model,
-            "optimizer": report.unused.optimizer,
-            "other": report.unused.other,
-        },
-        "warnings": report.warnings,
-        "inputs": tensors(&report.interface.inputs),
-        "outputs": tensors(&report.interface.outputs),
-        "signatures": signatures,
-        "saved_model": report.saved_model.map(|saved| json!({
-            "nodes": saved.num_nodes,
-            "variables": saved.num_variables,
-            "pb_bytes": saved.pb_bytes,
-            "variables_bytes": saved.variables_bytes,
-        })),
-        "frozen": report.frozen.as_ref().map(|frozen| json!({
-            "nodes": frozen.op_counts.values().sum::<usize>(),
-            "bytes": frozen.bytes,
-        })),
-        "onnx": report.onnx.map(|onnx| json!({
-            "nodes": onnx.num_nodes,
-            "bytes": onnx.onnx_bytes,
-            "data_bytes": onnx.data_bytes,
-            "opset": onnx.opset,
-        })),
-        "removed": report.removed,
-        "output_directory": report.output,
-        "seconds": report.elapsed.as_secs_f64(),
-    })
 }

@@ -4,8 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use serde_json::json;
-use tfod::{Destination, Endpoint, Freeze, FreezeOptions, FreezeReport};
+use tfod::{Destination, Endpoint, Freeze, FreezeReport, bytes};
 
 use super::output;
 use super::progress::Progress;
@@ -115,19 +114,14 @@ impl Args {
         if let Some(problem) = problem_of_destinations(&output, json.as_ref(), as_text) {
             return output::usage(&problem);
         }
-        let freeze = Freeze {
-            saved_model_dir: self.saved_model_dir,
-            as_text,
-            output,
-            options: FreezeOptions {
-                signature: self.signature,
-                tags: self.tags,
-                keep_control_flow: self.keep_control_flow,
-                friendly_names: self.friendly_names,
-            },
-            fold_batch_norm: self.fold_batch_norm,
-            half: self.half,
-        };
+        let mut freeze = Freeze::new(self.saved_model_dir, output);
+        freeze.as_text = as_text;
+        freeze.options.signature = self.signature;
+        freeze.options.tags = self.tags;
+        freeze.options.keep_control_flow = self.keep_control_flow;
+        freeze.options.friendly_names = self.friendly_names;
+        freeze.fold_batch_norm = self.fold_batch_norm;
+        freeze.half = self.half;
         if let Some(Err(error)) = json.as_ref().map(|json| freeze.spare_inputs(json)) {
             return output::failure(&error);
         }
@@ -142,7 +136,7 @@ impl Args {
             if json.collides_with(&report.output) {
                 return output::failure(&same_place(json));
             }
-            let text = format!("{:#}\n", summary_json(&report));
+            let text = format!("{:#}\n", report.json());
             if let Err(error) = json.write_text(&text) {
                 return output::failure(&error);
             }
@@ -194,7 +188,7 @@ fn summary(report: &FreezeReport) -> String {
         "Froze {} nodes into {} ({})",
         report.op_counts.values().sum::<usize>(),
         report.output.name().display(),
-        output::size(report.bytes)
+        bytes(report.bytes)
     )];
     let ends = report.inputs.iter().chain(&report.outputs);
     let width = |len: fn(&Endpoint) -> usize| ends.clone().map(len).max().unwrap_or_default();
@@ -215,11 +209,11 @@ fn summary(report: &FreezeReport) -> String {
         .largest
         .iter()
         .take(3)
-        .map(|(name, bytes)| format!("{name} {}", output::size(*bytes)))
+        .map(|(name, size)| format!("{name} {}", bytes(*size)))
         .collect();
     lines.push(format!(
         "  constants  {}; largest: {}",
-        output::size(report.constant_bytes),
+        bytes(report.constant_bytes),
         largest.join(", ")
     ));
     let mut ops: Vec<(&String, &usize)> = report.op_counts.iter().collect();
@@ -240,38 +234,4 @@ fn summary(report: &FreezeReport) -> String {
         report.elapsed.as_secs_f64()
     ));
     lines.join("\n") + "\n"
-}
-
-fn summary_json(report: &FreezeReport) -> serde_json::Value {
-    let ends =
-        |ends: &[Endpoint]| -> Vec<serde_json::Value> {
-            ends.iter()
-            .map(|end| {
-                let sizes = end.shape.as_ref().map(|dims| {
-                    let sizes = dims.iter().map(|d| d.map_or_else(|| json!(-1), |n| json!(n)));
-                    sizes.collect::<Vec<_>>()
-                });
-                json!({ "key": end.key, "tensor": end.tensor, "dtype": dtype(end), "shape": sizes })
-            })
-            .collect()
-        };
-    let largest: Vec<serde_json::Value> = report
-        .largest
-        .iter()
-        .map(|(name, bytes)| json!({ "name": name, "bytes": bytes }))
-        .collect();
-    json!({
-        "inputs": ends(&report.inputs),
-        "outputs": ends(&report.outputs),
-        "output": report.output.name(),
-        "bytes": report.bytes,
-        "nodes": report.op_counts.values().sum::<usize>(),
-        "ops": report.op_counts,
-        "functions": report.functions,
-        "folded_batch_norms": report.folded,
-        "halved_constants": report.halved,
-        "constant_bytes": report.constant_bytes,
-        "largest_constants": largest,
-        "seconds": report.elapsed.as_secs_f64(),
-    })
 }

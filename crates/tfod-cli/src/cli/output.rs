@@ -48,17 +48,3 @@ pub(super) fn verdict(text: &str, same: bool) -> ExitCode {
         _ => ExitCode::from(1),
     }
 }
-
-/// A number of bytes, rounded for people.
-pub(super) fn size(bytes: u64) -> String {
-    if bytes < 1000 {
-        return format!("{bytes} bytes");
-    }
-    #[expect(clippy::cast_precision_loss, reason = "rounded for people")]
-    let bytes = bytes as f64;
-    if bytes < 1e6 {
-        format!("{:.1} kB", bytes / 1e3)
-    } else {
-        format!("{:.1} MB", bytes / 1e6)
-    }
-}

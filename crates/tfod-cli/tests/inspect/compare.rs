@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tfod::{Export, Format, GraphOptions, Layout, OnnxChoices, Thresholds};
+use tfod::{Export, Format};
 use tfod_inspect::diff::{Diff, diff};
 use tfod_inspect::inspect;
 use tfod_verify::{Aspects, Matched, Outcome, verify};
@@ -541,22 +541,10 @@ fn weights_belong_to_the_layers_of_their_names() {
 #[test]
 fn every_export_is_matched_by_the_names_of_the_network() {
     let folder = Folder::new();
-    Export {
-        graph: GraphOptions::default(),
-        signatures: Vec::new(),
-        pipeline_config: make::example("pipeline.config"),
-        checkpoint_dir: make::example("checkpoint"),
-        checkpoint: None,
-        config_override: String::new(),
-        thresholds: Thresholds::default(),
-        label_map: None,
-        formats: vec![Format::SavedModel, Format::Frozen, Format::Onnx],
-        onnx: OnnxChoices::default(),
-        layout: Layout::Official,
-        output: folder.path("e"),
-    }
-    .run()
-    .unwrap();
+    let config = make::example("pipeline.config");
+    let mut export = Export::new(config, make::example("checkpoint"), folder.path("e"));
+    export.formats = Format::ALL.to_vec();
+    export.run().unwrap();
     let exported = ["checkpoint", "saved_model", "frozen.pb", "model.onnx"]
         .map(|piece| folder.path("e").join(piece));
     for (index, first) in [make::example("checkpoint")]

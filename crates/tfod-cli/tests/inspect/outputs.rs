@@ -20,25 +20,13 @@ fn export(
     layout: InputLayout,
     merged: &str,
 ) -> PathBuf {
-    Export {
-        graph,
-        signatures: Vec::new(),
-        pipeline_config: example("pipeline.config"),
-        checkpoint_dir: example("checkpoint"),
-        checkpoint: None,
-        config_override: merged.to_owned(),
-        thresholds: Thresholds::default(),
-        label_map: None,
-        formats: vec![Format::Onnx],
-        onnx: OnnxChoices {
-            input_layout: layout,
-            ..OnnxChoices::default()
-        },
-        layout: Layout::Official,
-        output: folder.path(name),
-    }
-    .run()
-    .unwrap();
+    let config = example("pipeline.config");
+    let mut export = Export::new(config, example("checkpoint"), folder.path(name));
+    export.graph = graph;
+    merged.clone_into(&mut export.config_override);
+    export.formats = vec![Format::Onnx];
+    export.onnx.input_layout = layout;
+    export.run().unwrap();
     folder.path(name).join("model.onnx")
 }
 
@@ -115,22 +103,16 @@ fn models_of_one_training_agree_whatever_their_inputs() {
         InputLayout::Nhwc,
         "",
     );
-    let batch = GraphOptions {
-        batch: Some(Batch::Fixed(2)),
-        input_size: Some([120, 200]),
-        ..GraphOptions::new(InputType::FloatImageTensor)
-    };
+    let mut batch = GraphOptions::new(InputType::FloatImageTensor);
+    batch.batch = Some(Batch::Fixed(2));
+    batch.input_size = Some([120, 200]);
     let batch = export(&folder, "batch", batch, InputLayout::Nchw, "");
-    let network = GraphOptions {
-        stage: Stage::Encodings,
-        no_preprocess: true,
-        ..GraphOptions::new(InputType::FloatImageTensor)
-    };
+    let mut network = GraphOptions::new(InputType::FloatImageTensor);
+    network.stage = Stage::Encodings;
+    network.no_preprocess = true;
     let network = export(&folder, "network", network, InputLayout::Nchw, "");
-    let boxes = GraphOptions {
-        stage: Stage::Boxes,
-        ..GraphOptions::default()
-    };
+    let mut boxes = GraphOptions::default();
+    boxes.stage = Stage::Boxes;
     let boxes = export(&folder, "boxes", boxes, InputLayout::Nhwc, "");
     let checkpoint = example("checkpoint");
     for (first, second, outputs) in [

@@ -48,6 +48,7 @@ type Result<T> = std::result::Result<T, FreezeError>;
 
 /// What is frozen, and how.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct FreezeOptions {
     /// The key of the signature.
     pub signature: String,

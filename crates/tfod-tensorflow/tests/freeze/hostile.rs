@@ -282,7 +282,8 @@ proptest! {
         }
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("saved_model.pb"), &bytes).unwrap();
-        let options = FreezeOptions { keep_control_flow, ..FreezeOptions::default() };
+        let mut options = FreezeOptions::default();
+        options.keep_control_flow = keep_control_flow;
         let _: Result<_, FreezeError> = freeze(folder.path(), &options);
     }
 }

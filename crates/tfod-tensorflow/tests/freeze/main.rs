@@ -86,12 +86,9 @@ fn calls_are_inlined_and_variables_become_constants() {
 
 #[test]
 fn friendly_names_are_the_keys() {
-    let graph = nested()
-        .freeze(&FreezeOptions {
-            friendly_names: true,
-            ..FreezeOptions::default()
-        })
-        .unwrap();
+    let mut options = FreezeOptions::default();
+    options.friendly_names = true;
+    let graph = nested().freeze(&options).unwrap();
     assert_eq!(
         lines(&graph.node).last().map(String::as_str),
         Some("y0 = Identity(inner/mul)")
@@ -231,12 +228,9 @@ fn a_conditional_becomes_switches_and_merges() {
 
 #[test]
 fn a_kept_conditional_gets_values_instead_of_handles() {
-    let graph = conditional()
-        .freeze(&FreezeOptions {
-            keep_control_flow: true,
-            ..FreezeOptions::default()
-        })
-        .unwrap();
+    let mut options = FreezeOptions::default();
+    options.keep_control_flow = true;
+    let graph = conditional().freeze(&options).unwrap();
     let kept = graph.node.iter().find(|node| node.op == "If").unwrap();
     assert_eq!(kept.input, ["ok", "x", "w"]);
     assert_eq!(kept.attr["Tin"].value, Some(types(&[FLOAT, FLOAT])));
@@ -347,12 +341,9 @@ fn a_loop_becomes_a_frame() {
 
 #[test]
 fn a_kept_loop_gets_values_instead_of_handles() {
-    let graph = looped()
-        .freeze(&FreezeOptions {
-            keep_control_flow: true,
-            ..FreezeOptions::default()
-        })
-        .unwrap();
+    let mut options = FreezeOptions::default();
+    options.keep_control_flow = true;
+    let graph = looped().freeze(&options).unwrap();
     let kept = graph.node.iter().find(|node| node.op == "While").unwrap();
     assert_eq!(kept.input, ["zero", "x", "w"]);
     assert_eq!(kept.attr["T"].value, Some(types(&[INT32, FLOAT, FLOAT])));
@@ -506,10 +497,8 @@ fn constants_are_read_only_once_written() {
 
 #[test]
 fn wrong_keys_and_tags_list_the_right_ones() {
-    let wrong = FreezeOptions {
-        signature: "serving".to_owned(),
-        ..FreezeOptions::default()
-    };
+    let mut wrong = FreezeOptions::default();
+    wrong.signature = "serving".to_owned();
     assert!(
         nested()
             .freeze(&wrong)
@@ -517,10 +506,8 @@ fn wrong_keys_and_tags_list_the_right_ones() {
             .to_string()
             .contains("`serving_default`")
     );
-    let wrong = FreezeOptions {
-        tags: vec!["gpu".to_owned()],
-        ..FreezeOptions::default()
-    };
+    let mut wrong = FreezeOptions::default();
+    wrong.tags = vec!["gpu".to_owned()];
     assert!(
         nested()
             .freeze(&wrong)

@@ -19,7 +19,7 @@ pub use tfod_runtime::Launch;
 
 use crate::{Outcome, Side, VerifyError};
 use feed::Feed;
-use tfod::{Export, Format, Layout, OnnxChoices, Scratch, Thresholds};
+use tfod::{Export, Format, Scratch};
 use tfod_inspect::{Facts, OnnxFacts, inspect};
 
 /// The images to run two models on, and how far apart their results may be.
@@ -313,32 +313,18 @@ impl Source {
             return Err(no_model(given, "a checkpoint without a pipeline.config"));
         };
         let folder = Scratch::new_in(&std::env::temp_dir()).map_err(VerifyError::Folder)?;
-        let graph = GraphOptions {
-            stage: settings.stage,
-            no_preprocess: settings.no_preprocess,
-            ..GraphOptions::new(InputType::FloatImageTensor)
-        };
+        let mut graph = GraphOptions::new(InputType::FloatImageTensor);
+        graph.stage = settings.stage;
+        graph.no_preprocess = settings.no_preprocess;
         let output = folder.content().join("export");
-        Export {
-            graph,
-            signatures: Vec::new(),
-            pipeline_config: config.clone(),
-            checkpoint_dir: checkpoint.prefix.clone(),
-            checkpoint: None,
-            config_override: String::new(),
-            thresholds: Thresholds::default(),
-            label_map: None,
-            formats: vec![Format::Onnx],
-            onnx: OnnxChoices::default(),
-            layout: Layout::Official,
-            output: output.clone(),
-        }
-        .run()
-        .map_err(|problem| VerifyError::Export {
+        let mut export = Export::new(config, &checkpoint.prefix, &output);
+        export.graph = graph;
+        export.formats = vec![Format::Onnx];
+        export.run().map_err(|problem| VerifyError::Export {
             path: given.clone(),
             problem: Box::new(problem),
         })?;
-        let path = output.join("model.onnx");
+        let path = output.join(Format::Onnx.file());
         let Facts::Onnx(facts) = inspect(&path)?.facts else {
             return Err(no_model(&path, "not an ONNX model"));
         };

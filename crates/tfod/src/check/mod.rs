@@ -5,6 +5,7 @@
 //! whether every variable of that model is in the checkpoint in its shape, and none is left over. If not, the fields of the config that differ
 //! from what the checkpoint was trained with, and the supported architecture that the checkpoint is nearest to.
 
+mod advice;
 mod index;
 mod kind;
 
@@ -24,6 +25,7 @@ pub use tfod_models::meta::Family;
 
 /// A config and a checkpoint to be compared.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Check {
     /// The `pipeline.config`.
     pub pipeline_config: PathBuf,
@@ -68,6 +70,7 @@ impl Verdict {
 
 /// What a comparison found.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct CheckReport {
     /// The outcome.
     pub verdict: Verdict,
@@ -157,6 +160,16 @@ pub enum CheckError {
 }
 
 impl Check {
+    /// A check of a folder's checkpoint as it is used without a choice, against a config as it is.
+    pub fn new(pipeline_config: impl Into<PathBuf>, checkpoint_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            pipeline_config: pipeline_config.into(),
+            config_override: String::new(),
+            checkpoint_dir: checkpoint_dir.into(),
+            checkpoint: None,
+        }
+    }
+
     /// Compares.
     ///
     /// # Errors

@@ -46,7 +46,7 @@ pub enum ExportError {
         /// Their names, separated by commas.
         given: String,
         /// What would do.
-        expected: &'static str,
+        expected: String,
     },
     /// The checkpoint cannot be found or read.
     #[error(transparent)]

@@ -9,17 +9,13 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use tfod_config::LabelMap;
-use tfod_graph::{Dim, Shape};
 use tfod_models::facts::{self, BoxDecoding, Facts, ScoreConversion, StageFacts, Suppression};
 use tfod_models::resizer;
 use tfod_models::{GraphOptions, InputType, Model, Stage};
-use tfod_onnx::{InputLayout, Summary as OnnxSummary};
-use tfod_tensorflow::{Asset, Endpoint};
 
-use super::layout::Places;
 use super::signatures::Signature;
-use super::{Export, Format, Interface, ONNX_DATA, TensorInfo};
-use crate::freeze::FreezeReport;
+use super::{Interface, TensorInfo};
+use crate::report::shape;
 
 /// Grows when a member changes its meaning or goes; new members do not count.
 const FORMAT_VERSION: u32 = 1;
@@ -76,6 +72,8 @@ fn hexadecimal(digest: &[u8]) -> String {
 /// What the manifest is made of.
 pub(super) struct About<'a> {
     pub(super) model: &'a Model,
+    /// What the formats written have in common.
+    pub(super) interface: &'a Interface,
     pub(super) options: &'a GraphOptions,
     pub(super) labels: Option<&'a LabelMap>,
     pub(super) config: &'a Source,
@@ -86,7 +84,6 @@ pub(super) struct About<'a> {
 /// The facts that hold for every format, by name.
 pub(super) fn facts(about: &About<'_>) -> Map<String, Value> {
     let model = about.model;
-    let interface = Interface::of(&model.graph);
     let preprocessing = preprocessing(&model.facts, about.options.no_preprocess);
     let mut facts = Map::new();
     let mut add = |name: &str, value: Value| {
@@ -107,8 +104,9 @@ pub(super) fn facts(about: &About<'_>) -> Map<String, Value> {
             .collect();
         add("labels", json!(labels));
     }
-    add("inputs", inputs(&interface, about.options));
-    add("outputs", outputs(&interface));
+    for (name, value) in ends(about.interface, about.options) {
+        add(&name, value);
+    }
     add("preprocessing", preprocessing);
     // The members of a detector of one stage are those of the last stage of others.
     if let Some((last, earlier)) = model.facts.stages.split_last() {
@@ -175,22 +173,15 @@ fn numbers(values: impl IntoIterator<Item = f32>) -> Value {
     values.into_iter().map(number).collect()
 }
 
-/// Sizes known only at run time are strings, the same for the same size.
-pub(super) fn shape(shape: &Shape) -> Value {
-    let dim = |dim: &Dim| {
-        dim.known()
-            .map_or_else(|| json!(dim.to_string()), |n| json!(n))
-    };
-    shape.dims().iter().map(dim).collect()
-}
-
-fn inputs(interface: &Interface, options: &GraphOptions) -> Value {
+/// What a model takes and gives: the members `inputs` and `outputs`.
+pub(super) fn ends(interface: &Interface, options: &GraphOptions) -> Map<String, Value> {
     let inputs = interface.inputs.iter();
-    inputs.map(|info| input(info, options)).collect()
-}
-
-fn outputs(interface: &Interface) -> Value {
-    interface.outputs.iter().map(output).collect()
+    let inputs: Value = inputs.map(|info| input(info, options)).collect();
+    let outputs: Value = interface.outputs.iter().map(output).collect();
+    Map::from_iter([
+        ("inputs".to_owned(), inputs),
+        ("outputs".to_owned(), outputs),
+    ])
 }
 
 fn input(info: &TensorInfo, options: &GraphOptions) -> Value {
@@ -218,8 +209,8 @@ fn input(info: &TensorInfo, options: &GraphOptions) -> Value {
         "meaning": meaning,
         "unit": unit,
     });
-    if let (false, Some(members)) = (options.input.is_encoded(), input.as_object_mut()) {
-        members.insert("layout".to_owned(), json!("NHWC"));
+    if let (Some(layout), Some(members)) = (info.layout, input.as_object_mut()) {
+        members.insert("layout".to_owned(), json!(layout.name()));
     }
     input
 }
@@ -312,94 +303,17 @@ fn box_decoding(boxes: &BoxDecoding) -> Value {
     })
 }
 
-/// What was written.
-pub(super) struct Files<'a> {
-    pub(super) export: &'a Export,
-    pub(super) places: Places,
-    /// The main one first.
-    pub(super) signatures: &'a [&'a Signature],
-    pub(super) assets: &'a [Asset],
-    pub(super) frozen: Option<&'a FreezeReport>,
-    pub(super) onnx: Option<&'a OnnxSummary>,
-}
-
-/// What each format's file is called, and what is particular to it.
-pub(super) fn files(written: &Files<'_>) -> Value {
-    let Files {
-        export,
-        places,
-        signatures,
-        assets,
-        frozen,
-        onnx,
-    } = *written;
-    let main = signatures.first().map(|signature| &signature.name);
-    let mut files = Map::new();
-    for format in &export.formats {
-        let mut file = json!({ "format": format.name() });
-        let members = match (format, frozen, onnx) {
-            (Format::SavedModel, ..) => json!({
-                "signature": main,
-                "signatures": self::signatures(signatures),
-                "assets": asset_files(assets),
-            }),
-            (Format::Frozen, Some(frozen), _) => json!({
-                "signature": main,
-                "inputs": tensors(&frozen.inputs),
-                "outputs": tensors(&frozen.outputs),
-            }),
-            (Format::Onnx, _, Some(onnx)) => json!({
-                "opset": onnx.opset,
-                "input_layout": match export.onnx.input_layout {
-                    InputLayout::Nhwc => "NHWC",
-                    InputLayout::Nchw => "NCHW",
-                },
-                "external_data": onnx.data_bytes.map(|_| ONNX_DATA),
-            }),
-            _ => Value::Null,
-        };
-        if let (Some(file), Value::Object(members)) = (file.as_object_mut(), members) {
-            file.extend(members);
-        }
-        // The folder that the manifest is about may be the SavedModel.
-        let name = match places.item(*format) {
-            "" => ".",
-            name => name,
-        };
-        files.insert(name.to_owned(), file);
-    }
-    Value::Object(files)
-}
-
 /// What each signature takes and gives, by name.
-fn signatures(signatures: &[&Signature]) -> Value {
+pub(super) fn signatures(signatures: &[&Signature]) -> Value {
     let about = |signature: &&Signature| {
         let interface = Interface::of(&signature.model.graph);
-        let about = json!({
-            "input_type": signature.options.input.name(),
-            "inputs": inputs(&interface, &signature.options),
-            "outputs": outputs(&interface),
-        });
-        (signature.name.clone(), about)
+        let mut about = ends(&interface, &signature.options);
+        let input_type = json!(signature.options.input.name());
+        about.insert("input_type".to_owned(), input_type);
+        (signature.name.clone(), Value::Object(about))
     };
     let signatures: Map<String, Value> = signatures.iter().map(about).collect();
     signatures.into()
-}
-
-/// The path of each asset within the SavedModel, by the attribute of the loaded object that has it.
-fn asset_files(assets: &[Asset]) -> Value {
-    let path = |asset: &Asset| json!(format!("assets/{}", asset.file_name));
-    let assets: Map<String, Value> = assets.iter().map(|a| (a.name.clone(), path(a))).collect();
-    assets.into()
-}
-
-/// The tensor of each key.
-fn tensors(endpoints: &[Endpoint]) -> Value {
-    let tensors = endpoints.iter();
-    tensors
-        .map(|e| (e.key.clone(), json!(e.tensor)))
-        .collect::<Map<_, _>>()
-        .into()
 }
 
 /// Larger manifests are not read.
@@ -422,7 +336,7 @@ pub(super) fn listed(path: &Path) -> Vec<String> {
 }
 
 /// The manifest's text.
-pub(super) fn text(mut facts: Map<String, Value>, files: Value) -> String {
-    facts.insert("files".to_owned(), files);
+pub(super) fn text(mut facts: Map<String, Value>, files: Map<String, Value>) -> String {
+    facts.insert("files".to_owned(), files.into());
     format!("{:#}\n", Value::Object(facts))
 }

@@ -14,6 +14,7 @@
 //! renaming.
 
 mod error;
+mod format;
 mod labels;
 mod layout;
 mod manifest;
@@ -33,85 +34,30 @@ use tfod_checkpoint::{
 use tfod_config::{LabelMap, PipelineConfig};
 use tfod_graph::{DType, Graph, Shape, ValueId, Weights};
 use tfod_models::{GraphOption, GraphOptions, Model, ModelError, Stage, build};
-use tfod_onnx::{
-    ExternalData, InputLayout, OnnxWriter, Options as OnnxOptions, Summary as OnnxSummary,
-};
-use tfod_tensorflow::{Asset, FreezeOptions, NamedGraph, SavedModelWriter, Summary};
+use tfod_onnx::InputLayout;
+use tfod_tensorflow::{Asset, NamedGraph};
 
-use crate::freeze::{Freeze, FreezeReport};
 use crate::judgement::{Configured, Judgement};
+use crate::output::failed;
 use crate::output::identity::is_same;
-use crate::output::{Destination, failed};
 use crate::progress::Step;
 use crate::trained::{MODEL, TrainedModel};
 pub use error::{ExportError, Misfit, MisfitVariable};
+pub use format::{Format, FormatReport, OnnxOptions};
+use format::{Source, Writer};
 pub use layout::Layout;
-use layout::Places;
-use manifest::{About, Source};
+use manifest::About;
 use signatures::Signature;
 pub use signatures::SignatureOptions;
 use staging::Staging;
 pub use thresholds::Thresholds;
 
-/// Where the weights of an ONNX model of more than 2 GB are.
-const ONNX_DATA: &str = "model.onnx.data";
 /// The prefix of the checkpoint in an export.
 const CHECKPOINT: &str = "ckpt-0";
 
-/// What a model can be exported as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// A SavedModel: the folder `saved_model`.
-    SavedModel,
-    /// A `GraphDef` with the weights inside: the file `frozen.pb`.
-    Frozen,
-    /// An ONNX model: the file `model.onnx`.
-    Onnx,
-}
-
-impl Format {
-    /// All that are supported.
-    pub const ALL: [Self; 3] = [Self::SavedModel, Self::Frozen, Self::Onnx];
-
-    /// What users call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::SavedModel => "saved_model",
-            Self::Frozen => "frozen",
-            Self::Onnx => "onnx",
-        }
-    }
-}
-
-/// Choices that only ONNX has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OnnxChoices {
-    /// The operator set.
-    pub opset: u32,
-    /// The order of the dimensions of images.
-    pub input_layout: InputLayout,
-    /// Where weights are written.
-    pub external_data: ExternalData,
-}
-
-impl Default for OnnxChoices {
-    fn default() -> Self {
-        let OnnxOptions {
-            opset,
-            input_layout,
-            external_data,
-            ..
-        } = OnnxOptions::default();
-        Self {
-            opset,
-            input_layout,
-            external_data,
-        }
-    }
-}
-
 /// An export to be made.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Export {
     /// What the exported model is given and what it returns.
     pub graph: GraphOptions,
@@ -132,8 +78,8 @@ pub struct Export {
     pub label_map: Option<PathBuf>,
     /// The formats to write.
     pub formats: Vec<Format>,
-    /// Choices of the ONNX model.
-    pub onnx: OnnxChoices,
+    /// Options of the ONNX model.
+    pub onnx: OnnxOptions,
     /// How the files are laid out.
     pub layout: Layout,
     /// Where the export goes. Files there that are not of an export stay.
@@ -142,6 +88,7 @@ pub struct Export {
 
 /// What an export did.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ExportReport {
     /// The architecture, as the configuration calls it.
     pub architecture: String,
@@ -159,16 +106,12 @@ pub struct ExportReport {
     pub unused: Unused,
     /// What the user should know, though the export was made.
     pub warnings: Vec<String>,
-    /// Of the main signature.
+    /// Of the main signature, as all formats have it; as the SavedModel has it where they differ.
     pub interface: Interface,
     /// All signatures by name, the main one first.
     pub signatures: Vec<(String, Interface)>,
-    /// The SavedModel's size, if there is one.
-    pub saved_model: Option<Summary>,
-    /// The frozen graph, if there is one.
-    pub frozen: Option<FreezeReport>,
-    /// The ONNX model's size, if there is one.
-    pub onnx: Option<OnnxSummary>,
+    /// The formats written.
+    pub formats: Vec<FormatReport>,
     /// What an earlier export in the same folder wrote and this one does not, and was removed.
     pub removed: Vec<String>,
     /// Where it is.
@@ -196,7 +139,7 @@ impl Unused {
 }
 
 /// What a signature takes and gives.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
     /// What the model is given.
     pub inputs: Vec<TensorInfo>,
@@ -205,7 +148,7 @@ pub struct Interface {
 }
 
 /// One input or output.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
     /// Its key.
     pub key: String,
@@ -213,6 +156,8 @@ pub struct TensorInfo {
     pub dtype: DType,
     /// Its shape; names stand for sizes known only at run time.
     pub shape: Shape,
+    /// Of an input of images, the order of its dimensions.
+    pub layout: Option<InputLayout>,
 }
 
 impl Interface {
@@ -223,6 +168,15 @@ impl Interface {
                 key: key.to_owned(),
                 dtype: value.dtype,
                 shape: value.shape.clone(),
+                layout: None,
+            }
+        };
+        let input = |value: &ValueId| {
+            let info = info(graph.name_of(*value), *value);
+            let is_images = info.shape.dims().len() == 4;
+            TensorInfo {
+                layout: is_images.then_some(InputLayout::Nhwc),
+                ..info
             }
         };
         let inputs = graph.inputs().iter();
@@ -230,7 +184,7 @@ impl Interface {
         let mut outputs: Vec<TensorInfo> = outputs.map(|o| info(&o.key, o.value)).collect();
         outputs.sort_by(|a, b| a.key.cmp(&b.key));
         Self {
-            inputs: inputs.map(|v| info(graph.name_of(*v), *v)).collect(),
+            inputs: inputs.map(input).collect(),
             outputs,
         }
     }
@@ -242,7 +196,8 @@ struct Parts<'a> {
     trained: &'a TrainedModel,
     /// The main one first.
     signatures: &'a [&'a Signature],
-    assets: &'a [Asset],
+    /// What the formats have in common.
+    interface: &'a Interface,
     facts: Map<String, Value>,
 }
 
@@ -256,21 +211,37 @@ struct Configuration {
     warnings: Vec<String>,
 }
 
-/// What writes the formats.
-struct Writers<'a> {
-    saved_model: Option<SavedModelWriter<'a>>,
-    onnx: Option<OnnxWriter<'a>>,
-}
-
-/// What there is to say of the formats written.
-#[derive(Default)]
-struct Written {
-    saved_model: Option<Summary>,
-    frozen: Option<FreezeReport>,
-    onnx: Option<OnnxSummary>,
+/// A format to be written.
+struct Prepared<'a> {
+    format: Format,
+    writer: Box<dyn Writer + 'a>,
+    /// Whether it was asked for, and is not there for another's sake alone.
+    is_wanted: bool,
 }
 
 impl Export {
+    /// An export as the official exporter makes it without flags: a SavedModel of one image at a time.
+    pub fn new(
+        pipeline_config: impl Into<PathBuf>,
+        checkpoint_dir: impl Into<PathBuf>,
+        output: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            graph: GraphOptions::default(),
+            signatures: Vec::new(),
+            pipeline_config: pipeline_config.into(),
+            checkpoint_dir: checkpoint_dir.into(),
+            checkpoint: None,
+            config_override: String::new(),
+            thresholds: Thresholds::default(),
+            label_map: None,
+            formats: vec![Format::SavedModel],
+            onnx: OnnxOptions::default(),
+            layout: Layout::default(),
+            output: output.into(),
+        }
+    }
+
     /// Makes the export.
     ///
     /// # Errors
@@ -306,22 +277,29 @@ impl Export {
         let (variables, unused, warning) = self.check_fit(&configured, &trained, model)?;
         warnings.extend(warning);
         let signatures: Vec<&Signature> = std::iter::once(&main).chain(&others).collect();
-        let weights = signatures
+        let main_weights = trained.weights(&model.graph)?;
+        let other_weights = others
             .iter()
             .map(|signature| trained.weights(&signature.model.graph))
             .collect::<Result<Vec<Weights<'_>>, _>>()?;
         let assets = labels.as_ref();
         let assets = assets.map_or_else(Vec::new, |l| labels::assets(l, model.num_classes));
+        let of_graph = Interface::of(&model.graph);
+        let interface = self.common_interface(&of_graph);
         let facts = manifest::facts(&About {
             model,
+            interface: &interface,
             options: &main.options,
             labels: labels.as_ref(),
-            config: &Source::of_bytes(file_name(&self.pipeline_config), &original),
+            config: &manifest::Source::of_bytes(file_name(&self.pipeline_config), &original),
             checkpoint_index: &source(&with_ending(trained.prefix(), ".index"))?,
         });
-        let graphs = signatures.iter().zip(&weights);
-        let graphs: Vec<_> = graphs.map(|(s, weights)| s.with_weights(weights)).collect();
-        let writers = self.writers(&graphs, &assets, &facts)?;
+        let graphs = others.iter().zip(&other_weights);
+        let graphs = graphs.map(|(signature, weights)| signature.with_weights(weights));
+        let graphs: Vec<_> = std::iter::once(main.with_weights(&main_weights))
+            .chain(graphs)
+            .collect();
+        let prepared = self.prepare(&main, &graphs, &signatures, &assets, &facts)?;
 
         self.spare_checkpoint(&target, &trained)?;
         self.spare_label_map(&target, &assets)?;
@@ -330,22 +308,18 @@ impl Export {
             config,
             trained: &trained,
             signatures: &signatures,
-            assets: &assets,
+            interface: &interface,
             facts,
         };
-        let written = self.write(&staging, parts, writers, tell);
+        let written = self.write(&staging, parts, prepared, tell);
         // Where a file of the checkpoint lost bytes under way, zeros may have been read, or an error may blame the output.
         trained.bundle().check_lengths()?;
-        let Written {
-            saved_model,
-            frozen,
-            onnx,
-        } = written?;
+        let written = written?;
         let mut items = vec![places.config, places.manifest];
         items.extend(places.checkpoint);
-        items.extend(self.formats.iter().map(|format| places.item(*format)));
-        if onnx.is_some_and(|summary| summary.data_bytes.is_some()) {
-            items.push(ONNX_DATA);
+        for report in &written {
+            items.push(self.layout.item(report.format));
+            items.extend(&report.beside);
         }
         let kept = self.keep_config(&target, &staging, config, &original)?;
         items.extend(kept.as_deref());
@@ -355,8 +329,8 @@ impl Export {
             manifest::listed(&target.join(places.manifest))
         })?;
         warnings.extend(left_warning(&replaced.left));
-        let interface = Interface::of(&model.graph);
         if let Some(format) = self.formats.first() {
+            let interface = format.descriptor().interface(of_graph, self);
             let told = self
                 .layout
                 .finish(&self.output, *format, &main.name, &interface)?;
@@ -364,11 +338,8 @@ impl Export {
         }
 
         Ok(ExportReport {
+            signatures: interfaces(&main, &interface, &others),
             interface,
-            signatures: signatures
-                .iter()
-                .map(|s| (s.name.clone(), Interface::of(&s.model.graph)))
-                .collect(),
             architecture: model.architecture.clone(),
             num_classes: model.num_classes,
             image_size: model.image_size,
@@ -377,41 +348,66 @@ impl Export {
             variables,
             unused,
             warnings,
-            saved_model,
-            frozen,
-            onnx,
+            formats: written,
             removed: replaced.removed,
             output: target,
             elapsed: start.elapsed(),
         })
     }
 
-    /// What writes the formats asked for, the graphs of all signatures given, the main one first. Everything that a format cannot express is found here.
-    fn writers<'a>(
+    /// Works out every format. What one cannot express is found here.
+    fn prepare<'a>(
         &self,
+        main: &Signature,
         graphs: &[NamedGraph<'a>],
+        signatures: &[&Signature],
         assets: &'a [Asset],
         facts: &Map<String, Value>,
-    ) -> Result<Writers<'a>, ExportError> {
-        let has = |format| self.formats.contains(&format);
-        let saved_model = if has(Format::SavedModel) || has(Format::Frozen) {
-            Some(SavedModelWriter::new(graphs, assets)?)
-        } else {
-            None
+    ) -> Result<Vec<Prepared<'a>>, ExportError> {
+        let of_graph = Interface::of(&main.model.graph);
+        let prepare = |(format, is_wanted): (Format, bool)| {
+            let descriptor = format.descriptor();
+            let interface = descriptor.interface(of_graph.clone(), self);
+            let mut facts = facts.clone();
+            facts.extend(manifest::ends(&interface, &main.options));
+            let writer = descriptor.prepare(&Source {
+                export: self,
+                graphs,
+                signatures,
+                assets,
+                facts: &facts,
+            })?;
+            Ok(Prepared {
+                format,
+                writer,
+                is_wanted,
+            })
         };
-        let onnx = if let (true, Some(main)) = (has(Format::Onnx), graphs.first()) {
-            let options = OnnxOptions {
-                opset: self.onnx.opset,
-                input_layout: self.onnx.input_layout,
-                external_data: self.onnx.external_data,
-                metadata: manifest::metadata(facts),
-                ..OnnxOptions::default()
-            };
-            Some(OnnxWriter::new(main.graph, main.weights, &options)?)
-        } else {
-            None
-        };
-        Ok(Writers { saved_model, onnx })
+        self.formats_to_write().map(prepare).collect()
+    }
+
+    /// The formats in the order in which they are written, those that others are made from included, and whether each was asked for.
+    fn formats_to_write(&self) -> impl Iterator<Item = (Format, bool)> + '_ {
+        let is_wanted = |format| self.formats.contains(&format);
+        let sources: Vec<Format> = self
+            .formats
+            .iter()
+            .filter_map(|format| format.descriptor().made_from())
+            .collect();
+        let all = Format::ALL.into_iter();
+        all.map(move |format| (format, is_wanted(format)))
+            .filter(move |(format, is_wanted)| *is_wanted || sources.contains(format))
+    }
+
+    /// What a graph takes and gives as all formats have it; where they differ, as the graph does.
+    fn common_interface(&self, graph: &Interface) -> Interface {
+        let formats = self.formats.iter();
+        let mut all = formats.map(|format| format.descriptor().interface(graph.clone(), self));
+        let first = all.next();
+        match first {
+            Some(first) if all.all(|other| other == first) => first,
+            _ => graph.clone(),
+        }
     }
 
     /// Writes everything beside its place.
@@ -419,56 +415,71 @@ impl Export {
         &self,
         staging: &Staging,
         parts: Parts<'_>,
-        writers: Writers<'_>,
+        prepared: Vec<Prepared<'_>>,
         tell: &dyn Fn(Step),
-    ) -> Result<Written, ExportError> {
+    ) -> Result<Vec<FormatReport>, ExportError> {
         let places = self.layout.places();
         if let Some(folder) = places.checkpoint {
-            tell(Step::Checkpoint);
+            tell(Step::Write("the checkpoint"));
             write_checkpoint(&staging.folder(folder)?, parts.trained)?;
         }
-        let main = parts.signatures.first().map_or("", |main| &main.name);
-        let written = self.write_formats(writers, staging, main, tell)?;
+        let written = self.write_formats(prepared, staging, tell)?;
         staging.file(places.config, parts.config.to_text().as_bytes())?;
-        let files = manifest::files(&manifest::Files {
-            export: self,
-            places,
-            signatures: parts.signatures,
-            assets: parts.assets,
-            frozen: written.frozen.as_ref(),
-            onnx: written.onnx.as_ref(),
+        let of_graph = parts.signatures.first().map(|main| {
+            let interface = Interface::of(&main.model.graph);
+            (interface, &main.options)
         });
+        let mut files = Map::new();
+        for report in &written {
+            let mut file = report.particulars.clone();
+            file.insert("format".to_owned(), report.format.name().into());
+            if let Some((graph, options)) = &of_graph {
+                let interface = report.format.descriptor().interface(graph.clone(), self);
+                if interface != *parts.interface {
+                    file.extend(manifest::ends(&interface, options));
+                }
+            }
+            // The folder that the manifest is about may be the SavedModel.
+            let name = match self.layout.item(report.format) {
+                "" => ".",
+                name => name,
+            };
+            files.insert(name.to_owned(), file.into());
+        }
         let manifest = manifest::text(parts.facts, files);
         staging.file(places.manifest, manifest.as_bytes())?;
         self.layout.stage(staging, parts.signatures)?;
         Ok(written)
     }
 
+    /// Writes the formats, and gives the reports of those asked for.
     fn write_formats(
         &self,
-        writers: Writers<'_>,
+        prepared: Vec<Prepared<'_>>,
         staging: &Staging,
-        signature: &str,
         tell: &dyn Fn(Step),
-    ) -> Result<Written, ExportError> {
-        let has = |format| self.formats.contains(&format);
-        let places = self.layout.places();
-        let mut written = Written::default();
-        if let Some(writer) = writers.saved_model {
-            tell(Step::SavedModel);
-            let summary = writer.write(&staging.folder(places.saved_model)?)?;
-            if has(Format::Frozen) {
-                written.frozen = Some(freeze(staging, places, signature, tell)?);
+    ) -> Result<Vec<FormatReport>, ExportError> {
+        let place = |format| staging.path(self.layout.item(format));
+        let mut written = Vec::new();
+        let mut unwanted = Vec::new();
+        for Prepared {
+            format,
+            writer,
+            is_wanted,
+        } in prepared
+        {
+            if format.descriptor().is_folder() {
+                staging.folder(self.layout.item(format))?;
             }
-            if has(Format::SavedModel) {
-                written.saved_model = Some(summary);
+            let report = writer.write(&place, tell)?;
+            if is_wanted {
+                written.push(report);
             } else {
-                staging.discard(places.saved_model)?;
+                unwanted.push(format);
             }
         }
-        if let Some(writer) = writers.onnx {
-            tell(Step::Onnx);
-            written.onnx = Some(writer.write(&staging.path(places.item(Format::Onnx)))?);
+        for format in unwanted {
+            staging.discard(self.layout.item(format))?;
         }
         Ok(written)
     }
@@ -533,10 +544,13 @@ impl Export {
         let Some(label_map) = &self.label_map else {
             return Ok(());
         };
-        let places = self.layout.places();
         let writes_assets = self.formats.contains(&Format::SavedModel);
         for asset in assets {
-            let item = format!("{}/assets/{}", places.saved_model, asset.file_name);
+            let item = format!(
+                "{}/assets/{}",
+                self.layout.item(Format::SavedModel),
+                asset.file_name
+            );
             let is_kept =
                 || writes_assets && fs::read(label_map).is_ok_and(|found| found == asset.contents);
             if is_replaced(target, &item, label_map) && !is_kept() {
@@ -658,6 +672,23 @@ impl Export {
     }
 }
 
+/// What each signature takes and gives, by name; the main one has the interface that is common to all formats.
+fn interfaces(
+    main: &Signature,
+    interface: &Interface,
+    others: &[Signature],
+) -> Vec<(String, Interface)> {
+    let others = others.iter().map(|signature| {
+        (
+            signature.name.clone(),
+            Interface::of(&signature.model.graph),
+        )
+    });
+    std::iter::once((main.name.clone(), interface.clone()))
+        .chain(others)
+        .collect()
+}
+
 fn unused(trained: &TrainedModel, model: &Model, left_over: Vec<String>) -> Unused {
     let mut unused = Unused {
         model: left_over,
@@ -718,8 +749,9 @@ fn file_name(path: &Path) -> String {
 }
 
 /// A file that the export is made from, for the manifest.
-fn source(path: &Path) -> Result<Source, ExportError> {
-    let source = File::open(path).and_then(|mut file| Source::new(file_name(path), &mut file));
+fn source(path: &Path) -> Result<manifest::Source, ExportError> {
+    let source =
+        File::open(path).and_then(|mut file| manifest::Source::new(file_name(path), &mut file));
     Ok(source.map_err(failed(path, "read"))?)
 }
 
@@ -728,27 +760,6 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
     let mut text = path.as_os_str().to_owned();
     text.push(ending);
     text.into()
-}
-
-/// Freezes the SavedModel that has been written; the system still has it in memory.
-fn freeze(
-    staging: &Staging,
-    places: Places,
-    signature: &str,
-    tell: &dyn Fn(Step),
-) -> Result<FreezeReport, ExportError> {
-    let freeze = Freeze {
-        saved_model_dir: staging.path(places.item(Format::SavedModel)),
-        output: Destination::StandardOutput,
-        as_text: false,
-        options: FreezeOptions {
-            signature: signature.to_owned(),
-            ..FreezeOptions::default()
-        },
-        fold_batch_norm: false,
-        half: false,
-    };
-    Ok(freeze.run_into_new_file(&staging.path(places.item(Format::Frozen)), tell)?)
 }
 
 fn would_lose(path: &Path, what: String) -> ExportError {

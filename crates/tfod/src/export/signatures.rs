@@ -6,6 +6,7 @@ use tfod_tensorflow::{NamedGraph, SERVING_DEFAULT};
 
 /// What is asked of a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SignatureOptions {
     /// Its key: an identifier.
     pub name: String,
@@ -16,6 +17,15 @@ pub struct SignatureOptions {
 }
 
 impl SignatureOptions {
+    /// A signature whose input has the usual name.
+    pub fn new(name: impl Into<String>, input: InputType) -> Self {
+        Self {
+            name: name.into(),
+            input,
+            input_name: None,
+        }
+    }
+
     /// `serving_default`, as the graph's options have it.
     fn serving(options: &GraphOptions) -> Self {
         Self {
@@ -27,11 +37,10 @@ impl SignatureOptions {
 
     /// The options of this signature's graph, which has everything else in common with the others.
     pub(super) fn graph(&self, common: &GraphOptions) -> GraphOptions {
-        GraphOptions {
-            input: self.input,
-            input_name: self.input_name.clone(),
-            ..common.clone()
-        }
+        let mut options = common.clone();
+        options.input = self.input;
+        options.input_name.clone_from(&self.input_name);
+        options
     }
 }
 

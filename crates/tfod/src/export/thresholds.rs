@@ -7,6 +7,7 @@ use super::ExportError;
 
 /// Numbers of non-max suppression that take the place of the configuration's.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Thresholds {
     /// Detections with lower scores are dropped.
     pub score: Option<f32>,

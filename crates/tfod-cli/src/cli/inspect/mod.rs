@@ -151,7 +151,7 @@ fn tensor_text(
         tensor.type_name(),
         tensor.shape,
         elements.count(),
-        output::size(tensor.bytes)
+        tfod::bytes(tensor.bytes)
     )];
     if let Some(s) = Statistics::of(&elements) {
         let number = |n: Option<f64>| n.map_or_else(|| "-".to_owned(), |n| format!("{n:.6}"));

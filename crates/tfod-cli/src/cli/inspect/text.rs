@@ -9,7 +9,7 @@ use tfod_inspect::{
     OnnxFacts, Port, SavedModelFacts, TensorInfo,
 };
 
-use crate::cli::output::size;
+use tfod::bytes as size;
 
 /// The text that is written: lines of a label and what there is to say.
 struct Lines(Vec<String>);

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use super::signatures::Signature;
 use super::staging::{Item, Staging};
-use super::{ExportError, Format, Interface, ONNX_DATA};
+use super::{ExportError, Format, Interface};
 
 /// How the files of an export are laid out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,38 +46,6 @@ pub(super) struct Places {
     pub(super) checkpoint: Option<&'static str>,
     pub(super) config: &'static str,
     pub(super) manifest: &'static str,
-    pub(super) saved_model: &'static str,
-}
-
-impl Places {
-    /// Where a format's file or folder is.
-    pub(super) fn item(self, format: Format) -> &'static str {
-        match format {
-            Format::SavedModel => self.saved_model,
-            Format::Frozen => "frozen.pb",
-            Format::Onnx => "model.onnx",
-        }
-    }
-
-    /// All that exports of whatever formats write. The item without a name, the folder itself, is not among them.
-    fn items(self) -> Vec<Item> {
-        let folder = |name| Item {
-            name,
-            is_folder: true,
-        };
-        let file = |name| Item {
-            name,
-            is_folder: false,
-        };
-        let formats = Format::ALL.map(|format| match format {
-            Format::SavedModel => folder(self.saved_model),
-            Format::Frozen | Format::Onnx => file(self.item(format)),
-        });
-        let others = [file(self.config), file(self.manifest), file(ONNX_DATA)];
-        let items = self.checkpoint.map(folder).into_iter();
-        let items = items.chain(formats).chain(others);
-        items.filter(|item| !item.name.is_empty()).collect()
-    }
 }
 
 impl Layout {
@@ -94,21 +62,45 @@ impl Layout {
         }
     }
 
+    /// Where a format's file or folder is, if the layout has a place for it.
+    fn place(self, format: Format) -> Option<&'static str> {
+        let descriptor = format.descriptor();
+        match self {
+            Self::Official => Some(descriptor.item()),
+            Self::TfServing { .. } => descriptor.for_tf_serving(),
+            Self::Triton { .. } => descriptor.for_triton().map(|triton| triton.item),
+        }
+    }
+
+    /// Where a format's file or folder is.
+    pub(super) fn item(self, format: Format) -> &'static str {
+        // Formats without a place have been refused.
+        self.place(format).unwrap_or(format.descriptor().item())
+    }
+
     /// Refuses formats that the server does not read.
     pub(super) fn check(self, formats: &[Format]) -> Result<(), ExportError> {
-        let expected = match (self, formats) {
-            (Self::Official, _)
-            | (Self::TfServing { .. }, [Format::SavedModel])
-            | (Self::Triton { .. }, [Format::SavedModel | Format::Onnx]) => return Ok(()),
-            (Self::TfServing { .. }, _) => {
-                "saved_model, the only one that TensorFlow Serving reads"
-            }
-            (Self::Triton { .. }, _) => "saved_model or onnx, one of them, for Triton",
+        let server = match self {
+            Self::Official => return Ok(()),
+            Self::TfServing { .. } => "TensorFlow Serving",
+            Self::Triton { .. } => "Triton",
         };
-        let names: Vec<&str> = formats.iter().map(|format| format.name()).collect();
+        if matches!(formats, [one] if self.place(*one).is_some()) {
+            return Ok(());
+        }
+        let names = |formats: &mut dyn Iterator<Item = Format>, between| {
+            let names: Vec<&str> = formats.map(Format::name).collect();
+            names.join(between)
+        };
+        let mut read = Format::ALL
+            .into_iter()
+            .filter(|format| self.place(*format).is_some());
         Err(ExportError::Formats {
-            given: names.join(","),
-            expected,
+            given: names(&mut formats.iter().copied(), ","),
+            expected: format!(
+                "one format that {server} reads: {}",
+                names(&mut read, " or ")
+            ),
         })
     }
 
@@ -125,10 +117,36 @@ impl Layout {
         Ok(path)
     }
 
+    /// All that exports of whatever formats write. The item without a name, the folder itself, is not among them.
+    fn items(self) -> Vec<Item> {
+        let folder = |name| Item {
+            name,
+            is_folder: true,
+        };
+        let file = |name| Item {
+            name,
+            is_folder: false,
+        };
+        let places = self.places();
+        let formats = Format::ALL.into_iter().flat_map(|format| {
+            let of_format = self.place(format).map(|name| Item {
+                name,
+                is_folder: format.descriptor().is_folder(),
+            });
+            let beside = format.descriptor().beside().iter().copied().map(file);
+            of_format.into_iter().chain(beside)
+        });
+        let items = places.checkpoint.map(folder).into_iter();
+        let items = items
+            .chain(formats)
+            .chain([file(places.config), file(places.manifest)]);
+        items.filter(|item| !item.name.is_empty()).collect()
+    }
+
     /// The parts of an earlier export that a new one takes the place of; `None` where an earlier one is never changed.
     pub(super) fn replaceable(self) -> Option<Vec<Item>> {
         match self {
-            Self::Official => Some(self.places().items()),
+            Self::Official => Some(self.items()),
             Self::TfServing { .. } | Self::Triton { .. } => None,
         }
     }
@@ -139,19 +157,16 @@ impl Layout {
                 checkpoint: Some("checkpoint"),
                 config: "pipeline.config",
                 manifest: "manifest.json",
-                saved_model: "saved_model",
             },
             Self::TfServing { .. } => Places {
                 checkpoint: None,
                 config: "assets.extra/pipeline.config",
                 manifest: "assets.extra/manifest.json",
-                saved_model: "",
             },
             Self::Triton { .. } => Places {
                 checkpoint: None,
                 config: "pipeline.config",
                 manifest: "manifest.json",
-                saved_model: "model.savedmodel",
             },
         }
     }

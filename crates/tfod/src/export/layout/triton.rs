@@ -48,12 +48,12 @@ pub(super) fn write_config(
 fn config(format: Format, signature: &str, interface: &Interface) -> String {
     let batched = is_batched(interface);
     let mut text = String::new();
-    text.push_str(match format {
-        Format::Onnx => "backend: \"onnxruntime\"\n",
-        Format::SavedModel | Format::Frozen => "platform: \"tensorflow_savedmodel\"\n",
-    });
+    let triton = format.descriptor().for_triton();
+    if let Some(triton) = &triton {
+        // Writing into a string cannot fail.
+        let _ = writeln!(text, "{}", triton.runs_on);
+    }
     let most = if batched { MAX_BATCH } else { 0 };
-    // Writing into a string cannot fail.
     let _ = writeln!(text, "max_batch_size: {most}");
     for (kind, list) in [("input", &interface.inputs), ("output", &interface.outputs)] {
         for info in list {
@@ -63,10 +63,11 @@ fn config(format: Format, signature: &str, interface: &Interface) -> String {
     if batched {
         text.push_str("dynamic_batching {\n}\n");
     }
-    if format == Format::SavedModel && signature != SERVING_DEFAULT {
+    let parameter = triton.and_then(|triton| triton.signature_parameter);
+    if let Some(parameter) = parameter.filter(|_| signature != SERVING_DEFAULT) {
         let _ = writeln!(
             text,
-            "parameters {{\n  key: \"TF_SIGNATURE_DEF\"\n  value {{ string_value: \"{signature}\" }}\n}}"
+            "parameters {{\n  key: \"{parameter}\"\n  value {{ string_value: \"{signature}\" }}\n}}"
         );
     }
     text

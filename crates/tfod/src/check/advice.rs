@@ -1,0 +1,66 @@
+//! What to do when a checkpoint does not fit.
+
+use crate::check::{CheckReport, ConfigKind, Suggestion, Verdict};
+
+impl CheckReport {
+    /// What to do about a misfit.
+    pub fn advice(&self) -> Option<String> {
+        if self.is_overrides_fault {
+            return Some(
+                "leave out the override, or change it; without it, everything fits".to_owned(),
+            );
+        }
+        match (self.verdict, &self.closest) {
+        (Verdict::Fits, _) => None,
+        (Verdict::Unsupported, None) => {
+            let family = self.config.as_ref().map(|kind| kind.family);
+            family.filter(|family| !family.is_supported()).map(|family| {
+                format!(
+                    "{} cannot be exported yet; export with the official exporter, and freeze the result with `tfod freeze`",
+                    family.name()
+                )
+            })
+        }
+        (Verdict::NotADetector, _) => self.checkpoint.remedy().map(str::to_owned),
+        (Verdict::Differs | Verdict::LeftOver, _) if self.explanation.complete => Some(
+            if self.explanation.causes.iter().any(|cause| !cause.alternatives.is_empty()) {
+                "use the pipeline.config that the checkpoint was trained with, or change these fields, of several joined by `or else` one; the checkpoint does not tell which"
+            } else {
+                "use the pipeline.config that the checkpoint was trained with, or change these fields; then everything fits"
+            }
+            .to_owned(),
+        ),
+        (_, Some(closest)) => Some(suggestion(closest, self.config.as_ref())),
+        (Verdict::OtherArchitecture | Verdict::Differs | Verdict::LeftOver, None) => {
+            Some("use the pipeline.config that the checkpoint was trained with".to_owned())
+        }
+    }
+    }
+}
+
+fn suggestion(closest: &Suggestion, config: Option<&ConfigKind>) -> String {
+    let Suggestion {
+        extractor,
+        matched,
+        total,
+        ..
+    } = closest;
+    let background = closest.has_background;
+    let classes = closest.num_classes.map_or_else(String::new, |n| {
+        format!(" with num_classes: {n} and add_background_class: {background}")
+    });
+    let is_of_type = config.is_some_and(|config| config.extractor == *extractor);
+    if closest.complete && is_of_type {
+        format!(
+            "the checkpoint is of the config's type, {extractor}{classes}, and another field differs that shapes layers (pyramid levels, aspect ratios, batch_norm, biases…); use the pipeline.config that it was trained with"
+        )
+    } else if closest.complete {
+        format!(
+            "the checkpoint is of type {extractor}{classes}; use the pipeline.config that it was trained with"
+        )
+    } else {
+        format!(
+            "of the supported types, {extractor} comes nearest: {matched} of its {total} variables match"
+        )
+    }
+}

@@ -1,0 +1,137 @@
+//! ONNX models, of the main signature.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use tfod_graph::Shape;
+use tfod_onnx::{ExternalData, InputLayout, OnnxWriter, Options};
+
+use super::{Descriptor, Format, FormatReport, Source, Triton, Writer, members};
+use crate::export::{Export, ExportError, Interface, manifest};
+use crate::progress::Step;
+use crate::report::bytes;
+
+/// Where the weights are if they have a file of their own.
+const DATA: &str = "model.onnx.data";
+
+/// Options that only ONNX has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OnnxOptions {
+    /// The operator set.
+    pub opset: u32,
+    /// The order of the dimensions of images.
+    pub input_layout: InputLayout,
+    /// Where weights are written.
+    pub external_data: ExternalData,
+}
+
+impl Default for OnnxOptions {
+    fn default() -> Self {
+        let of_writer = Options::default();
+        Self {
+            opset: of_writer.opset,
+            input_layout: of_writer.input_layout,
+            external_data: of_writer.external_data,
+        }
+    }
+}
+
+pub(super) struct Onnx;
+
+impl Descriptor for Onnx {
+    fn name(&self) -> &'static str {
+        "onnx"
+    }
+
+    fn about(&self) -> &'static str {
+        "model.onnx: for ONNX Runtime, OpenVINO and TensorRT"
+    }
+
+    fn item(&self) -> &'static str {
+        "model.onnx"
+    }
+
+    fn beside(&self) -> &'static [&'static str] {
+        &[DATA]
+    }
+
+    fn for_triton(&self) -> Option<Triton> {
+        Some(Triton {
+            item: "model.onnx",
+            runs_on: "backend: \"onnxruntime\"",
+            signature_parameter: None,
+        })
+    }
+
+    fn interface(&self, mut graph: Interface, export: &Export) -> Interface {
+        for input in &mut graph.inputs {
+            if input.layout.is_none() || export.onnx.input_layout == InputLayout::Nhwc {
+                continue;
+            }
+            if let [batch, height, width, channels] = input.shape.dims() {
+                let dims = [batch, channels, height, width].map(Clone::clone);
+                input.shape = Shape(dims.to_vec());
+                input.layout = Some(export.onnx.input_layout);
+            }
+        }
+        graph
+    }
+
+    fn prepare<'a>(&self, model: &Source<'_, 'a>) -> Result<Box<dyn Writer + 'a>, ExportError> {
+        let OnnxOptions {
+            opset,
+            input_layout,
+            external_data,
+        } = model.export.onnx;
+        let mut options = Options::default();
+        options.opset = opset;
+        options.input_layout = input_layout;
+        options.external_data = external_data;
+        options.metadata = manifest::metadata(model.facts);
+        let main = model.main()?;
+        Ok(Box::new(Prepared {
+            writer: OnnxWriter::new(main.graph, main.weights, &options)?,
+            input_layout,
+        }))
+    }
+}
+
+struct Prepared<'a> {
+    writer: OnnxWriter<'a>,
+    input_layout: InputLayout,
+}
+
+impl Writer for Prepared<'_> {
+    fn write(
+        self: Box<Self>,
+        place: &dyn Fn(Format) -> PathBuf,
+        tell: &dyn Fn(Step),
+    ) -> Result<FormatReport, ExportError> {
+        tell(Step::Write("the ONNX model"));
+        let onnx = self.writer.write(&place(Format::Onnx))?;
+        let all = onnx.onnx_bytes + onnx.data_bytes.unwrap_or(0);
+        let data = onnx.data_bytes.map(|_| DATA);
+        Ok(FormatReport {
+            format: Format::Onnx,
+            summary: format!(
+                "{} nodes in {}, opset {}",
+                onnx.num_nodes,
+                bytes(all),
+                onnx.opset
+            ),
+            figures: json!({
+                "nodes": onnx.num_nodes,
+                "bytes": onnx.onnx_bytes,
+                "data_bytes": onnx.data_bytes,
+                "opset": onnx.opset,
+            }),
+            beside: data.into_iter().collect(),
+            particulars: members(json!({
+                "opset": onnx.opset,
+                "input_layout": self.input_layout.name(),
+                "external_data": data,
+            })),
+        })
+    }
+}
