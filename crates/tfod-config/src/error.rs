@@ -108,12 +108,24 @@ pub enum Problem {
     /// The file is what Git keeps in place of a file that Git LFS stores.
     #[error("expected a text of fields, found a Git LFS pointer")]
     GitLfsPointer,
-    /// The text is UTF-16.
-    #[error("expected text in UTF-8, found UTF-16")]
-    Utf16,
-    /// The text begins with U+FEFF.
-    #[error("expected a field name, found a byte-order mark")]
-    ByteOrderMark,
+    /// The text has another encoding.
+    #[error("expected text in UTF-8, found {encoding}")]
+    OtherEncoding {
+        /// Its name.
+        encoding: &'static str,
+    },
+    /// The file is no text at all, and known for what it is.
+    #[error("expected a text of fields, found {what}")]
+    OtherFile {
+        /// What it is.
+        what: &'static str,
+    },
+    /// The file ends with the problem, inside a message: what is wrong is what is not there any more.
+    #[error("{problem}, where the file ends")]
+    CutShort {
+        /// What the end looks like.
+        problem: Box<Problem>,
+    },
     /// A byte that no UTF-8 text has here.
     #[error("expected text in UTF-8, found the byte 0x{byte:02x} at offset {offset}")]
     NotUtf8 {
@@ -230,6 +242,16 @@ pub enum Problem {
         /// Whether the item sets the id (to 0).
         given: bool,
     },
+    /// A label map's item with the id of an earlier one.
+    #[error("expected item ids to differ, found {id} twice: of `{first}`, and of `{second}`")]
+    DuplicateId {
+        /// The id.
+        id: i32,
+        /// The name of the first item that has it.
+        first: String,
+        /// The name of this one.
+        second: String,
+    },
     /// A keypoint label that an earlier item of the label map has already.
     #[error("expected keypoint labels to differ, found `{label}` twice")]
     DuplicateKeypointLabel {
@@ -265,12 +287,20 @@ impl Problem {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::GitLfsPointer => Some("fetch the file itself with `git lfs pull`".to_owned()),
-            Self::Utf16 | Self::NotUtf8 { .. } => Some("save the file as UTF-8".to_owned()),
-            Self::ByteOrderMark => {
-                Some("save the file as UTF-8 without a byte-order mark".to_owned())
+            Self::OtherEncoding { .. } | Self::NotUtf8 { .. } => {
+                Some("save the file as UTF-8".to_owned())
+            }
+            Self::OtherFile { .. } => Some("give the path of the text file instead".to_owned()),
+            Self::CutShort { .. } => {
+                Some("the file seems to be cut short: copy or download it again".to_owned())
+            }
+            Self::DuplicateId { .. } => {
+                Some("every class has one item: give each an id of its own".to_owned())
             }
             Self::Extension { .. } => Some("no extensions are known: remove the field".to_owned()),
-            Self::Unclosed { close, .. } => Some(format!("add the missing `{close}`")),
+            Self::Unclosed { close, .. } => Some(format!(
+                "add the missing `{close}`; if the file is cut short, copy or download it again"
+            )),
             Self::UnclosedString { quote } => Some(format!(
                 "add the missing {quote}; a string cannot go on in the next line, but strings in a row are joined"
             )),

@@ -41,12 +41,14 @@ impl LabelMap {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Text`] with the place, for a text that does not fit the schema, an item with a negative id, or
-    /// one with id 0 (or none) of which neither name is `background`.
+    /// [`ConfigError::Text`] with the place, for a text that does not fit the schema, an item with a negative id or that of
+    /// an earlier item, or one with id 0 (or none) of which neither name is `background`.
     pub fn parse(origin: &str, bytes: &[u8]) -> Result<Self, ConfigError> {
         let source = Source::decode(origin, bytes)?;
         let mut fields = DynamicMessage::new(protos::descriptor("StringIntLabelMap"));
-        let spans = text::merge(source, &mut fields, &[])?.blocks;
+        let merged = text::merge(source, &mut fields, &[])
+            .map_err(|diagnostic| source.or_cut_short(diagnostic))?;
+        let spans = merged.blocks;
         let message: protos::StringIntLabelMap =
             fields
                 .transcode_to()
@@ -54,8 +56,15 @@ impl LabelMap {
                     origin: origin.to_owned(),
                     source,
                 })?;
+        let mut named: BTreeMap<i32, &str> = BTreeMap::new();
         for (item, span) in message.item.iter().zip(&spans) {
-            if let Some(problem) = id_problem(item) {
+            let earlier = named.insert(item.id(), name(item));
+            let duplicate = earlier.map(|first| Problem::DuplicateId {
+                id: item.id(),
+                first: first.to_owned(),
+                second: name(item).to_owned(),
+            });
+            if let Some(problem) = id_problem(item).or(duplicate) {
                 return Err(source.diagnostic(span.clone(), problem).into());
             }
         }
@@ -73,13 +82,11 @@ impl LabelMap {
         &self.message.item
     }
 
-    /// The class names by id, from 1: an item's display name where it has one, else its name. Of several items with
-    /// one id the first counts.
+    /// The class names by id, from 1: an item's display name where it has one, else its name.
     pub fn class_names(&self) -> BTreeMap<i32, &str> {
         let mut names = BTreeMap::new();
         for item in self.items().iter().filter(|item| item.id() > 0) {
-            let name = item.display_name.as_deref().unwrap_or_else(|| item.name());
-            names.entry(item.id()).or_insert(name);
+            names.insert(item.id(), name(item));
         }
         names
     }
@@ -121,6 +128,10 @@ impl LabelMap {
     pub fn to_text(&self) -> String {
         text::print(&self.fields)
     }
+}
+
+fn name(item: &protos::StringIntLabelMapItem) -> &str {
+    item.display_name.as_deref().unwrap_or_else(|| item.name())
 }
 
 fn id_problem(item: &protos::StringIntLabelMapItem) -> Option<Problem> {

@@ -15,7 +15,9 @@
 //! Three spellings are refused here although the reference takes them: `\N{name}` escapes in strings, decimal digits
 //! outside ASCII, and enum numbers beyond 32 bits (which the reference wraps around).
 //!
-//! What differs is a refusal. Every error is a [`Diagnostic`]: file, line, column, byte span, the line with a caret, what was
+//! A byte-order mark before a text in UTF-8 is passed over, and a label map whose items share an id is refused.
+//!
+//! Refusals differ. Every error is a [`Diagnostic`]: file, line, column, byte span, the line with a caret, what was
 //! expected, what was found, and the nearest names for a misspelt one.
 //!
 //! # Damage that does not matter

@@ -63,7 +63,8 @@ impl PipelineConfig {
     pub fn parse(origin: &str, bytes: &[u8]) -> Result<Parsed, ConfigError> {
         let source = Source::decode(origin, bytes)?;
         let mut fields = DynamicMessage::new(protos::descriptor("TrainEvalPipelineConfig"));
-        let merged = text::merge(source, &mut fields, &TRAINING_BLOCKS)?;
+        let merged = text::merge(source, &mut fields, &TRAINING_BLOCKS)
+            .map_err(|diagnostic| source.or_cut_short(diagnostic))?;
         Ok(Parsed {
             config: Self::from_fields(origin, fields)?,
             warnings: merged.skipped,

@@ -17,17 +17,31 @@ fn problem<T>(result: Result<T, ConfigError>) -> (usize, Problem) {
 }
 
 #[test]
-fn classes_are_named_by_display_name_then_name_and_the_first_of_an_id_counts() {
+fn classes_are_named_by_display_name_then_name() {
     let map = parse(
         "item { id: 2 name: '/m/01' display_name: 'dog' }\n\
          item { id: 1 name: 'cat' }\n\
-         item { id: 2 name: 'wolf' }\n\
+         item { id: 4 name: 'wolf' }\n\
          item { id: 3 }\n\
          item { id: 0 name: 'background' }",
     );
     let names: Vec<(i32, &str)> = map.class_names().into_iter().collect();
-    assert_eq!(names, [(1, "cat"), (2, "dog"), (3, "")]);
+    assert_eq!(names, [(1, "cat"), (2, "dog"), (3, ""), (4, "wolf")]);
     assert_eq!(map.items().len(), 5);
+}
+
+#[test]
+fn an_id_that_two_items_have_is_refused_where_the_second_stands() {
+    let (line, found) = problem(LabelMap::parse(
+        "test",
+        b"item { id: 1 name: 'cat' }\nitem { id: 2 name: 'dog' }\nitem { id: 1 name: 'cow' }\n",
+    ));
+    let expected = Problem::DuplicateId {
+        id: 1,
+        first: "cat".to_owned(),
+        second: "cow".to_owned(),
+    };
+    assert_eq!((line, found), (3, expected));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::source::END_OF_TEXT;
 use super::source::printable;
 
 /// What a token begins with, which says how far it reaches.
@@ -44,7 +45,7 @@ impl Token<'_> {
     pub(super) fn describe(&self) -> String {
         let text = self.clipped();
         match self.kind {
-            TokenKind::End => "the end of the text".to_owned(),
+            TokenKind::End => END_OF_TEXT.to_owned(),
             TokenKind::String { .. } => format!("the string {text}"),
             TokenKind::Symbol if self.text.contains(char::is_control) => {
                 format!("the character {}", self.text.escape_debug())

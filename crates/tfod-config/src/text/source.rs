@@ -10,6 +10,23 @@ use crate::{Diagnostic, Excerpt, Problem};
 const EXCERPT_WIDTH: usize = 100;
 /// What a Git LFS pointer begins with.
 const GIT_LFS_POINTER: &str = "version https://git-lfs.github.com/spec/";
+/// What some editors put before a text in UTF-8.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+/// What errors call the place behind the last token.
+pub(super) const END_OF_TEXT: &str = "the end of the text";
+/// What a checkpoint's index ends with.
+const TABLE_MAGIC: [u8; 8] = 0xdb47_7524_8b80_fb57_u64.to_le_bytes();
+/// What files that are no text begin with. The messages of TensorFlow and ONNX have no magic number: their first fields are told.
+const OTHER_FILES: [(&[u8], &str); 8] = [
+    (b"\x08\x01\x12", "a SavedModel"),
+    (b"\x89HDF\r\n", "a Keras or HDF5 file"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"\x0a", "a binary message, such as a frozen graph"),
+    (b"\x08", "a binary message, such as an ONNX model"),
+];
 /// Characters shown before the caret where the line has to be cut.
 const EXCERPT_CONTEXT: usize = 40;
 
@@ -21,21 +38,22 @@ pub(crate) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// Takes the bytes of a file, which have to be UTF-8 without a byte-order mark. What is evidently another kind of
-    /// file is refused for what it is.
+    /// Takes the bytes of a file, which have to be UTF-8; a byte-order mark before it is passed over. What is evidently another kind of file is refused
+    /// for what it is.
     pub(crate) fn decode(origin: &'a str, bytes: &'a [u8]) -> Result<Self, Box<Diagnostic>> {
-        let (problem, span) = match std::str::from_utf8(bytes) {
-            Ok(text) if text.starts_with('\u{feff}') => {
-                (Problem::ByteOrderMark, 0..'\u{feff}'.len_utf8())
-            }
-            Ok(text) if text.starts_with(GIT_LFS_POINTER) => {
+        let other = other_encoding(bytes)
+            .map(|encoding| Problem::OtherEncoding { encoding })
+            .or_else(|| other_file(bytes).map(|what| Problem::OtherFile { what }));
+        let (problem, span) = match (other, std::str::from_utf8(bytes)) {
+            (Some(problem), _) => (problem, 0..1),
+            (None, Ok(text)) if text.starts_with(GIT_LFS_POINTER) => {
                 (Problem::GitLfsPointer, 0..GIT_LFS_POINTER.len())
             }
-            Ok(text) => return Ok(Source { origin, text }),
-            Err(_) if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") => {
-                (Problem::Utf16, 0..2)
+            (None, Ok(text)) => {
+                let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+                return Ok(Source { origin, text });
             }
-            Err(error) => {
+            (None, Err(error)) => {
                 let offset = error.valid_up_to();
                 let byte = bytes.get(offset).copied().unwrap_or_default();
                 (Problem::NotUtf8 { byte, offset }, offset..offset + 1)
@@ -48,6 +66,26 @@ impl<'a> Source<'a> {
             text: &text,
         };
         Err(source.diagnostic(span, problem))
+    }
+
+    /// What is wrong with a file at whose end, inside a message, something is wrong: that it ends there.
+    pub(crate) fn or_cut_short(&self, mut diagnostic: Box<Diagnostic>) -> Box<Diagnostic> {
+        let rest = self.text.get(diagnostic.span.end..).unwrap_or_default();
+        let before = self.text.get(..diagnostic.span.start).unwrap_or_default();
+        // Brackets in strings and comments hardly matter: what is open is open by one at least.
+        let is_open = before.matches(['{', '<']).count() > before.matches(['}', '>']).count();
+        let can_be_cut = match &diagnostic.problem {
+            Problem::UnknownField { .. }
+            | Problem::UnclosedString { .. }
+            | Problem::UnknownEnumValue { .. } => true,
+            Problem::Unexpected { found, .. } => found == END_OF_TEXT,
+            _ => false,
+        };
+        if rest.trim().is_empty() && is_open && can_be_cut {
+            let problem = Box::new(diagnostic.problem);
+            diagnostic.problem = Problem::CutShort { problem };
+        }
+        diagnostic
     }
 
     /// Line and column (in characters) of a byte offset, both counted from 1.
@@ -107,6 +145,35 @@ impl<'a> Source<'a> {
     }
 }
 
+/// The encoding of a text that is not in UTF-8, by its byte-order mark or by the zeros around its first letter.
+fn other_encoding(bytes: &[u8]) -> Option<&'static str> {
+    let is_letter = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+    Some(match bytes {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => "UTF-32",
+        [a, 0, 0, 0, ..] | [0, 0, 0, a, ..] if is_letter(a) => "UTF-32",
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "UTF-16",
+        [a, 0, b, 0, ..] | [0, a, 0, b, ..] if is_letter(a) && is_letter(b) => "UTF-16",
+        _ => return None,
+    })
+}
+
+/// What a file is that is no text.
+fn other_file(bytes: &[u8]) -> Option<&'static str> {
+    if bytes.ends_with(&TABLE_MAGIC) {
+        return Some("the index of a checkpoint");
+    }
+    let is_text = |byte: &u8| matches!(byte, b'\t'..=b'\r' | b' '..=b'~');
+    // A text has no control characters; one in another encoding has other bytes beyond ASCII.
+    let control = |byte: &u8| !is_text(byte) && *byte < 0x80;
+    if !bytes.iter().any(control) {
+        return None;
+    }
+    let found = OTHER_FILES
+        .iter()
+        .find(|(start, _)| bytes.starts_with(start));
+    found.map(|(_, what)| *what)
+}
+
 /// Keeps an excerpt on its line, the caret under its place, and the terminal from obeying the file.
 pub(super) fn printable(character: char) -> char {
     match character {
@@ -144,7 +211,7 @@ mod tests {
     fn a_long_line_is_cut_around_the_caret() {
         let line = format!("{}bad{}", "x".repeat(500), "y".repeat(500));
         let excerpt = source(&line)
-            .diagnostic(500..503, Problem::ByteOrderMark)
+            .diagnostic(500..503, Problem::GitLfsPointer)
             .excerpt;
         assert_eq!(excerpt.text.len(), EXCERPT_WIDTH);
         assert_eq!(
@@ -156,7 +223,7 @@ mod tests {
     #[test]
     fn an_excerpt_does_nothing_to_a_terminal() {
         let excerpt = source("a\t\x1b[31m\u{202e}b\u{feff}\r\nc")
-            .diagnostic(0..1, Problem::Utf16)
+            .diagnostic(0..1, Problem::GitLfsPointer)
             .excerpt;
         assert_eq!(excerpt.text, "a \u{fffd}[31m\u{fffd}b\u{fffd}");
     }
@@ -175,10 +242,44 @@ mod tests {
     }
 
     #[test]
-    fn utf16_and_byte_order_marks_are_named() {
-        let utf16 = Source::decode("test", b"\xff\xfem\0").expect_err("UTF-16");
-        assert_eq!(utf16.problem, Problem::Utf16);
-        let mark = Source::decode("test", b"\xef\xbb\xbfmodel {}").expect_err("byte-order mark");
-        assert_eq!((mark.problem, mark.span), (Problem::ByteOrderMark, 0..3));
+    fn other_encodings_are_named() {
+        for (bytes, encoding) in [
+            (&b"\xff\xfem\0"[..], "UTF-16"),
+            (b"\xfe\xff\0m", "UTF-16"),
+            (b"m\0o\0d\0", "UTF-16"),
+            (b"\0m\0o\0d", "UTF-16"),
+            (b"\xff\xfe\0\0m\0\0\0", "UTF-32"),
+            (b"\0\0\xfe\xff\0\0\0m", "UTF-32"),
+            (b"m\0\0\0o\0\0\0", "UTF-32"),
+            (b"\0\0\0m\0\0\0o", "UTF-32"),
+        ] {
+            let error = Source::decode("test", bytes).expect_err(encoding);
+            assert_eq!(error.problem, Problem::OtherEncoding { encoding });
+        }
+        let marked = Source::decode("test", b"\xef\xbb\xbfmodel {}").expect("UTF-8");
+        assert_eq!(marked.text, "model {}");
+    }
+
+    #[test]
+    fn files_that_are_no_text_are_named() {
+        let mut index = b"\0\x0b\x03key".to_vec();
+        index.extend(TABLE_MAGIC);
+        for (bytes, what) in [
+            (&index[..], "the index of a checkpoint"),
+            (b"\x08\x01\x12\x80\x01", "a SavedModel"),
+            (
+                b"\x08\x08\x12\x04tfod",
+                "a binary message, such as an ONNX model",
+            ),
+            (
+                b"\x0a\x10\x0a\x05input\x12\x0bPlaceholder",
+                "a binary message, such as a frozen graph",
+            ),
+        ] {
+            let error = Source::decode("test", bytes).expect_err(what);
+            assert_eq!(error.problem, Problem::OtherFile { what });
+        }
+        // A line feed first is no message.
+        assert!(Source::decode("test", b"\nmodel {}\n").is_ok());
     }
 }

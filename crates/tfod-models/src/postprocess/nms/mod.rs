@@ -119,8 +119,8 @@ impl NonMaxSuppression {
         }
         let score_field = config.field("score_threshold");
         let score_threshold = config.score_threshold();
-        if score_threshold.is_nan() {
-            return Err(invalid(score_field, score_threshold, "a number"));
+        if !score_threshold.is_finite() {
+            return Err(invalid(score_field, score_threshold, "a finite number"));
         }
         if matches!(rules, Rules::Combined { .. }) && score_threshold < combined::NO_SCORE {
             let expected = "at least -1, the score of empty rows, where use_combined_nms is true";
