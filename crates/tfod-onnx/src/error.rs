@@ -76,6 +76,19 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// A writer that was given does not take the bytes.
+    #[error("the model cannot be written: {0}")]
+    Writer(#[source] io::Error),
+
+    /// The weights have a file of their own, and there is no writer for it.
+    #[error(
+        "the model keeps {bytes} bytes of weights in a file of their own; give a second writer and that file's name, or keep them in the model"
+    )]
+    NoDataWriter {
+        /// How many bytes.
+        bytes: u64,
+    },
+
     /// The operating system refused.
     #[error("{}: cannot {action}: {problem}", path.display())]
     Io {

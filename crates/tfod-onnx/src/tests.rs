@@ -227,6 +227,47 @@ fn the_same_graph_gives_the_same_bytes() {
 }
 
 #[test]
+fn any_writer_gets_the_bytes_of_the_files() {
+    let mut b = Builder::new("anywhere");
+    let x = b.input("x", DType::F32, Shape(vec![1.into(), 512.into()]));
+    let large = parameter(&mut b, "large", &[1, 512]);
+    let y = b.binary("y", Binary::Add, x, large).unwrap();
+    b.output("y", y);
+    let graph = b.finish();
+    let weights = weights(&graph);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.onnx");
+    for external_data in [ExternalData::Never, ExternalData::Always] {
+        let options = Options {
+            external_data,
+            ..Options::default()
+        };
+        let writer = OnnxWriter::new(&graph, &weights, &options).unwrap();
+        let in_files = writer.write(&path).unwrap();
+        let (mut model, mut data) = (Vec::new(), Vec::new());
+        let elsewhere = writer.write_to(&mut model, Some(("m.onnx.data", &mut data)));
+        assert_eq!(elsewhere.unwrap(), in_files);
+        assert_eq!(model, std::fs::read(&path).unwrap());
+        let alone = writer.write_to(Vec::new(), None);
+        if external_data == ExternalData::Always {
+            assert_eq!(
+                data,
+                std::fs::read(path.with_extension("onnx.data")).unwrap()
+            );
+            assert!(matches!(alone, Err(Error::NoDataWriter { .. })));
+        } else {
+            assert!(data.is_empty() && alone.is_ok());
+        }
+    }
+    let full = OnnxWriter::new(&graph, &weights, &Options::default()).unwrap();
+    let mut room = [0; 64];
+    assert!(matches!(
+        full.write_to(&mut room[..], None),
+        Err(Error::Writer(_))
+    ));
+}
+
+#[test]
 fn external_weights_are_where_the_model_says() {
     let mut b = Builder::new("external");
     let x = b.input("x", DType::F32, Shape::known(&[1, 8, 8, 8]));

@@ -278,6 +278,36 @@ impl<'a> OnnxWriter<'a> {
         })
     }
 
+    /// Writes the model to any writer. Where its weights have a file of their own ([`Summary::data_bytes`] of [`Self::summary`]), they go to a second
+    /// one, `data`, which comes with the name by which the model refers to that file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Writer`] if a writer fails, [`Error::NoDataWriter`] if there are weights for a second one, and it is not given.
+    pub fn write_to(
+        &self,
+        mut model: impl Write,
+        data: Option<(&str, &mut dyn Write)>,
+    ) -> Result<Summary, Error> {
+        let (location, data) = match (data, self.data_bytes) {
+            (None, Some(bytes)) => return Err(Error::NoDataWriter { bytes }),
+            (Some((location, data)), _) => (location, Some(data)),
+            (None, None) => ("", None),
+        };
+        self.write_model(&mut model, location)
+            .and_then(|()| model.flush())
+            .map_err(Error::Writer)?;
+        if let (Some(data), true) = (data, self.data_bytes.is_some()) {
+            self.write_data(data)
+                .and_then(|()| data.flush())
+                .map_err(Error::Writer)?;
+        }
+        Ok(Summary {
+            onnx_bytes: self.encoded_len(location),
+            ..self.summary()
+        })
+    }
+
     /// The size of the model's file, if it is called as usual.
     fn model_bytes(&self) -> u64 {
         self.encoded_len("model.onnx.data")

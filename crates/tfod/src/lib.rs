@@ -15,6 +15,32 @@
 //! println!("{} variables found", report.variables);
 //! # Ok::<(), tfod::ExportError>(())
 //! ```
+//!
+//! # The crates by hand
+//!
+//! An export is these steps, and what is said of them. A program that needs other ones, such as a model in memory, composes the crates itself:
+//!
+//! ```
+//! use tfod::{GraphOptions, InputType, TrainedModel};
+//! use tfod_config::PipelineConfig;
+//! use tfod_onnx::{OnnxWriter, Options};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let train = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shapes");
+//! let config = PipelineConfig::read(&train.join("pipeline.config"))?.config;
+//! let network = config.message().model.as_ref().ok_or("the config has no model")?;
+//! let model = tfod_models::build(network, &GraphOptions::new(InputType::FloatImageTensor))?;
+//!
+//! let trained = TrainedModel::open(&train.join("checkpoint"), None)?;
+//! let weights = trained.weights(&model.graph)?;
+//!
+//! let mut onnx = Vec::new();
+//! let writer = OnnxWriter::new(&model.graph, &weights, &Options::default())?;
+//! let summary = writer.write_to(&mut onnx, None)?;
+//! assert_eq!(onnx.len() as u64, summary.onnx_bytes);
+//! # Ok(())
+//! # }
+//! ```
 
 mod check;
 mod export;
@@ -38,8 +64,12 @@ pub use output::{Destination, OutputError, Scratch, discard_unfinished};
 pub use progress::Step;
 pub use report::bytes;
 pub use tfod_checkpoint::DType as StoredType;
+pub use tfod_checkpoint::{Error as CheckpointError, Found as CheckpointFound};
+pub use tfod_config::ConfigError;
+pub use tfod_graph::{DType, Dim, Shape};
 pub use tfod_models::fit::{Cause, Explanation};
 pub use tfod_models::{Batch, GraphOption, GraphOptions, InputType, ModelError, Stage};
+pub use tfod_onnx::Error as OnnxError;
 pub use tfod_onnx::{ExternalData, InputLayout, OPSETS};
 pub use tfod_tensorflow::{Endpoint, Error as SavedModelError, FreezeError, FreezeOptions};
 pub use trained::TrainedModel;

@@ -159,8 +159,12 @@ impl TrainedModel {
             .collect()
     }
 
-    /// The weights of a graph that this checkpoint fits, straight from the mapped files; every checksum is verified.
-    pub(crate) fn weights(&self, graph: &Graph) -> Result<Weights<'_>, ExportError> {
+    /// The weights of a graph that this checkpoint fits, straight from the mapped files; every checksum is verified. Whether it fits,
+    /// [`tfod_models::fit::Fit`] says, of which this is the [`Variables`].
+    ///
+    /// # Errors
+    /// When a variable of the graph is not in the checkpoint, or damaged.
+    pub fn weights(&self, graph: &Graph) -> Result<Weights<'_>, ExportError> {
         let views = graph.parameters().map(|(_, parameter)| {
             let key = self.key(&parameter.path);
             let tensor = self.bundle.tensor(&key)?;
