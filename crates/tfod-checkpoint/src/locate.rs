@@ -197,20 +197,25 @@ impl<'a> Folder<'a> {
         names
     }
 
-    /// Points to a subfolder that has a checkpoint: those of an exported model are the usual mistake.
+    /// Points to a folder near by that has a checkpoint: those of an exported model are the usual mistake.
     fn hint(&self) -> String {
-        let better = ["checkpoint", "variables/variables"]
-            .map(|name| self.path.join(name))
-            .into_iter()
-            .find(|path| {
-                has_index(path)
-                    || (path.is_dir()
-                        && Folder::list(path)
-                            .is_ok_and(|inner| inner.checkpoints().next().is_some()))
-            });
-        better.map_or(String::new(), |path| {
-            format!(" (did you mean {}?)", path.display())
-        })
+        let is_saved_model = self.names.iter().any(|name| name == "saved_model.pb");
+        let near_by = if is_saved_model {
+            self.path.parent().unwrap_or(self.path)
+        } else {
+            self.path
+        };
+        let better = near_by.join("checkpoint");
+        let has_checkpoint = better.is_dir()
+            && Folder::list(&better).is_ok_and(|inner| inner.checkpoints().next().is_some());
+        match (is_saved_model, has_checkpoint) {
+            (false, false) => String::new(),
+            (false, true) => format!(" (did you mean {}?)", better.display()),
+            (true, true) => format!(" (it is a SavedModel; did you mean {}?)", better.display()),
+            (true, false) => {
+                " (it is a SavedModel; give the folder that training wrote to)".to_owned()
+            }
+        }
     }
 
     fn named_by(&self, named: &str) -> Result<Located, Error> {

@@ -560,3 +560,175 @@ fn a_path_that_is_no_utf8_is_no_obstacle() {
     assert!(output.status.success(), "{output:?}");
     assert!(root.path().join(name).is_file());
 }
+
+/// Names of files and of what is in them reach no terminal as commands to it.
+#[test]
+fn control_characters_are_escaped_wherever_they_come_from() {
+    let root = exported();
+    let hostile = "\u{1b}]0;title\u{7}\u{9b}2J\u{202e}";
+    let labels = format!(
+        "item {{ id: 1 name: 'a{}' }}",
+        hostile.replace('\u{1b}', "\\033")
+    );
+    fs::write(root.path().join("labels.pbtxt"), &labels).unwrap();
+    let labels = labels.replace("id: 1", "id: 9");
+    fs::write(root.path().join("others.pbtxt"), &labels).unwrap();
+    let folder = format!("dir{hostile}");
+    fs::create_dir(root.path().join(&folder)).unwrap();
+    let state = format!("model_checkpoint_path: \"{hostile}\"");
+    fs::write(root.path().join(&folder).join("checkpoint"), state).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(TFOD);
+        let command = command.current_dir(root.path()).args(arguments);
+        command.output().unwrap()
+    };
+    let export = |checkpoint: &str, output: &str, labels: &str, more: &[&str]| {
+        let arguments = [
+            "export",
+            "--pipeline_config_path",
+            "pipeline.config",
+            "--trained_checkpoint_dir",
+            checkpoint,
+            "--output_directory",
+            output,
+            "--label_map",
+            labels,
+        ];
+        run(&[&arguments[..], more].concat())
+    };
+    let new = format!("new{hostile}");
+    let pb = format!("{hostile}.pb");
+    let all = [
+        // Paths and label names in summaries, warnings, errors of the command and of its parser.
+        export("checkpoint", &new, "labels.pbtxt", &[]),
+        export("checkpoint", &new, "others.pbtxt", &["--json"]),
+        export(&folder, "x", "labels.pbtxt", &[]),
+        export(&new, "x", &pb, &[]),
+        freeze(root.path(), &["--output", &pb]),
+        freeze(root.path(), &["--output", &folder]),
+        run(&["export", &new]),
+        run(&[&format!("--{hostile}")]),
+        run(&["inspect", &new]),
+        run(&["inspect", &pb]),
+        run(&["inspect", &folder]),
+        run(&["inspect", "labels.pbtxt"]),
+        run(&[
+            "check",
+            "--pipeline_config_path",
+            &pb,
+            "--trained_checkpoint_dir",
+            &new,
+        ]),
+        run(&["verify", &new, &pb]),
+        run(&["diff", &new, &folder]),
+    ];
+    let mut escaped = 0;
+    for output in all {
+        for text in [&output.stdout, &output.stderr] {
+            let text = String::from_utf8(text.clone()).unwrap();
+            let is_raw = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+            assert!(!text.contains(is_raw), "{text:?}");
+            escaped += usize::from(text.contains("\\u001b"));
+        }
+    }
+    assert!(escaped >= 12, "{escaped}");
+}
+
+/// What stands in tutorials and scripts for the official exporter.
+#[test]
+fn a_command_line_for_the_official_exporter_is_understood() {
+    let root = exported();
+    let flags = "# Where all is.\n--pipeline_config_path=pipeline.config\n--trained_checkpoint_dir checkpoint\n--verbosity=1\n";
+    fs::write(root.path().join("flags"), flags).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(TFOD);
+        let command = command.current_dir(root.path()).arg("export");
+        command.args(arguments).output().unwrap()
+    };
+    let output = run(&[
+        "--alsologtostderr",
+        "-v",
+        "1",
+        "--flagfile=flags",
+        "-input_type=image_tensor",
+        "--nouse_side_inputs",
+        "--output_directory",
+        "new",
+    ]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("Not needed,"));
+    let same = |name: &str| {
+        let read = |folder: &str| fs::read(root.path().join(folder).join(name)).unwrap();
+        read("new") == read("out")
+    };
+    assert!(same("saved_model/saved_model.pb") && same("pipeline.config"));
+
+    let output = run(&[
+        "--flagfile",
+        "flags",
+        "--output_directory=new",
+        "--format",
+        "onnx, frozen",
+        "--outputs",
+        "detection_boxes, detection_scores ",
+        "--input_size=320X320",
+        "--float_input=true",
+        "--nofloat_input",
+        "-v",
+    ]);
+    assert!(output.status.success(), "{output:?}");
+    let summary = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        summary.contains("input_tensor      uint8 [1, 320, 320, 3]"),
+        "{summary}"
+    );
+    assert!(summary.contains("Not needed,"), "{summary}");
+    assert!(root.path().join("new/frozen.pb").is_file());
+
+    let output = run(&["--flagfile=absent", "--output_directory=x"]);
+    assert_refused(&output, 2, &["--flagfile: absent: cannot read"]);
+    for (flag, value, expected) in [
+        ("--batch", "65536", "expected 1 to 1024, or dynamic"),
+        ("--batch", "0", "expected 1 to 1024, or dynamic"),
+        ("--input_size", "320", "expected height and width in pixels"),
+        ("--input_size", "0x5", "1 to 65536"),
+        ("--input_size", "100000x5", "1 to 65536"),
+        ("--score_threshold", "2", "expected a number from 0 to 1"),
+        ("--score_threshold", "inf", "expected a number from 0 to 1"),
+        ("--iou_threshold", "nan", "expected a number from 0 to 1"),
+        (
+            "--format",
+            "onnx, tflite",
+            "[possible values: saved_model, frozen, onnx]",
+        ),
+    ] {
+        let output = run(&["--flagfile=flags", "--output_directory=x", flag, value]);
+        assert_refused(&output, 2, &[flag, expected]);
+    }
+}
+
+/// A SavedModel in the place of a checkpoint: what is proposed instead is not refused in turn.
+#[test]
+fn what_is_proposed_for_a_saved_model_works() {
+    let root = exported();
+    let export = |checkpoint: &str| {
+        let mut command = Command::new(TFOD);
+        command.current_dir(root.path()).args([
+            "export",
+            "--pipeline_config_path",
+            "pipeline.config",
+            "--trained_checkpoint_dir",
+            checkpoint,
+            "--output_directory",
+            "new",
+        ]);
+        command.output().unwrap()
+    };
+    let output = export("out/saved_model");
+    let words = ["it is a SavedModel; did you mean out/checkpoint?"];
+    assert_refused(&output, 1, &words);
+    assert!(export("out/checkpoint").status.success());
+    fs::remove_dir_all(root.path().join("out/checkpoint")).unwrap();
+    let output = export("out/saved_model");
+    assert_refused(&output, 1, &["give the folder that training wrote to"]);
+}

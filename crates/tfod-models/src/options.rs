@@ -7,11 +7,6 @@ use crate::error::ModelError;
 use crate::fields::invalid_option;
 use crate::input::{INPUT_NAME, InputType};
 
-/// The largest batch that may be fixed: every image has its own copy of the suppression.
-const LARGEST_BATCH: u64 = 1024;
-/// The largest side of an image that may be fixed.
-const LARGEST_SIDE: u64 = 1 << 16;
-
 /// How many images the graph takes at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Batch {
@@ -19,6 +14,11 @@ pub enum Batch {
     Fixed(u64),
     /// As many as it is given.
     Dynamic,
+}
+
+impl Batch {
+    /// The largest that may be fixed: every image has its own copy of the suppression.
+    pub const LARGEST: u64 = 1024;
 }
 
 /// Where the graph ends.
@@ -97,6 +97,9 @@ fn is_identifier(name: &str) -> bool {
 }
 
 impl GraphOptions {
+    /// The largest side of an image that may be fixed.
+    pub const LARGEST_SIDE: u64 = 1 << 16;
+
     /// The defaults for a kind of input.
     pub fn new(input: InputType) -> Self {
         Self {
@@ -108,23 +111,23 @@ impl GraphOptions {
     /// Checks what can be checked without a configuration.
     pub(crate) fn check(&self) -> Result<(), ModelError> {
         if let Some(Batch::Fixed(n)) = self.batch
-            && !(1..=LARGEST_BATCH).contains(&n)
+            && !(1..=Batch::LARGEST).contains(&n)
         {
             return Err(invalid_option(
                 GraphOption::Batch,
                 n,
-                format!("1 to {LARGEST_BATCH}"),
+                format!("1 to {}", Batch::LARGEST),
             ));
         }
         if let Some([height, width]) = self.input_size
             && [height, width]
                 .iter()
-                .any(|side| !(1..=LARGEST_SIDE).contains(side))
+                .any(|side| !(1..=Self::LARGEST_SIDE).contains(side))
         {
             return Err(invalid_option(
                 GraphOption::InputSize,
                 format!("{height}x{width}"),
-                format!("1 to {LARGEST_SIDE} in both directions"),
+                format!("1 to {} in both directions", Self::LARGEST_SIDE),
             ));
         }
         if let Some(name) = &self.input_name

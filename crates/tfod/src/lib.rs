@@ -62,7 +62,7 @@ pub use export::{
 pub use freeze::{Freeze, FreezeFileError, FreezeReport};
 pub use output::{Destination, OutputError, Scratch, discard_unfinished};
 pub use progress::Step;
-pub use report::bytes;
+pub use report::{bytes, count};
 pub use tfod_checkpoint::DType as StoredType;
 pub use tfod_checkpoint::{Error as CheckpointError, Found as CheckpointFound};
 pub use tfod_config::ConfigError;

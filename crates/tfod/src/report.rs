@@ -10,6 +10,12 @@ use crate::{
     TensorInfo,
 };
 
+/// A number of things: `1 node`, `2 nodes`.
+pub fn count(number: usize, thing: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{ending}")
+}
+
 /// A number of bytes, rounded for people.
 pub fn bytes(bytes: u64) -> String {
     if bytes < 1000 {

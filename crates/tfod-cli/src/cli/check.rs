@@ -42,10 +42,12 @@ pub(super) struct Args {
 const EXAMPLES: &str = "\
 Examples:
   Before an export:
-    tfod check --pipeline_config_path train/pipeline.config --trained_checkpoint_dir train
+    tfod check --pipeline_config_path train/pipeline.config \\
+        --trained_checkpoint_dir train
 
   Would it fit with 90 classes?
-    tfod check --pipeline_config_path train/pipeline.config --trained_checkpoint_dir train \\
+    tfod check --pipeline_config_path train/pipeline.config \\
+        --trained_checkpoint_dir train \\
         --config_override 'model { ssd { num_classes: 90 } }'
 
   In a script:
@@ -53,8 +55,10 @@ Examples:
 
 Exit status:
   0  it fits; of weights that are left over it warns, as tfod export does
-  1  it does not fit, is no detector's checkpoint, or the model is not supported
-  2  it cannot be told: a file cannot be read, or the command line is wrong";
+  1  it does not fit, is no detector's checkpoint, or the model is not
+     supported
+  2  it cannot be told: a file cannot be read, or the command line is
+     wrong";
 
 impl Args {
     pub(super) fn run(self) -> ExitCode {
@@ -70,7 +74,7 @@ impl Args {
             Err(error) => return output::error(&error),
         };
         for warning in &report.warnings {
-            eprintln!("warning: {warning}");
+            output::warn(warning);
         }
         let text = if self.json {
             format!("{:#}\n", report.json(&check))

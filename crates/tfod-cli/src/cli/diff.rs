@@ -37,7 +37,7 @@ Examples:
   What did I change in the zoo's config?
     tfod diff zoo/pipeline.config train/pipeline.config
 
-  Which parts of the model moved between two checkpoints? (frozen layers should not)
+  Which parts of the model moved between two checkpoints?
     tfod diff train/ckpt-1 train/ckpt-7
 
 Exit status:

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser as _};
+use clap::builder::{
+    BoolishValueParser, PossibleValuesParser, StringValueParser, TypedValueParser as _,
+};
 use tfod::{
     Batch, Export, ExportReport, ExternalData, Format, GraphOptions, InputLayout, InputType,
     Layout, OPSETS, SignatureOptions, Stage, TensorInfo,
@@ -13,19 +15,22 @@ use super::flags;
 use super::output;
 use super::progress::Progress;
 use super::trained::Trained;
+use super::values::Trimmed;
 
-/// Export a trained checkpoint as a SavedModel
+/// Export a trained checkpoint as a SavedModel, frozen graph or ONNX model
 ///
 /// Takes the flags of the official exporter (exporter_main_v2.py) with their meaning, so that a
-/// command line for it works unchanged. Flags may be written with underscores or hyphens.
+/// command line for it works unchanged: --flagfile is read, flags of logging are ignored. Flags
+/// may be written with underscores or hyphens.
 /// Beyond these, the graph can be fitted to what runs it: every option holds for every format.
 ///
 /// The output folder gets
-///   checkpoint/      the model alone, without optimizer; training can start from it
-///                    (fine_tune_checkpoint)
+///   checkpoint/      the model alone, without optimizer; training can start
+///                    from it (fine_tune_checkpoint)
 ///   saved_model/     for TensorFlow, TensorFlow Serving and converters
 ///   pipeline.config  the configuration, with overrides merged in
-///   manifest.json    inputs, outputs, preprocessing, thresholds: how the model is to be used
+///   manifest.json    how the model is to be used: inputs, outputs,
+///                    preprocessing, thresholds
 ///
 /// An earlier export there is replaced at the end, its files of other formats included; what is no
 /// part of an export stays. When anything goes wrong, the folder is as it was. A config in that
@@ -35,13 +40,15 @@ use super::trained::Trained;
 pub(super) struct Args {
     /// What the exported model is given
     ///
-    ///   image_tensor                 one image: uint8 [1, height, width, 3], RGB
-    ///   float_image_tensor           images of one size: float32 [batch, height, width, 3],
+    ///   image_tensor                 one image:
+    ///                                uint8 [1, height, width, 3], RGB
+    ///   float_image_tensor           images of one size:
+    ///                                float32 [batch, height, width, 3],
     ///                                RGB, 0 to 255
-    ///   encoded_image_string_tensor  files of images of any sizes: string [batch],
-    ///                                JPEG, PNG, GIF or BMP
-    ///   tf_example                   tf.train.Example messages with such files in
-    ///                                image/encoded: string [batch]
+    ///   encoded_image_string_tensor  files of images of any sizes:
+    ///                                string [batch], JPEG, PNG, GIF or BMP
+    ///   tf_example                   tf.train.Example messages with such
+    ///                                files in image/encoded: string [batch]
     #[arg(
         long = "input_type",
         value_name = "TYPE",
@@ -78,17 +85,19 @@ pub(super) struct Args {
         help = FORMATS,
         long_help = formats_help(),
         value_delimiter = ',',
-        value_parser = PossibleValuesParser::new(Format::ALL.map(Format::name)).try_map(|name| Format::named(&name).ok_or(FORMATS)),
+        value_parser = Trimmed(PossibleValuesParser::new(Format::ALL.map(Format::name))).try_map(|name| Format::named(&name).ok_or(FORMATS)),
     )]
     formats: Vec<Format>,
 
     /// How the files are laid out
     ///
     ///   official   as the official exporter does
-    ///   tfserving  DIR/VERSION/ is a SavedModel that TensorFlow Serving finds (--model_base_path=DIR), with
-    ///              requests that warm it up
-    ///   triton     DIR is a model of a Triton repository: DIR/config.pbtxt, and DIR/VERSION/ with the
-    ///              SavedModel or, with --format onnx, the ONNX model
+    ///   tfserving  DIR/VERSION/ is a SavedModel that TensorFlow Serving
+    ///              finds (--model_base_path=DIR), with requests that warm
+    ///              it up
+    ///   triton     DIR is a model of a Triton repository:
+    ///              DIR/config.pbtxt, and DIR/VERSION/ with the SavedModel
+    ///              or, with --format onnx, the ONNX model
     #[arg(
         long = "layout",
         value_name = "LAYOUT",
@@ -117,7 +126,7 @@ pub(super) struct Args {
 
     /// How many images the model takes at once: a number, or dynamic
     ///
-    /// Without it, 1 for image_tensor, dynamic for the others.
+    /// Without it, 1 for image_tensor, dynamic for the others and with --no_preprocess.
     #[arg(long = "batch", value_name = "N|dynamic", value_parser = batch, help_heading = GRAPH)]
     batch: Option<Batch>,
 
@@ -144,7 +153,7 @@ pub(super) struct Args {
     raw_encodings: bool,
 
     /// Only these outputs, separated by commas
-    #[arg(long = "outputs", value_name = "KEYS", value_delimiter = ',', help_heading = GRAPH)]
+    #[arg(long = "outputs", value_name = "KEYS", value_delimiter = ',', value_parser = Trimmed(StringValueParser::new()), help_heading = GRAPH)]
     outputs: Option<Vec<String>>,
 
     /// Drop detections with lower scores than this, whatever the config says
@@ -247,22 +256,28 @@ fn formats_help() -> String {
 }
 
 fn batch(text: &str) -> Result<Batch, String> {
-    match text.parse() {
-        _ if text == "dynamic" => Ok(Batch::Dynamic),
-        Ok(n) if n >= 1 => Ok(Batch::Fixed(n)),
-        _ => Err("expected a number of at least 1, or dynamic".into()),
+    let largest = Batch::LARGEST;
+    match text.trim().parse() {
+        _ if text.trim() == "dynamic" => Ok(Batch::Dynamic),
+        Ok(n) if (1..=largest).contains(&n) => Ok(Batch::Fixed(n)),
+        _ => Err(format!("expected 1 to {largest}, or dynamic")),
     }
 }
 
 fn input_size(text: &str) -> Result<[u64; 2], String> {
-    let side = |text: &str| text.parse::<u64>().ok().filter(|side| *side >= 1);
-    text.split_once('x')
+    let largest = GraphOptions::LARGEST_SIDE;
+    let side = |text: &str| text.trim().parse().ok();
+    text.split_once(['x', 'X', '\u{d7}'])
         .and_then(|(height, width)| Some([side(height)?, side(width)?]))
-        .ok_or_else(|| "expected height and width in pixels, such as 480x640".into())
+        .filter(|sides| sides.iter().all(|side| (1..=largest).contains(side)))
+        .ok_or_else(|| {
+            format!("expected height and width in pixels, 1 to {largest}, such as 480x640")
+        })
 }
 
 fn signature(text: &str) -> Result<SignatureOptions, String> {
     let (name, rest) = text
+        .trim()
         .split_once('=')
         .filter(|(name, _)| !name.is_empty())
         .ok_or("expected NAME=TYPE or NAME=TYPE:INPUT, such as bytes=encoded_image_string_tensor:image_bytes")?;
@@ -287,7 +302,7 @@ fn layout(name: &str) -> InputLayout {
 }
 
 fn fraction(text: &str) -> Result<f32, String> {
-    let number = text.parse().ok();
+    let number = text.trim().parse().ok();
     number
         .filter(|n| (0.0..=1.0).contains(n))
         .ok_or_else(|| "expected a number from 0 to 1".into())
@@ -296,34 +311,40 @@ fn fraction(text: &str) -> Result<f32, String> {
 const EXAMPLES: &str = "\
 Examples:
   Export the latest checkpoint of a training:
-    tfod export --pipeline_config_path train/pipeline.config --trained_checkpoint_dir train \\
-        --output_directory exported
+    tfod export --pipeline_config_path train/pipeline.config \\
+        --trained_checkpoint_dir train --output_directory exported
 
-  Export checkpoint 12, for batches of float images, with fewer detections:
+  Checkpoint 12, for batches of float images, with fewer detections:
     tfod export --input_type float_image_tensor --checkpoint 12 \\
-        --pipeline_config_path train/pipeline.config --trained_checkpoint_dir train \\
-        --output_directory exported --config_override \\
+        --pipeline_config_path train/pipeline.config \\
+        --trained_checkpoint_dir train --output_directory exported \\
+        --config_override \\
         'model { ssd { post_processing { batch_non_max_suppression {
            max_detections_per_class: 20 max_total_detections: 20 } } } }'
 
-  For ONNX Runtime or TensorRT: fixed sizes, only the detections, at least half sure:
-    tfod export --format onnx --batch 1 --input_size 480x640 --score_threshold 0.5 \\
-        --outputs detection_boxes,detection_classes,detection_scores,num_detections \\
-        --pipeline_config_path train/pipeline.config --trained_checkpoint_dir train \\
-        --output_directory exported
+  For ONNX Runtime or TensorRT: fixed sizes, only sure detections:
+    tfod export --format onnx --batch 1 --input_size 480x640 \\
+        --score_threshold 0.5 --outputs 'detection_boxes, detection_classes,
+            detection_scores, num_detections' \\
+        --pipeline_config_path train/pipeline.config \\
+        --trained_checkpoint_dir train --output_directory exported
 
-  For TensorFlow Serving: pixels by default, files as base64 with \"signature_name\": \"bytes\":
+  For TensorFlow Serving: pixels by default, files as base64 with
+  \"signature_name\": \"bytes\":
     tfod export --label_map label_map.pbtxt \\
-        --signatures serving_default=image_tensor,bytes=encoded_image_string_tensor:image_bytes \\
-        --pipeline_config_path train/pipeline.config --trained_checkpoint_dir train \\
-        --output_directory exported
+        --signatures 'serving_default=image_tensor,
+            bytes=encoded_image_string_tensor:image_bytes' \\
+        --pipeline_config_path train/pipeline.config \\
+        --trained_checkpoint_dir train --output_directory exported
 
   For a device that does its own preprocessing and suppression:
-    tfod export --format onnx --no_preprocess --no_nms --input_layout nchw ...
+    tfod export --format onnx --no_preprocess --no_nms \\
+        --input_layout nchw ...
 
   Use the result:
-    python -c \"import tensorflow as tf; print(tf.saved_model.load('exported/saved_model')
-        .signatures['serving_default'].structured_outputs)\"
+    python -c \"import tensorflow as tf
+    model = tf.saved_model.load('exported/saved_model')
+    print(model.signatures['serving_default'].structured_outputs)\"
 
 Exit status:
   0  exported
@@ -333,10 +354,9 @@ Exit status:
 impl Args {
     pub(super) fn run(self) -> ExitCode {
         if self.use_side_inputs && !self.no_use_side_inputs {
-            eprintln!(
-                "error: --use_side_inputs: side inputs are for Context R-CNN, which is not supported; leave the flag out"
-            );
-            return ExitCode::from(2);
+            return output::usage(&format_args!(
+                "--use_side_inputs: side inputs are for Context R-CNN, which is not supported; leave the flag out"
+            ));
         }
         if !self.formats.contains(&Format::Onnx) {
             let given = [
@@ -345,21 +365,20 @@ impl Args {
                 (self.external_data, "--external_data"),
             ];
             if let Some((_, flag)) = given.into_iter().find(|(is_given, _)| *is_given) {
-                eprintln!("error: {flag} is for ONNX: add onnx to --format, or leave the flag out");
-                return ExitCode::from(2);
+                return output::usage(&format_args!(
+                    "{flag} is for ONNX: add onnx to --format, or leave the flag out"
+                ));
             }
         }
         if self.model_version.is_some() && self.layout == "official" {
-            eprintln!(
-                "error: --model_version is for servers: add --layout tfserving or triton, or leave the flag out"
-            );
-            return ExitCode::from(2);
+            return output::usage(&format_args!(
+                "--model_version is for servers: add --layout tfserving or triton, or leave the flag out"
+            ));
         }
         if !self.signatures.is_empty() && !self.formats.contains(&Format::SavedModel) {
-            eprintln!(
-                "error: --signatures is for SavedModels: add saved_model to --format, or give --input_type instead"
-            );
-            return ExitCode::from(2);
+            return output::usage(&format_args!(
+                "--signatures is for SavedModels: add saved_model to --format, or give --input_type instead"
+            ));
         }
         let mut graph = GraphOptions::new(self.input_type);
         graph.float_input = self.float_input;
@@ -400,7 +419,7 @@ impl Args {
             Err(error) => return flags::failure(&error, !export.signatures.is_empty()),
         };
         for warning in &report.warnings {
-            eprintln!("warning: {warning}");
+            output::warn(warning);
         }
         let text = if self.json {
             format!("{:#}\n", report.json())

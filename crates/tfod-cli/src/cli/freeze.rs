@@ -4,10 +4,14 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use tfod::{Destination, Endpoint, Freeze, FreezeReport, bytes};
+use clap::builder::StringValueParser;
+use tfod::{
+    Destination, Endpoint, Freeze, FreezeFileError, FreezeReport, OutputError, bytes, count,
+};
 
 use super::output;
 use super::progress::Progress;
+use super::values::Trimmed;
 
 /// Freeze a SavedModel into one GraphDef file
 ///
@@ -56,6 +60,7 @@ pub(super) struct Args {
         long = "tags",
         value_name = "TAGS",
         value_delimiter = ',',
+        value_parser = Trimmed(StringValueParser::new()),
         default_value = "serve"
     )]
     tags: Vec<String>,
@@ -86,12 +91,13 @@ Examples:
   Freeze an exported detector:
     tfod freeze --saved_model_dir exported/saved_model --output frozen.pb
 
-  With names that say what they are, smaller, and as few operations as can be:
-    tfod freeze --saved_model_dir exported/saved_model --output frozen.pb \\
-        --friendly_names --fold_batch_norm --half
+  With names that say what they are, smaller, with few operations:
+    tfod freeze --saved_model_dir exported/saved_model \\
+        --output frozen.pb --friendly_names --fold_batch_norm --half
 
   As text, another signature:
-    tfod freeze --saved_model_dir model --signature predict --output model.pbtxt
+    tfod freeze --saved_model_dir model --signature predict \\
+        --output model.pbtxt
 
   Export and freeze in one go:
     tfod export --format saved_model,frozen ...
@@ -123,11 +129,14 @@ impl Args {
         freeze.fold_batch_norm = self.fold_batch_norm;
         freeze.half = self.half;
         if let Some(Err(error)) = json.as_ref().map(|json| freeze.spare_inputs(json)) {
-            return output::failure(&error);
+            return output::failure(&format_args!("--json: {error}"));
         }
         let frozen = Progress::during(|p| freeze.run_with_progress(&|step| p.tell(step)));
         let report = match frozen {
             Ok(report) => report,
+            Err(FreezeFileError::Output(
+                error @ (OutputError::InTheWay { .. } | OutputError::Overwrites { .. }),
+            )) => return output::failure(&format_args!("--output: {error}")),
             Err(error) => return output::failure(&error),
         };
         let is_taken = report.output.is_standard_output();
@@ -185,8 +194,8 @@ fn dtype(endpoint: &Endpoint) -> &'static str {
 
 fn summary(report: &FreezeReport) -> String {
     let mut lines = vec![format!(
-        "Froze {} nodes into {} ({})",
-        report.op_counts.values().sum::<usize>(),
+        "Froze {} into {} ({})",
+        count(report.op_counts.values().sum(), "node"),
         report.output.name().display(),
         bytes(report.bytes)
     )];
@@ -220,11 +229,13 @@ fn summary(report: &FreezeReport) -> String {
     ops.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
     let ops: Vec<String> = ops.into_iter().map(|(op, n)| format!("{n} {op}")).collect();
     lines.push(format!("  ops        {}", ops.join(", ")));
-    if let Some(count) = report.folded {
-        lines.push(format!("  folded     {count} batch normalisations"));
+    if let Some(folded) = report.folded {
+        let folded = count(folded, "batch normalisation");
+        lines.push(format!("  folded     {folded}"));
     }
-    if let Some(count) = report.halved {
-        lines.push(format!("  halved     {count} constants"));
+    if let Some(halved) = report.halved {
+        let halved = count(halved, "constant");
+        lines.push(format!("  halved     {halved}"));
     }
     if !report.functions.is_empty() {
         lines.push(format!("  functions  {}", report.functions.join(", ")));

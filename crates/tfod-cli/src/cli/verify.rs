@@ -91,12 +91,14 @@ Examples:
     tfod verify train optimised.onnx --image street.jpg harbour.jpg
 
   Same interface as the model in production?
-    tfod verify --only interface production/saved_model exported/saved_model
+    tfod verify --only interface production/saved_model \\
+        exported/saved_model
 
 Exit status:
   0  the same, as far as it was compared; the output says how far
   1  different, or not shown to be the same
-  2  something prevented it: a file that cannot be read, or is no model or image";
+  2  something prevented it: a file that cannot be read, or is no model or
+     image";
 
 /// How many of a kind are named.
 const SHOWN: usize = 10;

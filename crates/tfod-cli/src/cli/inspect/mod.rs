@@ -51,19 +51,22 @@ Examples:
   What did I train, and how far?
     tfod inspect train
 
-  What goes into this model, what comes out, and what will give me trouble?
+  What goes into this model, what comes out, what will give trouble?
     tfod inspect exported/saved_model
     tfod inspect model.onnx
 
   Which tensors are there, largest last?
-    tfod inspect --tensors --json frozen.pb | jq -r '.tensors | sort_by(.bytes)[] | .name'
+    tfod inspect --tensors --json frozen.pb |
+        jq -r '.tensors | sort_by(.bytes)[] | .name'
 
   Is this weight what I think it is? (NaNs, zeros, first values)
-    tfod inspect train --tensor model/_box_predictor/_base_tower_layers_for_heads/x/kernel
+    tfod inspect train \\
+        --tensor model/_box_predictor/_base_tower_layers_for_heads/x/kernel
 
 Exit status:
   0  printed
-  1  it is nothing that is known, or is damaged; the message says what was looked for
+  1  it is nothing that is known, or is damaged; the message says what was
+     looked for
   2  the command line is wrong";
 
 impl Args {

@@ -10,7 +10,7 @@ use crate::export::ExportError;
 use crate::freeze::Freeze;
 use crate::output::Destination;
 use crate::progress::Step;
-use crate::report::bytes;
+use crate::report::{bytes, count};
 
 pub(super) struct Frozen;
 
@@ -20,7 +20,7 @@ impl Descriptor for Frozen {
     }
 
     fn about(&self) -> &'static str {
-        "frozen.pb: one GraphDef with the weights inside, as tfod freeze makes it"
+        "frozen.pb: one GraphDef with the weights inside"
     }
 
     fn item(&self) -> &'static str {
@@ -55,7 +55,7 @@ impl Writer for Prepared {
         let nodes = frozen.op_counts.values().sum::<usize>();
         Ok(FormatReport {
             format: Format::Frozen,
-            summary: format!("{nodes} nodes in {}", bytes(frozen.bytes)),
+            summary: format!("{} in {}", count(nodes, "node"), bytes(frozen.bytes)),
             figures: json!({ "nodes": nodes, "bytes": frozen.bytes }),
             beside: Vec::new(),
             particulars: members(json!({

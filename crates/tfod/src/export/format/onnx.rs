@@ -9,7 +9,7 @@ use tfod_onnx::{ExternalData, InputLayout, OnnxWriter, Options};
 use super::{Descriptor, Format, FormatReport, Source, Triton, Writer, members};
 use crate::export::{Export, ExportError, Interface, manifest};
 use crate::progress::Step;
-use crate::report::bytes;
+use crate::report::{bytes, count};
 
 /// Where the weights are if they have a file of their own.
 const DATA: &str = "model.onnx.data";
@@ -115,8 +115,8 @@ impl Writer for Prepared<'_> {
         Ok(FormatReport {
             format: Format::Onnx,
             summary: format!(
-                "{} nodes in {}, opset {}",
-                onnx.num_nodes,
+                "{} in {}, opset {}",
+                count(onnx.num_nodes, "node"),
                 bytes(all),
                 onnx.opset
             ),

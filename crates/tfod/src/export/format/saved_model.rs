@@ -8,7 +8,7 @@ use tfod_tensorflow::SavedModelWriter;
 use super::{Descriptor, Format, FormatReport, Source, Triton, Writer, members};
 use crate::export::{ExportError, manifest};
 use crate::progress::Step;
-use crate::report::bytes;
+use crate::report::{bytes, count};
 
 pub(super) struct SavedModel;
 
@@ -74,10 +74,10 @@ impl Writer for Prepared<'_> {
         Ok(FormatReport {
             format: Format::SavedModel,
             summary: format!(
-                "{} nodes in {}, {} variables in {}",
-                saved.num_nodes,
+                "{} in {}, {} in {}",
+                count(saved.num_nodes, "node"),
                 bytes(saved.pb_bytes),
-                saved.num_variables,
+                count(saved.num_variables, "variable"),
                 bytes(saved.variables_bytes)
             ),
             figures: json!({
