@@ -158,12 +158,53 @@ const CHANGES: [&str; 24] = [
     "flock",
 ];
 
+/// Exports while `strace` sends a signal at one system call after the other: the first of its kind, the one `step` behind it, and so on until one export ends by itself.
+/// Each time the output is as it `was` before, and `check` is called afterwards. Gives how often the signal ended an export; `None`, with a note, where there is no
+/// `strace`, or none that may trace.
+fn at_each(
+    call: &str,
+    step: usize,
+    (signal, number): (&str, i32),
+    (root, was): (&Path, Option<u32>),
+    check: impl Fn(),
+) -> Option<u32> {
+    let output = root.join("out");
+    let mut ends = 0;
+    for when in (1..).step_by(step) {
+        if output.exists() {
+            fs::remove_dir_all(&output).unwrap();
+        }
+        if let Some(detections) = was {
+            assert_exported(&export(root, &output, detections));
+        }
+        let ended = Command::new("strace")
+            .args(["-f", "-qq", "-o", "/dev/null", "-e"])
+            .arg(format!("trace=?{call}"))
+            .arg("-e")
+            .arg(format!("inject=?{call}:signal={signal}:when={when}"))
+            .arg(TFOD)
+            .args(export_arguments(root, &output, 22))
+            .output();
+        let Ok(ended) = ended else {
+            println!("skipped: there is no strace");
+            return None;
+        };
+        if ended.status.success() {
+            break;
+        }
+        if ended.status.signal() != Some(number) {
+            println!("skipped: strace cannot trace here: {ended:?}");
+            return None;
+        }
+        ends += 1;
+        check_after_kill(&output, was, 22);
+        check();
+    }
+    Some(ends)
+}
+
 #[test]
 fn an_export_killed_at_any_write_leaves_the_old_output_or_the_whole_new_one() {
-    if Command::new("strace").arg("-V").output().is_err() {
-        println!("skipped: there is no strace");
-        return;
-    }
     let root = example();
     let output = root.path().join("out");
     for was in [None, Some(11)] {
@@ -175,32 +216,9 @@ fn an_export_killed_at_any_write_leaves_the_old_output_or_the_whole_new_one() {
             } else {
                 1
             };
-            for number in (1..).step_by(step) {
-                if output.exists() {
-                    fs::remove_dir_all(&output).unwrap();
-                }
-                if let Some(detections) = was {
-                    assert_exported(&export(root.path(), &output, detections));
-                }
-                let ended = Command::new("strace")
-                    .args(["-f", "-qq", "-o", "/dev/null", "-e"])
-                    .arg(format!("trace=?{call}"))
-                    .arg("-e")
-                    .arg(format!("inject=?{call}:signal=KILL:when={number}"))
-                    .arg(TFOD)
-                    .args(export_arguments(root.path(), &output, 22))
-                    .output()
-                    .unwrap();
-                if ended.status.success() {
-                    break;
-                }
-                if ended.status.signal() != Some(SIGKILL) {
-                    println!("skipped: strace cannot trace here: {ended:?}");
-                    return;
-                }
-                kills += 1;
-                check_after_kill(&output, was, 22);
-            }
+            let killed = at_each(call, step, ("KILL", SIGKILL), (root.path(), was), || {});
+            let Some(killed) = killed else { return };
+            kills += killed;
         }
         assert!(kills > 20, "{kills}");
         println!("{kills} kills, old output: {was:?}");
@@ -211,58 +229,41 @@ fn an_export_killed_at_any_write_leaves_the_old_output_or_the_whole_new_one() {
     }
 }
 
-/// A signal that can be handled, at every write: the old output or the whole new one, and nothing beside it, at once.
+/// A signal that can be handled, at many calls: the old output or the whole new one, and nothing beside it, at once.
 #[test]
-fn an_export_ended_at_any_write_leaves_nothing_beside_its_output() {
-    if Command::new("strace").arg("-V").output().is_err() {
-        println!("skipped: there is no strace");
-        return;
-    }
+fn an_export_ended_at_any_call_leaves_nothing_beside_its_output() {
     let root = example();
     let output = root.path().join("out");
+    let nothing_beside = || {
+        let inside = if output.exists() {
+            names(&output)
+        } else {
+            Vec::new()
+        };
+        assert!(
+            inside.iter().all(|name| !name.starts_with('.')),
+            "{inside:?}"
+        );
+        let mut beside = names(root.path());
+        beside.retain(|name| name != "out");
+        assert_eq!(beside, ["checkpoint", "pipeline.config"]);
+    };
+    let calls = [
+        ("write", 40),
+        ("mkdir", 1),
+        ("rename", 1),
+        ("renameat2", 1),
+        ("unlinkat", 1),
+        ("flock", 1),
+        ("openat", 3),
+    ];
     let mut ends = 0;
     for was in [None, Some(11)] {
-        for (call, step) in [
-            ("write", 40),
-            ("mkdir", 1),
-            ("rename", 1),
-            ("renameat2", 1),
-            ("unlinkat", 1),
-            ("flock", 1),
-            ("openat", 3),
-        ] {
-            for number in (1..).step_by(step) {
-                if output.exists() {
-                    fs::remove_dir_all(&output).unwrap();
-                }
-                if let Some(detections) = was {
-                    assert_exported(&export(root.path(), &output, detections));
-                }
-                let ended = Command::new("strace")
-                    .args(["-f", "-qq", "-o", "/dev/null", "-e"])
-                    .arg(format!("trace=?{call}"))
-                    .arg("-e")
-                    .arg(format!("inject=?{call}:signal=TERM:when={number}"))
-                    .arg(TFOD)
-                    .args(export_arguments(root.path(), &output, 22))
-                    .output()
-                    .unwrap();
-                if ended.status.success() {
-                    break;
-                }
-                if ended.status.signal() != Some(SIGTERM) {
-                    println!("skipped: strace cannot trace here: {ended:?}");
-                    return;
-                }
-                ends += 1;
-                check_after_kill(&output, was, 22);
-                if output.exists() {
-                    assert!(names(&output).iter().all(|name| !name.starts_with('.')));
-                }
-                let beside = names(root.path());
-                let beside: Vec<&String> = beside.iter().filter(|name| *name != "out").collect();
-                assert_eq!(beside, ["checkpoint", "pipeline.config"], "{call} {number}");
-            }
+        for (call, step) in calls {
+            let signal = ("TERM", SIGTERM);
+            let ended = at_each(call, step, signal, (root.path(), was), nothing_beside);
+            let Some(ended) = ended else { return };
+            ends += ended;
         }
     }
     println!("{ends} ends");
