@@ -501,7 +501,7 @@ fn a_signal_ends_a_command_that_waits() {
 #[test]
 fn an_ignored_signal_stays_ignored() {
     let root = exported();
-    let script = "trap '' HUP INT; exec \"$@\"";
+    let script = "trap '' HUP INT; : > ready; exec \"$@\"";
     let mut command = Command::new("sh");
     let child = command
         .current_dir(root.path())
@@ -512,6 +512,10 @@ fn an_ignored_signal_stays_ignored() {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
+    // Signals before the shell ignores them would end it.
+    while !root.path().join("ready").exists() {
+        sleep(Duration::from_millis(1));
+    }
     for _ in 0..20 {
         send(&child, "HUP");
         send(&child, "INT");
