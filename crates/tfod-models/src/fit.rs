@@ -8,7 +8,8 @@ mod closest;
 
 pub use closest::{Closest, closest};
 
-use std::collections::HashSet;
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use tfod_config::protos;
@@ -187,6 +188,56 @@ fn fit_of(config: &protos::DetectionModel, variables: &dyn Variables) -> Option<
     Some(Fit::new(&model, variables))
 }
 
+/// What is known of candidates from rounds before. Building a network for each of them takes most of a search's time; changes mostly gain less after
+/// another one than before it, and hardly ever more. So in a later round those that gained most are tried first, and the rest only if none of them
+/// still gains as much.
+#[derive(Default)]
+struct Search {
+    /// By how much each brought the fit nearer when it was tried last, by its field and value.
+    gains: HashMap<(&'static str, String), usize>,
+}
+
+impl Search {
+    /// Tries candidates, and gives those that bring the fit nearer, the best first; of equally good ones, in their order. All that are as good as
+    /// the best are among them.
+    fn round(
+        &mut self,
+        candidates: Vec<Candidate>,
+        best: &Fit,
+        variables: &dyn Variables,
+    ) -> Vec<(Fit, Candidate)> {
+        let key = |candidate: &Candidate| (candidate.cause.field, candidate.cause.trained.clone());
+        let expected = |candidate: &Candidate| {
+            let gain = self.gains.get(&key(candidate));
+            gain.copied().unwrap_or(usize::MAX)
+        };
+        let mut candidates: Vec<(usize, usize, Candidate)> = candidates
+            .into_iter()
+            .enumerate()
+            .map(|(place, candidate)| (expected(&candidate), place, candidate))
+            .collect();
+        candidates.sort_by_key(|(expected, place, _)| (Reverse(*expected), *place));
+        let mut nearer: Vec<(usize, Fit, Candidate)> = Vec::new();
+        let mut most = 0;
+        for (expected, place, candidate) in candidates {
+            if most > expected {
+                break;
+            }
+            let fit = fit_of(&candidate.config, variables);
+            let distance = fit.as_ref().map_or(usize::MAX, Fit::distance);
+            let gain = best.distance().saturating_sub(distance);
+            self.gains.insert(key(&candidate), gain);
+            most = most.max(gain);
+            if let (Some(fit), true) = (fit, gain > 0) {
+                nearer.push((place, fit, candidate));
+            }
+        }
+        nearer.sort_by_key(|(place, fit, _)| (fit.distance(), *place));
+        let nearer = nearer.into_iter();
+        nearer.map(|(_, fit, candidate)| (fit, candidate)).collect()
+    }
+}
+
 /// Changes one field after another. `None` where no variable is where the network looks for it: then the checkpoint is of another kind of model.
 fn refine(
     support: &Support,
@@ -196,35 +247,28 @@ fn refine(
     let mut explanation = Explanation::default();
     let mut current = config.clone();
     let mut best = fit_of(&current, variables).filter(|fit| fit.missing.len() < fit.total())?;
+    let mut search = Search::default();
     while explanation.causes.len() < MOST_CAUSES && best.distance() > 0 {
         let is_new = |candidate: &Candidate| {
             let mut causes = explanation.causes.iter();
             causes.all(|cause| cause.field != candidate.cause.field)
         };
-        let tried = (support.candidates)(&current, variables)
-            .into_iter()
-            .filter(is_new);
-        let mut tried: Vec<(Fit, Candidate)> = tried
-            .filter_map(|c| fit_of(&c.config, variables).map(|fit| (fit, c)))
-            .collect();
-        // The first of several that are equally good.
-        tried.sort_by_key(|(fit, _)| fit.distance());
-        let mut tried = tried.into_iter();
-        match tried.next() {
-            Some((fit, mut candidate)) if fit.distance() < best.distance() => {
-                let like = tried.take_while(|(other, _)| other.distance() == fit.distance());
-                let like = like.map(|(_, other)| other.cause).filter(|other| {
-                    let pair = [candidate.cause.field, other.field];
-                    let mut alike = support.alike.iter();
-                    alike.any(|like| pair == *like || [pair[1], pair[0]] == *like)
-                });
-                candidate.cause.alternatives = like.collect();
-                best = fit;
-                current = candidate.config;
-                explanation.causes.push(candidate.cause);
-            }
-            _ => break,
-        }
+        let candidates = (support.candidates)(&current, variables);
+        let candidates = candidates.into_iter().filter(is_new).collect();
+        let mut tried = search.round(candidates, &best, variables).into_iter();
+        let Some((fit, mut candidate)) = tried.next() else {
+            break;
+        };
+        let like = tried.take_while(|(other, _)| other.distance() == fit.distance());
+        let like = like.map(|(_, other)| other.cause).filter(|other| {
+            let pair = [candidate.cause.field, other.field];
+            let mut alike = support.alike.iter();
+            alike.any(|like| pair == *like || [pair[1], pair[0]] == *like)
+        });
+        candidate.cause.alternatives = like.collect();
+        best = fit;
+        current = candidate.config;
+        explanation.causes.push(candidate.cause);
     }
     explanation.complete = best.distance() == 0;
     Some(Refined {
