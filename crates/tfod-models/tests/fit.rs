@@ -242,6 +242,20 @@ fn another_depth_of_the_backbone_is_found() {
 }
 
 #[test]
+fn a_first_kernel_of_one_channel_is_put_down_to_grayscale_images() {
+    let found = causes(Vary {
+        ssd: "image_resizer { fixed_shape_resizer { convert_to_grayscale: true } }",
+        ..Vary::default()
+    });
+    assert!(found.complete, "{found:?}");
+    let [cause] = found.causes.as_slice() else {
+        panic!("{found:?}");
+    };
+    assert!(cause.field.ends_with("convert_to_grayscale"), "{found:?}");
+    assert_eq!(cause.trained, "true");
+}
+
+#[test]
 fn several_fields_are_found_together() {
     let found = causes(Vary {
         ssd: "num_classes: 7",

@@ -85,6 +85,51 @@ const EXTRACTORS: [(&str, FromConfig); 15] = [
     }),
 ];
 
+/// Types that only TensorFlow 1's Object Detection API has.
+const TENSORFLOW_1: [&str; 24] = [
+    "embedded_ssd_mobilenet_v1",
+    "ssd_inception_v2",
+    "ssd_inception_v3",
+    "ssd_mobiledet_cpu",
+    "ssd_mobiledet_dsp",
+    "ssd_mobiledet_edgetpu",
+    "ssd_mobiledet_gpu",
+    "ssd_mobilenet_edgetpu",
+    "ssd_mobilenet_v1",
+    "ssd_mobilenet_v1_fpn",
+    "ssd_mobilenet_v1_ppn",
+    "ssd_mobilenet_v2",
+    "ssd_mobilenet_v2_fpn",
+    "ssd_mobilenet_v2_mnasfpn",
+    "ssd_mobilenet_v3_large",
+    "ssd_mobilenet_v3_small",
+    "ssd_pnasnet",
+    "ssd_resnet50_v1_fpn",
+    "ssd_resnet50_v1_ppn",
+    "ssd_resnet101_v1_fpn",
+    "ssd_resnet101_v1_ppn",
+    "ssd_resnet152_v1_fpn",
+    "ssd_resnet152_v1_ppn",
+    "ssd_spaghettinet",
+];
+
+/// What a type is called that is not supported.
+fn unknown(name: &str) -> String {
+    if name.is_empty() {
+        return "none".to_owned();
+    }
+    if !TENSORFLOW_1.contains(&name) {
+        return name.to_owned();
+    }
+    let keras = names().find(|known| known.strip_suffix("_keras") == Some(name));
+    let keras =
+        keras.map(|keras| format!(", which is {keras} in TensorFlow 2 and has other checkpoints"));
+    format!(
+        "{name}, a type of the TensorFlow 1 Object Detection API{},",
+        keras.unwrap_or_default()
+    )
+}
+
 /// The names of all that are supported.
 pub fn names() -> impl Iterator<Item = &'static str> {
     EXTRACTORS.iter().map(|(name, _)| *name)
@@ -99,10 +144,9 @@ pub(crate) fn from_config(
 ) -> Result<Box<dyn FeatureExtractor>, ModelError> {
     let name = config.r#type();
     let Some((_, make)) = EXTRACTORS.iter().find(|(known, _)| *known == name) else {
-        let given = if name.is_empty() { "none" } else { name };
         return Err(unsupported(
             config.field("type"),
-            given,
+            unknown(name),
             names().collect::<Vec<_>>().join(", "),
         ));
     };

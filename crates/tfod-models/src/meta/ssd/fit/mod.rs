@@ -9,11 +9,18 @@ pub(super) use templates::templates;
 use tfod_config::protos;
 use tfod_config::protos::box_predictor::BoxPredictorOneof;
 use tfod_config::protos::detection_model::Model as Proto;
+use tfod_config::protos::image_resizer::ImageResizerOneof as Resizer;
 use tfod_config::protos::ssd_feature_extractor::FeaturePyramidOneof;
 
 use super::extractor;
 use crate::fit::{Candidate, Cause, Variables, last_size};
 
+const GRAYSCALE: [&str; 4] = [
+    "model.ssd.image_resizer.fixed_shape_resizer.convert_to_grayscale",
+    "model.ssd.image_resizer.keep_aspect_ratio_resizer.convert_to_grayscale",
+    "model.ssd.image_resizer.conditional_shape_resizer.convert_to_grayscale",
+    "model.ssd.image_resizer.pad_to_multiple_resizer.convert_to_grayscale",
+];
 const CLASSES: &str = "model.ssd.num_classes";
 const EXTRACTOR: &str = "model.ssd.feature_extractor.type";
 const BACKGROUND: &str = "model.ssd.add_background_class";
@@ -134,9 +141,40 @@ pub(super) fn candidates(
         base: config,
         list: Vec::new(),
     };
+    grayscale_candidate(&mut all);
     predictor_candidates(&mut all, variables);
     extractor_candidates(&mut all, variables);
     all.list
+}
+
+/// Whether the network sees colours, which its first kernel shows.
+fn grayscale_candidate(all: &mut Candidates<'_>) {
+    let resizer = all.base.image_resizer.as_ref();
+    let Some(resizer) = resizer.and_then(|resizer| resizer.image_resizer_oneof.as_ref()) else {
+        return;
+    };
+    let (field, flag) = match resizer {
+        Resizer::FixedShapeResizer(fixed) => (GRAYSCALE[0], fixed.convert_to_grayscale()),
+        Resizer::KeepAspectRatioResizer(keep) => (GRAYSCALE[1], keep.convert_to_grayscale()),
+        Resizer::ConditionalShapeResizer(conditional) => {
+            (GRAYSCALE[2], conditional.convert_to_grayscale())
+        }
+        Resizer::PadToMultipleResizer(pad) => (GRAYSCALE[3], pad.convert_to_grayscale()),
+        Resizer::IdentityResizer(_) => return,
+    };
+    all.push(field, flag, !flag, |config| {
+        let resizer = config.image_resizer.as_mut();
+        let to = Some(!flag);
+        match resizer.and_then(|resizer| resizer.image_resizer_oneof.as_mut()) {
+            Some(Resizer::FixedShapeResizer(fixed)) => fixed.convert_to_grayscale = to,
+            Some(Resizer::KeepAspectRatioResizer(keep)) => keep.convert_to_grayscale = to,
+            Some(Resizer::ConditionalShapeResizer(conditional)) => {
+                conditional.convert_to_grayscale = to;
+            }
+            Some(Resizer::PadToMultipleResizer(pad)) => pad.convert_to_grayscale = to,
+            Some(Resizer::IdentityResizer(_)) | None => {}
+        }
+    });
 }
 
 fn predictor_candidates(all: &mut Candidates<'_>, variables: &dyn Variables) {
