@@ -82,6 +82,20 @@ impl LabelMap {
         &self.message.item
     }
 
+    /// The id of a class that has this display name or name.
+    ///
+    /// # Errors
+    /// Where there is none: the names that are spelled nearly so.
+    pub fn class_id(&self, name: &str) -> Result<i32, Vec<String>> {
+        let mut items = self.items().iter().filter(|item| item.id() > 0);
+        let found =
+            items.find(|item| item.display_name.as_deref() == Some(name) || item.name() == name);
+        found.map(protos::StringIntLabelMapItem::id).ok_or_else(|| {
+            let names = self.class_names();
+            text::suggest::nearest(name, names.into_values().filter(|name| !name.is_empty()))
+        })
+    }
+
     /// The class names by id, from 1: an item's display name where it has one, else its name.
     pub fn class_names(&self) -> BTreeMap<i32, &str> {
         let mut names = BTreeMap::new();

@@ -9,7 +9,7 @@ mod literal;
 mod parser;
 mod printer;
 mod source;
-mod suggest;
+pub(crate) mod suggest;
 
 pub use parser::SkippedBlock;
 pub(crate) use parser::merge;

@@ -2,7 +2,7 @@
 //! thresholds it has.
 
 use crate::anchors::Corners;
-use crate::options::Stage;
+use crate::options::{ClassThreshold, Stage};
 
 /// How images are brought to the network's size.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,10 +40,12 @@ pub struct Normalization {
 }
 
 /// The limits of non-max suppression.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Suppression {
     /// Detections with lower scores are dropped.
     pub score_threshold: f32,
+    /// Classes for which that threshold is another one.
+    pub class_thresholds: Vec<ClassThreshold>,
     /// Of two boxes that overlap by more, the one with the lower score is dropped.
     pub iou_threshold: f32,
     /// At most this many detections of one class; `None` where boxes of different classes suppress each other.

@@ -43,7 +43,7 @@ pub use facts::Facts;
 pub use fields::{FieldPath, Message};
 pub use input::InputType;
 pub use meta::MetaArchitecture;
-pub use options::{Batch, GraphOption, GraphOptions, Stage};
+pub use options::{Batch, ClassThreshold, GraphOption, GraphOptions, Stage};
 
 use std::collections::HashSet;
 

@@ -1,6 +1,8 @@
 //! What the graph is to take in and give out, beyond what the configuration says. With the defaults it is what the official exporter
 //! writes.
 
+use std::collections::HashSet;
+
 use tfod_graph::Dim;
 
 use crate::error::ModelError;
@@ -51,6 +53,8 @@ pub enum GraphOption {
     NoPreprocess,
     /// [`GraphOptions::outputs`]
     Outputs,
+    /// [`GraphOptions::class_thresholds`]
+    ClassThresholds,
 }
 
 impl GraphOption {
@@ -64,12 +68,13 @@ impl GraphOption {
             Self::InputSize => "the size of the input is",
             Self::NoPreprocess => "leaving preprocessing to the caller is",
             Self::Outputs => "the outputs wanted are",
+            Self::ClassThresholds => "a class with a score threshold is",
         }
     }
 }
 
 /// The options of a graph.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct GraphOptions {
     /// The kind of input.
@@ -88,6 +93,18 @@ pub struct GraphOptions {
     pub stage: Stage,
     /// The outputs wanted, by key; by default all.
     pub outputs: Option<Vec<String>>,
+    /// Score thresholds of single classes, in place of the one of non-max suppression. Boxes take part in the suppression of a class only with scores above its
+    /// threshold, so what is dropped leaves its place among the detections to others.
+    pub class_thresholds: Vec<ClassThreshold>,
+}
+
+/// The score threshold of a class.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClassThreshold {
+    /// The class, counted from 1.
+    pub id: u64,
+    /// Detections of it with lower scores are dropped; 0 to 1.
+    pub score: f32,
 }
 
 /// Whether a name can be that of an argument in every program that calls the model.
@@ -139,6 +156,27 @@ impl GraphOptions {
                 format!("{name:?}"),
                 expected,
             ));
+        }
+        let mut ids = HashSet::new();
+        for ClassThreshold { id, score } in &self.class_thresholds {
+            if !(0.0..=1.0).contains(score) {
+                let given = format!("{id} with a threshold of {score}");
+                let expected = "a threshold from 0 to 1";
+                return Err(invalid_option(
+                    GraphOption::ClassThresholds,
+                    given,
+                    expected,
+                ));
+            }
+            if !ids.insert(id) {
+                let given = format!("{id}, twice");
+                let expected = "each class once";
+                return Err(invalid_option(
+                    GraphOption::ClassThresholds,
+                    given,
+                    expected,
+                ));
+            }
         }
         if self.input.is_encoded() {
             self.check_encoded()?;

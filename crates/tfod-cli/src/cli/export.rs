@@ -1,6 +1,8 @@
 //! `tfod export`
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::builder::{
@@ -157,8 +159,12 @@ pub(super) struct Args {
     outputs: Option<Vec<String>>,
 
     /// Drop detections with lower scores than this, whatever the config says
-    #[arg(long = "score_threshold", value_name = "SCORE", value_parser = fraction, help_heading = GRAPH)]
-    score_threshold: Option<f32>,
+    ///
+    /// For single classes NAME=SCORE, by their names in --label_map or their ids, separated by commas: `person=0.6,3=0.4`. A score without a name, here or in the config, is that of
+    /// all other classes. Boxes of a class with lower scores take no part in non-max suppression, and leave their places among the detections to others.
+    /// `@FILE` reads one NAME=SCORE a line, where names may have commas and lines beginning with # are left out.
+    #[arg(long = "score_threshold", value_name = "SCORE", value_parser = ScoreThresholds::parse, help_heading = GRAPH)]
+    score_threshold: Option<ScoreThresholds>,
 
     /// Drop boxes that overlap better ones by more than this, whatever the config says
     #[arg(long = "iou_threshold", value_name = "IOU", value_parser = fraction, help_heading = GRAPH)]
@@ -301,6 +307,73 @@ fn layout(name: &str) -> InputLayout {
     }
 }
 
+/// What `--score_threshold` says.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct ScoreThresholds {
+    /// Of all classes that have none of their own.
+    all: Option<f32>,
+    /// By name or id.
+    classes: Vec<(String, f32)>,
+}
+
+impl ScoreThresholds {
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut scores = Self::default();
+        if let Some(file) = text.strip_prefix('@') {
+            let text = read_small(Path::new(file)).map_err(|error| format!("{file}: {error}"))?;
+            for (number, line) in (1..).zip(text.lines()) {
+                let line = line.trim();
+                if !line.is_empty() && !line.starts_with('#') {
+                    let in_line = |error| format!("{file}:{number}: {error}");
+                    scores.add(line).map_err(in_line)?;
+                }
+            }
+        } else {
+            for item in text.split(',') {
+                scores.add(item.trim())?;
+            }
+        }
+        Ok(scores)
+    }
+
+    fn add(&mut self, item: &str) -> Result<(), String> {
+        let Some((name, score)) = item.rsplit_once('=') else {
+            let score = fraction(item)
+                .map_err(|_| format!("`{item}`: expected a number from 0 to 1, or NAME=NUMBER"))?;
+            return match self.all.replace(score) {
+                None => Ok(()),
+                Some(_) => Err(format!(
+                    "`{item}`: there is a score for all other classes already"
+                )),
+            };
+        };
+        let (name, score) = (name.trim(), score.trim());
+        let score =
+            fraction(score).map_err(|error| format!("`{item}`: {error} behind the name"))?;
+        if name.is_empty() {
+            return Err(format!(
+                "`{item}`: expected the name or id of a class before `=`"
+            ));
+        }
+        self.classes.push((name.to_owned(), score));
+        Ok(())
+    }
+}
+
+/// A text file that a person wrote.
+fn read_small(path: &Path) -> Result<String, String> {
+    /// More than the names of all classes of ImageNet's 21,841 take.
+    const LARGEST: u64 = 1 << 22;
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let mut text = String::new();
+    let read = file.take(LARGEST + 1).read_to_string(&mut text);
+    read.map_err(|error| error.to_string())?;
+    if text.len() as u64 > LARGEST {
+        return Err(format!("larger than {LARGEST} bytes"));
+    }
+    Ok(text)
+}
+
 fn fraction(text: &str) -> Result<f32, String> {
     let number = text.trim().parse().ok();
     number
@@ -401,7 +474,9 @@ impl Args {
         export.signatures = self.signatures;
         export.checkpoint = trained.checkpoint;
         export.config_override = self.config_override;
-        export.thresholds.score = self.score_threshold;
+        let scores = self.score_threshold.unwrap_or_default();
+        export.thresholds.score = scores.all;
+        export.thresholds.class_scores = scores.classes;
         export.thresholds.iou = self.iou_threshold;
         export.thresholds.max_detections = self.max_detections;
         export.label_map = self.label_map;

@@ -21,6 +21,9 @@ pub(super) fn failure(error: &ExportError, has_signatures: bool) -> ExitCode {
             };
             output::usage(&format!("{flag}: expected {expected}"))
         }
+        ExportError::UnknownClass { given, expected } => {
+            output::usage(&format!("--score_threshold {given}: expected {expected}"))
+        }
         ExportError::Formats { given, expected } => {
             output::usage(&format!("--format {given}: expected {expected}"))
         }
@@ -55,6 +58,7 @@ fn flag(option: GraphOption, has_signatures: bool) -> Flag {
         GraphOption::InputSize => Flag::Value("--input_size"),
         GraphOption::NoPreprocess => Flag::Switch("--no_preprocess"),
         GraphOption::Outputs => Flag::Value("--outputs"),
+        GraphOption::ClassThresholds => Flag::Value("--score_threshold"),
         // Options that this command has no flag for keep the library's word.
         _ => Flag::PartOf("the options of the graph"),
     }

@@ -6,7 +6,7 @@ const COMPARED: usize = 100;
 const MOST: usize = 3;
 
 /// The candidates within a third of the name's length, nearest first.
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     name: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Vec<String> {

@@ -40,6 +40,14 @@ pub enum ExportError {
         /// The meta-architecture's field.
         model: &'static str,
     },
+    /// A score threshold of a class that there is not.
+    #[error("a class with a score threshold is `{given}`; expected {expected}")]
+    UnknownClass {
+        /// What it is called.
+        given: String,
+        /// What would do.
+        expected: String,
+    },
     /// Formats that the layout has no place for.
     #[error("the formats are {given}; expected {expected}")]
     Formats {

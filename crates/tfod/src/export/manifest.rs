@@ -268,14 +268,21 @@ fn preprocessing(facts: &Facts, is_left_to_the_caller: bool) -> Value {
 }
 
 fn suppression(nms: &Suppression) -> Value {
-    json!({
+    let mut members = json!({
         "score_threshold": number(nms.score_threshold),
         "iou_threshold": number(nms.iou_threshold),
         "max_detections_per_class": nms.max_detections_per_class,
         "max_total_detections": nms.max_total_detections,
         "class_agnostic": nms.max_detections_per_class.is_none(),
         "soft_nms_sigma": number(nms.soft_nms_sigma),
-    })
+    });
+    if let (false, Some(members)) = (nms.class_thresholds.is_empty(), members.as_object_mut()) {
+        let classes = nms.class_thresholds.iter();
+        let classes =
+            classes.map(|class| json!({ "id": class.id, "score_threshold": number(class.score) }));
+        members.insert("class_score_thresholds".to_owned(), classes.collect());
+    }
+    members
 }
 
 fn score_conversion(scores: &ScoreConversion) -> Value {

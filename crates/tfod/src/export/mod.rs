@@ -267,7 +267,7 @@ impl Export {
         } = self.configuration()?;
         let config = &configured.config;
         let labels = self.label_map.as_deref().map(LabelMap::read).transpose()?;
-        let (main, others) = self.signatures(config)?;
+        let (main, others) = self.signatures(config, labels.as_ref())?;
         let model = &main.model;
         if let Some(labels) = &labels {
             warnings.extend(label_warnings(labels, model.num_classes));
@@ -631,9 +631,14 @@ impl Export {
     fn signatures(
         &self,
         config: &PipelineConfig,
+        labels: Option<&LabelMap>,
     ) -> Result<(Signature, Vec<Signature>), ExportError> {
+        let mut common = self.graph.clone();
+        common
+            .class_thresholds
+            .extend(self.thresholds.classes(labels)?);
         let build = |asked: SignatureOptions| {
-            let options = asked.graph(&self.graph);
+            let options = asked.graph(&common);
             Ok::<_, ExportError>(Signature {
                 model: self.build(config, &options)?,
                 name: asked.name,

@@ -1,16 +1,18 @@
 //! Shortcuts over the configuration's post-processing: they are merged into it like an override, so the `pipeline.config` of the export tells them too.
 
-use tfod_config::PipelineConfig;
-use tfod_models::MetaArchitecture;
+use tfod_config::{LabelMap, PipelineConfig};
+use tfod_models::{ClassThreshold, MetaArchitecture};
 
 use super::ExportError;
 
 /// Numbers of non-max suppression that take the place of the configuration's.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Thresholds {
     /// Detections with lower scores are dropped.
     pub score: Option<f32>,
+    /// The same for single classes, each by its name in the label map or by its id: with these the others have the threshold for all.
+    pub class_scores: Vec<(String, f32)>,
     /// Of two boxes that overlap by more, the one with the lower score is dropped.
     pub iou: Option<f32>,
     /// At most this many detections.
@@ -18,9 +20,21 @@ pub struct Thresholds {
 }
 
 impl Thresholds {
-    /// Merges them.
-    pub(super) fn apply(self, config: &mut PipelineConfig) -> Result<(), ExportError> {
-        if self == Self::default() {
+    /// The classes that have score thresholds of their own, by id.
+    pub(super) fn classes(
+        &self,
+        labels: Option<&LabelMap>,
+    ) -> Result<Vec<ClassThreshold>, ExportError> {
+        let classes = self.class_scores.iter().map(|(class, score)| {
+            let id = class_id(class, labels)?;
+            Ok(ClassThreshold { id, score: *score })
+        });
+        classes.collect()
+    }
+
+    /// Merges those that a configuration has fields for.
+    pub(super) fn apply(&self, config: &mut PipelineConfig) -> Result<(), ExportError> {
+        if *self == Self::default() {
             return Ok(());
         }
         let model = config.message().model.clone().unwrap_or_default();
@@ -33,6 +47,9 @@ impl Thresholds {
         let Some(nms) = suppressions.and_then(|mut all| all.pop()) else {
             return Err(ExportError::NoSuppression { model: meta.field });
         };
+        if [self.score, self.iou] == [None; 2] && self.max_detections.is_none() {
+            return Ok(());
+        }
         let mut fields = Vec::new();
         let mut set = |field: &str, value: String| fields.push(format!("{field}: {value}"));
         if let Some(score) = self.score {
@@ -53,5 +70,63 @@ impl Thresholds {
         }
         let text = nms.message.enclose(&fields.join(" "));
         Ok(config.merge_override(&text)?)
+    }
+}
+
+/// The id of a class: that of its name, or else the number itself.
+fn class_id(class: &str, labels: Option<&LabelMap>) -> Result<u64, ExportError> {
+    let named = labels.map(|labels| labels.class_id(class));
+    if let Some(Ok(id)) = named {
+        return Ok(u64::from(id.unsigned_abs()));
+    }
+    if let Ok(id) = class.parse() {
+        return Ok(id);
+    }
+    let expected = match named {
+        Some(Err(nearest)) if nearest.is_empty() => {
+            "the name of a class in the label map, or a class id".to_owned()
+        }
+        Some(Err(nearest)) => {
+            let nearest: Vec<String> = nearest.iter().map(|name| format!("`{name}`")).collect();
+            let nearest = nearest.join(" or ");
+            format!("the name of a class in the label map (did you mean {nearest}?), or a class id")
+        }
+        _ => "a class id, or a label map that has the name".to_owned(),
+    };
+    Err(ExportError::UnknownClass {
+        given: class.to_owned(),
+        expected,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_go_by_their_names_or_ids() {
+        let text = "item { id: 1 name: '/m/0' display_name: 'circle' } item { id: 2 name: 'square' } item { id: 3 name: '7' }";
+        let labels = LabelMap::parse("labels", text.as_bytes()).expect("a label map");
+        let id = |class| class_id(class, Some(&labels)).map_err(|error| error.to_string());
+        assert_eq!(id("circle"), Ok(1));
+        assert_eq!(id("/m/0"), Ok(1));
+        assert_eq!(id("2"), Ok(2));
+        // A name counts before a number.
+        assert_eq!(id("7"), Ok(3));
+        assert_eq!(
+            id("sqare"),
+            Err(
+                "a class with a score threshold is `sqare`; expected the name of a class in the label map (did you mean `square`?), or a class id"
+                    .to_owned()
+            )
+        );
+        let error = class_id("circle", None).map_err(|error| error.to_string());
+        assert_eq!(
+            error,
+            Err(
+                "a class with a score threshold is `circle`; expected a class id, or a label map that has the name"
+                    .to_owned()
+            )
+        );
     }
 }

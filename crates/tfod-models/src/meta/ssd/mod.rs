@@ -37,7 +37,7 @@ use crate::input::network_input;
 use crate::layers::Path;
 use crate::options::{GraphOptions, Stage};
 use crate::postprocess::box_coder::{BoxCoder, Decoded};
-use crate::postprocess::nms::{KEYPOINTS, NonMaxSuppression};
+use crate::postprocess::nms::{Classes, KEYPOINTS, NonMaxSuppression};
 use crate::postprocess::score::ScoreConverter;
 use crate::postprocess::window::Window;
 use crate::resizer::Resizer;
@@ -167,6 +167,10 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
     })?;
     check_code_size(b, predictions, box_coder)?;
 
+    let classes = Classes {
+        field: PATH.child("num_classes"),
+        thresholds: &options.class_thresholds,
+    };
     if options.stage == Stage::Encodings {
         b.output("box_encodings", predictions.box_encodings);
         b.output(
@@ -192,7 +196,8 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
             };
             let window = input.extent.map(|extent| Window::new(b, extent));
             let window = window.transpose()?;
-            for (key, value) in detections(b, nms, decoded, [scores, all_scores], window)? {
+            for (key, value) in detections(b, nms, decoded, [scores, all_scores], window, classes)?
+            {
                 b.output(key, value);
             }
             Ok(())
@@ -210,7 +215,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
             normalization: extractor.normalization(),
             stages: vec![StageFacts {
                 name: "detections",
-                suppression: Some(nms.facts()),
+                suppression: Some(nms.facts(&options.class_thresholds)),
                 boxes: Some(box_coder.facts(anchors.known())),
                 scores: Some(score_converter.facts(has_background)),
             }],
@@ -255,6 +260,7 @@ fn detections(
     decoded: Decoded,
     [scores, all_scores]: [ValueId; 2],
     window: Option<Window>,
+    classes: Classes<'_>,
 ) -> Result<Vec<(&'static str, ValueId)>, ModelError> {
     let keypoints = decoded.keypoints.map(|keypoints| (KEYPOINTS, keypoints));
     let fields: Vec<(&str, ValueId)> = [("multiclass_scores", all_scores)]
@@ -262,8 +268,7 @@ fn detections(
         .chain(keypoints)
         .collect();
     let detections = b.scope("nms", |b| {
-        let num_classes = PATH.child("num_classes");
-        nms.build(b, decoded.boxes, scores, &fields, window, num_classes)
+        nms.build(b, decoded.boxes, scores, &fields, window, classes)
     })?;
     let classes = b.binary_scalar("classes_from_1", Binary::Add, detections.classes, 1.0)?;
     let mut outputs = vec![

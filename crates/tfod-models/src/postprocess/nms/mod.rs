@@ -22,7 +22,8 @@ use tfod_graph::{Binary, Builder, Dim, MapInput, Tensor, ValidateError, ValueId}
 
 use crate::error::ModelError;
 use crate::facts::Suppression;
-use crate::fields::{FieldPath, Message, invalid, size};
+use crate::fields::{FieldPath, Message, invalid, invalid_option, size};
+use crate::options::{ClassThreshold, GraphOption};
 use crate::postprocess::window::Window;
 
 /// The field of points, `[batch, num_anchors, num_keypoints, 2]`, which move with the boxes.
@@ -97,6 +98,17 @@ struct Image<'a> {
     fields: &'a [(&'static str, ValueId)],
     /// The part of the network's input that is not padding; by default all of it.
     window: Option<Window>,
+    /// The score threshold of each class, where classes have their own; the suppression's is then the lowest of them.
+    thresholds: Option<&'a [f32]>,
+}
+
+/// What suppression has to know of classes.
+#[derive(Clone, Copy, Debug)]
+pub struct Classes<'a> {
+    /// The field that says how many there are.
+    pub field: FieldPath,
+    /// Those that have score thresholds of their own.
+    pub thresholds: &'a [ClassThreshold],
 }
 
 impl NonMaxSuppression {
@@ -155,9 +167,10 @@ impl NonMaxSuppression {
     }
 
     /// What users need to know of it.
-    pub fn facts(self) -> Suppression {
+    pub fn facts(self, class_thresholds: &[ClassThreshold]) -> Suppression {
         Suppression {
             score_threshold: self.score_threshold,
+            class_thresholds: class_thresholds.to_vec(),
             iou_threshold: self.iou_threshold,
             max_detections_per_class: self.max_per_class,
             max_total_detections: self.max_total,
@@ -172,7 +185,7 @@ impl NonMaxSuppression {
 
     /// Suppresses boxes `[batch, num_anchors, 4]`, in coordinates of which the network's input is the unit square, by `scores`
     /// `[batch, num_anchors, classes]` (no background). Fields, by names for the graph's nodes, are `[batch, num_anchors, ...]`. `window` is the part of the input that
-    /// is not padding; by default all of it. `num_classes` is the field that says how many classes there are.
+    /// is not padding; by default all of it.
     ///
     /// # Errors
     /// For more classes than can be suppressed one by one; when the graph refuses a node.
@@ -183,7 +196,7 @@ impl NonMaxSuppression {
         scores: ValueId,
         fields: &[(&'static str, ValueId)],
         window: Option<Window>,
-        num_classes: FieldPath,
+        Classes { field, thresholds }: Classes<'_>,
     ) -> Result<Detections, ModelError> {
         let classes = b.shape(scores).dims().last().and_then(Dim::known);
         if let Some(classes) = classes
@@ -193,8 +206,14 @@ impl NonMaxSuppression {
             let expected = format!(
                 "at most {MAX_SUPPRESSED_CLASSES} where boxes are suppressed class by class; set use_class_agnostic_nms, or leave suppression out"
             );
-            return Err(invalid(num_classes, classes, expected));
+            return Err(invalid(field, classes, expected));
         }
+        let thresholds = self.class_thresholds(thresholds, classes.unwrap_or_default())?;
+        let lowest = thresholds.iter().flatten().copied().reduce(f32::min);
+        let nms = Self {
+            score_threshold: lowest.unwrap_or(self.score_threshold),
+            ..self
+        };
         let sliced = [boxes, scores]
             .into_iter()
             .chain(fields.iter().map(|(_, value)| *value))
@@ -215,8 +234,9 @@ impl NonMaxSuppression {
                 fields: &sliced,
                 // After as many values as there are fields.
                 window: values.get(sliced.len()).copied().map(Window),
+                thresholds: thresholds.as_deref(),
             };
-            let detections = self.one_image(b, image)?;
+            let detections = nms.one_image(b, image)?;
             b.output("boxes", detections.boxes);
             b.output("scores", detections.scores);
             b.output("classes", detections.classes);
@@ -244,6 +264,31 @@ impl NonMaxSuppression {
                     fields: fields.to_vec(),
                 }),
         })
+    }
+
+    /// The threshold of each class; `None` where all have the suppression's.
+    fn class_thresholds(
+        self,
+        given: &[ClassThreshold],
+        classes: u64,
+    ) -> Result<Option<Vec<f32>>, ModelError> {
+        if given.is_empty() {
+            return Ok(None);
+        }
+        let mut thresholds = vec![self.score_threshold; usize::try_from(classes).unwrap_or(0)];
+        for ClassThreshold { id, score } in given {
+            let index = id
+                .checked_sub(1)
+                .and_then(|index| usize::try_from(index).ok());
+            match index.and_then(|index| thresholds.get_mut(index)) {
+                Some(threshold) => *threshold = *score,
+                None => {
+                    let expected = format!("1 to {classes}");
+                    return Err(invalid_option(GraphOption::ClassThresholds, id, expected));
+                }
+            }
+        }
+        Ok(Some(thresholds))
     }
 
     /// Boxes are suppressed by a greater intersection over union.

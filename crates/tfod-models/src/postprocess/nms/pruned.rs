@@ -28,6 +28,7 @@ impl NonMaxSuppression {
     ) -> Result<Table, ModelError> {
         let per_row = candidates.at_most(self.limit());
         let selection = self.select(b, image.boxes, scores, per_row)?;
+        let selection = self.without_decayed(b, image, candidates, selection)?;
         let boxes = b.gather("selected_boxes", image.boxes, selection.anchors)?;
         let boxes = clip(b, boxes, image.window)?;
         let area = area(b, boxes)?;

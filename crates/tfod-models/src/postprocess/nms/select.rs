@@ -90,18 +90,73 @@ impl NonMaxSuppression {
         let (flat, num_anchors, classes) = ([anchors.clone()], anchors.known(), *classes);
         if self.max_per_class.is_some() {
             return Ok(Candidates {
-                scores: image.scores,
+                scores: self.above_thresholds(b, image, image.scores, None)?,
                 num_anchors,
                 rows: classes,
                 best_class: None,
             });
         }
         let [scores, class] = b.top_k("best_class", image.scores, 1)?;
+        let scores = self.above_thresholds(b, image, scores, Some(class))?;
         Ok(Candidates {
             scores,
             num_anchors,
             rows: 1,
             best_class: Some(b.reshape("best_classes", class, &flat)?),
+        })
+    }
+
+    /// Scores `[num_anchors, rows]`, with the suppression's threshold, which selects nothing, for those that do not pass the one of their class: the row, or the
+    /// best class of each box.
+    fn above_thresholds(
+        self,
+        b: &mut Builder,
+        image: Image<'_>,
+        scores: ValueId,
+        best_class: Option<ValueId>,
+    ) -> Result<ValueId, ModelError> {
+        let Some(thresholds) = image.thresholds else {
+            return Ok(scores);
+        };
+        b.scope("class_thresholds", |b| {
+            let table = table(b, thresholds)?;
+            let least = match best_class {
+                Some(class) => b.gather("of_best_classes", table, class)?,
+                None => table,
+            };
+            let passes = b.compare("passes", Compare::Greater, scores, least)?;
+            let low = b.constant("low_score", Tensor::scalar_f32(self.score_threshold))?;
+            Ok(b.select("scores", passes, scores, low)?)
+        })
+    }
+
+    /// The table without selections whose scores soft suppression has brought to the threshold of their class or below; they come last in their rows, so nothing else
+    /// changes.
+    pub(super) fn without_decayed(
+        self,
+        b: &mut Builder,
+        image: Image<'_>,
+        candidates: Candidates,
+        selection: Selection,
+    ) -> Result<Selection, ModelError> {
+        let Some(thresholds) = image.thresholds.filter(|_| self.soft_nms_sigma > 0.0) else {
+            return Ok(selection);
+        };
+        let filled = b.scope::<_, ModelError>("decayed", |b| {
+            let table = table(b, thresholds)?;
+            let least = match candidates.best_class {
+                Some(best_class) => {
+                    let class = b.gather("selected_classes", best_class, selection.anchors)?;
+                    b.gather("of_selected_classes", table, class)?
+                }
+                None => b.reshape("of_rows", table, &[selection.rows.into(), 1.into()])?,
+            };
+            let passes = b.compare("passes", Compare::Greater, selection.scores, least)?;
+            Ok(b.and("filled", selection.filled, passes)?)
+        })?;
+        Ok(Selection {
+            filled,
+            ..selection
         })
     }
 
@@ -199,4 +254,11 @@ fn selected_scores(
     let row = b.constant("row", row)?;
     let places = b.binary("score_places", Binary::Add, starts, row)?;
     Ok(b.gather("selected_scores", flat, places)?)
+}
+
+/// The threshold of each class.
+fn table(b: &mut Builder, thresholds: &[f32]) -> Result<ValueId, ModelError> {
+    let table = Tensor::f32(&[thresholds.len() as u64], thresholds)
+        .ok_or_else(|| ModelError::Inconsistent("a threshold for each class".into()))?;
+    Ok(b.constant("of_classes", table)?)
 }
