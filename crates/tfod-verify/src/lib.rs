@@ -29,6 +29,7 @@ pub use weights::{Unmatched, WeightsResult};
 
 /// What is compared.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Aspects {
     /// Signature keys, types and shapes.
     pub interface: bool,
@@ -38,6 +39,16 @@ pub struct Aspects {
     pub weights: bool,
     /// What they give for images, if there are any.
     pub outputs: Option<OutputOptions>,
+}
+
+impl Aspects {
+    /// Nothing.
+    pub const NONE: Self = Self {
+        interface: false,
+        structure: false,
+        weights: false,
+        outputs: None,
+    };
 }
 
 impl Default for Aspects {

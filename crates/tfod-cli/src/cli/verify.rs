@@ -126,18 +126,16 @@ impl Args {
                     return output::error(&problem);
                 }
             };
-            Some(OutputOptions {
-                images: self.images,
-                tolerance: self.tolerance,
-                apart,
-            })
+            let mut options = OutputOptions::new(self.images);
+            options.tolerance = self.tolerance;
+            options.apart = apart;
+            Some(options)
         };
-        let aspects = Aspects {
-            interface: has(Aspect::Interface),
-            structure: has(Aspect::Structure),
-            weights: has(Aspect::Weights),
-            outputs,
-        };
+        let mut aspects = Aspects::NONE;
+        aspects.interface = has(Aspect::Interface);
+        aspects.structure = has(Aspect::Structure);
+        aspects.weights = has(Aspect::Weights);
+        aspects.outputs = outputs;
         let compared = Progress::during(|progress| {
             let tell = |step: &str| progress.tell(step);
             verify_with_progress(&self.first, &self.second, &aspects, &tell)

@@ -378,12 +378,8 @@ fn interfaces_are_compared_by_key_type_and_shape() {
         folder.write(&format!("{name}/saved_model.pb"), &model.0);
         folder.path(name)
     };
-    let aspects = Aspects {
-        interface: true,
-        structure: false,
-        weights: false,
-        outputs: None,
-    };
+    let mut aspects = Aspects::NONE;
+    aspects.interface = true;
     let first = saved("a", &[("boxes", "Identity:0", tf::FLOAT, &[-1, 8])]);
     let cases: [(&[tf::Port<'_>], &[&str]); 5] = [
         (&[("boxes", "y:0", tf::FLOAT, &[-1, 8])], &[]),

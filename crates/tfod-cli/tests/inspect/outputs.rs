@@ -5,10 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tfod::{
-    Batch, Export, Format, GraphOptions, InputLayout, InputType, Layout, OnnxChoices, Stage,
-    Thresholds,
-};
+use tfod::{Batch, Export, Format, GraphOptions, InputLayout, InputType, Stage};
 use tfod_verify::{Aspects, Launch, Outcome, OutputOptions, OutputsResult, VerifyError, verify};
 
 use crate::make::{Folder, Message, example, onnx, tensorflow as tf};
@@ -40,16 +37,10 @@ fn run_in(
     second: &Path,
     images: Vec<PathBuf>,
 ) -> Result<OutputsResult, VerifyError> {
-    let aspects = Aspects {
-        interface: false,
-        structure: false,
-        weights: false,
-        outputs: Some(OutputOptions {
-            images,
-            tolerance: OutputOptions::TOLERANCE,
-            apart,
-        }),
-    };
+    let mut options = OutputOptions::new(images);
+    options.apart = apart;
+    let mut aspects = Aspects::NONE;
+    aspects.outputs = Some(options);
     let found = verify(first, second, &aspects)?;
     assert_eq!(
         found.outcome() == Outcome::Same,
@@ -472,14 +463,10 @@ fn names_of_images_may_be_any() {
     std::fs::copy(example("images/test_1.png"), &image).unwrap();
     let different =
         ["Relu", "Neg"].map(|op| model(&folder, op, 1, &[node(op, &["image"], "y")], &["y"]));
-    let aspects = Aspects {
-        outputs: Some(OutputOptions {
-            images: vec![image],
-            tolerance: 0.0,
-            apart: None,
-        }),
-        ..Aspects::default()
-    };
+    let mut options = OutputOptions::new(vec![image]);
+    options.tolerance = 0.0;
+    let mut aspects = Aspects::default();
+    aspects.outputs = Some(options);
     let found = verify(&different[0], &different[1], &aspects).unwrap();
     assert!(
         found.json().to_string().contains("\u{fffd}.png"),

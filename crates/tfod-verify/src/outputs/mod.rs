@@ -24,6 +24,7 @@ use tfod_inspect::{Facts, OnnxFacts, inspect};
 
 /// The images to run two models on, and how far apart their results may be.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct OutputOptions {
     /// Files: JPEG, PNG, GIF (the first frame) or BMP.
     pub images: Vec<PathBuf>,
@@ -36,6 +37,15 @@ pub struct OutputOptions {
 impl OutputOptions {
     /// What the project's own tests of exports hold results to.
     pub const TOLERANCE: f64 = 1e-4;
+
+    /// Runs the models on these images in this process, and holds results to [`Self::TOLERANCE`].
+    pub fn new(images: Vec<PathBuf>) -> Self {
+        Self {
+            images,
+            tolerance: Self::TOLERANCE,
+            apart: None,
+        }
+    }
 }
 
 /// What came of comparing outputs.
