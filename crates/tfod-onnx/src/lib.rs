@@ -21,7 +21,7 @@
 //!   runtimes round positions in the image their own way). What ONNX cannot compute is an error that names the node: soft non-max suppression; bicubic
 //!   and area resizing of images whose size is not known. Of equal scores, the graph and ONNX take the lower index first; OpenVINO, as of 2026.4, does not
 //!   always.
-//! * Inputs are called as in the graph, outputs by their keys. Tensors are called like the graph's nodes.
+//! * Inputs are called as in the graph, outputs by their keys, in whose order they are. Tensors are called like the graph's nodes.
 //! * The shape of every tensor is recorded; sizes known only at run time have the names that the graph gives them.
 //! * Only operators of the standard domain are used, as they are in the operator set that is asked for.
 //! * The same graph, weights and options give the same bytes.

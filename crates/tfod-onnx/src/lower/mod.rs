@@ -18,7 +18,9 @@ mod resample;
 
 use std::collections::HashMap;
 
-use tfod_graph::{DType, Dim, Graph, Node, NodeId, Op, Shape, ValidateError, ValueId, Weights};
+use tfod_graph::{
+    DType, Dim, Graph, Node, NodeId, Op, Output, Shape, ValidateError, ValueId, Weights,
+};
 
 use crate::Error;
 use crate::emit::{Attr, Emitter, TensorId, Typed};
@@ -103,7 +105,9 @@ pub(crate) fn lower<'a>(
         lowering.bound.insert(input, Bound::Tensor(place));
     }
     lowering.run()?;
-    for output in graph.outputs() {
+    let mut outputs: Vec<&Output> = graph.outputs().iter().collect();
+    outputs.sort_by(|a, b| a.key.cmp(&b.key));
+    for output in outputs {
         let id = lowering.operand(output.value, Layout::ChannelsLast)?;
         lowering.emitter.output(&output.key, id);
     }
