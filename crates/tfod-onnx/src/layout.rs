@@ -175,6 +175,32 @@ fn role(graph: &Graph, node: &Node) -> Role {
         }
         Op::ShapeOf => Role::TakesEither,
         Op::Unstack { axis: 3 } if rank(node.inputs.first()) == 4 => Role::TakesEither,
-        _ => Role::ChannelsLast,
+        Op::BiasAdd
+        | Op::Unary(_)
+        | Op::Binary(_)
+        | Op::Compare(_)
+        | Op::And
+        | Op::Select
+        | Op::Softmax
+        | Op::Cast(_)
+        | Op::Pad(_)
+        | Op::PadEnd(_)
+        | Op::Concat { .. }
+        | Op::Slice(_)
+        | Op::Reduce { .. }
+        | Op::Unstack { .. }
+        | Op::Input
+        | Op::Constant(_)
+        | Op::Parameter(_)
+        | Op::Range(_)
+        | Op::Reshape(_)
+        | Op::Stack { .. }
+        | Op::Gather
+        | Op::TopK { .. }
+        | Op::NonMaxSuppression(_)
+        | Op::SoftNonMaxSuppression(_)
+        | Op::DecodeImage { .. }
+        | Op::ExampleFeature { .. }
+        | Op::Map { .. } => Role::ChannelsLast,
     }
 }
