@@ -849,16 +849,8 @@ mod tests {
     fn read_sum(text: &mut &str, values: [i128; 3]) -> i128 {
         let mut sum = 0;
         loop {
-            let sign = match text.strip_prefix('-') {
-                Some(rest) => {
-                    *text = rest;
-                    -1
-                }
-                None => {
-                    *text = text.strip_prefix('+').unwrap_or(text);
-                    1
-                }
-            };
+            let sign = if text.starts_with('-') { -1 } else { 1 };
+            *text = text.strip_prefix(['+', '-']).unwrap_or(text);
             let mut product = read_factor(text, values);
             while let Some(rest) = text.strip_prefix('*') {
                 *text = rest;

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{Vary, detector, retinanet};
-use tfod_graph::validate;
+use tfod_graph::{Graph, Op, TensorView, Weights, passes, validate};
 use tfod_models::{Batch, GraphOptions, InputType, Stage, build};
 
 #[test]
@@ -179,6 +179,91 @@ fn ninety_classes_stay_below_1500_nodes() {
             let model = build(&detector(vary), &GraphOptions::new(input)).unwrap();
             let operations = model.graph.total_nodes();
             assert!(operations < 1500, "{operations} nodes for {input}");
+        }
+    }
+}
+
+/// The pass leaves nothing that weights alone decide to whatever runs a model: some importers compute nothing from constants.
+#[test]
+fn no_node_has_only_constants_and_weights_as_inputs() {
+    let resizers = [
+        "fixed_shape_resizer { height: 192 width: 256 }",
+        "keep_aspect_ratio_resizer { min_dimension: 256 max_dimension: 256 pad_to_max_dimension: true }",
+    ];
+    let keeps_size = "keep_aspect_ratio_resizer { min_dimension: 64 max_dimension: 96 }";
+    let mut models = Vec::new();
+    for resizer in resizers {
+        for combine in ["fast_attention", "attention", "weighted_sum", "sum"] {
+            let extractor = format!(
+                "type: 'ssd_efficientnet-b0_bifpn_keras' use_depthwise: false depth_multiplier: 1
+                 bifpn {{ max_level: 6 num_iterations: 2 num_filters: 24 combine_method: '{combine}' }}
+                 conv_hyperparams {{ activation: SWISH force_use_bias: true }}"
+            );
+            models.push(detector(Vary {
+                ssd: &format!("image_resizer {{ {resizer} }}"),
+                extractor: &extractor,
+                ..Vary::default()
+            }));
+        }
+    }
+    for classic in [false, true] {
+        for nms in [
+            "",
+            "use_class_agnostic_nms: true max_classes_per_detection: 1",
+            "use_combined_nms: true change_coordinate_frame: false",
+            "soft_nms_sigma: 0.5",
+            "use_static_shapes: true",
+        ] {
+            let ssd = format!("image_resizer {{ {keeps_size} }}");
+            for ssd in ["", &ssd] {
+                models.push(detector(Vary {
+                    ssd,
+                    nms,
+                    classic,
+                    ..Vary::default()
+                }));
+            }
+        }
+    }
+    let mut boxes = GraphOptions::default();
+    boxes.stage = Stage::Boxes;
+    boxes.input_size = Some([64, 96]);
+    let options = [
+        GraphOptions::default(),
+        GraphOptions::new(InputType::FloatImageTensor),
+        GraphOptions::new(InputType::EncodedImageStringTensor),
+        boxes,
+    ];
+    for model in &models {
+        for options in &options {
+            let graph = build(model, options).unwrap().graph;
+            let weights = graph.parameters().map(|(_, parameter)| {
+                let elements = parameter.shape.iter().product::<u64>();
+                let element = 0.5f32.to_le_bytes();
+                TensorView {
+                    dtype: parameter.dtype,
+                    shape: parameter.shape.clone(),
+                    data: element.repeat(usize::try_from(elements).unwrap()).into(),
+                }
+            });
+            let (folded, weights) = passes::fold(&graph, Weights(weights.collect())).unwrap();
+            validate(&folded).unwrap();
+            tfod_graph::validate_weights(&folded, &weights).unwrap();
+            assert_nothing_to_compute(&folded);
+        }
+    }
+}
+
+fn assert_nothing_to_compute(graph: &Graph) {
+    let is_held = |value: &tfod_graph::ValueId| {
+        let node = graph.node(graph.value(*value).node);
+        matches!(node.op, Op::Constant(_) | Op::Parameter(_))
+    };
+    for (_, node) in graph.nodes() {
+        let is_computed = !node.inputs.is_empty() && node.inputs.iter().all(is_held);
+        assert!(!is_computed, "`{}` ({})", node.name, node.op.mnemonic());
+        if let Op::Map { body, .. } = &node.op {
+            assert_nothing_to_compute(body);
         }
     }
 }

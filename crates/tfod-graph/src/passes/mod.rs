@@ -5,15 +5,18 @@
 //!
 //! | pass | does |
 //! | --- | --- |
+//! | [`fold`] | computes what depends on constants and weights alone |
 //! | [`prune`] | drops what no output needs |
 //! | [`share`] | makes equal computations one |
 //! | [`unroll`] | replaces a map over a small, known leading dimension by its body |
 
+mod fold;
 mod prune;
 mod rewriter;
 mod share;
 mod unroll;
 
+pub use fold::fold;
 pub use prune::prune;
 pub use share::share;
 pub use unroll::unroll;
