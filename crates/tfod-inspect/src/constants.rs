@@ -88,6 +88,22 @@ impl Inspection {
         }
     }
 
+    /// Adds a tensor of 32-bit floats to [`tensors`](Self::tensors) that was computed from others.
+    pub fn hold_floats(&mut self, name: String, shape: &[u64], bytes: Vec<u8>) {
+        let sizes = shape.iter().map(|size| usize::try_from(*size).ok());
+        if let Some(shape) = sizes.collect() {
+            let dtype = tfod_checkpoint::DType::Float32;
+            self.hold(
+                name,
+                Decoded {
+                    dtype,
+                    shape,
+                    bytes,
+                },
+            );
+        }
+    }
+
     /// Adds a tensor whose elements are kept here.
     fn hold(&mut self, name: String, value: Decoded) {
         let shape: Vec<u64> = value.shape.iter().map(|size| *size as u64).collect();

@@ -192,6 +192,25 @@ impl Side {
     fn facts(&self) -> &Facts {
         &self.found.facts
     }
+
+    /// Puts what is computed from constants, or from variables when an export is made, in place of what it is computed from.
+    fn follow(&mut self) {
+        self.constants = self.found.follow_constants();
+        let Some(replaced) = names::replaced(self) else {
+            return;
+        };
+        let mut constants = Constants {
+            variables: replaced.kept,
+            ..Constants::default()
+        };
+        for (name, shape, bytes) in replaced.tensors {
+            constants
+                .from
+                .insert(name.clone(), replaced.variables.clone());
+            self.found.hold_floats(name, &shape, bytes);
+        }
+        self.constants = Some(constants);
+    }
 }
 
 /// The config in a checkpoint's folder, or in that above, where exports keep it.
@@ -245,7 +264,7 @@ pub fn verify_with_progress(
     if !is_alike && (aspects.structure || aspects.weights) {
         // Models that different programs wrote store what others compute.
         for side in [&mut a, &mut b] {
-            side.constants = side.found.follow_constants();
+            side.follow();
         }
     }
     let structure = aspects.structure.then(|| structure(&a, &b));

@@ -3,9 +3,10 @@
 //! A checkpoint calls a variable by the way to it from the model object, and keeps the name that it had in Python beside that; with its config, the
 //! network says what it calls it, and tfod's exports have the network's names, behind what each format puts before them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use tfod_config::PipelineConfig;
+use tfod_graph::{DType, Graph, Op, passes};
 use tfod_models::GraphOptions;
 use tfod_models::fit::Fit;
 
@@ -22,7 +23,58 @@ pub(crate) fn network(side: &Side) -> Option<HashMap<String, String>> {
     names_by_key(config, &TrainedModel::open(&facts.prefix, None).ok()?)
 }
 
-/// The same of the variables of an official SavedModel with the config that such an export has beside it.
+/// What an export computes from the variables of a checkpoint with a config, and stores in their place: tensors of floats.
+pub(crate) struct Replaced {
+    /// Each with its name, shape and elements, little-endian.
+    pub(crate) tensors: Vec<(String, Vec<u64>, Vec<u8>)>,
+    /// The keys of the variables in whose place they are.
+    pub(crate) variables: BTreeSet<String>,
+    /// The keys of the variables that stay as they are.
+    pub(crate) kept: BTreeSet<String>,
+}
+
+/// What exports of a checkpoint store in place of variables; `None` where there is no such thing.
+pub(crate) fn replaced(side: &Side) -> Option<Replaced> {
+    let Facts::Checkpoint(facts) = side.facts() else {
+        return None;
+    };
+    let (_, config) = side.config.as_ref()?;
+    let model = config.message().model.as_ref()?;
+    let model = tfod_models::build(model, &GraphOptions::default()).ok()?;
+    let trained = TrainedModel::open(&facts.prefix, None).ok()?;
+    if !Fit::new(&model, &trained).is_complete() {
+        return None;
+    }
+    let weights = trained.weights(&model.graph).ok()?;
+    let (folded, _) = passes::fold(&model.graph, weights).ok()?;
+    let keys = |graph: &Graph| -> BTreeSet<String> {
+        let parameters = graph.parameters();
+        parameters.map(|(_, of)| trained.key(&of.path)).collect()
+    };
+    let kept = keys(&folded);
+    let variables: BTreeSet<String> = keys(&model.graph).difference(&kept).cloned().collect();
+    let constants = |graph: &'_ Graph| -> BTreeSet<String> {
+        let constants = graph.nodes();
+        let constants = constants.filter(|(_, node)| matches!(node.op, Op::Constant(_)));
+        constants.map(|(_, node)| node.name.clone()).collect()
+    };
+    let known = constants(&model.graph);
+    let tensors = folded.nodes().filter_map(|(_, node)| match &node.op {
+        Op::Constant(tensor) if tensor.dtype() == DType::F32 && !known.contains(&node.name) => {
+            let shape = tensor.shape().to_vec();
+            Some((node.name.clone(), shape, tensor.data().to_vec()))
+        }
+        _ => None,
+    });
+    let tensors: Vec<_> = tensors.collect();
+    (!variables.is_empty()).then_some(Replaced {
+        tensors,
+        variables,
+        kept,
+    })
+}
+
+/// The names of the variables of an official SavedModel, by key, with the config that such an export has beside it.
 fn network_of_saved_model(side: &Side) -> Option<HashMap<String, String>> {
     let (Facts::SavedModel(_), Some((_, config))) = (side.facts(), &side.config) else {
         return None;

@@ -166,7 +166,9 @@ fn chosen<'a>(
     let roles = |side: &'a Side, network: &Option<HashMap<String, String>>| {
         let is_needed = |tensor: &&TensorInfo| {
             let network = network.as_ref();
-            network.is_none_or(|network| network.contains_key(&tensor.name))
+            network.is_none_or(|network| {
+                network.contains_key(&tensor.name) || computed::is_of_variables(side, tensor)
+            })
         };
         let tensors = side.found.tensors.iter().filter(is_needed);
         let roles = tensors.map(|tensor| {
@@ -359,8 +361,7 @@ fn unmatched(of: &Weights<'_>, facts: &Facts) -> Vec<Unmatched> {
 /// Whether it is from a bundle.
 fn is_variable(tensor: &TensorInfo, facts: &Facts) -> bool {
     match facts {
-        Facts::Checkpoint(_) => true,
-        Facts::SavedModel(_) => tensor.is_stored_in_bundle(),
+        Facts::Checkpoint(_) | Facts::SavedModel(_) => tensor.is_stored_in_bundle(),
         _ => false,
     }
 }
