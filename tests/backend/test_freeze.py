@@ -304,6 +304,315 @@ def test_what_has_state_is_refused(model, tmp_path):
     assert not output.exists() and not list(tmp_path.iterdir())
 
 
+def first_call(saved_model, inputs):
+    """Returns what the signature gives when it is called for the first time after loading, without Grappler, which reorders sums."""
+    loaded = tf.saved_model.load(str(saved_model))
+    with saved_models.without_grappler():
+        outputs = loaded.signatures["serving_default"](**{key: tf.constant(value) for key, value in inputs.items()})
+    return {key: value.numpy() for key, value in outputs.items()}
+
+
+def inputs_for(interface, rng):
+    """Returns random inputs of the shapes in the table; unknown sizes are 2."""
+    shapes = {row["key"]: [2 if size < 0 else size for size in row["shape"]] for row in interface["inputs"]}
+    return {key: rng.normal(size=shape).astype(np.float32) for key, shape in shapes.items()}
+
+
+UPDATED = {
+    "counter": {"counter"},
+    "stateful_recurrent_layer": {"lstm/Variable", "lstm/Variable_1"},
+    "batch_norm_in_training": {"batch_normalization/moving_mean", "batch_normalization/moving_variance"},
+    "scattered_update": {"weight"},
+    "random_generator": {"StateVar"},
+    "read_after_assignments": {"total", "steps"},
+}
+
+
+@pytest.mark.parametrize("name", UPDATED)
+@pytest.mark.quick
+def test_dropped_updates_leave_the_first_call(name, tmp_path):
+    """Every call gives what TensorFlow's first call after loading gives, and each assignment dropped is named."""
+    saved_model = saved_models.prepare(MODELS[name]) / "saved_model"
+    refused = tfod_freeze(saved_model, tmp_path / "frozen.pb")
+    assert refused.returncode == 1 and "--drop_updates" in refused.stderr, refused.stderr
+    table = tmp_path / "table.json"
+    result = tfod_freeze(saved_model, tmp_path / "frozen.pb", "--drop_updates", f"--json={table}")
+    assert result.returncode == 0, result.stderr
+    shown = json.loads(table.read_text())
+    assert {update["variable"] for update in shown["dropped_updates"]} == UPDATED[name]
+    for update in shown["dropped_updates"]:
+        assert re.search(rf"{update['variable']} by .*{update['node']}", result.stdout), result.stdout
+    graph_def = tf.compat.v1.GraphDef.FromString((tmp_path / "frozen.pb").read_bytes())
+    interface = shown_interface(shown)
+    inputs = inputs_for(interface, np.random.Generator(np.random.PCG64(4)))
+    wanted = first_call(saved_model, inputs)
+    for _ in range(2):
+        assert_same(saved_models.run_interface(graph_def, interface, inputs), wanted, CLOSE, name)
+
+
+@pytest.mark.parametrize("name", ["assignment_in_a_loop", "assignment_in_a_branch"])
+@pytest.mark.quick
+def test_values_that_only_a_run_decides_are_refused(name, tmp_path):
+    saved_model = saved_models.prepare(MODELS[name]) / "saved_model"
+    result = tfod_freeze(saved_model, tmp_path / "frozen.pb", "--drop_updates")
+    assert result.returncode == 1 and "total" in result.stderr and "read" in result.stderr, result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.quick
+def test_only_the_wanted_outputs_are_frozen(tmp_path):
+    """What stands in the way of another output does not matter."""
+    saved_model = saved_models.prepare(MODELS["a_table_behind_one_output"]) / "saved_model"
+    table = tmp_path / "table.json"
+    graph_def = frozen(saved_model, tmp_path / "frozen.pb", "--outputs=scores", f"--json={table}")
+    interface = shown_interface(json.loads(table.read_text()))
+    inputs = inputs_for(interface, np.random.Generator(np.random.PCG64(4)))
+    found = saved_models.run_interface(graph_def, interface, inputs)
+    np.testing.assert_array_equal(found["scores"], first_call(saved_model, inputs)["scores"])
+    wrong = tfod_freeze(saved_model, tmp_path / "other.pb", "--outputs=scores,classes")
+    assert wrong.returncode == 1 and "`classes`" in wrong.stderr and "`names`, `scores`" in wrong.stderr, wrong.stderr
+
+
+@pytest.mark.quick
+def test_the_only_graph_is_taken_whatever_its_tags(tmp_path):
+    saved_model = saved_models.prepare(MODELS["without_tags"]) / "saved_model"
+    result = tfod_freeze(saved_model, tmp_path / "frozen.pb")
+    assert result.returncode == 0 and "without tags" in result.stderr, result.stderr
+    named_tags = tfod_freeze(saved_model, tmp_path / "named.pb", "--tags=")
+    assert named_tags.returncode == 0 and not named_tags.stderr, named_tags.stderr
+    assert (tmp_path / "frozen.pb").read_bytes() == (tmp_path / "named.pb").read_bytes()
+    wrong = tfod_freeze(saved_model, tmp_path / "other.pb", "--tags=serve")
+    assert wrong.returncode == 1 and "one without tags" in wrong.stderr, wrong.stderr
+
+
+@pytest.mark.quick
+def test_the_file_itself_works_as_its_folder(tmp_path):
+    saved_model = saved_models.prepare(MODELS["sequential"]) / "saved_model"
+    frozen(saved_model, tmp_path / "folder.pb")
+    frozen(saved_model / "saved_model.pb", tmp_path / "file.pb")
+    assert (tmp_path / "folder.pb").read_bytes() == (tmp_path / "file.pb").read_bytes()
+
+
+@pytest.mark.quick
+def test_loops_tell_what_tf2onnx_wants(tmp_path):
+    saved_model = saved_models.prepare(MODELS["lstm"]) / "saved_model"
+    assert "--keep_control_flow" in tfod_freeze(saved_model, tmp_path / "lowered.pb").stdout
+    assert "--keep_control_flow" not in tfod_freeze(saved_model, tmp_path / "kept.pb", "--keep_control_flow").stdout
+
+
+@pytest.mark.parametrize("function, key", [("__call__", "output_0"), ("embed", "e"), ("inner.scale(x: float32 [2], by: float32 [])", "output_1")])
+@pytest.mark.quick
+def test_functions_without_signatures_are_frozen_by_name(function, key, tmp_path):
+    """Of the object graph, with the variables and constants that they capture; results beside the restored functions'."""
+    module = unsigned_module(tmp_path / "saved_model")
+    refused = tfod_freeze(tmp_path / "saved_model", tmp_path / "frozen.pb")
+    assert refused.returncode == 1 and "--function" in refused.stderr and "embed(x: float32 [?, 4])" in refused.stderr, refused.stderr
+    table = tmp_path / "table.json"
+    graph_def = frozen(tmp_path / "saved_model", tmp_path / "frozen.pb", f"--function={function}", f"--json={table}")
+    interface = shown_interface(json.loads(table.read_text()))
+    inputs = inputs_for(interface, np.random.Generator(np.random.PCG64(4)))
+    call = {"__call__": module, "embed": module.embed}.get(function, module.inner.scale)
+    wanted = call(**{key: tf.constant(value) for key, value in inputs.items()})
+    if isinstance(wanted, dict):
+        wanted = list(wanted.values())
+    wanted = wanted if isinstance(wanted, (list, tuple)) else [wanted]
+    found = saved_models.run_interface(graph_def, interface, inputs)
+    assert key in found and len(found) == len(wanted)
+    for output, value in zip(interface["outputs"], wanted):
+        np.testing.assert_allclose(found[output["key"]], value.numpy(), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.quick
+def test_a_function_of_several_specs_is_told_apart(tmp_path):
+    unsigned_module(tmp_path / "saved_model")
+    several = tfod_freeze(tmp_path / "saved_model", tmp_path / "frozen.pb", "--function=inner.scale")
+    assert several.returncode == 1 and several.stderr.count("inner.scale(x: float32") == 2, several.stderr
+    missing = tfod_freeze(tmp_path / "saved_model", tmp_path / "frozen.pb", "--function=encode")
+    assert missing.returncode == 1 and "`encode`" in missing.stderr and "embed(x" in missing.stderr, missing.stderr
+
+
+def unsigned_module(folder):
+    """Saves a module without signatures, some of whose functions are called with several specs and capture constants; returns it restored."""
+    rng = np.random.Generator(np.random.PCG64(20))
+
+    class Inner(tf.Module):
+        def __init__(self):
+            self.offset = tf.constant(rng.normal(size=2).astype(np.float32) * np.ones(2, np.float32))
+
+        @tf.function
+        def scale(self, x, by):
+            return x * by, x + self.offset[: tf.shape(x)[0]]
+
+    class Net(tf.Module):
+        def __init__(self):
+            self.weight, self.inner = tf.Variable(rng.normal(size=(4, 3)).astype(np.float32)), Inner()
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
+        def __call__(self, x):
+            return x @ self.weight
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
+        def embed(self, x):
+            return {"e": x @ self.weight + 1}
+
+    net = Net()
+    net.inner.scale(tf.zeros([2]), tf.zeros([]))
+    net.inner.scale(tf.zeros([1]), tf.zeros([]))
+    tf.saved_model.save(net, str(folder), signatures={})
+    return tf.saved_model.load(str(folder))
+
+
+@pytest.mark.quick
+def test_tensors_stand_for_a_signature(tmp_path):
+    """In a graph of TensorFlow 1: the same nodes as by its signature, and any node's first output can be fed."""
+    model = MODELS["v1_reference_variables"]
+    for folder, index, about, _ in signatures(model):
+        saved_model = folder / "saved_model"
+        table = tmp_path / "table.json"
+        names = {side: ",".join(entry["name"] for entry in about[side]) for side in ("inputs", "outputs")}
+        options = [f"--inputs={names['inputs']}", f"--outputs={names['outputs']}", f"--json={table}"]
+        graph_def = frozen(saved_model, tmp_path / "tensors.pb", *options)
+        interface = shown_interface(json.loads(table.read_text()))
+        for inputs, outputs in saved_models.batches_of(folder, index, about):
+            keyed = {entry["name"]: inputs[entry["key"]] for entry in about["inputs"]}
+            found = saved_models.run_interface(graph_def, interface, keyed)
+            for entry in about["outputs"]:
+                np.testing.assert_array_equal(found[entry["name"]], outputs[entry["key"]])
+        missing = tfod_freeze(saved_model, tmp_path / "other.pb", "--inputs=pictures", "--outputs=scores")
+        assert missing.returncode == 1 and "pictures" in missing.stderr + missing.stdout, missing.stderr
+
+
+def with_custom_operation(source, folder, has_definition):
+    """Copies a model whose operation `UniqueWithCounts`, of three outputs, gets the name of one that no TensorFlow has."""
+    from tensorflow.core.protobuf import saved_model_pb2
+    from tensorflow.python.framework import op_def_registry
+
+    subprocess.run(["cp", "-r", str(source), str(folder)], check=True)
+    path = folder / "saved_model.pb"
+    message = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    (graph,) = message.meta_graphs
+    for function in graph.graph_def.library.function:
+        for node in function.node_def:
+            node.op = "CustomUnique" if node.op == "UniqueWithCounts" else node.op
+    operations = graph.meta_info_def.stripped_op_list.op
+    for index, operation in reversed(list(enumerate(operations))):
+        if operation.name == "UniqueWithCounts":
+            del operations[index]
+    if has_definition:
+        definition = operations.add()
+        definition.CopyFrom(op_def_registry.get("UniqueWithCounts"))
+        definition.name = "CustomUnique"
+    path.write_bytes(message.SerializeToString())
+
+
+@pytest.mark.quick
+def test_custom_operations_are_defined_by_the_file(tmp_path):
+    """Which output is which, the file's own definition says; without one, that is an error."""
+    counts = lambda x: dict(zip("yic", tf.raw_ops.UniqueWithCounts(x=x, out_idx=tf.int64)))  # noqa: E731
+    module = tf.Module()
+    saved_models.save(tmp_path / "plain", module, serving_default=saved_models.named(counts, x=tf.TensorSpec([None], tf.int32)))
+    with_custom_operation(tmp_path / "plain", tmp_path / "custom", has_definition=True)
+    result = tfod_freeze(tmp_path / "custom", tmp_path / "frozen.pb", f"--json={tmp_path / 'table.json'}")
+    assert result.returncode == 0 and "CustomUnique" in result.stderr, result.stderr
+    interface = shown_interface(json.loads((tmp_path / "table.json").read_text()))
+    graph_def = tf.compat.v1.GraphDef.FromString((tmp_path / "frozen.pb").read_bytes())
+    for node in graph_def.node:
+        node.op = "UniqueWithCounts" if node.op == "CustomUnique" else node.op
+    x = np.array([7, 5, 7, 7, 2], np.int32)
+    found = saved_models.run_interface(graph_def, interface, {"x": x})
+    assert [found[key].tolist() for key in "yic"] == [[7, 5, 2], [0, 1, 0, 0, 2], [3, 1, 1]]
+    with_custom_operation(tmp_path / "plain", tmp_path / "undefined", has_definition=False)
+    undefined = tfod_freeze(tmp_path / "undefined", tmp_path / "other.pb")
+    assert undefined.returncode == 1 and "CustomUnique" in undefined.stderr, undefined.stderr
+
+
+OTHER_FILES = {
+    "frozen graph": ("model.pb", "GraphDef"),
+    "renamed graph": ("folder/saved_model.pb", "GraphDef"),
+    "git lfs": ("lfs/saved_model.pb", "git lfs pull"),
+    "keras": ("model.keras", "model.export"),
+    "hdf5": ("model.h5", "model.export"),
+    "onnx": ("model.onnx", "ONNX"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_FILES)
+@pytest.mark.quick
+def test_other_files_say_what_they_are(kind, tmp_path):
+    name, word = OTHER_FILES[kind]
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    if "graph" in kind:
+        frozen(saved_models.prepare(MODELS["sequential"]) / "saved_model", file)
+    elif kind == "git lfs":
+        file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
+    elif kind == "onnx":  # ir_version, producer_name, graph, opset_import
+        file.write_bytes(b"\x08\x08\x12\x01p\x3a\x02\x12\x00\x42\x02\x10\x11")
+    else:
+        net = tf.keras.Sequential([tf.keras.layers.Input((3,)), tf.keras.layers.Dense(2)])
+        net.save(str(file))
+    given = file.parent if name.endswith("/saved_model.pb") else file
+    result = tfod_freeze(given, tmp_path / "out.pb")
+    assert result.returncode == 1 and str(file) in result.stderr and word in result.stderr, result.stderr
+    assert not (tmp_path / "out.pb").exists()
+
+
+@pytest.mark.quick
+def test_a_hub_module_says_what_it_is(tmp_path):
+    folder = tmp_path / "module"
+    subprocess.run(["cp", "-r", str(saved_models.prepare(MODELS["only_other_signatures"]) / "saved_model"), str(folder)], check=True)
+    (folder / "tfhub_module.pb").write_bytes(b"\x08\x03")
+    result = tfod_freeze(folder, tmp_path / "out.pb")
+    assert result.returncode == 1 and "TensorFlow Hub" in result.stderr, result.stderr
+
+
+def keras3_model(name, tmp_path):
+    """Returns the folder of a model that Keras 3 writes, and what Keras gives for an input."""
+    command = [interpreter("tf-new"), HERE / "write_keras3.py", name, tmp_path / "saved_model", tmp_path / "arrays.npz"]
+    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, (result.stdout + result.stderr)[-4000:]
+    return tmp_path / "saved_model", np.load(tmp_path / "arrays.npz")
+
+
+def keras3_outputs(saved_model, arrays, tmp_path, *options):
+    """Freezes a model of Keras 3; returns the graph, the table and the outputs, run by Keras 3's own TensorFlow."""
+    table = tmp_path / "table.json"
+    graph_def = frozen(saved_model, tmp_path / "frozen.pb", f"--json={table}", *options)
+    shown = json.loads(table.read_text())
+    interface = shown_interface(shown)
+    inputs = {interface["inputs"][0]["key"]: arrays["x"]}
+    (output,) = run_elsewhere("tf-new", "run_frozen.py", tmp_path / "frozen.pb", interface, inputs, tmp_path).values()
+    return graph_def, shown, output
+
+
+@pytest.mark.parametrize(
+    "name, norms",
+    [
+        pytest.param("norm_after_bias", 1, marks=pytest.mark.quick),
+        pytest.param("norm_on_an_axis", 1, marks=pytest.mark.quick),
+        pytest.param("resnet50", 53, marks=pytest.mark.default),
+        pytest.param("efficientnet_b0", 49, marks=pytest.mark.default),
+    ],
+)
+def test_batch_norms_of_keras_3_are_folded(name, norms, tmp_path):
+    """Their biases and statistics come through reshapes and squeezes of constants."""
+    saved_model, arrays = keras3_model(name, tmp_path)
+    graph_def, shown, output = keras3_outputs(saved_model, arrays, tmp_path, "--fold_batch_norm")
+    assert shown["folded_batch_norms"] == norms
+    counts = frozen_graphs.operations(graph_def)
+    assert not any(counts[op] for op in (*frozen_graphs.NORMS, "Rsqrt")), counts
+    compare.assert_equal({"y": output}, {"y": arrays["y"]}, name, FOLDED)
+
+
+@pytest.mark.quick
+def test_seed_generators_of_keras_3_start_anew(tmp_path):
+    """Two draws of one call differ, and the second one is from the state that the first one left."""
+    saved_model, arrays = keras3_model("seed_generator", tmp_path)
+    _, shown, output = keras3_outputs(saved_model, arrays, tmp_path, "--drop_updates")
+    assert len(shown["dropped_updates"]) == 2
+    np.testing.assert_allclose(output, arrays["y"], atol=CLOSE)
+
+
 @pytest.mark.quick
 def test_a_wrong_signature_lists_the_right_ones(tmp_path):
     folder = saved_models.prepare(MODELS["several_signatures"]) / "saved_model"

@@ -3,12 +3,12 @@
 //! A regular file is written beside its place and renamed, so that it is never half there, whatever happens to the process. As with `cp`, when it reaches the disk
 //! is left to the system. Into devices and pipes the bytes go at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tfod_tensorflow::{Endpoint, FreezeError, FreezeOptions, Frozen, SavedModelReader};
+use tfod_tensorflow::{Endpoint, FreezeError, FreezeOptions, Frozen, SavedModelReader, Update};
 
 use crate::output::{Destination, OutputError, failed, write_into};
 use crate::progress::Step;
@@ -51,6 +51,10 @@ pub struct FreezeReport {
     pub folded: Option<usize>,
     /// How many constants were stored in half precision, if that was asked for.
     pub halved: Option<usize>,
+    /// The assignments to variables that were dropped, if that was asked for.
+    pub dropped_updates: Vec<Update>,
+    /// What is to be known before the graph is used.
+    pub warnings: Vec<String>,
     /// Bytes of all constants.
     pub constant_bytes: u64,
     /// The largest constants, largest first.
@@ -214,10 +218,41 @@ fn describe(frozen: &Frozen<'_>) -> Result<FreezeReport, FreezeError> {
         functions: frozen.functions().map(str::to_owned).collect(),
         folded: None,
         halved: None,
+        dropped_updates: frozen.dropped_updates().to_vec(),
+        warnings: warnings(frozen),
         constant_bytes: constants.iter().map(|(_, bytes)| bytes).sum(),
         largest,
         output: Destination::StandardOutput,
         bytes: 0,
         elapsed: Duration::ZERO,
     })
+}
+
+fn warnings(frozen: &Frozen<'_>) -> Vec<String> {
+    let names = |ops: BTreeSet<&str>| ops.into_iter().collect::<Vec<_>>().join(", ");
+    let mut warnings = Vec::new();
+    if let Some(tags) = frozen.other_tags() {
+        let tags = match tags {
+            "" => "without tags".to_owned(),
+            tags => format!("tagged `{tags}`"),
+        };
+        warnings.push(format!(
+            "the file has no graph tagged `serve`; this is its only one, {tags}"
+        ));
+    }
+    let custom = frozen.custom_operations();
+    if !custom.is_empty() {
+        warnings.push(format!(
+            "no release of TensorFlow has the operations {}: what runs the graph must load the library that they are from",
+            names(custom)
+        ));
+    }
+    let python = frozen.python_operations();
+    if !python.is_empty() {
+        warnings.push(format!(
+            "{}: calls a Python function, which is not in the file; the graph runs only in a process that has registered it",
+            names(python)
+        ));
+    }
+    warnings
 }

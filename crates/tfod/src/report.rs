@@ -100,6 +100,18 @@ impl FreezeReport {
         let largest: Value = largest
             .map(|(name, bytes)| json!({ "name": name, "bytes": bytes }))
             .collect();
+        let dropped = self.dropped_updates.iter();
+        let dropped: Value = dropped
+            .map(|update| {
+                let place = &update.place;
+                json!({
+                    "variable": update.variable,
+                    "node": place.node,
+                    "op": place.op,
+                    "function": place.function,
+                })
+            })
+            .collect();
         json!({
             "inputs": ends(&self.inputs),
             "outputs": ends(&self.outputs),
@@ -110,6 +122,8 @@ impl FreezeReport {
             "functions": self.functions,
             "folded_batch_norms": self.folded,
             "halved_constants": self.halved,
+            "dropped_updates": dropped,
+            "warnings": self.warnings,
             "constant_bytes": self.constant_bytes,
             "largest_constants": largest,
             "seconds": self.elapsed.as_secs_f64(),

@@ -37,6 +37,21 @@ def keras_string_lookup(folder, rng):
     net.save(str(folder), save_format="tf")
 
 
+@model(refused=("LookupTableFind|table", "table"))
+def a_table_behind_one_output(folder, rng):
+    """`scores` does not need the table."""
+    module = tf.Module()
+    module.weight = tf.Variable(normal(rng, 4, 3), name="weight")
+    initializer = tf.lookup.KeyValueTensorInitializer(tf.range(3, dtype=tf.int64), ["cat", "dog", "fox"])
+    module.names = tf.lookup.StaticHashTable(initializer, "?")
+
+    def classify(x):
+        scores = x @ module.weight
+        return {"scores": scores, "names": module.names.lookup(tf.argmax(scores, -1))}
+
+    save(folder, module, serving_default=named(classify, x=floats(None, 4)))
+
+
 @model(refused=("asset",))
 def file_read_from_an_asset(folder, rng):
     path = folder.parent / "data.txt"
@@ -80,6 +95,43 @@ def batch_norm_in_training(folder, rng):
     module.norm = tf.keras.layers.BatchNormalization()
     module.norm(tf.zeros([1, 3]))
     save(folder, module, serving_default=named(lambda x: {"y": module.norm(x, training=True)}, x=floats(None, 3)))
+
+
+@model(refused=("Assign", "assign"))
+def read_after_assignments(folder, rng):
+    """What a call assigns and then reads, in functions that it calls one after the other."""
+    module = tf.Module()
+    module.total = tf.Variable(normal(rng, 3), name="total")
+    module.steps = tf.Variable(1, name="steps")
+
+    @tf.function
+    def step(x):
+        module.total.assign(module.total * 0.5 + x)
+        module.steps.assign_add(1)
+        return module.total.read_value()
+
+    def run(x):
+        before = module.total.read_value()
+        first = step(x)
+        module.total.assign_sub(tf.ones([3]))
+        return {"before": before, "first": first, "second": step(2 * x), "after": module.total + 0.0, "steps": module.steps.read_value()}
+
+    save(folder, module, serving_default=named(run, x=floats(3)))
+
+
+@model(refused=("Assign", "assign"))
+def assignment_in_a_branch(folder, rng):
+    """Which value the variable has afterwards is decided while the graph runs."""
+    module = tf.Module()
+    module.total = tf.Variable(tf.zeros([3]), name="total")
+
+    @tf.function
+    def remember(x):
+        if tf.reduce_sum(x) > 0:
+            module.total.assign(x)
+        return module.total.read_value()
+
+    save(folder, module, serving_default=named(lambda x: {"y": remember(x)}, x=floats(3)))
 
 
 @model(refused=("ScatterNd|ResourceScatter", "assign|write|chang|state"))

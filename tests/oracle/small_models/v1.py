@@ -221,3 +221,15 @@ def v1_batch_norm(folder, rng):
 
     write(folder, define)
     return [{"x": normal(rng, 2, 6, 6, 3)}]
+
+
+@model(tags=())
+def without_tags(folder, rng):
+    """The only graph of the file has no tags."""
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [None, 3], name="x")
+        signature = v1.saved_model.predict_signature_def({"x": x}, {"y": 2.0 * x})
+        builder = v1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(session, [], {"serving_default": signature})
+        builder.save()
+    return [{"x": normal(rng, 2, 3)}]

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use clap::builder::StringValueParser;
 use tfod::{
-    Destination, Endpoint, Freeze, FreezeFileError, FreezeReport, OutputError, bytes, count,
+    Destination, Endpoint, Freeze, FreezeError, FreezeFileError, FreezeReport, OutputError, bytes,
+    count,
 };
 
 use super::output;
@@ -24,7 +25,7 @@ use super::values::Trimmed;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The folder with saved_model.pb
+    /// The folder with saved_model.pb, or that file
     #[arg(long = "saved_model_dir", value_name = "DIR")]
     saved_model_dir: PathBuf,
 
@@ -55,19 +56,32 @@ pub(super) struct Args {
     )]
     signature: String,
 
-    /// The tags of the graph, separated by commas
-    #[arg(
-        long = "tags",
-        value_name = "TAGS",
-        value_delimiter = ',',
-        value_parser = Trimmed(StringValueParser::new()),
-        default_value = "serve"
-    )]
-    tags: Vec<String>,
+    /// A function of the model instead of a signature, such as __call__, for models saved without signatures
+    #[arg(long = "function", value_name = "NAME", conflicts_with = "signature")]
+    function: Option<String>,
+
+    /// Names of tensors that are the inputs, separated by commas, for graphs without signatures; --outputs are tensors then
+    #[arg(long = "inputs", value_name = "TENSORS", value_delimiter = ',', requires = "outputs", conflicts_with_all = ["signature", "function"])]
+    inputs: Vec<String>,
+
+    /// Only these outputs, separated by commas, and only what they need
+    #[arg(long = "outputs", value_name = "KEYS", value_delimiter = ',')]
+    outputs: Vec<String>,
+
+    /// The tags of the graph, separated by commas; '' for a graph without tags [default: serve, or the only graph]
+    #[arg(long = "tags", value_name = "TAGS", value_delimiter = ',', value_parser = Trimmed(StringValueParser::new()))]
+    tags: Option<Vec<String>>,
 
     /// Name inputs and outputs by their keys in the signature: detection_boxes instead of Identity_1
     #[arg(long = "friendly_names")]
     friendly_names: bool,
+
+    /// Drop assignments to variables: every call starts from the saved values
+    ///
+    /// For models that count calls, keep the state of a recurrent layer or of a random generator, or update statistics. What a call
+    /// assigns and then reads itself is kept.
+    #[arg(long = "drop_updates")]
+    drop_updates: bool,
 
     /// Leave conditionals and loops as functions instead of lowering them to TensorFlow 1's
     #[arg(long = "keep_control_flow")]
@@ -123,7 +137,12 @@ impl Args {
         let mut freeze = Freeze::new(self.saved_model_dir, output);
         freeze.as_text = as_text;
         freeze.options.signature = self.signature;
-        freeze.options.tags = self.tags;
+        freeze.options.function = self.function;
+        freeze.options.inputs = self.inputs;
+        freeze.options.outputs = self.outputs;
+        let named = |tags: Vec<String>| tags.into_iter().filter(|tag| !tag.is_empty()).collect();
+        freeze.options.tags = self.tags.map(named);
+        freeze.options.drop_updates = self.drop_updates;
         freeze.options.keep_control_flow = self.keep_control_flow;
         freeze.options.friendly_names = self.friendly_names;
         freeze.fold_batch_norm = self.fold_batch_norm;
@@ -137,8 +156,11 @@ impl Args {
             Err(FreezeFileError::Output(
                 error @ (OutputError::InTheWay { .. } | OutputError::Overwrites { .. }),
             )) => return output::failure(&format_args!("--output: {error}")),
-            Err(error) => return output::failure(&error),
+            Err(error) => return output::failure(&with_flag(&error)),
         };
+        for warning in &report.warnings {
+            eprintln!("warning: {warning}");
+        }
         let is_taken = report.output.is_standard_output();
         if let Some(json) = &json {
             // Before there was an output, names that differ in case only were not seen to be one file.
@@ -157,6 +179,21 @@ impl Args {
             output::print(&text)
         }
     }
+}
+
+/// The error, and the flag that helps.
+fn with_flag(error: &FreezeFileError) -> String {
+    let flag = match error {
+        FreezeFileError::Freeze(FreezeError::Updates { .. }) => " (--drop_updates)",
+        FreezeFileError::Freeze(FreezeError::Signature { functions, .. })
+            if !functions.is_empty() =>
+        {
+            " (--function)"
+        }
+        FreezeFileError::Freeze(FreezeError::TooLarge { .. }) => " (--half)",
+        _ => "",
+    };
+    format!("{error}{flag}")
 }
 
 /// What speaks against where the graph and the summary go.
@@ -236,6 +273,19 @@ fn summary(report: &FreezeReport) -> String {
     if let Some(halved) = report.halved {
         let halved = count(halved, "constant");
         lines.push(format!("  halved     {halved}"));
+    }
+    for (i, update) in report.dropped_updates.iter().enumerate() {
+        let title = if i == 0 { "dropped" } else { "" };
+        lines.push(format!(
+            "  {title:<9}  {} by {}",
+            update.variable, update.place
+        ));
+    }
+    if report.op_counts.contains_key("LoopCond") {
+        lines.push(
+            "  loops      lowered to TensorFlow 1's; for tf2onnx, freeze with --keep_control_flow"
+                .to_owned(),
+        );
     }
     if !report.functions.is_empty() {
         lines.push(format!("  functions  {}", report.functions.join(", ")));

@@ -28,7 +28,7 @@ impl Attrs for [Attr<'_>] {
     }
 }
 
-impl OpDef {
+impl OpDef<'_> {
     fn attr<'b>(
         &'b self,
         attrs: &'b (impl Attrs + ?Sized),
@@ -38,7 +38,7 @@ impl OpDef {
         found.ok_or_else(|| format!("attribute `{name}` is missing; the operation needs it"))
     }
 
-    fn element_type(&self, attrs: &(impl Attrs + ?Sized), of: ArgType) -> Result<i32, String> {
+    fn element_type(&self, attrs: &(impl Attrs + ?Sized), of: ArgType<'_>) -> Result<i32, String> {
         match of {
             ArgType::Fixed(number) => Ok(number),
             ArgType::Attr(name) => attr::data_type(self.attr(attrs, name)?)
@@ -47,7 +47,7 @@ impl OpDef {
     }
 
     /// The number of an argument's tensors, at most [`MAX_LIST`] or the length of the node's own list of types.
-    fn count_of(&self, attrs: &(impl Attrs + ?Sized), arg: &ArgDef) -> Result<usize, String> {
+    fn count_of(&self, attrs: &(impl Attrs + ?Sized), arg: &ArgDef<'_>) -> Result<usize, String> {
         match arg.kind {
             ArgKind::One(_) => Ok(1),
             ArgKind::Many(_, count) => {
@@ -67,7 +67,11 @@ impl OpDef {
     }
 
     /// The element types of an argument's tensors.
-    fn types_of(&self, attrs: &(impl Attrs + ?Sized), arg: &ArgDef) -> Result<Vec<i32>, String> {
+    fn types_of(
+        &self,
+        attrs: &(impl Attrs + ?Sized),
+        arg: &ArgDef<'_>,
+    ) -> Result<Vec<i32>, String> {
         match arg.kind {
             ArgKind::One(of) => Ok(vec![self.element_type(attrs, of)?]),
             ArgKind::Many(of, _) => Ok(vec![
@@ -78,7 +82,11 @@ impl OpDef {
         }
     }
 
-    fn types(&self, attrs: &(impl Attrs + ?Sized), args: &[ArgDef]) -> Result<Vec<i32>, String> {
+    fn types(
+        &self,
+        attrs: &(impl Attrs + ?Sized),
+        args: &[ArgDef<'_>],
+    ) -> Result<Vec<i32>, String> {
         let mut types = Vec::with_capacity(args.len());
         for arg in args {
             types.append(&mut self.types_of(attrs, arg)?);
@@ -128,7 +136,7 @@ impl OpDef {
         &self,
         attrs: &(impl Attrs + ?Sized),
         port: usize,
-    ) -> Result<(&'static str, usize), String> {
+    ) -> Result<(&str, usize), String> {
         let mut before = 0;
         for arg in &self.outputs {
             let count = self.count_of(attrs, arg)?;

@@ -9,12 +9,21 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum FreezeError {
     /// There is no SavedModel.
-    #[error("{}: there is no saved_model.pb here; give the folder of a SavedModel{}", folder.display(), hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default())]
+    #[error("{}: there is no {}; give the folder of a SavedModel{}", folder.display(), if folder.exists() { "saved_model.pb here" } else { "such folder, and so no saved_model.pb" }, hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default())]
     NoSavedModel {
         /// The folder given.
         folder: PathBuf,
         /// What the folder seems to be, or where a SavedModel is.
         hint: Option<String>,
+    },
+
+    /// A file of another kind.
+    #[error("{}: this is {found}", path.display())]
+    NotSavedModel {
+        /// The file.
+        path: PathBuf,
+        /// What it is, and what to do.
+        found: &'static str,
     },
 
     /// The operating system refused.
@@ -49,13 +58,41 @@ pub enum FreezeError {
     },
 
     /// No signature has the key.
-    #[error("{}: there is no signature `{wanted}`; the file has {}", path.display(), choices(available))]
+    #[error("{}: there is no signature `{wanted}`; the file has {}{}", path.display(), choices(available), and_functions(functions))]
     Signature {
         /// The file.
         path: PathBuf,
         /// The key asked for.
         wanted: String,
         /// The keys in the file.
+        available: Vec<String>,
+        /// The functions in the file, with the specs of their arguments.
+        functions: Vec<String>,
+    },
+
+    /// No function has the name, or several have it.
+    #[error("{}: {} `{wanted}`; {} {}", path.display(), if *is_ambiguous { "there are several functions" } else { "there is no function" }, if *is_ambiguous { "give one of" } else { "the file has" }, choices(available))]
+    Function {
+        /// The file.
+        path: PathBuf,
+        /// The name asked for.
+        wanted: String,
+        /// Whether several have the name.
+        is_ambiguous: bool,
+        /// Those that were meant, or all functions of the file.
+        available: Vec<String>,
+    },
+
+    /// The signature has no such output.
+    #[error("{}: signature `{signature}` has no output `{wanted}`; it has {}", path.display(), choices(available))]
+    NoOutput {
+        /// The file.
+        path: PathBuf,
+        /// The key of the signature.
+        signature: String,
+        /// The key asked for.
+        wanted: String,
+        /// The keys of its outputs.
         available: Vec<String>,
     },
 
@@ -96,6 +133,18 @@ pub enum FreezeError {
         reason: String,
     },
 
+    /// The graph assigns to one of its variables.
+    #[error("{}: {place} changes the variable `{variable}`, and a frozen graph has only constants; freeze with updates dropped to have every call \
+             start from the saved values", path.display())]
+    Updates {
+        /// The file.
+        path: PathBuf,
+        /// The node.
+        place: Box<Place>,
+        /// The variable's name.
+        variable: String,
+    },
+
     /// Inlining all calls would not end, or not soon.
     #[error("{}: {place}: {problem}", path.display())]
     Limit {
@@ -131,6 +180,15 @@ pub enum FreezeError {
     Write(#[from] io::Error),
 }
 
+/// An assignment to a variable that was dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Update {
+    /// The variable's name.
+    pub variable: String,
+    /// The node that assigned.
+    pub place: Place,
+}
+
 /// A node, and the function that it is in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
@@ -164,9 +222,19 @@ fn choices(available: &[String]) -> String {
         [] => "none".to_owned(),
         some => some
             .iter()
-            .map(|choice| format!("`{choice}`"))
+            .map(|choice| match choice.as_str() {
+                "" => "one without tags".to_owned(),
+                choice => format!("`{choice}`"),
+            })
             .collect::<Vec<_>>()
             .join(", "),
+    }
+}
+
+fn and_functions(functions: &[String]) -> String {
+    match functions {
+        [] => String::new(),
+        some => format!("; functions that can be frozen by name: {}", choices(some)),
     }
 }
 

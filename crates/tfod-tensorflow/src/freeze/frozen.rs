@@ -1,13 +1,14 @@
 //! The result: a graph of constants, with the tensors that go in and come out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tfod_checkpoint::DType;
+use tfod_proto::{TensorShapeProto, tensor_shape_proto};
 
 use crate::op_defs;
 
 use super::constants::Store;
-use super::error::{FreezeError, Place};
+use super::error::{FreezeError, Place, Update};
 use super::functions::{ARGUMENT, KeptFunction};
 use super::graph::{Graph, NodeId, Tensor};
 use super::model::File;
@@ -26,6 +27,8 @@ pub struct Frozen<'a> {
     pub(crate) functions: Vec<(KeptFunction<'a>, Listing)>,
     pub(crate) store: Store,
     pub(crate) producer: i32,
+    pub(crate) dropped_updates: Vec<Update>,
+    pub(crate) other_tags: Option<String>,
     pub(crate) inputs: Vec<Interface>,
     pub(crate) outputs: Vec<Interface>,
 }
@@ -37,6 +40,12 @@ pub(crate) struct Interface {
     pub(crate) tensor: Tensor,
     pub(crate) dtype: Option<DType>,
     pub(crate) shape: Option<Vec<Option<u64>>>,
+}
+
+/// The dimensions of a shape, `None` for those that are not known; `None` if not even their number is.
+pub(crate) fn shape_of(shape: &TensorShapeProto) -> Option<Vec<Option<u64>>> {
+    let size = |dim: &tensor_shape_proto::Dim| u64::try_from(dim.size).ok();
+    (!shape.unknown_rank).then(|| shape.dim.iter().map(size).collect())
 }
 
 /// An input or output of a frozen graph.
@@ -229,6 +238,38 @@ impl Frozen<'_> {
             .iter()
             .map(|output| self.endpoint(output))
             .collect()
+    }
+
+    /// The assignments to variables that were dropped.
+    pub fn dropped_updates(&self) -> &[Update] {
+        &self.dropped_updates
+    }
+
+    /// The tags of the graph, where none were asked for, none is tagged `serve`, and it was taken as the only one.
+    pub fn other_tags(&self) -> Option<&str> {
+        self.other_tags.as_deref()
+    }
+
+    /// The operations of the graph, functions included, that no release of TensorFlow has: a library must be loaded to run it.
+    pub fn custom_operations(&self) -> BTreeSet<&str> {
+        self.operations()
+            .filter(|op| op_defs::find(op).is_none() && *op != "_SwitchN")
+            .collect()
+    }
+
+    /// The operations of the graph, functions included, that call a Python function, which is in no file.
+    pub fn python_operations(&self) -> BTreeSet<&str> {
+        self.operations()
+            .filter(|op| matches!(*op, "PyFunc" | "PyFuncStateless" | "EagerPyFunc"))
+            .collect()
+    }
+
+    fn operations(&self) -> impl Iterator<Item = &str> {
+        let main = (&self.graph, &self.listing);
+        let functions = self.functions.iter();
+        let all = functions.map(|(function, listing)| (&function.graph, listing));
+        let all = std::iter::once(main).chain(all);
+        all.flat_map(|(graph, listing)| listing.order.iter().map(|&node| &*graph.node(node).op))
     }
 
     /// How many nodes there are, without those of functions.

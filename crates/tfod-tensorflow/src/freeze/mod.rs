@@ -22,6 +22,7 @@ mod functions;
 mod graph;
 mod model;
 mod names;
+mod objects;
 mod passes;
 mod prune;
 mod signature;
@@ -33,7 +34,7 @@ mod write;
 use std::collections::HashSet;
 use std::path::Path;
 
-pub use error::{FreezeError, Place};
+pub use error::{FreezeError, Place, Update};
 pub use frozen::{Endpoint, Frozen};
 
 pub(crate) use constants::{Content, Store};
@@ -52,12 +53,20 @@ type Result<T> = std::result::Result<T, FreezeError>;
 pub struct FreezeOptions {
     /// The key of the signature.
     pub signature: String,
-    /// The tags of the graph.
-    pub tags: Vec<String>,
+    /// A function of the object graph instead of a signature: its path, such as `__call__`, or that with the specs of its arguments.
+    pub function: Option<String>,
+    /// The names of tensors that are the inputs, instead of a signature's; then `outputs` are names of tensors, too.
+    pub inputs: Vec<String>,
+    /// The keys of the outputs that are wanted, and only what they need; empty for all.
+    pub outputs: Vec<String>,
+    /// The tags of the graph. `None` stands for `serve` or, where the file has one graph only, for that one.
+    pub tags: Option<Vec<String>>,
     /// Leave conditionals and loops as they are, with functions, instead of lowering them to TensorFlow 1's.
     pub keep_control_flow: bool,
     /// Name inputs and outputs by their keys in the signature.
     pub friendly_names: bool,
+    /// Drop assignments to variables, so that every call starts from the saved values.
+    pub drop_updates: bool,
 }
 
 impl Default for FreezeOptions {
@@ -65,9 +74,13 @@ impl Default for FreezeOptions {
     fn default() -> Self {
         Self {
             signature: "serving_default".to_owned(),
-            tags: vec!["serve".to_owned()],
+            function: None,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            tags: None,
             keep_control_flow: false,
             friendly_names: false,
+            drop_updates: false,
         }
     }
 }
@@ -97,21 +110,7 @@ impl SavedModelReader {
     /// Where the file is damaged, has no such graph or signature, contradicts itself, or does what constants cannot; see [`FreezeError`].
     pub fn freeze(&self, options: &FreezeOptions) -> Result<Frozen<'_>> {
         let file = &self.file;
-        let model = file.meta_graph(&options.tags)?;
-        let def =
-            model
-                .signatures
-                .get(&options.signature)
-                .ok_or_else(|| FreezeError::Signature {
-                    path: file.path.clone(),
-                    wanted: options.signature.clone(),
-                    available: model
-                        .signatures
-                        .keys()
-                        .filter(|key| *key != INIT_SIGNATURE)
-                        .cloned()
-                        .collect(),
-                })?;
+        let model = file.meta_graph(options.tags.as_deref())?;
         if let Some(name) = model.duplicate {
             let place = Box::new(Place {
                 function: Some(name.to_owned()),
@@ -124,10 +123,69 @@ impl SavedModelReader {
             });
         }
         let mut expander = Expander::new(file, &model, options.keep_control_flow);
-        let (inputs, outputs) = signature::expand(&mut expander, &options.signature, def)?;
+        expander.updates.are_dropped = options.drop_updates;
+        let (inputs, outputs) = self.select(&mut expander, options)?;
         finish(expander, inputs, outputs, options)
     }
+
+    /// Expands what is asked for: a function, tensors by name, or a signature.
+    fn select(
+        &self,
+        expander: &mut Expander<'_, '_>,
+        options: &FreezeOptions,
+    ) -> Result<(Vec<Interface>, Vec<Interface>)> {
+        let (file, model) = (&self.file, expander.model);
+        if let Some(name) = &options.function {
+            let saved = expander.variables.saved()?;
+            let found = objects::named(&saved, name);
+            return match found.as_slice() {
+                [concrete] => {
+                    signature::expand_function(expander, &saved, concrete, &options.outputs)
+                }
+                several => Err(FreezeError::Function {
+                    path: file.path.clone(),
+                    wanted: name.clone(),
+                    is_ambiguous: !several.is_empty(),
+                    available: match several {
+                        [] => objects::listed(&saved),
+                        several => several.iter().map(objects::Concrete::label).collect(),
+                    },
+                }),
+            };
+        }
+        if !options.inputs.is_empty() {
+            let def = signature::of_tensors(model, &options.inputs, &options.outputs);
+            return signature::expand(expander, "of the given tensors", &def, &[]);
+        }
+        let Some(def) = model.signatures.get(&options.signature) else {
+            if file.is_hub_module() {
+                return Err(FreezeError::NotSavedModel {
+                    path: file.path.clone(),
+                    found: HUB_MODULE,
+                });
+            }
+            let keys = model.signatures.keys();
+            let available: Vec<String> =
+                keys.filter(|key| *key != INIT_SIGNATURE).cloned().collect();
+            let functions = if available.is_empty() {
+                objects::listed(&expander.variables.saved()?)
+            } else {
+                Vec::new()
+            };
+            return Err(FreezeError::Signature {
+                path: file.path.clone(),
+                wanted: options.signature.clone(),
+                available,
+                functions,
+            });
+        };
+        signature::expand(expander, &options.signature, def, &options.outputs)
+    }
 }
+
+/// What a module of TensorFlow Hub is.
+const HUB_MODULE: &str = "a TensorFlow Hub module for TensorFlow 1, whose signatures are not where SavedModels have them; load it with `hub.Module` in \
+                          TensorFlow 1 and write it with `tf.compat.v1.saved_model.simple_save`";
 
 /// The signature in which TensorFlow keeps what has to run before all others.
 const INIT_SIGNATURE: &str = "__saved_model_init_op";
@@ -145,6 +203,7 @@ fn finish<'a>(
         mut graph,
         variables,
         library,
+        updates,
         ..
     } = expander;
     if options.friendly_names {
@@ -176,6 +235,8 @@ fn finish<'a>(
         functions,
         store,
         producer: model.producer,
+        dropped_updates: updates.dropped,
+        other_tags: model.other_tags.clone(),
         inputs,
         outputs,
     })

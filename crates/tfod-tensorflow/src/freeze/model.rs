@@ -12,6 +12,7 @@ use tfod_proto::prost::Message;
 use tfod_proto::{SaverDef, SignatureDef};
 
 use crate::messages::Node;
+use crate::op_defs::{self, OpDef};
 
 use super::error::FreezeError;
 use super::wire::{Fields, LIMIT, Malformed, attr, map_entry};
@@ -33,6 +34,10 @@ pub(crate) struct MetaGraph<'a> {
     pub(crate) duplicate: Option<&'a str>,
     pub(crate) signatures: BTreeMap<String, SignatureDef>,
     pub(crate) saver: SaverDef,
+    /// The graph's tags, where others were looked for and it was taken as the only one.
+    pub(crate) other_tags: Option<String>,
+    /// The operations that the file defines and TensorFlow does not have.
+    pub(crate) custom_ops: HashMap<&'a str, OpDef<'a>>,
     /// The encoded `SavedObjectGraph`.
     pub(crate) object_graph: Option<&'a [u8]>,
     /// The version of TensorFlow's graph format that the operations were written for.
@@ -252,8 +257,17 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 impl File {
-    pub(crate) fn read(folder: &Path) -> Result<Self, FreezeError> {
-        let path = folder.join("saved_model.pb");
+    /// Reads a SavedModel, given as its folder or as the file in it.
+    pub(crate) fn read(given: &Path) -> Result<Self, FreezeError> {
+        let (folder, path) = if given.is_file() {
+            (given.parent().unwrap_or(Path::new("")), given.to_owned())
+        } else {
+            (given, given.join("saved_model.pb"))
+        };
+        let start = start_of(&path).unwrap_or_default();
+        if let Some(found) = other_kind(&start) {
+            return Err(FreezeError::NotSavedModel { path, found });
+        }
         let bytes = match read(&path) {
             Ok(bytes) => bytes,
             Err(_) if !path.exists() => {
@@ -264,11 +278,23 @@ impl File {
             }
             Err(problem) => return Err(FreezeError::Read { path, problem }),
         };
+        if given.is_file() && bytes.is_empty() {
+            let found = "an empty file; give the folder with saved_model.pb";
+            return Err(FreezeError::NotSavedModel { path, found });
+        }
+        if let Some(found) = other_message(&bytes) {
+            return Err(FreezeError::NotSavedModel { path, found });
+        }
         Ok(Self {
             folder: folder.to_owned(),
             path,
             bytes,
         })
+    }
+
+    /// Whether the folder is a module of TensorFlow Hub for TensorFlow 1, whose signatures are where SavedModels have none.
+    pub(crate) fn is_hub_module(&self) -> bool {
+        self.folder.join("tfhub_module.pb").exists()
     }
 
     pub(crate) fn damaged(&self, malformed: Malformed, what: &str) -> FreezeError {
@@ -279,12 +305,12 @@ impl File {
         }
     }
 
-    /// The graph whose tags are exactly `tags`, in any order.
-    pub(crate) fn meta_graph(&self, tags: &[String]) -> Result<MetaGraph<'_>, FreezeError> {
+    /// The graph whose tags are exactly `tags`, in any order. Without tags, the one tagged `serve`, or else the only one.
+    pub(crate) fn meta_graph(&self, tags: Option<&[String]>) -> Result<MetaGraph<'_>, FreezeError> {
         let damaged = |malformed| self.damaged(malformed, "looking for its graphs");
-        let mut wanted = tags.to_vec();
+        let mut wanted = tags.map_or_else(|| vec!["serve".to_owned()], <[String]>::to_vec);
         wanted.sort_unstable();
-        let mut available = Vec::new();
+        let mut graphs = Vec::new();
         for field in Fields::of(&self.bytes) {
             let (number, field) = field.map_err(damaged)?;
             if number != 2 {
@@ -295,21 +321,85 @@ impl File {
                 .ok_or_else(|| damaged(Malformed::at(&self.bytes)))?;
             let mut found = tags_of(message).map_err(damaged)?;
             found.sort_unstable();
-            if found == wanted {
-                return MetaGraph::parse(message)
-                    .map_err(|malformed| self.damaged(malformed, "reading the graph"));
-            }
-            available.push(found.join(","));
+            graphs.push((found, message));
         }
-        if available.is_empty() {
-            return Err(damaged(Malformed::at(&self.bytes)));
+        let parse = |message, is_only| {
+            let mut graph = MetaGraph::parse(message)
+                .map_err(|malformed| self.damaged(malformed, "reading the graph"))?;
+            graph.other_tags = is_only;
+            Ok(graph)
+        };
+        if let Some((_, message)) = graphs.iter().find(|(found, _)| *found == wanted) {
+            return parse(message, None);
         }
-        Err(FreezeError::Tags {
-            path: self.path.clone(),
-            wanted: tags.to_vec(),
-            available,
-        })
+        match graphs.as_slice() {
+            [] => Err(damaged(Malformed::at(&self.bytes))),
+            [(found, message)] if tags.is_none() => parse(message, Some(found.join(","))),
+            _ => Err(FreezeError::Tags {
+                path: self.path.clone(),
+                wanted,
+                available: graphs.iter().map(|(found, _)| found.join(",")).collect(),
+            }),
+        }
     }
+}
+
+/// The first bytes of a file.
+fn start_of(path: &Path) -> io::Result<Vec<u8>> {
+    const LENGTH: u64 = 64;
+    let mut start = Vec::new();
+    fs::File::open(path)?.take(LENGTH).read_to_end(&mut start)?;
+    Ok(start)
+}
+
+/// What a file of a format that begins with bytes of its own is, and what to do with it.
+fn other_kind(start: &[u8]) -> Option<&'static str> {
+    const KINDS: [(usize, &[u8], &str); 5] = [
+        (
+            0,
+            b"version https://git-lfs",
+            "a pointer of Git LFS, not the file itself; fetch it with `git lfs pull`",
+        ),
+        (
+            0,
+            b"\x89HDF\r\n\x1a\n",
+            "an HDF5 file, as Keras writes models and weights; load it in Keras and call `model.export(FOLDER)` (Keras 2: `model.save(FOLDER)`), which writes a SavedModel",
+        ),
+        (
+            0,
+            b"PK\x03\x04",
+            "a ZIP archive, as .keras models are; load it in Keras and call `model.export(FOLDER)`, which writes a SavedModel",
+        ),
+        (
+            4,
+            b"TFL3",
+            "a TensorFlow Lite model, which has no variables to freeze",
+        ),
+        (0, b"\x1f\x8b", "a gzip archive; unpack it first"),
+    ];
+    let has = |&&(at, magic, _): &&(usize, &[u8], &'static str)| {
+        start.get(at..).is_some_and(|rest| rest.starts_with(magic))
+    };
+    KINDS.iter().find(has).map(|&(_, _, found)| found)
+}
+
+/// What a message of another kind is, and what to do with it. A SavedModel has a number, and graphs in field 2.
+fn other_message(bytes: &[u8]) -> Option<&'static str> {
+    const LOOKED_AT: usize = 64;
+    let fields = Fields::of(bytes).take(LOOKED_AT).map_while(Result::ok);
+    let mut seen = Vec::new();
+    for (number, field) in fields {
+        if let (1, Some(node)) = (number, field.bytes()) {
+            let is_node = NodeDef::parse(node).is_ok_and(|node| !node.op.is_empty());
+            return is_node.then_some(
+                "a graph (GraphDef), which is frozen already or has its variables elsewhere; give the folder of a SavedModel",
+            );
+        }
+        seen.push(number);
+    }
+    (seen.contains(&7) && seen.contains(&8)).then_some(
+        "an ONNX model, which has no variables to freeze; `freeze` takes SavedModels and writes TensorFlow's graphs",
+    )
 }
 
 /// What may have been meant by a folder without a SavedModel.
@@ -348,6 +438,8 @@ impl<'a> MetaGraph<'a> {
             duplicate: None,
             signatures: BTreeMap::new(),
             saver: SaverDef::default(),
+            other_tags: None,
+            custom_ops: HashMap::new(),
             object_graph: None,
             producer: 0,
         };
@@ -355,6 +447,7 @@ impl<'a> MetaGraph<'a> {
             let (number, field) = field?;
             let bytes = || field.bytes().ok_or_else(|| Malformed::at(message));
             match number {
+                1 => graph.parse_info(bytes()?)?,
                 2 => graph.parse_graph(bytes()?)?,
                 3 => {
                     graph.saver = SaverDef::decode(bytes()?).map_err(|_| Malformed::at(message))?;
@@ -370,6 +463,27 @@ impl<'a> MetaGraph<'a> {
             }
         }
         Ok(graph)
+    }
+
+    /// Of what the file tells of itself: the list of the operations it uses, with TensorFlow's own.
+    fn parse_info(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
+        for field in Fields::of(message) {
+            let (2, field) = field? else { continue };
+            for field in Fields::of(field.bytes().ok_or_else(|| Malformed::at(message))?) {
+                let (1, field) = field? else { continue };
+                let (name, def) =
+                    OpDef::read(field.bytes().ok_or_else(|| Malformed::at(message))?)?;
+                if op_defs::find(name).is_none() {
+                    self.custom_ops.insert(name, def);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The definition of an operation: TensorFlow's, or the file's own.
+    pub(crate) fn op_def(&self, op: &str) -> Option<&OpDef<'a>> {
+        op_defs::find(op).or_else(|| self.custom_ops.get(op))
     }
 
     fn parse_graph(&mut self, message: &'a [u8]) -> Result<(), Malformed> {

@@ -7,13 +7,16 @@ use std::collections::HashMap;
 
 use tfod_checkpoint::DType;
 use tfod_proto::prost::Message;
-use tfod_proto::{SignatureDef, TensorInfo, TensorShapeProto};
+use tfod_proto::{SavedObjectGraph, SignatureDef, TensorInfo, TensorShapeProto, saved_object};
 
-use super::error::FreezeError;
-use super::expand::{Done, Expander, Instance, Source, Value};
-use super::frozen::Interface;
+use crate::op_defs;
+
+use super::error::{FreezeError, Place};
+use super::expand::{Done, Entry, Expander, Instance, Source, Value};
+use super::frozen::{Interface, shape_of};
 use super::graph::{Node, NodeId, ScopeId, Tensor};
-use super::model::{FunctionBody, FunctionRef, MetaGraph};
+use super::model::{FunctionBody, FunctionRef, MetaGraph, NodeDef};
+use super::objects::{self, Concrete};
 use super::wire::{attr, value};
 
 type Result<T> = std::result::Result<T, FreezeError>;
@@ -40,6 +43,7 @@ pub(crate) fn expand(
     expander: &mut Expander<'_, '_>,
     signature: &str,
     def: &SignatureDef,
+    wanted: &[String],
 ) -> Result<(Vec<Interface>, Vec<Interface>)> {
     let main = &expander.model.main;
     let path = expander.file.path.clone();
@@ -51,7 +55,16 @@ pub(crate) fn expand(
         problem,
     };
     let mut outputs = Vec::with_capacity(def.outputs.len());
-    for (key, info) in &def.outputs {
+    if let Some(key) = wanted.iter().find(|key| !def.outputs.contains_key(*key)) {
+        return Err(FreezeError::NoOutput {
+            path,
+            signature: signature.to_owned(),
+            wanted: key.clone(),
+            available: def.outputs.keys().cloned().collect(),
+        });
+    }
+    let is_wanted = |key: &String| wanted.is_empty() || wanted.contains(key);
+    for (key, info) in def.outputs.iter().filter(|(key, _)| is_wanted(key)) {
         outputs.push(
             End::find(expander.model, key, info)
                 .map_err(|problem| error("output", key, problem))?,
@@ -180,17 +193,8 @@ impl<'a, 'm> Call<'a, 'm> {
         Some(self.body.inputs.get(index)?.name)
     }
 
-    /// The name of the node that makes a result.
     fn result_name(&self, index: usize) -> &'a str {
-        let tensor = self
-            .body
-            .outputs
-            .get(index)
-            .and_then(|output| self.body.returns.get(output.name).copied());
-        let name = tensor.and_then(|tensor| tensor.split(':').next());
-        // An argument that is returned as it came has no node.
-        name.filter(|name| self.body.body.by_name.contains_key(name))
-            .unwrap_or("Identity")
+        result_name(self.body, index)
     }
 
     fn expand(&self, expander: &mut Expander<'a, 'm>, main: &mut Instance<'a, 'm>) -> Result<Done> {
@@ -208,9 +212,213 @@ impl<'a, 'm> Call<'a, 'm> {
             String::new(),
             ScopeId::ROOT,
             values,
-            None,
+            Entry::default(),
         )
     }
+}
+
+/// The name of the node that makes a result of a function.
+fn result_name<'a>(body: &FunctionBody<'a>, index: usize) -> &'a str {
+    let tensor = body
+        .outputs
+        .get(index)
+        .and_then(|output| body.returns.get(output.name).copied());
+    let name = tensor.and_then(|tensor| tensor.split(':').next());
+    // An argument that is returned as it came has no node.
+    name.filter(|name| body.body.by_name.contains_key(name))
+        .unwrap_or("Identity")
+}
+
+/// Expands a concrete function of the object graph, and gives its inputs and outputs.
+pub(crate) fn expand_function(
+    expander: &mut Expander<'_, '_>,
+    saved: &SavedObjectGraph,
+    concrete: &Concrete<'_>,
+    wanted: &[String],
+) -> Result<(Vec<Interface>, Vec<Interface>)> {
+    let place = Place {
+        function: Some(concrete.name.to_owned()),
+        ..Place::default()
+    };
+    let Some((&name, _)) = expander.model.functions.get_key_value(concrete.name) else {
+        return Err(expander.error(&place, "the file does not have the function"));
+    };
+    let body = expander.function(&place, name)?;
+    let captured = &concrete.function.bound_inputs;
+    let Some(given) = body.inputs.len().checked_sub(captured.len()) else {
+        let problem = format!(
+            "it captures {} values, and has {} arguments",
+            captured.len(),
+            body.inputs.len()
+        );
+        return Err(expander.error(&place, problem));
+    };
+    let arguments = concrete.arguments();
+    let mut inputs = Vec::with_capacity(given);
+    let mut values = Vec::with_capacity(body.inputs.len());
+    for (index, argument) in body.inputs.iter().take(given).enumerate() {
+        let spec = Some(&arguments).filter(|specs| specs.len() == given);
+        let info = TensorInfo {
+            dtype: argument.data_type,
+            tensor_shape: spec.and_then(|specs| specs.get(index)?.shape.clone()),
+            ..TensorInfo::default()
+        };
+        let node = expander
+            .graph
+            .add(ScopeId::ROOT, placeholder(argument.name, &info));
+        let tensor = Tensor::of(node);
+        values.push(Value::Tensor(tensor));
+        inputs.push(Interface {
+            key: argument.name.to_owned(),
+            tensor,
+            dtype: DType::from_proto(info.dtype),
+            shape: info.tensor_shape.as_ref().and_then(shape_of),
+        });
+    }
+    for (argument, &object) in body.inputs.iter().skip(given).zip(captured) {
+        let place = Place {
+            node: argument.name.to_owned(),
+            ..place.clone()
+        };
+        values.push(captured_value(expander, saved, object, &place)?);
+    }
+    let function = FunctionRef {
+        name,
+        attrs: Vec::new(),
+    };
+    let done = expander.expand(
+        &place,
+        &function,
+        String::new(),
+        ScopeId::ROOT,
+        values,
+        Entry::default(),
+    )?;
+    let mut results = concrete.results();
+    if results.len() != done.values.len() {
+        let key = |index| (format!("output_{index}"), None);
+        results = (0..done.values.len()).map(key).collect();
+    }
+    if let Some(key) = wanted
+        .iter()
+        .find(|key| results.iter().all(|(found, _)| found != *key))
+    {
+        return Err(FreezeError::NoOutput {
+            path: expander.file.path.clone(),
+            signature: concrete.label(),
+            wanted: key.clone(),
+            available: results.into_iter().map(|(key, _)| key).collect(),
+        });
+    }
+    let mut outputs = Vec::with_capacity(results.len());
+    for (index, ((key, spec), value)) in results.into_iter().zip(done.values).enumerate() {
+        if !wanted.is_empty() && !wanted.contains(&key) {
+            continue;
+        }
+        let tensor = expander.read_or_tensor(&place, value)?;
+        let (dtype, shape) = objects::spec_parts(spec);
+        outputs.push(Interface {
+            tensor: called(expander, tensor, result_name(body, index)),
+            dtype: dtype.or_else(|| DType::from_proto(expander.graph.data_type(tensor))),
+            shape: shape.and_then(shape_of),
+            key,
+        });
+    }
+    if outputs.is_empty() {
+        return Err(expander.error(&place, "it gives no tensor"));
+    }
+    Ok((inputs, outputs))
+}
+
+/// What a function captures: a variable's handle, or the constant that a node of the main graph is.
+fn captured_value(
+    expander: &mut Expander<'_, '_>,
+    saved: &SavedObjectGraph,
+    object: i32,
+    place: &Place,
+) -> Result<Value> {
+    let kind = usize::try_from(object)
+        .ok()
+        .and_then(|object| saved.nodes.get(object)?.kind.as_ref());
+    match kind {
+        Some(saved_object::Kind::Variable(variable)) => {
+            let index = expander
+                .variables
+                .of_object(object, &variable.name, place)?;
+            Ok(Value::Variable { index, read: None })
+        }
+        Some(saved_object::Kind::Constant(constant)) => {
+            let main = &expander.model.main;
+            let Some(&node) = main.by_name.get(constant.operation.as_str()) else {
+                let problem = format!(
+                    "it captures node `{}`, which is not in the graph",
+                    constant.operation
+                );
+                return Err(expander.error(place, problem));
+            };
+            let mut instance = Instance::main(main);
+            expander.visit(&mut instance, &[node])?;
+            expander.value(&instance, place, Source::Output(node, 0))
+        }
+        Some(saved_object::Kind::Asset(_)) => Ok(Expander::refused_capture(
+            place,
+            "the path of an asset, which a frozen graph does not have",
+        )),
+        _ => Ok(Expander::refused_capture(
+            place,
+            "a resource, which has to be made and filled before the graph runs",
+        )),
+    }
+}
+
+/// A signature of tensors by their names, for graphs that have none.
+pub(crate) fn of_tensors(
+    model: &MetaGraph<'_>,
+    inputs: &[String],
+    outputs: &[String],
+) -> SignatureDef {
+    let named = |names: &[String]| {
+        let entry = |name: &String| {
+            let full = if name.contains(':') {
+                name.clone()
+            } else {
+                format!("{name}:0")
+            };
+            let node = full
+                .split(':')
+                .next()
+                .and_then(|node| model.main.by_name.get(node));
+            let node = node.and_then(|&node| model.main.nodes.get(node));
+            let (dtype, tensor_shape) = node.map_or((0, None), |node| declared(node, &full));
+            let info = TensorInfo {
+                name: full,
+                dtype,
+                tensor_shape,
+            };
+            (name.clone(), info)
+        };
+        names.iter().map(entry).collect()
+    };
+    SignatureDef {
+        inputs: named(inputs),
+        outputs: named(outputs),
+        method_name: String::new(),
+    }
+}
+
+/// The type of a tensor as its node declares it, and a placeholder's shape.
+fn declared(node: &NodeDef<'_>, tensor: &str) -> (i32, Option<TensorShapeProto>) {
+    let port = tensor
+        .rsplit_once(':')
+        .and_then(|(_, port)| port.parse().ok());
+    let types = op_defs::find(node.op).and_then(|def| def.output_types(node.attrs.as_slice()).ok());
+    let dtype = types.and_then(|types| types.get(port.unwrap_or(0_usize)).copied());
+    let shape = node.attr("shape").and_then(attr::shape);
+    let shape = shape.filter(|_| node.op.starts_with("Placeholder"));
+    (
+        dtype.unwrap_or(0),
+        shape.and_then(|shape| TensorShapeProto::decode(shape).ok()),
+    )
 }
 
 fn placeholder<'a>(name: &str, info: &TensorInfo) -> Node<'a> {
@@ -277,14 +485,10 @@ impl StandIns {
 }
 
 fn interface(end: &End<'_>, tensor: Tensor) -> Interface {
-    let size = |dim: &tfod_proto::tensor_shape_proto::Dim| u64::try_from(dim.size).ok();
-    let shape = |shape: &TensorShapeProto| {
-        (!shape.unknown_rank).then(|| shape.dim.iter().map(size).collect())
-    };
     Interface {
         key: end.key.to_owned(),
         tensor,
         dtype: DType::from_proto(end.info.dtype),
-        shape: end.info.tensor_shape.as_ref().and_then(shape),
+        shape: end.info.tensor_shape.as_ref().and_then(shape_of),
     }
 }

@@ -75,6 +75,9 @@ pub(crate) struct Variables<'a, 'm> {
     restored: OnceCell<HashMap<Handle<'a>, Stored>>,
     captured: OnceCell<HashMap<Handle<'a>, Stored>>,
     indices: HashMap<Handle<'a>, usize>,
+    /// The keys of all variables of the object graph, by object.
+    keys: OnceCell<HashMap<i32, String>>,
+    objects: HashMap<i32, usize>,
     found: Vec<Variable>,
 }
 
@@ -87,6 +90,8 @@ impl<'a, 'm> Variables<'a, 'm> {
             restored: OnceCell::new(),
             captured: OnceCell::new(),
             indices: HashMap::new(),
+            keys: OnceCell::new(),
+            objects: HashMap::new(),
             found: Vec::new(),
         }
     }
@@ -120,8 +125,40 @@ impl<'a, 'm> Variables<'a, 'm> {
         Ok(index)
     }
 
+    /// The index of the variable that is an object of the object graph.
+    pub(crate) fn of_object(&mut self, object: i32, name: &str, place: &Place) -> Result<usize> {
+        if let Some(&index) = self.objects.get(&object) {
+            return Ok(index);
+        }
+        if self.keys.get().is_none() {
+            let saved = self.saved()?;
+            let keys = keys_of(&saved, &self.bundle()?.object_graph()?);
+            self.keys.get_or_init(|| keys);
+        }
+        let stored = self.keys.get().and_then(|keys| keys.get(&object));
+        let stored = stored.map(|key| Stored {
+            key: key.clone(),
+            slice: String::new(),
+        });
+        let variable = self.stored(stored.as_ref(), name, place)?;
+        let index = self.found.len();
+        self.found.push(variable);
+        self.objects.insert(object, index);
+        Ok(index)
+    }
+
+    /// The object graph.
+    pub(crate) fn saved(&self) -> Result<SavedObjectGraph> {
+        let message = self.model.object_graph.unwrap_or_default();
+        SavedObjectGraph::decode(message).map_err(|_| {
+            self.file.damaged(
+                super::wire::Malformed::at(message),
+                "reading the object graph",
+            )
+        })
+    }
+
     fn locate(&self, handle: &Handle<'a>, place: &Place) -> Result<Variable> {
-        let path = || self.file.path.clone();
         let restored = self
             .restored
             .get_or_init(|| Restore::new(self.model).run())
@@ -131,6 +168,12 @@ impl<'a, 'm> Variables<'a, 'm> {
         } else {
             self.captured()?.get(handle)
         };
+        self.stored(stored, handle.label(), place)
+    }
+
+    /// A variable whose value is stored there.
+    fn stored(&self, stored: Option<&Stored>, name: &str, place: &Place) -> Result<Variable> {
+        let path = || self.file.path.clone();
         let Some(stored) = stored else {
             let reason = "the file does not say where its value is saved; it has none before the model is loaded, as the path of an asset has none";
             return Err(FreezeError::Refused {
@@ -158,7 +201,7 @@ impl<'a, 'm> Variables<'a, 'm> {
             )));
         }
         Ok(Variable {
-            name: handle.label().to_owned(),
+            name: name.to_owned(),
             key: stored.key.clone(),
             part,
             dtype,
@@ -177,15 +220,10 @@ impl<'a, 'm> Variables<'a, 'm> {
     /// The keys of the variables that functions capture, by way of the calls of these functions in the main graph.
     fn read_captured(&self) -> Result<HashMap<Handle<'a>, Stored>> {
         let mut captured = HashMap::new();
-        let Some(message) = self.model.object_graph else {
+        if self.model.object_graph.is_none() {
             return Ok(captured);
-        };
-        let saved = SavedObjectGraph::decode(message).map_err(|_| {
-            self.file.damaged(
-                super::wire::Malformed::at(message),
-                "reading the object graph",
-            )
-        })?;
+        }
+        let saved = self.saved()?;
         let keys = keys_of(&saved, &self.bundle()?.object_graph()?);
         for node in &self.model.main.nodes {
             let Some(name) = called(node) else { continue };

@@ -88,6 +88,23 @@ pub fn types(value: &[u8]) -> Option<Vec<i32>> {
     Some(found)
 }
 
+/// A list of integers, which may be packed. At most as long as its bytes.
+pub fn ints(value: &[u8]) -> Option<Vec<i64>> {
+    let mut found = Vec::new();
+    for field in Fields::of(list(value)?) {
+        match field.ok()? {
+            (INT, Field::Varint(value)) => found.push(value.cast_signed()),
+            (INT, Field::Bytes(packed)) => {
+                for value in Fields::packed_varints(packed) {
+                    found.push(value?.cast_signed());
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(found)
+}
+
 /// The functions of a list, each a `NameAttrList`.
 pub fn funcs(value: &[u8]) -> Option<Vec<&[u8]>> {
     const FUNCS: u32 = 9;

@@ -507,7 +507,7 @@ fn wrong_keys_and_tags_list_the_right_ones() {
             .contains("`serving_default`")
     );
     let mut wrong = FreezeOptions::default();
-    wrong.tags = vec!["gpu".to_owned()];
+    wrong.tags = Some(vec!["gpu".to_owned()]);
     assert!(
         nested()
             .freeze(&wrong)

@@ -2,7 +2,7 @@
 
 use super::super::data_type::{BOOL, INT32, type_name};
 use super::super::error::FreezeError;
-use super::super::expand::{Done, Expander, Value, Visit};
+use super::super::expand::{Done, Entry, Expander, Value, Visit};
 use super::super::graph::{Node, NodeId, ScopeId, Tensor};
 use super::super::model::FunctionRef;
 use super::super::wire::attr;
@@ -130,6 +130,7 @@ impl<'a> Expander<'a, '_> {
             });
         }
 
+        let mark = self.updates.mark();
         let mut taken = Vec::with_capacity(branches.len());
         for branch in branches {
             let values = operands
@@ -152,6 +153,7 @@ impl<'a> Expander<'a, '_> {
         Ok(Done {
             values,
             controls: controls.into_iter().collect(),
+            written: self.written_inside(&visit.place, &visit.written, mark)?,
         })
     }
 
@@ -177,7 +179,11 @@ impl<'a> Expander<'a, '_> {
         let pivot = self.graph.add(conditional, pivot);
         let scope = self.graph.branch(conditional, pivot);
         let prefix = visit.part(&format!("{}/", branch.name));
-        let done = self.expand(&visit.place, &branch.function, prefix, scope, values, None)?;
+        let entry = Entry {
+            control: None,
+            written: visit.written.clone(),
+        };
+        let done = self.expand(&visit.place, &branch.function, prefix, scope, values, entry)?;
         Ok(Taken {
             scope,
             decision,

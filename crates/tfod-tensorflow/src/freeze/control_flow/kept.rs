@@ -100,9 +100,15 @@ impl<'a> Expander<'a, '_> {
         }
         let mut inputs = Vec::with_capacity(visit.inputs.len());
         for input in &visit.inputs {
+            let mut input = input.clone();
+            self.forward(
+                &visit.place,
+                &visit.written,
+                std::slice::from_mut(&mut input),
+            )?;
             inputs.push(match input {
-                Value::Variable { .. } => self.read(&visit.place, input.clone(), visit.scope)?,
-                other => self.tensor(visit, other)?,
+                Value::Variable { .. } => self.read(&visit.place, input, visit.scope)?,
+                other => self.tensor(visit, &other)?,
             });
         }
         let mut node =

@@ -10,7 +10,7 @@
 
 use super::super::data_type::{BOOL, type_name};
 use super::super::error::FreezeError;
-use super::super::expand::{Done, Expander, Value, Visit};
+use super::super::expand::{Done, Entry, Expander, Value, Visit};
 use super::super::graph::{Node, NodeId, ScopeId, Tensor};
 use super::super::model::{FunctionBody, FunctionRef};
 use super::super::wire::attr;
@@ -88,6 +88,7 @@ impl<'a> Expander<'a, '_> {
         };
 
         let (merges, mut values) = self.entries(visit, scopes, changes);
+        let mark = self.updates.mark();
         let again = self.again(visit, condition, scopes.condition, values.clone())?;
         let switches = self.switches(visit, scopes, &merges, again);
         for (value, switch) in values.iter_mut().zip(&switches) {
@@ -101,8 +102,9 @@ impl<'a> Expander<'a, '_> {
             visit.part("body/"),
             scopes.body,
             values,
-            None,
+            Entry::default(),
         )?;
+        self.check_loop(&visit.place, mark)?;
 
         let (mut results, mut controls) = (Vec::with_capacity(merges.len()), Vec::new());
         for (index, (operand, next)) in visit.inputs.iter().zip(done.values).enumerate() {
@@ -128,6 +130,7 @@ impl<'a> Expander<'a, '_> {
         Ok(Done {
             values: results,
             controls,
+            written: self.written_inside(&visit.place, &visit.written, mark)?,
         })
     }
 
@@ -202,7 +205,7 @@ impl<'a> Expander<'a, '_> {
             visit.part("cond/"),
             scope,
             values,
-            None,
+            Entry::default(),
         )?;
         let [Value::Tensor(again)] = done.values.as_slice() else {
             return Err(self.error(&visit.place, "its condition must give one tensor"));

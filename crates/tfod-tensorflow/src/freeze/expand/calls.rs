@@ -5,7 +5,8 @@ use super::super::data_type::{RESOURCE, type_name};
 use super::super::error::Place;
 use super::super::graph::{Node, NodeId, ScopeId};
 use super::super::model::{FunctionBody, FunctionRef};
-use super::{Done, Expander, Instance, Result, Source, Value, Visit};
+use super::instance::Slot;
+use super::{Done, Entry, Expander, Instance, Result, Source, Value, Visit};
 
 impl<'a, 'm> Expander<'a, 'm> {
     /// A call of a function.
@@ -18,7 +19,10 @@ impl<'a, 'm> Expander<'a, 'm> {
         if body.is_noinline() {
             return self.kept_call(&visit, function);
         }
-        let entry = self.hub(&visit, &visit.controls, "input_control_node");
+        let entry = Entry {
+            control: self.hub(&visit, &visit.controls, "input_control_node"),
+            written: visit.written.clone(),
+        };
         let prefix = format!("{}/", visit.name);
         let done = self.expand(
             &visit.place,
@@ -35,6 +39,7 @@ impl<'a, 'm> Expander<'a, 'm> {
         Ok(Done {
             values: done.values,
             controls,
+            written: done.written,
         })
     }
 
@@ -92,7 +97,7 @@ impl<'a, 'm> Expander<'a, 'm> {
         prefix: String,
         scope: ScopeId,
         values: Vec<Value>,
-        entry: Option<NodeId>,
+        entry: Entry,
     ) -> Result<Done> {
         let (name, body) = (function.name, self.function(at, function.name)?);
         self.check_arguments(at, name, body, &values)?;
@@ -218,12 +223,25 @@ impl<'a, 'm> Expander<'a, 'm> {
                 .collect(),
         };
         self.visit(instance, &control_roots)?;
-        let mut controls = Vec::new();
+        let (mut controls, mut written) = (Vec::new(), instance.entry.written.clone());
+        for node in sources
+            .iter()
+            .filter_map(node)
+            .chain(control_roots.iter().copied())
+        {
+            if let Slot::Done(done) = &instance.slots[node] {
+                written = self.joined(at, written, &done.written)?;
+            }
+        }
         for node in control_roots {
             let before = Self::controls(instance, node);
             self.pay(at, before.len())?;
             controls.extend_from_slice(before);
         }
-        Ok(Done { values, controls })
+        Ok(Done {
+            values,
+            controls,
+            written,
+        })
     }
 }

@@ -36,6 +36,7 @@ impl<'a> Expander<'a, '_> {
             return Ok(Done {
                 values: visit.inputs,
                 controls: visit.controls,
+                ..Done::default()
             });
         }
         if op == "IdentityN"
@@ -47,9 +48,10 @@ impl<'a> Expander<'a, '_> {
             return Ok(Done {
                 values: visit.inputs,
                 controls: visit.controls,
+                ..Done::default()
             });
         }
-        let def = op_defs::find(op);
+        let def = self.model.op_def(op);
         let outputs = match def.map(|def| def.output_types(visit.attrs.as_slice())) {
             Some(outputs) => Some(outputs.map_err(|problem| self.error(&visit.place, problem))?),
             None => None,
@@ -88,6 +90,7 @@ impl<'a> Expander<'a, '_> {
             return Ok(Done {
                 values,
                 controls: vec![node],
+                ..Done::default()
             });
         }
         Ok(self.single(visit.scope, node))
@@ -96,7 +99,7 @@ impl<'a> Expander<'a, '_> {
     fn check_inputs(
         &self,
         visit: &Visit<'a, '_>,
-        def: Option<&op_defs::OpDef>,
+        def: Option<&op_defs::OpDef<'_>>,
         inputs: &[Tensor],
     ) -> Result<()> {
         let Some(def) = def else { return Ok(()) };
@@ -139,7 +142,7 @@ impl<'a> Expander<'a, '_> {
     pub(super) fn kept_attrs(
         &mut self,
         visit: &Visit<'a, '_>,
-        def: Option<&op_defs::OpDef>,
+        def: Option<&op_defs::OpDef<'_>>,
     ) -> Result<Vec<Attr<'a>>> {
         let mut kept = Vec::with_capacity(visit.attrs.len());
         for &(name, value) in &visit.attrs {

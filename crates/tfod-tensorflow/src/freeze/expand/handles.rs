@@ -35,12 +35,15 @@ impl<'a> Expander<'a, '_> {
         }
         Ok(Done {
             values: vec![Value::Variable { index, read: None }],
-            controls: Vec::new(),
+            ..Done::default()
         })
     }
 
     /// The value of a variable in a scope.
     pub(crate) fn read(&mut self, place: &Place, handle: Value, scope: ScopeId) -> Result<Tensor> {
+        if let Value::Variable { index, .. } = handle {
+            self.updates.note_read(index);
+        }
         match handle {
             Value::Variable {
                 read: Some(tensor), ..

@@ -6,13 +6,22 @@ use super::super::error::Place;
 use super::super::graph::{NodeId, ScopeId};
 use super::super::model::{Body, FunctionBody, NodeDef};
 use super::super::wire::attr;
-use super::{Done, Value};
+use super::{Done, Value, Written};
 
 #[derive(Debug)]
 pub(super) enum Slot {
     New,
     Open,
     Done(Done),
+}
+
+/// What comes before all of a body.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Entry {
+    /// What runs before the call, and so before nodes that need nothing of the body.
+    pub(crate) control: Option<NodeId>,
+    /// What was assigned before the call.
+    pub(crate) written: Written,
 }
 
 /// A body being expanded: the main graph, or one call of a function.
@@ -27,8 +36,7 @@ pub(crate) struct Instance<'a, 'm> {
     pub(crate) values: Vec<Value>,
     /// The attributes of the call, which stand for placeholders in the body's.
     pub(crate) attrs: Vec<(&'a str, &'a [u8])>,
-    /// What runs before the call, and so before nodes that need nothing of the body.
-    pub(super) entry: Option<NodeId>,
+    pub(super) entry: Entry,
     pub(super) slots: Vec<Slot>,
     /// Merge nodes waiting for the value of the next iteration: merge, input, node.
     pub(super) waiting: Vec<(usize, usize, usize)>,
@@ -60,7 +68,7 @@ impl<'a, 'm> Instance<'a, 'm> {
                 .collect(),
             values,
             attrs: Vec::new(),
-            entry: None,
+            entry: Entry::default(),
             slots: body.nodes.iter().map(|_| Slot::New).collect(),
             waiting: Vec::new(),
         }
@@ -70,7 +78,7 @@ impl<'a, 'm> Instance<'a, 'm> {
     pub(crate) fn replace(&mut self, node: usize, values: Vec<Value>) {
         self.slots[node] = Slot::Done(Done {
             values,
-            controls: Vec::new(),
+            ..Done::default()
         });
     }
 

@@ -10,6 +10,7 @@
 //! | `values` | what nodes give to each other meanwhile |
 //! | `handles` | operations on the handles of variables |
 //! | `calls` | functions expanded in place |
+//! | `updates` | assignments to variables |
 //! | `copy` | all other operations |
 //!
 //! Conditionals and loops are in `control_flow`, and functions that stay functions in `functions`.
@@ -18,6 +19,7 @@ mod calls;
 mod copy;
 mod handles;
 mod instance;
+mod updates;
 mod values;
 
 use std::collections::HashMap;
@@ -34,10 +36,12 @@ use super::model::{Body, File, FunctionRef, MetaGraph, NodeDef};
 use super::variables::Variables;
 use super::wire::attr;
 
-pub(crate) use instance::Instance;
+pub(crate) use instance::{Entry, Instance};
+pub(crate) use updates::Written;
 pub(crate) use values::{Done, Source, Value, Visit};
 
 use instance::Slot;
+use updates::Updates;
 use values::Refusal;
 
 type Result<T> = std::result::Result<T, FreezeError>;
@@ -53,6 +57,9 @@ pub(crate) struct Expander<'a, 'm> {
     pub(crate) budget: Budget,
     /// The functions being expanded, outermost first.
     pub(crate) active: Vec<&'a str>,
+    pub(crate) updates: Updates,
+    /// Whether a function is being expanded that stays a function.
+    pub(crate) is_keeping: bool,
     /// The constant of each variable that was read.
     reads: HashMap<usize, NodeId>,
 }
@@ -68,6 +75,8 @@ impl<'a, 'm> Expander<'a, 'm> {
             library: Library::default(),
             budget: Budget::new(),
             active: Vec::new(),
+            updates: Updates::default(),
+            is_keeping: false,
             reads: HashMap::new(),
         }
     }
@@ -157,7 +166,7 @@ impl<'a, 'm> Expander<'a, 'm> {
         let index: usize = index
             .parse()
             .map_err(|_| self.error(at, format!("`{output}` has no number of an output")))?;
-        if let Some(op) = op_defs::find(def.op) {
+        if let Some(op) = self.model.op_def(def.op) {
             let port = op.port(instance.attrs_of(def).as_slice(), arg, index);
             return port.map_err(|problem| self.error(&instance.place(def), problem));
         }
@@ -319,8 +328,15 @@ impl<'a, 'm> Expander<'a, 'm> {
         let place = instance.place(def);
         let (mut inputs, mut controls, mut is_entry) =
             (Vec::with_capacity(def.inputs.len()), Vec::new(), true);
+        let mut written = instance.entry.written.clone();
         for input in &def.inputs {
-            match self.source(instance, &place, input)? {
+            let source = self.source(instance, &place, input)?;
+            if let Source::Output(node, _) | Source::Control(node) = source
+                && let Slot::Done(before) = &instance.slots[node]
+            {
+                written = self.joined(&place, written, &before.written)?;
+            }
+            match source {
                 Source::Nothing => {}
                 Source::Control(node) => {
                     let before = Self::controls(instance, node);
@@ -346,7 +362,10 @@ impl<'a, 'm> Expander<'a, 'm> {
             }
         }
         if is_entry {
-            controls.extend(instance.entry);
+            controls.extend(instance.entry.control);
+        }
+        if !updates::is_update(def.op) {
+            self.forward_to(def.op, &place, &written, &mut inputs)?;
         }
         let visit = Visit {
             def,
@@ -356,8 +375,12 @@ impl<'a, 'm> Expander<'a, 'm> {
             place,
             inputs,
             controls,
+            written: written.clone(),
         };
-        self.dispatch(visit)
+        let place = visit.place.clone();
+        let mut done = self.dispatch(visit)?;
+        done.written = self.joined(&place, done.written, &written)?;
+        Ok(done)
     }
 
     fn dispatch(&mut self, visit: Visit<'a, '_>) -> Result<Done> {
@@ -371,7 +394,7 @@ impl<'a, 'm> Expander<'a, 'm> {
                 });
                 Ok(Done {
                     values: values.collect::<Result<_>>()?,
-                    controls: Vec::new(),
+                    ..Done::default()
                 })
             }
             "ReadVariableOp" => {
@@ -380,6 +403,7 @@ impl<'a, 'm> Expander<'a, 'm> {
                 Ok(Done {
                     values: vec![Value::Tensor(tensor)],
                     controls: visit.controls,
+                    ..Done::default()
                 })
             }
             "ResourceGather" => self.gather(visit),
@@ -390,8 +414,8 @@ impl<'a, 'm> Expander<'a, 'm> {
             }
             "VariableShape" => self.variable_shape(visit),
             "DisableCopyOnRead" => Ok(Done {
-                values: Vec::new(),
                 controls: visit.controls,
+                ..Done::default()
             }),
             "Const" => self.constant(visit),
             "Placeholder" => {
@@ -407,6 +431,7 @@ impl<'a, 'm> Expander<'a, 'm> {
             "If" | "StatelessIf" => self.conditional(&visit, &["then_branch", "else_branch"]),
             "Case" | "StatelessCase" => self.conditional(&visit, &[]),
             "While" | "StatelessWhile" => self.while_loop(&visit),
+            op if updates::is_update(op) => self.update(visit),
             op if self.model.functions.contains_key(op) && op_defs::find(op).is_none() => {
                 let function = FunctionRef {
                     name: visit.def.op,
@@ -439,6 +464,7 @@ impl<'a, 'm> Expander<'a, 'm> {
                 .map(port)
                 .collect(),
             controls: vec![node],
+            ..Done::default()
         }
     }
 
@@ -449,8 +475,16 @@ impl<'a, 'm> Expander<'a, 'm> {
         });
         Done {
             values: vec![Value::Refused(refusal); outputs],
-            controls: Vec::new(),
+            ..Done::default()
         }
+    }
+
+    /// What a function captures and a frozen graph cannot have.
+    pub(crate) fn refused_capture(place: &Place, reason: &str) -> Value {
+        Value::Refused(Rc::new(Refusal {
+            place: place.clone(),
+            reason: reason.to_owned(),
+        }))
     }
 
     fn use_of(&self, place: &Place, refusal: &Refusal) -> FreezeError {
@@ -466,17 +500,8 @@ impl<'a, 'm> Expander<'a, 'm> {
             Value::Tensor(tensor) => Ok(*tensor),
             Value::Variable { index, .. } => {
                 let name = &self.variables.get(*index).name;
-                let op = visit.def.op;
-                let reason = if op.starts_with("Assign")
-                    || op.contains("Scatter")
-                    || op.contains("Apply")
-                {
-                    format!(
-                        "it changes the variable `{name}`, and a frozen graph has only constants"
-                    )
-                } else {
-                    format!("it uses the handle of the variable `{name}` itself, not its value")
-                };
+                let reason =
+                    format!("it uses the handle of the variable `{name}` itself, not its value");
                 Err(self.refuse(&visit.place, reason))
             }
             Value::Refused(refusal) => Err(self.use_of(&visit.place, refusal)),

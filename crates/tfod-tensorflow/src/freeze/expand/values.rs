@@ -7,6 +7,7 @@ use super::super::graph::{NodeId, ScopeId, Tensor};
 use super::super::model::{FunctionRef, NodeDef};
 use super::super::wire::attr;
 use super::instance::FindAttr as _;
+use super::updates::Written;
 
 /// What an output of a node is.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub(crate) struct Done {
     pub(crate) values: Vec<Value>,
     /// The nodes after which a node with a control input from this one may run.
     pub(crate) controls: Vec<NodeId>,
+    /// What has been assigned to variables once the node has run.
+    pub(crate) written: Written,
 }
 
 /// An input of a node: which tensor, or a control input.
@@ -58,6 +61,8 @@ pub(crate) struct Visit<'a, 'i> {
     pub(crate) inputs: Vec<Value>,
     /// What has to run before.
     pub(crate) controls: Vec<NodeId>,
+    /// What was assigned to variables before.
+    pub(crate) written: Written,
 }
 
 impl<'a> Visit<'a, '_> {

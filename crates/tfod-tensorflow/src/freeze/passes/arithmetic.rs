@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use super::super::constants::Store;
 use super::super::error::FreezeError;
-use super::super::graph::{Graph, Tensor};
+use super::super::graph::{Graph, Node, Tensor};
+use super::super::wire::attr;
 
 /// A dense array, row-major.
 #[derive(Debug, PartialEq)]
@@ -89,6 +90,15 @@ impl Constants {
                 numbers,
             })));
         }
+        if matches!(
+            &*node.op,
+            "Reshape" | "Squeeze" | "ExpandDims" | "BroadcastTo"
+        ) {
+            let Some(of) = value(node.inputs.first())? else {
+                return Ok(None);
+            };
+            return Ok(reshaped(graph, node, &of).map(Rc::new));
+        }
         let Some(function) = binary(&node.op) else {
             return Ok(None);
         };
@@ -98,6 +108,76 @@ impl Constants {
         };
         Ok(broadcast(&left, &right, function).map(Rc::new))
     }
+}
+
+/// The array under the shape that an operation gives it.
+fn reshaped(graph: &Graph<'_>, node: &Node<'_>, of: &Array) -> Option<Array> {
+    let given = || {
+        let content = graph.node(node.inputs.get(1)?.node).content.as_ref()?;
+        content.integers()
+    };
+    let mut shape = of.shape.clone();
+    match &*node.op {
+        "Reshape" => {
+            let sizes = given()?;
+            let known: usize = sizes
+                .iter()
+                .filter(|&&size| size != -1)
+                .try_fold(1usize, |count, &size| {
+                    count.checked_mul(usize::try_from(size).ok()?)
+                })?;
+            let rest = of.numbers.len().checked_div(known).unwrap_or(0);
+            let size = |&size: &i64| usize::try_from(size).unwrap_or(rest);
+            shape = sizes.iter().map(size).collect();
+        }
+        "Squeeze" => {
+            let dims = node.attr("squeeze_dims").or_else(|| node.attr("axis"));
+            let dims = dims.and_then(attr::ints).unwrap_or_default();
+            let dims: Vec<usize> = dims
+                .iter()
+                .map(|&dim| place_in(dim, of.shape.len()))
+                .collect::<Option<_>>()?;
+            let goes = |&(dim, &size): &(usize, &usize)| {
+                size == 1 && (dims.is_empty() || dims.contains(&dim))
+            };
+            let kept = of.shape.iter().enumerate().filter(|dim| !goes(dim));
+            shape = kept.map(|(_, &size)| size).collect();
+        }
+        "ExpandDims" => {
+            let [dim] = given()?[..] else { return None };
+            shape.insert(place_in(dim, of.shape.len() + 1)?, 1);
+        }
+        _ => {
+            let sizes = given()?;
+            let size = |&size: &i64| usize::try_from(size).ok();
+            let shape: Vec<usize> = sizes.iter().map(size).collect::<Option<_>>()?;
+            let count = shape
+                .iter()
+                .try_fold(1usize, |count, &size| count.checked_mul(size))?;
+            if count > MAX_ELEMENTS {
+                return None;
+            }
+            let ones = Array {
+                numbers: vec![1.0; count],
+                shape,
+            };
+            return broadcast(of, &ones, |number, _| number).filter(|all| all.shape == ones.shape);
+        }
+    }
+    let count = shape
+        .iter()
+        .try_fold(1usize, |count, &size| count.checked_mul(size))?;
+    (count == of.numbers.len()).then(|| Array {
+        shape,
+        numbers: of.numbers.clone(),
+    })
+}
+
+/// A dimension counted from the first or, negative, from the last of so many.
+fn place_in(dim: i64, rank: usize) -> Option<usize> {
+    let rank = i64::try_from(rank).ok()?;
+    let dim = if dim < 0 { dim + rank } else { dim };
+    usize::try_from(dim).ok().filter(|_| dim < rank)
 }
 
 fn unary(op: &str) -> Option<fn(f32) -> f32> {

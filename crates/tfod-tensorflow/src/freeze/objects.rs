@@ -1,0 +1,195 @@
+//! The functions of a file's object graph: what Python calls by name, with or without a signature.
+//!
+//! A function of Python is several concrete ones, one for each set of specs that it was called with; a concrete function is one of the library, whose
+//! last arguments are what it captures: variables, constants, tables.
+
+use std::collections::{HashSet, VecDeque};
+
+use tfod_checkpoint::DType;
+use tfod_proto::structured_value::Kind as Structure;
+use tfod_proto::{
+    SavedConcreteFunction, SavedObjectGraph, StructuredValue, TensorShapeProto, TensorSpecProto,
+    saved_object::Kind,
+};
+
+use super::data_type::type_name;
+use super::frozen::shape_of;
+
+/// Longer lists of functions are cut.
+const MAX_LISTED: usize = 24;
+
+/// A concrete function, by the path to the function that it belongs to.
+#[derive(Debug)]
+pub(crate) struct Concrete<'s> {
+    /// The path from the root: `__call__`, `encoder.embed`.
+    pub(crate) path: String,
+    /// The function of the library.
+    pub(crate) name: &'s str,
+    pub(crate) function: &'s SavedConcreteFunction,
+}
+
+impl Concrete<'_> {
+    /// The path with the specs of its arguments: `__call__(x: float32 [?, 4])`.
+    pub(crate) fn label(&self) -> String {
+        let specs: Vec<String> = self.arguments().into_iter().map(spec_text).collect();
+        format!("{}({})", self.path, specs.join(", "))
+    }
+
+    /// The specs of its arguments that are tensors, in their order.
+    pub(crate) fn arguments(&self) -> Vec<&TensorSpecProto> {
+        let mut specs = Vec::new();
+        if let Some(signature) = &self.function.canonicalized_input_signature {
+            leaves(signature, "", &mut |_, leaf| {
+                if let Structure::TensorSpecValue(spec) = leaf {
+                    specs.push(spec);
+                }
+            });
+        }
+        specs
+    }
+
+    /// The keys and specs of its results, in their order. A single tensor is `output_0`, as in signatures.
+    pub(crate) fn results(&self) -> Vec<(String, Option<&TensorSpecProto>)> {
+        let mut results = Vec::new();
+        if let Some(signature) = &self.function.output_signature {
+            leaves(signature, "", &mut |path, leaf| match leaf {
+                Structure::NoneValue(_) => {}
+                Structure::TensorSpecValue(spec) => results.push((key(path), Some(spec))),
+                _ => results.push((key(path), None)),
+            });
+        }
+        results
+    }
+}
+
+fn key(path: &str) -> String {
+    match path {
+        "" => "output_0".to_owned(),
+        path if path.bytes().all(|byte| byte.is_ascii_digit()) => format!("output_{path}"),
+        path => path.to_owned(),
+    }
+}
+
+fn spec_text(spec: &TensorSpecProto) -> String {
+    let shape = match spec.shape.as_ref().and_then(shape_of) {
+        None => "[...]".to_owned(),
+        Some(dims) => {
+            let dim = |dim: Option<u64>| dim.map_or_else(|| "?".to_owned(), |n| n.to_string());
+            format!(
+                "[{}]",
+                dims.into_iter().map(dim).collect::<Vec<_>>().join(", ")
+            )
+        }
+    };
+    let text = format!("{} {shape}", type_name(spec.dtype));
+    match spec.name.as_str() {
+        "" => text,
+        name => format!("{name}: {text}"),
+    }
+}
+
+/// Visits what a structure is made of, with the path to each part. Messages of structures are not nested deeper than their decoder allows.
+fn leaves<'s>(value: &'s StructuredValue, path: &str, visit: &mut dyn FnMut(&str, &'s Structure)) {
+    let inner = |name: &str| match path {
+        "" => name.to_owned(),
+        path => format!("{path}.{name}"),
+    };
+    let listed = |values: &'s [StructuredValue], visit: &mut dyn FnMut(&str, &'s Structure)| {
+        for (index, value) in values.iter().enumerate() {
+            leaves(value, &inner(&index.to_string()), visit);
+        }
+    };
+    match &value.kind {
+        Some(Structure::ListValue(list)) => listed(&list.values, visit),
+        Some(Structure::TupleValue(tuple)) => listed(&tuple.values, visit),
+        Some(Structure::DictValue(dict)) => {
+            for (name, value) in &dict.fields {
+                leaves(value, &inner(name), visit);
+            }
+        }
+        Some(Structure::NamedTupleValue(tuple)) => {
+            for pair in &tuple.values {
+                if let Some(value) = &pair.value {
+                    leaves(value, &inner(&pair.key), visit);
+                }
+            }
+        }
+        Some(leaf) => visit(path, leaf),
+        // A kind that is not read here, such as the spec of a ragged tensor.
+        None => visit(path, &Structure::BoolValue(false)),
+    }
+}
+
+/// All concrete functions that a path leads to, but those of signatures.
+pub(crate) fn functions(saved: &SavedObjectGraph) -> Vec<Concrete<'_>> {
+    let mut found = Vec::new();
+    let mut seen = HashSet::from([0]);
+    let mut queue = VecDeque::from([(0, String::new())]);
+    while let Some((id, path)) = queue.pop_front() {
+        let object = usize::try_from(id).ok().and_then(|id| saved.nodes.get(id));
+        let Some(object) = object else { continue };
+        let names: &[String] = match &object.kind {
+            Some(Kind::Function(function)) => &function.concrete_functions,
+            Some(Kind::BareConcreteFunction(function)) => {
+                std::slice::from_ref(&function.concrete_function_name)
+            }
+            _ => &[],
+        };
+        for name in names {
+            if let Some((name, function)) = saved.concrete_functions.get_key_value(name) {
+                let path = path.clone();
+                found.push(Concrete {
+                    path,
+                    name,
+                    function,
+                });
+            }
+        }
+        // A function's children are its concrete functions once more.
+        if !names.is_empty() {
+            continue;
+        }
+        for child in &object.children {
+            let is_signature = path.is_empty() && child.local_name == "signatures";
+            if !is_signature && seen.insert(child.node_id) {
+                let path = match path.as_str() {
+                    "" => child.local_name.clone(),
+                    path => format!("{path}.{}", child.local_name),
+                };
+                queue.push_back((child.node_id, path));
+            }
+        }
+    }
+    found
+}
+
+/// The functions for people, those at the root first.
+pub(crate) fn listed(saved: &SavedObjectGraph) -> Vec<String> {
+    let mut functions = functions(saved);
+    functions.retain(|function| !function.path.starts_with("keras_api."));
+    let more = functions.len().saturating_sub(MAX_LISTED);
+    functions.truncate(MAX_LISTED);
+    let mut listed: Vec<String> = functions.iter().map(Concrete::label).collect();
+    if more > 0 {
+        listed.push(format!("{more} more"));
+    }
+    listed
+}
+
+/// The functions that a name means: a concrete function's own, a path, or a path with specs.
+pub(crate) fn named<'s>(saved: &'s SavedObjectGraph, name: &str) -> Vec<Concrete<'s>> {
+    let bare = |text: &str| text.split_whitespace().collect::<String>();
+    let wanted = bare(name);
+    let is_meant = |function: &Concrete<'_>| {
+        function.name == name || function.path == name || bare(&function.label()) == wanted
+    };
+    functions(saved).into_iter().filter(is_meant).collect()
+}
+
+/// The type and shape of a spec.
+pub(crate) fn spec_parts(
+    spec: Option<&TensorSpecProto>,
+) -> (Option<DType>, Option<&TensorShapeProto>) {
+    let dtype = spec.and_then(|spec| DType::from_proto(spec.dtype));
+    (dtype, spec.and_then(|spec| spec.shape.as_ref()))
+}
