@@ -482,6 +482,33 @@ def test_tensors_stand_for_a_signature(tmp_path):
         assert missing.returncode == 1 and "pictures" in missing.stderr + missing.stdout, missing.stderr
 
 
+@pytest.mark.quick
+def test_ragged_and_sparse_tensors_are_their_components(tmp_path):
+    """One entry a component, in and out."""
+
+    @tf.function(input_signature=[tf.SparseTensorSpec([None, 3], tf.float32, name="x")])
+    def run(x):
+        dense = tf.sparse.to_dense(x) * 2.0
+        return {"rows": tf.RaggedTensor.from_tensor(dense, padding=0.0), "doubled": tf.sparse.from_dense(dense), "dense": dense}
+
+    module = tf.Module()
+    module.run = run
+    saved_models.save(tmp_path / "saved_model", module, serving_default=run)
+    table = tmp_path / "table.json"
+    graph_def = frozen(tmp_path / "saved_model", tmp_path / "frozen.pb", f"--json={table}")
+    interface = shown_interface(json.loads(table.read_text()))
+    given = tf.SparseTensor([[0, 0], [0, 1], [1, 0]], [1.0, 2.0, 3.0], [2, 3])
+    inputs = {f"x/{name}": getattr(given, name).numpy() for name in ("indices", "values", "dense_shape")}
+    assert {entry["key"] for entry in interface["inputs"]} == set(inputs)
+    found = saved_models.run_interface(graph_def, interface, inputs)
+    wanted = run(given)
+    values = {f"doubled/{name}": getattr(wanted["doubled"], name).numpy() for name in ("indices", "values", "dense_shape")}
+    values.update({f"rows/{name}": getattr(wanted["rows"], name).numpy() for name in ("values", "row_splits")}, dense=wanted["dense"].numpy())
+    assert set(found) == set(values)
+    for key, value in values.items():
+        np.testing.assert_array_equal(found[key], value, err_msg=key)
+
+
 def with_custom_operation(source, folder, has_definition):
     """Copies a model whose operation `UniqueWithCounts`, of three outputs, gets the name of one that no TensorFlow has."""
     from tensorflow.core.protobuf import saved_model_pb2

@@ -9,7 +9,8 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use tfod_proto::prost::Message;
-use tfod_proto::{SaverDef, SignatureDef};
+use tfod_proto::wire::{Field, all, last};
+use tfod_proto::{SaverDef, SignatureDef, TensorInfo};
 
 use crate::messages::Node;
 use crate::op_defs::{self, OpDef};
@@ -414,6 +415,73 @@ fn hint(folder: &Path) -> Option<String> {
         .then(|| "saved_model.pbtxt, the text form, is not supported".to_owned())
 }
 
+/// Reads a `SignatureDef`, with an entry for each component of a sparse or ragged tensor.
+fn signature(message: &[u8]) -> Result<SignatureDef, Malformed> {
+    let mut def = SignatureDef::decode(message).map_err(|_| Malformed::at(message))?;
+    for field in Fields::of(message) {
+        let (number, field) = field?;
+        let entries = match number {
+            1 => &mut def.inputs,
+            2 => &mut def.outputs,
+            _ => continue,
+        };
+        let entry = field.bytes().ok_or_else(|| Malformed::at(message))?;
+        let (key, info) = map_entry::<String>(entry)?;
+        let components = components(info)?;
+        if !components.is_empty() {
+            entries.remove(&key);
+        }
+        for (name, info) in components {
+            entries.insert(format!("{key}/{name}"), info);
+        }
+    }
+    Ok(def)
+}
+
+/// The tensors that a sparse or composite `TensorInfo` consists of, by the names of TensorFlow's attributes; none if it is a plain tensor.
+fn components(info: &[u8]) -> Result<Vec<(String, TensorInfo)>, Malformed> {
+    const COO_SPARSE: u32 = 4;
+    const COMPOSITE: u32 = 5;
+    const INT64: i32 = 9;
+    let decoded = |message| TensorInfo::decode(message).map_err(|_| Malformed::at(message));
+    if let Some(sparse) = last(info, COO_SPARSE).and_then(Field::bytes) {
+        let dtype = decoded(info)?.dtype;
+        let mut found = Vec::new();
+        for (number, name, dtype) in [
+            (2, "indices", INT64),
+            (1, "values", dtype),
+            (3, "dense_shape", INT64),
+        ] {
+            let tensor = last(sparse, number).and_then(Field::text);
+            let info = TensorInfo {
+                name: tensor.ok_or_else(|| Malformed::at(sparse))?,
+                dtype,
+                tensor_shape: None,
+            };
+            found.push((name.to_owned(), info));
+        }
+        return Ok(found);
+    }
+    let Some(composite) = last(info, COMPOSITE).and_then(Field::bytes) else {
+        return Ok(Vec::new());
+    };
+    let class = last(composite, 1)
+        .and_then(Field::bytes)
+        .and_then(|spec| last(spec, 1)?.varint());
+    let name = |index: usize| match (class, index) {
+        (Some(1), 0) => "indices".to_owned(),
+        (Some(1), 1) | (Some(3), 0) => "values".to_owned(),
+        (Some(1), 2) => "dense_shape".to_owned(),
+        (Some(3), 1) => "row_splits".to_owned(),
+        (Some(3), index) => format!("row_splits_{}", index - 1),
+        (_, index) => format!("component_{index}"),
+    };
+    let parts = all(composite, 2).filter_map(Field::bytes).enumerate();
+    parts
+        .map(|(index, part)| Ok((name(index), decoded(part)?)))
+        .collect()
+}
+
 fn tags_of(meta_graph: &[u8]) -> Result<Vec<&str>, Malformed> {
     let mut tags = Vec::new();
     for field in Fields::of(meta_graph) {
@@ -454,8 +522,7 @@ impl<'a> MetaGraph<'a> {
                 }
                 5 => {
                     let (key, value) = map_entry::<String>(bytes()?)?;
-                    let signature =
-                        SignatureDef::decode(value).map_err(|_| Malformed::at(value))?;
+                    let signature = signature(value)?;
                     graph.signatures.insert(key, signature);
                 }
                 7 => graph.object_graph = Some(bytes()?),
