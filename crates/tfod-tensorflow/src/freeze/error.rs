@@ -97,11 +97,11 @@ pub enum FreezeError {
     },
 
     /// A signature names a tensor that it cannot have.
-    #[error("{}: signature `{signature}`, {what} `{key}`: {problem}", path.display())]
+    #[error("{}: {}, {what} `{key}`: {problem}", path.display(), if signature.is_empty() { "the given tensors".to_owned() } else { format!("signature `{signature}`") })]
     SignatureTensor {
         /// The file.
         path: PathBuf,
-        /// The key of the signature.
+        /// The key of the signature; empty where tensors were given by name.
         signature: String,
         /// `input` or `output`.
         what: &'static str,

@@ -155,7 +155,7 @@ impl SavedModelReader {
         }
         if !options.inputs.is_empty() {
             let def = signature::of_tensors(model, &options.inputs, &options.outputs);
-            return signature::expand(expander, "of the given tensors", &def, &[]);
+            return signature::expand(expander, "", &def, &[]);
         }
         let Some(def) = model.signatures.get(&options.signature) else {
             if file.is_hub_module() {
