@@ -158,7 +158,7 @@ fn of_saved_model(folder: &Path, model: &SavedModelFacts) -> Option<GraphConstan
     let reader = SavedModelReader::open(folder).ok()?;
     let mut options = FreezeOptions::default();
     options.signature = key;
-    options.tags = graph.tags.clone();
+    options.tags = Some(graph.tags.clone());
     let frozen = reader.freeze(&options).ok()?;
     Some(frozen.constant_values())
 }
