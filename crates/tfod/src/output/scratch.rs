@@ -126,11 +126,17 @@ impl Turn {
     pub(crate) fn wait_for(folder: &Path) -> io::Result<Self> {
         let path = folder.join(TURN);
         for _ in 0..ATTEMPTS {
+            // Made and entered in the list in one, so that a signal between leaves nothing.
+            let mut held = hold();
             let lock = open_lock(&path)?;
-            // Where files cannot be locked, nothing is held.
-            let _ = lock.lock();
+            if let Err(fs::TryLockError::WouldBlock) = lock.try_lock() {
+                drop(held);
+                // Until the process before is done; where files cannot be locked, nothing is held.
+                let _ = lock.lock();
+                continue;
+            }
             if is_at(&lock, &path) {
-                hold().0.push(path.clone());
+                held.0.push(path.clone());
                 return Ok(Self {
                     path,
                     lock: Some(lock),
