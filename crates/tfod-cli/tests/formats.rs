@@ -148,8 +148,8 @@ fn onnx_input(model: &Path) -> (String, serde_json::Value) {
 fn channels_first_is_told_wherever_inputs_are() {
     let root = tempfile::tempdir().unwrap();
     let nchw = ["--input_layout", "nchw", "--input_size", "64x96"];
-    let first = (r#"[1,3,64,96]"#.to_owned(), r#""NCHW""#.to_owned());
-    let last = (r#"[1,64,96,3]"#.to_owned(), r#""NHWC""#.to_owned());
+    let first = ("[1,3,64,96]".to_owned(), r#""NCHW""#.to_owned());
+    let last = ("[1,64,96,3]".to_owned(), r#""NHWC""#.to_owned());
 
     let alone = root.path().join("alone");
     export(&alone, &[&nchw[..], &["--format", "onnx"]].concat());

@@ -16,56 +16,59 @@ const LARGEST_SIZE: u64 = 1 << 20;
 /// becomes text only in an error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct FieldPath {
-    steps: [Step; FieldPath::DEEPEST],
-    depth: usize,
-}
-
-/// A field of a message, or an item of a repeated one.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Step {
-    name: &'static str,
-    index: Option<usize>,
+    names: [&'static str; FieldPath::DEEPEST],
+    /// For each name the position in a repeated field, or [`FieldPath::NOT_REPEATED`]. Small numbers, because paths are copied often.
+    indices: [u16; FieldPath::DEEPEST],
+    depth: u8,
 }
 
 impl FieldPath {
     /// The model in the configuration, which all parts of a network are in.
-    pub const MODEL: Self = {
-        let mut steps = [Step {
-            name: "",
-            index: None,
-        }; Self::DEEPEST];
-        steps[0].name = "model";
-        Self { steps, depth: 1 }
-    };
+    pub const MODEL: Self = Self {
+        names: [""; Self::DEEPEST],
+        indices: [Self::NOT_REPEATED; Self::DEEPEST],
+        depth: 0,
+    }
+    .child("model");
 
     /// Deeper fields, of which the schema has none that is read, go by the message that they are in.
     const DEEPEST: usize = 10;
+    const NOT_REPEATED: u16 = u16::MAX;
 
     /// A field of the message at this place.
     #[must_use]
     pub const fn child(self, name: &'static str) -> Self {
-        self.step(Step { name, index: None })
+        self.step(name, Self::NOT_REPEATED)
     }
 
     /// An item of a repeated field of the message at this place.
     #[must_use]
     pub const fn item(self, name: &'static str, index: usize) -> Self {
-        let index = Some(index);
-        self.step(Step { name, index })
+        /// Positions from here on are told as this one.
+        const LARGEST: u16 = FieldPath::NOT_REPEATED - 1;
+        #[expect(clippy::cast_possible_truncation, reason = "not above LARGEST")]
+        let index = if index < LARGEST as usize {
+            index as u16
+        } else {
+            LARGEST
+        };
+        self.step(name, index)
     }
 
     /// Fields, in text format, of the message at this place, as text of the whole configuration: `model { ssd { … } }`.
     #[must_use]
     pub fn enclose(self, fields: &str) -> String {
-        let steps = self.steps.iter().take(self.depth).rev();
-        steps.fold(fields.to_owned(), |inner, step| {
-            format!("{} {{ {inner} }}", step.name)
+        let names = self.names.iter().take(self.depth.into()).rev();
+        names.fold(fields.to_owned(), |inner, name| {
+            format!("{name} {{ {inner} }}")
         })
     }
 
-    const fn step(mut self, step: Step) -> Self {
-        if self.depth < Self::DEEPEST {
-            self.steps[self.depth] = step;
+    const fn step(mut self, name: &'static str, index: u16) -> Self {
+        let depth = self.depth as usize;
+        if depth < Self::DEEPEST {
+            self.names[depth] = name;
+            self.indices[depth] = index;
             self.depth += 1;
         }
         self
@@ -74,12 +77,13 @@ impl FieldPath {
 
 impl fmt::Display for FieldPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, Step { name, index }) in self.steps.iter().take(self.depth).enumerate() {
+        let steps = self.names.iter().zip(self.indices);
+        for (i, (name, index)) in steps.take(self.depth.into()).enumerate() {
             if i > 0 {
                 f.write_str(".")?;
             }
             f.write_str(name)?;
-            if let Some(index) = index {
+            if index != Self::NOT_REPEATED {
                 write!(f, "[{index}]")?;
             }
         }

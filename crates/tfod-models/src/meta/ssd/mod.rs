@@ -157,10 +157,8 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
             size: spatial(b, "image", input.images)?,
             is_fixed: resizer.network_size().is_some(),
         };
-        let maps = features.iter().enumerate();
-        let maps = maps.map(|(level, map)| Cells::of(b, &format!("map_{level}"), *map));
-        let maps = maps.collect::<Result<Vec<_>, _>>()?;
-        anchor_generator.build(b, &maps, image)
+        let cells = cells(b, &features)?;
+        anchor_generator.build(b, &cells, image)
     })?;
     let predictions = b.scope("BoxPredictor", |b| {
         predictor.build(b, &Path::new("_box_predictor"), &features)
@@ -221,6 +219,13 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
             }],
         },
     })
+}
+
+/// The cells of feature maps, at which anchors are placed.
+fn cells(b: &mut Builder, features: &[ValueId]) -> Result<Vec<Cells>, ModelError> {
+    let maps = features.iter().enumerate();
+    maps.map(|(level, map)| Cells::of(b, &format!("map_{level}"), *map))
+        .collect()
 }
 
 /// The anchors, but those that the reference cannot place in an SSD.

@@ -280,13 +280,11 @@ impl NonMaxSuppression {
             let index = id
                 .checked_sub(1)
                 .and_then(|index| usize::try_from(index).ok());
-            match index.and_then(|index| thresholds.get_mut(index)) {
-                Some(threshold) => *threshold = *score,
-                None => {
-                    let expected = format!("1 to {classes}");
-                    return Err(invalid_option(GraphOption::ClassThresholds, id, expected));
-                }
-            }
+            let Some(threshold) = index.and_then(|index| thresholds.get_mut(index)) else {
+                let expected = format!("1 to {classes}");
+                return Err(invalid_option(GraphOption::ClassThresholds, id, expected));
+            };
+            *threshold = *score;
         }
         Ok(Some(thresholds))
     }
