@@ -211,6 +211,15 @@ impl Family {
         self.meta().support.is_some()
     }
 
+    /// What to do with models of it as long as they cannot be exported; `None` where they can.
+    pub fn detour(self) -> Option<String> {
+        (!self.is_supported()).then(|| {
+            format!(
+                "{self} cannot be exported yet; export with the official exporter, and freeze the result with `tfod freeze`"
+            )
+        })
+    }
+
     /// What people call it.
     pub fn name(self) -> &'static str {
         match self {

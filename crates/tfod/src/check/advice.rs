@@ -10,31 +10,31 @@ impl CheckReport {
                 "leave out the override, or change it; without it, everything fits".to_owned(),
             );
         }
+        if self.verdict != Verdict::Fits
+            && let Some(detour) = self.checkpoint.detour()
+        {
+            return Some(detour);
+        }
         match (self.verdict, &self.closest) {
-        (Verdict::Fits, _) => None,
-        (Verdict::Unsupported, None) => {
-            let family = self.config.as_ref().map(|kind| kind.family);
-            family.filter(|family| !family.is_supported()).map(|family| {
-                format!(
-                    "{} cannot be exported yet; export with the official exporter, and freeze the result with `tfod freeze`",
-                    family.name()
-                )
-            })
-        }
-        (Verdict::NotADetector, _) => self.checkpoint.remedy().map(str::to_owned),
-        (Verdict::Differs | Verdict::LeftOver, _) if self.explanation.complete => Some(
-            if self.explanation.causes.iter().any(|cause| !cause.alternatives.is_empty()) {
-                "use the pipeline.config that the checkpoint was trained with, or change these fields, of several joined by `or else` one; the checkpoint does not tell which"
-            } else {
-                "use the pipeline.config that the checkpoint was trained with, or change these fields; then everything fits"
+            (Verdict::Fits, _) => None,
+            (Verdict::Unsupported, None) => self.config.as_ref()?.family.detour(),
+            (Verdict::NotADetector, _) => self.checkpoint.remedy().map(str::to_owned),
+            (Verdict::Differs | Verdict::LeftOver, _) if self.explanation.complete => {
+                let causes = &self.explanation.causes;
+                let what = if causes.iter().any(|cause| !cause.alternatives.is_empty()) {
+                    "these fields, of several joined by `or else` one; the checkpoint does not tell which"
+                } else {
+                    "these fields; then everything fits"
+                };
+                Some(format!(
+                    "use the pipeline.config that the checkpoint was trained with, or change {what}"
+                ))
             }
-            .to_owned(),
-        ),
-        (_, Some(closest)) => Some(suggestion(closest, self.config.as_ref())),
-        (Verdict::OtherArchitecture | Verdict::Differs | Verdict::LeftOver, None) => {
-            Some("use the pipeline.config that the checkpoint was trained with".to_owned())
+            (_, Some(closest)) => Some(suggestion(closest, self.config.as_ref())),
+            (Verdict::OtherArchitecture | Verdict::Differs | Verdict::LeftOver, None) => {
+                Some("use the pipeline.config that the checkpoint was trained with".to_owned())
+            }
         }
-    }
     }
 }
 

@@ -129,6 +129,14 @@ impl CheckpointKind {
         Self::Other(names.collect())
     }
 
+    /// What to do with a detector of a family that cannot be exported yet.
+    pub fn detour(&self) -> Option<String> {
+        match self {
+            Self::Detector { family, .. } => family.detour(),
+            _ => None,
+        }
+    }
+
     /// Whether it is of a detector that training wrote.
     pub fn is_detector(&self) -> bool {
         matches!(self, Self::Detector { .. })

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tfod_models::fit::Explanation;
 use tfod_models::{Model, ModelError};
 
-use crate::check::CheckpointKind;
+use crate::check::{CheckpointKind, Family};
 use crate::judgement::{Configured, Judgement, causes, with_override};
 use crate::output::OutputError;
 use crate::trained::TrainedModel;
@@ -22,12 +22,14 @@ pub enum ExportError {
     #[error(transparent)]
     Config(#[from] tfod_config::ConfigError),
     /// The configuration describes no model that can be built.
-    #[error("{}: {source}", config.display())]
+    #[error("{}: {source}{}", config.display(), detour(*family))]
     Model {
         /// The configuration's file.
         config: PathBuf,
         /// What is wrong.
-        source: ModelError,
+        source: Box<ModelError>,
+        /// What it describes, as far as that is known.
+        family: Option<Family>,
     },
     /// The options of the graph are impossible, or contradict the configuration.
     #[error("{0}")]
@@ -126,6 +128,8 @@ pub struct Misfit {
     pub is_overrides_fault: bool,
     /// Which fields of the configuration differ from what the checkpoint was trained with.
     pub explanation: Explanation,
+    /// What the checkpoint is of.
+    pub kind: CheckpointKind,
 }
 
 /// A variable that does not fit.
@@ -173,13 +177,24 @@ impl Misfit {
             has_override: configured.has_override(),
             is_overrides_fault: judgement.is_overrides_fault,
             explanation: judgement.explanation,
+            kind: CheckpointKind::of(trained.bundle()),
         }
     }
+}
+
+/// What to do instead where models of a family cannot be exported yet.
+fn detour(family: Option<Family>) -> String {
+    let detour = family.and_then(Family::detour);
+    detour.map_or_else(String::new, |detour| format!("; {detour}"))
 }
 
 impl fmt::Display for Misfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (checkpoint, config) = (self.checkpoint.display(), self.config.display());
+        let detour = self.kind.detour();
+        if let Some(detour) = &detour {
+            writeln!(f, "{checkpoint}: is of {}: {detour}", self.kind)?;
+        }
         writeln!(
             f,
             "{checkpoint}: does not fit {config}{}: {} of {} variables match",
@@ -189,6 +204,9 @@ impl fmt::Display for Misfit {
         )?;
         write_list(f, "of another shape", &self.mismatched)?;
         write_list(f, "missing", &self.missing)?;
+        if detour.is_some() {
+            return f.write_str("  likely cause: the checkpoint is of another meta-architecture");
+        }
         match causes(&self.explanation, self.is_overrides_fault) {
             Some(causes) => write!(f, "  likely cause: {causes}"),
             None => write!(

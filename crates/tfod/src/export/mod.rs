@@ -37,6 +37,7 @@ use tfod_models::{GraphOption, GraphOptions, Model, ModelError, Stage, build};
 use tfod_onnx::InputLayout;
 use tfod_tensorflow::{Asset, NamedGraph};
 
+use crate::check::ConfigKind;
 use crate::judgement::{Configured, Judgement};
 use crate::output::failed;
 use crate::output::identity::is_same;
@@ -662,9 +663,11 @@ impl Export {
             if matches!(source, ModelError::Option { .. }) {
                 return ExportError::Options(source);
             }
+            let kind = config.message().model.as_ref().and_then(ConfigKind::of);
             ExportError::Model {
                 config: self.pipeline_config.clone(),
-                source,
+                source: Box::new(source),
+                family: kind.map(|kind| kind.family),
             }
         };
         let message = config.message().model.as_ref();
