@@ -97,6 +97,7 @@ def crates():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", nargs="+", choices=["wheel", "static", "crates"])
+    failed = []
     for what in parser.parse_args().what:
         try:
             {"wheel": wheel, "static": static, "crates": crates}[what]()
@@ -104,7 +105,10 @@ def main():
             # Only where neither rustup's server nor Debian's packages can be reached: nothing here is wrong, and nothing was tested.
             print(f"NOT TESTED: {error}")
         except subprocess.CalledProcessError as error:
-            sys.exit(f"error: {error}")
+            print(f"error: {what}: {error}", flush=True)
+            failed.append(what)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

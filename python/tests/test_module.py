@@ -170,7 +170,7 @@ def test_the_binary_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_an_interrupt_ends_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pid_file, script = tmp_path / "pid", tmp_path / "tfod"
-    script.write_text(f"#!/bin/sh\necho $$ > {pid_file}\nexec sleep 600\n")
+    script.write_text(f"#!/bin/sh\necho $$ > {pid_file}\nexec /bin/sleep 600\n")
     script.chmod(0o755)
     monkeypatch.setenv("TFOD_BIN", str(script))
 

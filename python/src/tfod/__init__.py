@@ -26,6 +26,7 @@ from tfod.results import (
     CheckResult,
     Constant,
     Dimension,
+    DroppedUpdate,
     ExportResult,
     FreezeResult,
     FrozenSize,
@@ -47,6 +48,7 @@ __all__ = [
     "Checkpoint",
     "Constant",
     "Dimension",
+    "DroppedUpdate",
     "Error",
     "ExportResult",
     "FreezeResult",
@@ -181,14 +183,20 @@ def freeze(
     *,
     as_text: bool = False,
     signature: Optional[str] = None,
+    function: Optional[str] = None,
+    inputs: Optional[Several] = None,
+    outputs: Optional[Several] = None,
     tags: Optional[Several] = None,
     friendly_names: bool = False,
+    drop_updates: bool = False,
     keep_control_flow: bool = False,
     fold_batch_norm: bool = False,
     half: bool = False,
     progress: Progress = None,
 ) -> FreezeResult:
     """Freezes one signature of a SavedModel into one GraphDef file, as `tfod freeze` does; `tfod freeze --help` explains every argument.
+
+    What the user should know though it was done is in the result's `warnings`, and given as `TfodWarning`.
 
     Raises Error where something prevents it; then nothing was written.
     """
@@ -197,8 +205,12 @@ def freeze(
         "output": output,
         "as_text": as_text,
         "signature": signature,
+        "function": function,
+        "inputs": inputs,
+        "outputs": outputs,
         "tags": tags,
         "friendly_names": friendly_names,
+        "drop_updates": drop_updates,
         "keep_control_flow": keep_control_flow,
         "fold_batch_norm": fold_batch_norm,
         "half": half,
@@ -206,7 +218,10 @@ def freeze(
     with tempfile.TemporaryDirectory(prefix="tfod-") as folder:
         report = Path(folder) / "report.json"
         _process.run(["freeze", *_flags({**values, "json": report})], progress).check((0,))
-        return parse(FreezeResult, _json.loads(report.read_text(encoding="utf-8")))
+        result = parse(FreezeResult, _json.loads(report.read_text(encoding="utf-8")))
+    for text in result.warnings:
+        _warnings.warn(text, TfodWarning, stacklevel=2)
+    return result
 
 
 def check(

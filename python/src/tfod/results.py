@@ -122,6 +122,17 @@ class Constant:
 
 
 @dataclass(frozen=True)
+class DroppedUpdate:
+    """An assignment to a variable that `drop_updates` left out."""
+
+    variable: str
+    node: str
+    op: str
+    #: The function that the node is in, if it is in one.
+    function: Optional[str] = None
+
+
+@dataclass(frozen=True)
 class FreezeResult:
     """What `tfod.freeze` did."""
 
@@ -136,6 +147,8 @@ class FreezeResult:
     constant_bytes: int
     largest_constants: Tuple[Constant, ...]
     seconds: float
+    warnings: Tuple[str, ...] = ()
+    dropped_updates: Tuple[DroppedUpdate, ...] = ()
     #: How many there were, with `fold_batch_norm`.
     folded_batch_norms: Optional[int] = None
     #: How many there were, with `half`.
