@@ -38,7 +38,7 @@ def rust(results):
     """Builds the workspace and runs its tests; returns whether the build worked, without which nothing else can run."""
     built = build(results)
     if built:
-        timed("Rust tests", ["cargo", "test", "--release", "--workspace", *FEATURES], results, cwd=ROOT)
+        timed("Rust tests", ["cargo", "test", "--release", "--workspace", "--no-fail-fast", *FEATURES], results, cwd=ROOT)
     return built
 
 

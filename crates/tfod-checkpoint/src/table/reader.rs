@@ -45,6 +45,13 @@ impl<'a> Table<'a> {
         else {
             return Err(fail(start, TableProblem::BadHandle));
         };
+        // A number of more bytes than it needs is a changed byte: nothing writes it, and no checksum covers the footer.
+        let mut shortest = Vec::new();
+        metaindex.write(&mut shortest);
+        index.write(&mut shortest);
+        if shortest.len() != cursor.position() {
+            return Err(fail(start, TableProblem::BadHandle));
+        }
         if handles[cursor.position()..].iter().any(|&byte| byte != 0) {
             return Err(fail(start + cursor.position(), TableProblem::BadPadding));
         }

@@ -266,6 +266,19 @@ mod tests {
         writer.finish().unwrap()
     }
 
+    /// No checksum covers the footer, so each of its bits is tried: the top one of a number's last byte makes it longer, and leaves its value.
+    #[test]
+    fn any_changed_bit_of_a_footer_is_noticed() {
+        let plain = written(&[(b"key".to_vec(), vec![7; 300])]);
+        for at in plain.len() - FOOTER_SIZE..plain.len() {
+            for bit in 0..8 {
+                let mut bytes = plain.clone();
+                bytes[at] ^= 1 << bit;
+                assert!(read(&bytes).is_err(), "bit {bit} of byte {at}");
+            }
+        }
+    }
+
     fn snappy(bytes: &[u8]) -> Vec<u8> {
         snap::raw::Encoder::new().compress_vec(bytes).unwrap()
     }
