@@ -162,7 +162,8 @@ fn other_file(bytes: &[u8]) -> Option<&'static str> {
     if bytes.ends_with(&TABLE_MAGIC) {
         return Some("the index of a checkpoint");
     }
-    let is_text = |byte: &u8| matches!(byte, b'\t'..=b'\r' | b' '..=b'~');
+    // The separators from 0x1c to 0x1f are white space to the reference.
+    let is_text = |byte: &u8| matches!(byte, b'\t'..=b'\r' | 0x1c..=b'~');
     // A text has no control characters; one in another encoding has other bytes beyond ASCII.
     let control = |byte: &u8| !is_text(byte) && *byte < 0x80;
     if !bytes.iter().any(control) {
@@ -280,6 +281,6 @@ mod tests {
             assert_eq!(error.problem, Problem::OtherFile { what });
         }
         // A line feed first is no message.
-        assert!(Source::decode("test", b"\nmodel {}\n").is_ok());
+        assert!(Source::decode("test", b"\nmodel {}\n\x1f").is_ok());
     }
 }
