@@ -17,7 +17,7 @@ use tfod_graph::ParamId;
 
 use crate::fields::FieldPath;
 use crate::meta::{MetaArchitecture, Support};
-use crate::{GraphOptions, Model, Stage, build};
+use crate::{GraphOptions, Model, Stage, build_unshared};
 
 /// A variable of a checkpoint.
 #[derive(Clone, Copy, Debug)]
@@ -184,7 +184,7 @@ fn fit_of(config: &protos::DetectionModel, variables: &dyn Variables) -> Option<
         stage: Stage::Encodings,
         ..GraphOptions::default()
     };
-    let model = build(config, &options).ok()?;
+    let model = build_unshared(config, &options).ok()?;
     Some(Fit::new(&model, variables))
 }
 

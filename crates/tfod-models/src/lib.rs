@@ -73,6 +73,25 @@ pub struct Model {
 /// # Errors
 /// When the configuration lacks something, contradicts itself or the options, or asks for what is not supported; the error names the field.
 pub fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Model, ModelError> {
+    let model = written(config, options)?;
+    let graph = passes::standard(&model.graph)?;
+    validate(&graph)?;
+    Ok(with_graph(model, graph))
+}
+
+/// As [`build`], without what does not change which variables the network needs: equal computations are not shared, and the graph is not checked. For those
+/// who hold many networks against one checkpoint.
+pub(crate) fn build_unshared(
+    config: &protos::DetectionModel,
+    options: &GraphOptions,
+) -> Result<Model, ModelError> {
+    let model = written(config, options)?;
+    let graph = passes::prune(&model.graph)?;
+    Ok(with_graph(model, graph))
+}
+
+/// The network as its architecture writes it.
+fn written(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Model, ModelError> {
     options.check()?;
     let Some(meta) = MetaArchitecture::of(config) else {
         return Err(fields::missing(FieldPath::MODEL));
@@ -81,17 +100,20 @@ pub fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<
     if let Some(keys) = &options.outputs {
         keep_outputs(&mut model.graph, keys)?;
     }
-    let graph = passes::standard(&model.graph)?;
-    validate(&graph)?;
+    Ok(model)
+}
+
+/// The model with its graph after passes; parameters that these have dropped are idle.
+fn with_graph(model: Model, graph: Graph) -> Model {
     let needed: HashSet<_> = graph.parameters().map(|(_, p)| &p.path).collect();
     let written = model.graph.parameters().map(|(_, p)| &p.path);
     let idle = written.filter(|path| !needed.contains(path));
     let idle = idle.cloned().collect();
-    Ok(Model {
+    Model {
         graph,
         idle,
         ..model
-    })
+    }
 }
 
 /// Leaves only the outputs of these keys.
