@@ -16,7 +16,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::copy_example;
 
@@ -446,24 +446,31 @@ fn send(child: &Child, signal: &str) {
 /// The export takes some time; the signal comes at any part of it.
 #[test]
 fn signals_leave_nothing_and_end_the_process() {
+    const PARTS: u32 = 20;
     let root = exported();
     let before = names(root.path());
+    let export = || {
+        Command::new(TFOD)
+            .current_dir(root.path())
+            .args(["export", "--pipeline_config_path", "pipeline.config"])
+            .args(["--trained_checkpoint_dir", "checkpoint"])
+            .args(["--format", "saved_model,frozen,onnx"])
+            .args(["--output_directory", "new"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let output = root.path().join("new");
+    let start = Instant::now();
+    assert!(export().wait().unwrap().success());
+    let whole = start.elapsed();
+    fs::remove_dir_all(&output).unwrap();
     let mut killed = 0;
     for (signal, number) in [("INT", 2), ("TERM", 15), ("HUP", 1)] {
-        for part in 0..15 {
-            let output = root.path().join("new");
-            let mut command = Command::new(TFOD);
-            let child = command
-                .current_dir(root.path())
-                .args(["export", "--pipeline_config_path", "pipeline.config"])
-                .args(["--trained_checkpoint_dir", "checkpoint"])
-                .args(["--format", "saved_model,frozen,onnx"])
-                .args(["--output_directory", "new"])
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap();
-            sleep(Duration::from_millis(30 * part));
+        for part in 0..PARTS {
+            let child = export();
+            sleep(whole * part / PARTS);
             send(&child, signal);
             let ended = child.wait_with_output().unwrap();
             if ended.status.success() {
@@ -478,7 +485,6 @@ fn signals_leave_nothing_and_end_the_process() {
         }
     }
     assert!(killed > 10, "{killed}");
-    println!("{killed} killed");
 }
 
 /// Whatever a command waits for, a signal ends it.
