@@ -31,7 +31,7 @@ fn verdict(folder: &Path) -> String {
         alone.unwrap_or_else(|| folder.to_owned())
     };
     let [config, checkpoint, verdict, details] = match (config, locate(&checkpoint, None)) {
-        (Some(config), Ok(_)) => both(config, checkpoint),
+        (Some(config), Ok(_)) => both(config, checkpoint, folder),
         (None, Ok(located)) => match Bundle::open(located.prefix) {
             Ok(bundle) => {
                 let kind = CheckpointKind::of(&bundle);
@@ -88,8 +88,7 @@ fn config_alone(path: &Path, folder: &Path) -> [String; 4] {
     ]
 }
 
-fn both(pipeline_config: PathBuf, checkpoint_dir: PathBuf) -> [String; 4] {
-    let folder = checkpoint_dir.clone();
+fn both(pipeline_config: PathBuf, checkpoint_dir: PathBuf, folder: &Path) -> [String; 4] {
     let check = Check::new(pipeline_config, checkpoint_dir);
     match check.run() {
         Ok(report) => [
@@ -101,7 +100,7 @@ fn both(pipeline_config: PathBuf, checkpoint_dir: PathBuf) -> [String; 4] {
             report.verdict.word().to_owned(),
             details(&report),
         ],
-        Err(error) => problem(&error, &folder),
+        Err(error) => problem(&error, folder),
     }
 }
 
