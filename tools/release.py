@@ -13,6 +13,7 @@ import datetime
 import hashlib
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -75,20 +76,21 @@ def checksums(folder):
     return sums
 
 
-def crates():
-    """Packs every crate and compiles it as packed; returns the files."""
+def crates(version, output):
+    """Packs every crate, compiles it as packed, and copies it into the output folder; returns the files there."""
     command = ["cargo", "package", "--workspace", "--allow-dirty"]
     print(f"+ {' '.join(command)}", flush=True)
     subprocess.run(command, check=True, cwd=ROOT)
-    return sorted((ROOT / "target" / "package").glob("tfod*.crate"))
+    packed = sorted((ROOT / "target" / "package").glob(f"tfod*-{version}.crate"))
+    return [shutil.copy2(file, output) for file in packed]
 
 
-def plan(features):
+def plan(version, features):
     """Returns what is built: pairs of a description and a function."""
     steps = [(f"static binary, {target}", lambda target=target: build.static(target, features, DIST)) for target in build.TRIPLES["static"]]
     steps += [(f"wheel, {target}", lambda target=target: build.wheel(target, features, DIST)) for target in build.TRIPLES["wheel"]]
     steps.append(("source archive for PyPI", lambda: build.sdist(DIST)))
-    steps.append(("crates", crates))
+    steps.append(("crates", lambda: crates(version, DIST)))
     return steps
 
 
@@ -111,7 +113,7 @@ def main():
             raise Refused("dist/ is not empty: remove what an earlier release left there")
     except Refused as error:
         sys.exit(f"error: {error}")
-    steps = plan(arguments.features)
+    steps = plan(arguments.version, arguments.features)
     if arguments.dry_run:
         print("would set the version, write the changelog's section, and build:\n" + "\n".join(f"  {what}" for what, _ in steps))
         return
