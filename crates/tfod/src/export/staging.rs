@@ -82,7 +82,7 @@ impl Staging {
     /// Makes a folder for an item; the item without a name is the folder itself.
     pub(super) fn folder(&self, item: &str) -> Result<PathBuf, OutputError> {
         let path = self.path(item);
-        fs::create_dir_all(&path).map_err(failed(&path, "make the folder"))?;
+        make_below(self.scratch.content(), &path).map_err(failed(&path, "make the folder"))?;
         Ok(path)
     }
 
@@ -90,7 +90,8 @@ impl Staging {
     pub(super) fn file(&self, item: &str, contents: &[u8]) -> Result<(), OutputError> {
         let path = self.path(item);
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(failed(parent, "make the folder"))?;
+            let made = make_below(self.scratch.content(), parent);
+            made.map_err(failed(parent, "make the folder"))?;
         }
         fs::write(&path, contents).map_err(failed(&path, "write"))
     }
@@ -324,6 +325,19 @@ fn keep(source: &Path, copy: &Path, is_link: bool) -> io::Result<()> {
     }
     let _ = is_link;
     fs::hard_link(source, copy).or_else(|_| fs::copy(source, copy).map(drop))
+}
+
+/// Makes a folder and those between it and the root, but not the root: once a signal has had that removed, nothing may bring it back.
+fn make_below(root: &Path, folder: &Path) -> io::Result<()> {
+    let mut path = root.to_owned();
+    for part in folder.strip_prefix(root).unwrap_or(folder) {
+        path.push(part);
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
