@@ -1,6 +1,6 @@
 """The operations on files of images, and what a SavedModel has besides one graph: several signatures over shared variables, and assets.
 
-The model is the second one of `crates/tfod-tensorflow/examples/toy_saved_model.rs`: `decoded` is the image times the sum of the variable's rows.
+The model is the second one of `crates/tfod-cases/examples/toy_saved_model.rs`: `decoded` is the image times the sum of the variable's rows.
 """
 
 import io
@@ -12,11 +12,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from .test_every_op import BINARY, interpreter, ramp
+from . import operations
+from .test_every_op import interpreter
 
 pytestmark = pytest.mark.quick
 
-FACTOR = ramp((2, 3), 0).sum(axis=0)
+FACTOR = operations.ramp("factor", (2, 3)).sum(axis=0)
 
 # Runs both signatures in both loaders on the files whose hexadecimal digits are on standard input.
 RUN = """
@@ -43,9 +44,8 @@ for outputs in found:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    assert BINARY.exists(), f"{BINARY} does not exist: cargo build --release -p tfod-tensorflow --examples"
     folder = tmp_path_factory.mktemp("files")
-    subprocess.run([BINARY, folder, "files"], check=True, stdout=subprocess.DEVNULL)
+    operations.write("toy_saved_model", folder, "files")
     return folder
 
 

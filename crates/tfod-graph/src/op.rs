@@ -295,61 +295,73 @@ pub enum Op {
     },
 }
 
-impl Op {
-    /// The name in the text form.
-    pub fn mnemonic(&self) -> &'static str {
-        match self {
-            Self::Input => "input",
-            Self::Constant(_) => "constant",
-            Self::Parameter(_) => "parameter",
-            Self::Conv2d(_) => "conv2d",
-            Self::DepthwiseConv2d(_) => "depthwise_conv2d",
-            Self::MaxPool(_) => "max_pool",
-            Self::GlobalAveragePool => "global_average_pool",
-            Self::BiasAdd => "bias_add",
-            Self::BatchNorm { .. } => "batch_norm",
-            Self::Unary(Unary::Relu) => "relu",
-            Self::Unary(Unary::Relu6) => "relu6",
-            Self::Unary(Unary::Sigmoid) => "sigmoid",
-            Self::Unary(Unary::Exp) => "exp",
-            Self::Unary(Unary::Round) => "round",
-            Self::Binary(Binary::Add) => "add",
-            Self::Binary(Binary::Sub) => "sub",
-            Self::Binary(Binary::Mul) => "mul",
-            Self::Binary(Binary::Div) => "div",
-            Self::Binary(Binary::FloorDiv) => "floor_div",
-            Self::Binary(Binary::Maximum) => "maximum",
-            Self::Binary(Binary::Minimum) => "minimum",
-            Self::Compare(Compare::Less) => "less",
-            Self::Compare(Compare::Greater) => "greater",
-            Self::Compare(Compare::GreaterEqual) => "greater_equal",
-            Self::And => "and",
-            Self::Select => "select",
-            Self::Softmax => "softmax",
-            Self::Cast(_) => "cast",
-            Self::Pad(_) => "pad",
-            Self::PadEnd(_) => "pad_end",
-            Self::Resize { .. } => "resize",
-            Self::ShapeOf => "shape_of",
-            Self::Range(_) => "range",
-            Self::Reshape(_) => "reshape",
-            Self::Concat { .. } => "concat",
-            Self::Slice(_) => "slice",
-            Self::Unstack { .. } => "unstack",
-            Self::Stack { .. } => "stack",
-            Self::Gather => "gather",
-            Self::Reduce {
-                kind: Reduce::Sum, ..
-            } => "reduce_sum",
-            Self::Reduce {
-                kind: Reduce::Max, ..
-            } => "reduce_max",
-            Self::TopK { .. } => "top_k",
-            Self::NonMaxSuppression(_) => "non_max_suppression",
-            Self::SoftNonMaxSuppression(_) => "soft_non_max_suppression",
-            Self::DecodeImage { .. } => "decode_image",
-            Self::ExampleFeature { .. } => "example_feature",
-            Self::Map { .. } => "map",
+/// The names of all operations: from one table, so that the compiler sees to its being whole.
+macro_rules! mnemonics {
+    ($($operation:pat => $name:literal,)*) => {
+        impl Op {
+            /// The name in the text form.
+            pub fn mnemonic(&self) -> &'static str {
+                match self {
+                    $($operation => $name,)*
+                }
+            }
+
+            /// The names of all operations.
+            pub const MNEMONICS: &'static [&'static str] = &[$($name),*];
         }
-    }
+    };
+}
+
+mnemonics! {
+    Op::Input => "input",
+    Op::Constant(_) => "constant",
+    Op::Parameter(_) => "parameter",
+    Op::Conv2d(_) => "conv2d",
+    Op::DepthwiseConv2d(_) => "depthwise_conv2d",
+    Op::MaxPool(_) => "max_pool",
+    Op::GlobalAveragePool => "global_average_pool",
+    Op::BiasAdd => "bias_add",
+    Op::BatchNorm { .. } => "batch_norm",
+    Op::Unary(Unary::Relu) => "relu",
+    Op::Unary(Unary::Relu6) => "relu6",
+    Op::Unary(Unary::Sigmoid) => "sigmoid",
+    Op::Unary(Unary::Exp) => "exp",
+    Op::Unary(Unary::Round) => "round",
+    Op::Binary(Binary::Add) => "add",
+    Op::Binary(Binary::Sub) => "sub",
+    Op::Binary(Binary::Mul) => "mul",
+    Op::Binary(Binary::Div) => "div",
+    Op::Binary(Binary::FloorDiv) => "floor_div",
+    Op::Binary(Binary::Maximum) => "maximum",
+    Op::Binary(Binary::Minimum) => "minimum",
+    Op::Compare(Compare::Less) => "less",
+    Op::Compare(Compare::Greater) => "greater",
+    Op::Compare(Compare::GreaterEqual) => "greater_equal",
+    Op::And => "and",
+    Op::Select => "select",
+    Op::Softmax => "softmax",
+    Op::Cast(_) => "cast",
+    Op::Pad(_) => "pad",
+    Op::PadEnd(_) => "pad_end",
+    Op::Resize { .. } => "resize",
+    Op::ShapeOf => "shape_of",
+    Op::Range(_) => "range",
+    Op::Reshape(_) => "reshape",
+    Op::Concat { .. } => "concat",
+    Op::Slice(_) => "slice",
+    Op::Unstack { .. } => "unstack",
+    Op::Stack { .. } => "stack",
+    Op::Gather => "gather",
+    Op::Reduce {
+        kind: Reduce::Sum, ..
+    } => "reduce_sum",
+    Op::Reduce {
+        kind: Reduce::Max, ..
+    } => "reduce_max",
+    Op::TopK { .. } => "top_k",
+    Op::NonMaxSuppression(_) => "non_max_suppression",
+    Op::SoftNonMaxSuppression(_) => "soft_non_max_suppression",
+    Op::DecodeImage { .. } => "decode_image",
+    Op::ExampleFeature { .. } => "example_feature",
+    Op::Map { .. } => "map",
 }

@@ -1,0 +1,438 @@
+"""What every operation gives: one list of cases for all back ends, by the names of `crates/tfod-cases`.
+
+Each case is a function of the inputs that gives the outputs by key, computed by TensorFlow's own functions and NumPy. A back end's tests write the cases that
+it can express, with the example of that crate, run them and compare.
+"""
+
+import os
+import pathlib
+import subprocess
+
+import numpy as np
+import tensorflow as tf
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+# Beside the binary under test: both are of one build.
+EXAMPLES = pathlib.Path(os.environ.get("TFOD_BIN", ROOT / "target" / "release" / "tfod")).resolve().parent / "examples"
+BATCH = 3
+
+CASES = {}
+
+
+def case(function):
+    CASES[function.__name__.rstrip("_")] = function
+    return function
+
+
+def write(example, *arguments):
+    """Writes a model; returns the names of its cases."""
+    binary = EXAMPLES / example
+    assert binary.exists(), f"{binary} does not exist: cargo build --release -p tfod-cases --examples"
+    ran = subprocess.run([binary, *arguments], check=True, stdout=subprocess.PIPE, text=True)
+    names = ran.stdout.split()
+    assert set(names) <= set(CASES), "cases without expected values"
+    return names
+
+
+def expected(names, inputs):
+    """Returns the outputs of cases."""
+    results = {}
+    for name in names:
+        outputs = CASES[name](**inputs)
+        assert not set(outputs) & set(results), name
+        results.update(outputs)
+    return {key: np.asarray(value) for key, value in results.items()}
+
+
+def ramp(name, shape):
+    """The weights of the examples."""
+    i = np.arange(np.prod(shape, dtype=np.int64), dtype=np.int64)
+    values = ((i * 37 + sum(name.encode()) * 11) % 101).astype(np.float32) / np.float32(50) - np.float32(1)
+    if name.endswith("variance"):
+        values = np.abs(values) + np.float32(0.5)
+    return values.reshape(shape)
+
+
+def make_inputs(tied):
+    """Returns the inputs, in their order; with ties among the scores or without."""
+    random = np.random.default_rng(7)
+
+    def boxes(*leading):
+        corners = random.uniform(0, 0.7, (*leading, 12, 2)).astype(np.float32)
+        sizes = random.uniform(0.1, 0.4, (*leading, 12, 2)).astype(np.float32)
+        return np.concatenate([corners, corners + sizes], axis=-1)
+
+    def scores(*shape):
+        values = random.uniform(0, 1, shape).astype(np.float32)
+        return np.floor(values * 20) / np.float32(20) if tied else values
+
+    return {
+        "image": random.normal(0, 3, (BATCH, 6, 6, 3)).astype(np.float32),
+        "boxes": boxes(),
+        "scores": scores(BATCH, 12),
+        "class_scores": scores(BATCH, 12, 3),
+        "own_boxes": boxes(BATCH),
+        "pixels": random.integers(0, 256, (BATCH, 7, 9, 3)).astype(np.uint8),
+        "photo": random.integers(0, 256, (BATCH, 8, 11, 3)).astype(np.uint8),
+        "many_boxes": boxes(),
+        "many_scores": scores(12),
+    }
+
+
+# Convolutions, pooling, normalisation.
+
+
+def strided(image):
+    return tf.nn.conv2d(image, ramp("conv/kernel", (3, 3, 3, 8)), 2, "SAME").numpy()
+
+
+@case
+def conv2d(image, photo, **_):
+    kernel, photo = ramp("conv/kernel", (3, 3, 3, 8)), photo.astype(np.float32)
+    return {
+        "conv2d": strided(image),
+        "conv2d_dilated": tf.nn.conv2d(image, kernel, 1, "VALID", dilations=[2, 1]),
+        "conv2d_same_unknown": tf.nn.conv2d(photo, ramp("even/kernel", (4, 2, 3, 5)), 1, "SAME"),
+        "conv2d_unknown": strided_photo(photo),
+        "conv2d_computed_kernel": tf.nn.conv2d(image, kernel * 2, 2, "VALID"),
+    }
+
+
+@case
+def depthwise_conv2d(image, **_):
+    kernel = ramp("depthwise/kernel", (3, 3, 3, 2))
+    return {"depthwise_conv2d": tf.nn.depthwise_conv2d(image, kernel, [1, 1, 1, 1], "SAME")}
+
+
+@case
+def max_pool(image, photo, **_):
+    return {
+        "max_pool": tf.nn.max_pool2d(image - 20, 3, 2, "SAME"),
+        "max_pool_uneven": tf.nn.max_pool2d(image, [2, 3], [1, 2], "VALID"),
+        "max_pool_unknown": tf.nn.max_pool2d(photo.astype(np.float32), 2, 1, "SAME"),
+    }
+
+
+@case
+def global_average_pool(image, photo, **_):
+    return {
+        "global_average_pool": image.mean(axis=(1, 2), keepdims=True),
+        "global_average_pool_unknown": photo.astype(np.float32).mean(axis=(1, 2), keepdims=True),
+    }
+
+
+@case
+def bias_add(image, **_):
+    bias = ramp("conv/bias", (8,))
+    return {
+        "bias_add": strided(image) + bias,
+        "bias_add_fused": tf.nn.conv2d(image, ramp("conv/kernel", (3, 3, 3, 8)), 3, "SAME") + bias,
+    }
+
+
+@case
+def batch_norm(image, **_):
+    gamma, beta, mean, variance = (ramp(f"bn/{name}", (8,)) for name in ("gamma", "beta", "moving_mean", "moving_variance"))
+    return {"batch_norm": gamma * (strided(image) - mean) / np.sqrt(variance + np.float32(0.001)) + beta}
+
+
+@case
+def chain(image, **_):
+    scaled = batch_norm(image)["batch_norm"] * ramp("by_column", (3, 8))
+    joined = np.concatenate([np.clip(scaled, 0, 6), bias_add(image)["bias_add"]], axis=3)
+    part = np.pad(joined, ((0, 0), (1, 0), (0, 2), (0, 1)))[:, 1:3, :, 3:12]
+    likely = softmax(part)["softmax"]
+    upsampled = np.where(likely > np.float32(0.1), likely, part).repeat(2, axis=1).repeat(2, axis=2)
+    return {
+        "chain_pooled": upsampled.max(axis=(1, 2)),
+        "chain_column_sums": upsampled.sum(axis=1),
+        "chain_channel": upsampled[..., 2],
+        "chain_flat": upsampled.reshape(BATCH, 40, 9),
+    }
+
+
+# Element by element.
+
+
+def integers(image):
+    return np.trunc(image * np.float32(9.7)).astype(np.int32)
+
+
+@case
+def unary(image, **_):
+    return {
+        "relu": np.maximum(image, 0),
+        "relu6": np.clip(image, 0, 6),
+        "sigmoid": 1 / (1 + np.exp(-image)),
+        "exp": np.exp(image),
+        "round": np.round(integers(image).astype(np.float32) / 2),
+    }
+
+
+ARITHMETIC = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "floor_div": np.floor_divide,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "less": np.less,
+    "greater": np.greater,
+    "greater_equal": np.greater_equal,
+}
+
+
+@case
+def binary(image, **_):
+    by = np.float32(0.3)
+    return {"div": image / by, **{key: operation(image, by) for key, operation in ARITHMETIC.items()}}
+
+
+@case
+def binary_i32(image, **_):
+    return {f"{key}_i32": operation(integers(image), np.int32(4)) for key, operation in ARITHMETIC.items()}
+
+
+@case
+def binary_u8(pixels, **_):
+    return {f"{key}_u8": operation(pixels, np.uint8(7)) for key, operation in ARITHMETIC.items()}
+
+
+@case
+def logic(image, **_):
+    above, below = image > np.float32(-0.2), image < np.float32(0.3)
+    return {
+        "and": above & below,
+        "select": np.where(above & below, image, np.float32(0.3)),
+        "select_bool": np.where(above & below, below, above),
+    }
+
+
+@case
+def softmax(image, **_):
+    exp = np.exp(image - image.max(axis=-1, keepdims=True))
+    return {"softmax": exp / exp.sum(axis=-1, keepdims=True)}
+
+
+@case
+def cast(image, pixels, **_):
+    return {"cast_to_i32": integers(image), "cast_to_bool": integers(image) != 0, "cast_to_f32": pixels.astype(np.float32)}
+
+
+# Shapes that are known.
+
+GRIDS = {"": {}, "_centers": {"half_pixel_centers": True}, "_aligned": {"align_corners": True}}
+
+
+def resized(images, method, size, grid):
+    ways = {"bilinear": "ResizeBilinear", "nearest": "ResizeNearestNeighbor", "bicubic": "ResizeBicubic", "area": "ResizeArea"}
+    # The area method has no centres: its grid is that of corners.
+    options = {} if method == "area" and grid == "_centers" else GRIDS[grid]
+    return getattr(tf.raw_ops, ways[method])(images=images, size=size, **options)
+
+
+@case
+def pad(image, **_):
+    return {"pad": np.pad(image, ((0, 0), (1, 2), (0, 3), (0, 0)))}
+
+
+@case
+def resize(pixels, photo, **_):
+    results = {}
+    for suffix, size in (("", (4, 5)), ("_up", (14, 11)), ("_same", (7, 9))):
+        for method in ("bilinear", "nearest", "bicubic"):
+            for grid in ("", "_centers"):
+                results[f"resize_{method}{grid}{suffix}"] = resized(pixels, method, size, grid)
+        results[f"resize_area{suffix}"] = resized(pixels, "area", size, "")
+    for grid in ("", "_centers"):
+        results[f"resize_unknown_bilinear{grid}"] = resized(photo, "bilinear", (5, 8), grid)
+    return results
+
+
+@case
+def resize_aligned(pixels, **_):
+    sizes = {"": (4, 5), "_up": (14, 11), "_single": (1, 1)}
+    return {
+        f"resize_{method}_aligned{suffix}": resized(pixels, method, size, "_aligned")
+        for method in ("bilinear", "nearest", "bicubic", "area")
+        for suffix, size in sizes.items()
+    }
+
+
+@case
+def reshape(image, photo, **_):
+    return {"reshape": image.reshape(BATCH, 36, 3), "reshape_unknown": photo.reshape(8, BATCH, 33)}
+
+
+@case
+def concat(image, photo, **_):
+    return {
+        "concat": np.concatenate([image, image], axis=3),
+        "concat_single": image,
+        "concat_unknown": np.concatenate([photo, photo], axis=1),
+    }
+
+
+@case
+def slice_(image, **_):
+    return {"slice": image[:, 1:4, 2:6], "slice_all": image}
+
+
+@case
+def stack(image, **_):
+    return {"unstack": image[..., 1], "stack": np.moveaxis(image, 3, 1)}
+
+
+@case
+def reduce(image, pixels, **_):
+    return {
+        "reduce_sum": image.sum(axis=(1, 2)),
+        "reduce_max": image.max(axis=3),
+        "reduce_max_u8": pixels.max(axis=(1, 3)),
+    }
+
+
+# Sizes that are known only at run time.
+
+
+def strided_photo(photo):
+    return tf.nn.conv2d(photo.astype(np.float32), ramp("unknown/kernel", (3, 3, 3, 2)), 2, "SAME").numpy()
+
+
+@case
+def shape_of(photo, **_):
+    return {
+        "shape_of": np.array([BATCH, 4, 6, 2], np.int32),
+        "shape_of_photo": np.array(photo.shape, np.int32),
+        "range": np.arange(6, dtype=np.int32),
+    }
+
+
+def resized_to_computed(photo, methods):
+    # Powers of two, because OpenVINO does not divide exactly.
+    size = (16, 4)
+    return {f"resize_{method}_computed{grid}": resized(photo, method, size, grid) for method in methods for grid in GRIDS}
+
+
+@case
+def resize_computed(photo, **_):
+    return resized_to_computed(photo, ("bilinear", "nearest"))
+
+
+@case
+def resize_computed_smooth(photo, **_):
+    return resized_to_computed(photo, ("bicubic", "area"))
+
+
+@case
+def pad_end(photo, **_):
+    by = ((0, 0), (0, 16), (0, 4), (0, 0))
+    return {
+        "pad_end": 2 * np.pad(photo, by),
+        "pad_end_strided": 2 * np.pad(strided_photo(photo), by),
+        "pad_end_known": np.pad(photo, ((0, 0), (0, 12), (0, 9), (0, 0))),
+    }
+
+
+# Selection.
+
+
+def overlap(a, b):
+    """Intersection over union."""
+    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    intersection = np.prod(np.maximum(sides, 0))
+    return intersection / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - intersection)
+
+
+def suppress(boxes, scores, size, iou_threshold, score_threshold, sigma=0.0):
+    """Greedy selection as published (Bodla et al. 2017 with a `sigma`): indices, scores, count; filled up with zeros."""
+    scores = {index: float(score) for index, score in enumerate(scores)}
+    indices, selected = [], []
+    while scores and len(indices) < size:
+        best = min(scores, key=lambda index: (-scores[index], index))
+        score = scores.pop(best)
+        if score <= score_threshold:
+            break
+        indices.append(best)
+        selected.append(score)
+        for index in list(scores):
+            iou = overlap(boxes[best], boxes[index])
+            if sigma:
+                scores[index] *= np.exp(-iou * iou / (2 * sigma))
+            elif iou > iou_threshold:
+                del scores[index]
+    rest = size - len(indices)
+    return np.array(indices + [0] * rest, np.int32), np.array(selected + [0] * rest, np.float32), np.int32(len(indices))
+
+
+def of_classes(boxes, scores):
+    """Suppression for each class, `scores` [boxes, classes]: indices, and the counts in reverse."""
+    rows = [suppress(boxes, column, 4, 0.5, 0.1) for column in scores.T]
+    indices, _, counts = (np.stack(column) for column in zip(*rows))
+    assert len({row.tobytes() for row in indices}) > 1, "the classes must differ"
+    return indices, counts[::-1]
+
+
+@case
+def top_k(boxes, scores, **_):
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :5].astype(np.int32)
+    return {"top_k_values": np.take_along_axis(scores, order, axis=1), "top_k_indices": order, "gather": boxes[order]}
+
+
+@case
+def non_max_suppression(boxes, scores, many_boxes, many_scores, **_):
+    hard = suppress(boxes, scores.max(axis=0), 15, 0.3, 0.2)
+    assert 3 < hard[2] < 12, "some boxes must be suppressed"
+    unknown = suppress(many_boxes, many_scores, 15, 0.3, 0.2)
+    return {
+        "nms_indices": hard[0],
+        "nms_count": hard[2],
+        "nms_unknown_indices": unknown[0],
+        "nms_unknown_count": unknown[2],
+    }
+
+
+@case
+def non_max_suppression_by_class(boxes, class_scores, **_):
+    indices, counts = of_classes(boxes, class_scores.max(axis=0))
+    return {"nms_by_class_indices": indices, "nms_by_class_counts": counts}
+
+
+@case
+def soft_non_max_suppression(boxes, scores, **_):
+    best = scores.max(axis=0)
+    soft = suppress(boxes, best, 15, 0.3, 0.2, sigma=0.5)
+    assert suppress(boxes, best, 15, 0.3, 0.2)[2] < soft[2] <= 12, "the case must tell hard from soft selection"
+    return {f"soft_nms_{name}": value for name, value in zip(("indices", "scores", "count"), soft)}
+
+
+@case
+def input_(boxes, **_):
+    return {"boxes_again": boxes}
+
+
+@case
+def map_(image, boxes, scores, class_scores, own_boxes, **_):
+    picked = np.array([suppress(boxes, row, 4, 0.5, 0.0)[0] for row in scores])
+    anchors, small = ramp("anchors", (4100, 4)), ramp("small", (4,))
+    total = anchors[picked].sum(axis=1)
+    places = np.argsort(-total, axis=1, kind="stable")[:, :2].astype(np.int32)
+    shared = [of_classes(boxes, each) for each in class_scores]
+    own = [of_classes(*each)[0] for each in zip(own_boxes, class_scores)]
+    smalls = np.broadcast_to(small, (BATCH, 4))
+    kernel = ramp("map/kernel", (2, 2, 3, 2))
+    return {
+        "map_selected": boxes[picked],
+        "map_count": np.array([suppress(boxes, row, 4, 0.5, 0.0)[2] for row in scores], np.int32),
+        "map_shifted": total + small,
+        "map_inner": boxes.sum(axis=1) * scores + scores.max(axis=1, keepdims=True),
+        **{f"map_class_{name}": np.stack(each) for name, each in zip(("indices", "counts"), zip(*shared))},
+        "map_own_selected": np.stack([each[indices] for each, indices in zip(own_boxes, own)]),
+        "map_conv": tf.nn.conv2d(image, kernel, 2, "SAME")[:, tf.newaxis],
+        "map_beside": np.stack([total, smalls], axis=1),
+        "map_behind": np.concatenate([smalls, total], axis=1),
+        "map_values": np.take_along_axis(total, places, axis=1),
+        "map_places": places,
+        "map_third": total[:, [2, 0]],
+        "map_same": smalls,
+    }
