@@ -436,3 +436,66 @@ def map_(image, boxes, scores, class_scores, own_boxes, **_):
         "map_third": total[:, [2, 0]],
         "map_same": smalls,
     }
+
+
+# Peaks.
+
+
+@case
+def distance(image, **_):
+    whole = np.trunc(image).astype(np.int32)
+    return {"abs": np.abs(image), "sqrt": np.sqrt(np.abs(image)), "equal": whole == 1, "reduce_min": image.min(axis=3)}
+
+
+@case
+def arg_max(image, **_):
+    whole = np.trunc(image).astype(np.int32)
+    assert (np.sort(whole, axis=1)[:, -1] == np.sort(whole, axis=1)[:, -2]).any(), "there must be ties"
+    return {"arg_max": whole.argmax(axis=3).astype(np.int32), "arg_max_rows": whole.argmax(axis=1).astype(np.int32)}
+
+
+def by_channel(image):
+    return np.moveaxis(image.reshape(BATCH, 36, 3), 2, 1)
+
+
+@case
+def transpose(image, **_):
+    return {"transpose": np.moveaxis(image, 3, 1), "transpose_by_channel": by_channel(image)}
+
+
+@case
+def gather_batched(image, scores, **_):
+    places = np.argsort(-scores, axis=1, kind="stable")[:, :5]
+    return {
+        "gather_of_image": np.take_along_axis(image.reshape(BATCH, 36, 3), places[..., np.newaxis], axis=1),
+        "gather_of_channel": -np.sort(-by_channel(image), axis=2)[..., :4],
+    }
+
+
+@case
+def top_k_computed(image, photo, **_):
+    values = image.reshape(BATCH, 108)
+    places = np.argsort(-values, axis=1, kind="stable")[:, : photo.shape[1]].astype(np.int32)
+    return {"top_k_computed_values": np.take_along_axis(values, places, axis=1), "top_k_computed_indices": places}
+
+
+@case
+def map_of_channels(image, **_):
+    turned = np.moveaxis(image, 3, 1)
+    return {"map_turned": turned, "map_arg_max": turned.argmax(axis=3).astype(np.int32), "map_best": turned.max(axis=3)}
+
+
+@case
+def conv_transpose2d(image, photo, **_):
+    kernel, narrow = ramp("transposed/kernel", (3, 3, 2, 3)), ramp("narrow/kernel", (2, 1, 2, 3))
+
+    def enlarged(x, kernel, stride):
+        shape = (len(x), x.shape[1] * stride, x.shape[2] * stride, 2)
+        return tf.nn.conv2d_transpose(x.astype(np.float32), kernel, shape, stride).numpy()
+
+    return {
+        "conv_transpose2d": enlarged(image, kernel, 2),
+        "conv_transpose2d_unknown": enlarged(photo, kernel, 2),
+        "conv_transpose2d_gaps": enlarged(image, narrow, 3),
+        "conv_transpose2d_biased": enlarged(image, kernel, 1) + ramp("transposed/bias", (2,)),
+    }

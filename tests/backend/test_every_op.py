@@ -114,7 +114,7 @@ def test_equal_constants_are_one(meta_graph):
 def test_names_are_unique_across_functions(meta_graph):
     """Converters put the bodies of nested loops into one name space."""
     functions = [f for f in meta_graph.graph_def.library.function if "wrapper" not in f.signature.name]
-    assert len(functions) == 5  # the network, and two for each of two loops
+    assert len(functions) == 7  # the network, and two for each of three loops
     names = [node.name for function in functions for node in function.node_def]
     assert len(names) == len(set(names))
 
@@ -138,7 +138,7 @@ def test_static_shapes_are_known(folder):
 def test_variables_are_those_that_are_large(folder):
     model = tf.saved_model.load(str(folder))  # owns the variables
     variables = {variable.name: variable for variable in model.signatures["serving_default"].variables}
-    kernels = [f"{name}/kernel:0" for name in ("conv", "depthwise", "even", "map", "unknown")]
+    kernels = [f"{name}/kernel:0" for name in ("conv", "depthwise", "even", "map", "narrow", "transposed", "unknown")]
     assert sorted(variables) == ["anchors:0", *kernels]
     assert [name for name, variable in sorted(variables.items()) if variable.trainable] == kernels
 

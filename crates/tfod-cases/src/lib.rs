@@ -10,6 +10,7 @@ mod convolution;
 mod elementwise;
 pub mod files;
 mod map;
+mod peaks;
 mod selection;
 mod shape;
 mod size;
@@ -92,6 +93,7 @@ pub fn cases() -> Vec<Case> {
         size::CASES,
         selection::CASES,
         map::CASES,
+        peaks::CASES,
     ]
     .concat()
 }

@@ -286,6 +286,17 @@ impl Builder {
         self.one(name, Op::DepthwiseConv2d(attrs), &[x, kernel])
     }
 
+    /// [`Op::ConvTranspose2d`]
+    pub fn conv_transpose2d(
+        &mut self,
+        name: &str,
+        x: ValueId,
+        kernel: ValueId,
+        stride: u64,
+    ) -> Built {
+        self.one(name, Op::ConvTranspose2d { stride }, &[x, kernel])
+    }
+
     /// [`Op::MaxPool`]
     pub fn max_pool(&mut self, name: &str, x: ValueId, attrs: PoolAttrs) -> Built {
         self.one(name, Op::MaxPool(attrs), &[x])
@@ -421,6 +432,11 @@ impl Builder {
         self.one(name, Op::Reshape(shape.to_vec()), &[x])
     }
 
+    /// [`Op::Transpose`]
+    pub fn transpose(&mut self, name: &str, x: ValueId, order: &[usize]) -> Built {
+        self.one(name, Op::Transpose(order.to_vec()), &[x])
+    }
+
     /// [`Op::Concat`]
     pub fn concat(&mut self, name: &str, axis: usize, values: &[ValueId]) -> Built {
         self.one(name, Op::Concat { axis }, values)
@@ -445,9 +461,20 @@ impl Builder {
         self.one(name, Op::Stack { axis }, values)
     }
 
-    /// [`Op::Gather`]
+    /// [`Op::Gather`] along the first dimension.
     pub fn gather(&mut self, name: &str, data: ValueId, indices: ValueId) -> Built {
-        self.one(name, Op::Gather, &[data, indices])
+        self.gather_batched(name, data, indices, 0)
+    }
+
+    /// [`Op::Gather`] where the leading `batch_dims` dimensions of data and indices are the same.
+    pub fn gather_batched(
+        &mut self,
+        name: &str,
+        data: ValueId,
+        indices: ValueId,
+        batch_dims: usize,
+    ) -> Built {
+        self.one(name, Op::Gather { batch_dims }, &[data, indices])
     }
 
     /// [`Op::Reduce`]
@@ -456,9 +483,26 @@ impl Builder {
         self.one(name, Op::Reduce { kind, axes }, &[x])
     }
 
-    /// [`Op::TopK`]: values and indices.
+    /// [`Op::ArgMax`]
+    pub fn arg_max(&mut self, name: &str, x: ValueId, axis: usize) -> Built {
+        self.one(name, Op::ArgMax { axis }, &[x])
+    }
+
+    /// [`Op::TopK`] of a known number: values and indices.
     pub fn top_k(&mut self, name: &str, x: ValueId, k: u64) -> Built<[ValueId; 2]> {
-        let outputs = self.add(name, Op::TopK { k }, &[x])?;
+        self.top_k_of(name, x, Dim::Known(k), None)
+    }
+
+    /// [`Op::TopK`] of a number that is known, or else is `computed` at run time: values and indices.
+    pub fn top_k_of(
+        &mut self,
+        name: &str,
+        x: ValueId,
+        k: Dim,
+        computed: Option<ValueId>,
+    ) -> Built<[ValueId; 2]> {
+        let inputs: Vec<ValueId> = std::iter::once(x).chain(computed).collect();
+        let outputs = self.add(name, Op::TopK { k }, &inputs)?;
         Ok([outputs[0], outputs[1]])
     }
 

@@ -49,6 +49,7 @@ pub fn infer(
         }
         Op::Conv2d(attrs) => rule.conv2d(*attrs),
         Op::DepthwiseConv2d(attrs) => rule.depthwise_conv2d(*attrs),
+        Op::ConvTranspose2d { stride } => rule.conv_transpose2d(*stride),
         Op::MaxPool(attrs) => rule.max_pool(*attrs),
         Op::GlobalAveragePool => rule.global_average_pool(),
         Op::BiasAdd => rule.bias_add(),
@@ -82,13 +83,15 @@ pub fn infer(
             Ok(vec![(DType::I32, Shape(vec![dim.clone()]))])
         }
         Op::Reshape(dims) => rule.reshape(dims),
+        Op::Transpose(order) => rule.transpose(order),
         Op::Concat { axis } => rule.concat(*axis),
         Op::Slice(ranges) => rule.slice(ranges),
         Op::Unstack { axis } => rule.unstack(*axis),
         Op::Stack { axis } => rule.stack(*axis),
-        Op::Gather => rule.gather(),
+        Op::Gather { batch_dims } => rule.gather(*batch_dims),
         Op::Reduce { kind, axes } => rule.reduce(*kind, axes),
-        Op::TopK { k } => rule.top_k(*k),
+        Op::ArgMax { axis } => rule.arg_max(*axis),
+        Op::TopK { k } => rule.top_k(k),
         Op::NonMaxSuppression(attrs) => rule.selection(attrs.max_output_size, &[DType::I32]),
         Op::SoftNonMaxSuppression(attrs) => {
             rule.selection(attrs.max_output_size, &[DType::I32, DType::F32])
@@ -278,6 +281,30 @@ impl Rule<'_> {
         Ok(vec![(DType::F32, shape)])
     }
 
+    fn conv_transpose2d(&self, stride: u64) -> Result<Vec<Typed>, ShapeError> {
+        self.arity(2)?;
+        let expected = "f32[n, h, w, d] and a kernel f32[kh, kw, c, d], and a stride";
+        let kernel = self.shape(1).sizes();
+        let (Some([_, _, channels, own]), [n, height, width, last]) =
+            (kernel.as_deref(), self.shape(0).dims())
+        else {
+            return Err(self.inputs_error(expected));
+        };
+        let fits = self.all_dtype(DType::F32) && last.is(*own) && stride > 0;
+        self.require(fits, expected)?;
+        let larger = |dim: &Dim| {
+            let size = dim.times(&Dim::Known(stride));
+            size.ok_or_else(|| self.inputs_error("a smaller map"))
+        };
+        let dims = vec![
+            n.clone(),
+            larger(height)?,
+            larger(width)?,
+            Dim::Known(*channels),
+        ];
+        Ok(vec![(DType::F32, Shape(dims))])
+    }
+
     fn max_pool(&self, attrs: PoolAttrs) -> Result<Vec<Typed>, ShapeError> {
         self.arity(1)?;
         let channels = match self.shape(0).dims() {
@@ -443,6 +470,16 @@ impl Rule<'_> {
         Ok(vec![(self.dtype(0), target)])
     }
 
+    fn transpose(&self, order: &[usize]) -> Result<Vec<Typed>, ShapeError> {
+        self.arity(1)?;
+        let mut sorted = order.to_vec();
+        sorted.sort_unstable();
+        let is_order = sorted.into_iter().eq(0..self.shape(0).rank());
+        self.require(is_order, &format!("as many dimensions as in {order:?}"))?;
+        let dims = order.iter().map(|&axis| self.shape(0).0[axis].clone());
+        Ok(vec![(self.dtype(0), Shape(dims.collect()))])
+    }
+
     fn concat(&self, axis: usize) -> Result<Vec<Typed>, ShapeError> {
         let expected = "one or more of one type, of equal shapes but for the axis";
         let first = self
@@ -510,13 +547,20 @@ impl Rule<'_> {
         Ok(vec![(first.dtype, shape)])
     }
 
-    fn gather(&self) -> Result<Vec<Typed>, ShapeError> {
+    fn gather(&self, batch_dims: usize) -> Result<Vec<Typed>, ShapeError> {
         self.arity(2)?;
+        let leading = |shape: &Shape| shape.0.get(..batch_dims).map(<[Dim]>::to_vec);
+        let shared = leading(self.shape(0));
         self.require(
-            self.shape(0).rank() > 0 && self.dtype(1) == DType::I32,
-            "data of at least one dimension and i32 indices",
+            self.shape(0).rank() > batch_dims
+                && shared.is_some()
+                && shared == leading(self.shape(1))
+                && self.dtype(1) == DType::I32,
+            &format!(
+                "data of more than {batch_dims} dimensions and i32 indices, which share the first {batch_dims}"
+            ),
         )?;
-        let rest = self.shape(0).0.iter().skip(1);
+        let rest = self.shape(0).0.iter().skip(batch_dims + 1);
         let dims = self.shape(1).0.iter().chain(rest).cloned().collect();
         Ok(vec![(self.dtype(0), Shape(dims))])
     }
@@ -533,16 +577,31 @@ impl Rule<'_> {
         Ok(vec![(self.dtype(0), Shape(dims))])
     }
 
-    fn top_k(&self, k: u64) -> Result<Vec<Typed>, ShapeError> {
-        self.arity(1)?;
-        let last = self.shape(0).0.last().and_then(Dim::known);
+    fn arg_max(&self, axis: usize) -> Result<Vec<Typed>, ShapeError> {
+        let typed = self.reduce(Reduce::Max, &[axis])?;
+        Ok(typed.into_iter().map(|(_, s)| (DType::I32, s)).collect())
+    }
+
+    fn top_k(&self, k: &Dim) -> Result<Vec<Typed>, ShapeError> {
+        let known = k.known();
+        self.arity(if known.is_some() { 1 } else { 2 })?;
+        let last = self.shape(0).0.last();
+        let has = match (known, last.and_then(Dim::known)) {
+            (Some(k), Some(n)) => k <= n,
+            // The number that is computed is at most the size.
+            (None, _) => last.is_some(),
+            (Some(_), None) => false,
+        };
+        let is_count = |v: &Value| v.dtype == DType::I32 && v.shape.rank() == 0;
         self.require(
-            self.dtype(0).is_number() && last.is_some_and(|n| k <= n),
-            &format!("numbers [..., n] with n at least {k}"),
+            self.dtype(0).is_number() && has && self.inputs.iter().skip(1).all(|v| is_count(v)),
+            &format!(
+                "numbers [..., n] with n at least {k} and, for a number known only at run time, an i32 scalar"
+            ),
         )?;
         let mut shape = self.shape(0).clone();
         if let Some(last) = shape.0.last_mut() {
-            *last = Dim::Known(k);
+            *last = k.clone();
         }
         Ok(vec![(self.dtype(0), shape.clone()), (DType::I32, shape)])
     }
@@ -841,7 +900,7 @@ mod tests {
         for op in [&nms, &soft] {
             assert!(shapes(op, &[f32s(&[9, 4]), f32s(&[8])]).is_err());
         }
-        assert!(shapes(&Op::TopK { k: 10 }, &[f32s(&[9])]).is_err());
+        assert!(shapes(&Op::TopK { k: 10.into() }, &[f32s(&[9])]).is_err());
     }
 
     #[test]

@@ -71,6 +71,10 @@ pub enum Unary {
     Exp,
     /// The nearest whole number; of two, the even one.
     Round,
+    /// The square root.
+    Sqrt,
+    /// The distance from 0.
+    Abs,
 }
 
 /// Element-wise functions of two values of one number type, with NumPy broadcasting.
@@ -101,6 +105,8 @@ pub enum Compare {
     Greater,
     /// `a >= b`
     GreaterEqual,
+    /// `a == b`
+    Equal,
 }
 
 /// Reductions over axes, which disappear from the shape.
@@ -110,6 +116,8 @@ pub enum Reduce {
     Sum,
     /// The largest.
     Max,
+    /// The smallest.
+    Min,
 }
 
 /// Where [`Op::Resize`] takes the samples of an image to be, which decides the source of each position of the result.
@@ -183,6 +191,13 @@ pub enum Op {
     /// Convolution of each channel by itself: `[n, h, w, c]` with a kernel `[kh, kw, c, m]`. Output channel `i * m + j`
     /// comes from input channel `i`. Both strides must be equal.
     DepthwiseConv2d(ConvAttrs),
+    /// What the gradient of a [`Op::Conv2d`] with [`Padding::Same`] is with respect to its input: `[n, h, w, d]` with a kernel `[kh, kw, c, d]` gives
+    /// `[n, h * stride, w * stride, c]`. Each position of the input adds the kernel, times its values, to the positions of the result that
+    /// the convolution would have made it from.
+    ConvTranspose2d {
+        /// Step of the window in both directions.
+        stride: u64,
+    },
     /// The largest value in each window of each channel of `[n, h, w, c]`. Padding is smaller than every value.
     MaxPool(PoolAttrs),
     /// The average of each channel of `[n, h, w, c]` over all positions, as a map of one position: `[n, 1, 1, c]`.
@@ -231,6 +246,8 @@ pub enum Op {
     /// The same elements in another shape. At most one dimension may differ in being unknown: an unknown output dimension stands
     /// for what is left.
     Reshape(Vec<Dim>),
+    /// The dimensions in another order: axis `i` of the result is axis `order[i]` of the input.
+    Transpose(Vec<usize>),
     /// Joins along an axis.
     Concat {
         /// The axis.
@@ -248,9 +265,12 @@ pub enum Op {
         /// Where the new axis is in the result.
         axis: usize,
     },
-    /// Inputs: data, indices (any shape, [`DType::I32`]). Takes slices of `data` along its first dimension: the result has
-    /// the shape of the indices followed by the rest of data's.
-    Gather,
+    /// Inputs: data, indices (any shape, [`DType::I32`]). Takes slices of `data` along its dimension `batch_dims`; the dimensions before it are the
+    /// same in both, and each index takes from its own part of the data. The result has the shape of the indices followed by the rest of data's.
+    Gather {
+        /// How many leading dimensions data and indices share.
+        batch_dims: usize,
+    },
     /// A reduction over axes.
     Reduce {
         /// What is computed.
@@ -258,11 +278,16 @@ pub enum Op {
         /// The axes, ascending.
         axes: Vec<usize>,
     },
-    /// The `k` largest along the last dimension, in descending order; of equals, the one with the lower index comes first.
-    /// Outputs: values, indices ([`DType::I32`]).
+    /// Where the largest value along an axis is ([`DType::I32`]); of equals, the first. The axis disappears.
+    ArgMax {
+        /// The axis.
+        axis: usize,
+    },
+    /// The `k` largest along the last dimension, in descending order; of equals, the one with the lower index comes first. Inputs: x and, where `k`
+    /// is known only at run time, how many, a scalar ([`DType::I32`]). Outputs: values, indices ([`DType::I32`]).
     TopK {
         /// How many; at most the size of the dimension.
-        k: u64,
+        k: Dim,
     },
     /// Greedy selection of boxes. Inputs: boxes `[n, 4]`, scores `[n]`. Boxes are taken in the order of descending score (of equals, the
     /// lower index first). Outputs: selected indices `[m]` ([`DType::I32`]), and how many there are, a scalar ([`DType::I32`]); `m` is
@@ -318,6 +343,7 @@ mnemonics! {
     Op::Parameter(_) => "parameter",
     Op::Conv2d(_) => "conv2d",
     Op::DepthwiseConv2d(_) => "depthwise_conv2d",
+    Op::ConvTranspose2d { .. } => "conv_transpose2d",
     Op::MaxPool(_) => "max_pool",
     Op::GlobalAveragePool => "global_average_pool",
     Op::BiasAdd => "bias_add",
@@ -327,6 +353,8 @@ mnemonics! {
     Op::Unary(Unary::Sigmoid) => "sigmoid",
     Op::Unary(Unary::Exp) => "exp",
     Op::Unary(Unary::Round) => "round",
+    Op::Unary(Unary::Sqrt) => "sqrt",
+    Op::Unary(Unary::Abs) => "abs",
     Op::Binary(Binary::Add) => "add",
     Op::Binary(Binary::Sub) => "sub",
     Op::Binary(Binary::Mul) => "mul",
@@ -337,6 +365,7 @@ mnemonics! {
     Op::Compare(Compare::Less) => "less",
     Op::Compare(Compare::Greater) => "greater",
     Op::Compare(Compare::GreaterEqual) => "greater_equal",
+    Op::Compare(Compare::Equal) => "equal",
     Op::And => "and",
     Op::Select => "select",
     Op::Softmax => "softmax",
@@ -347,17 +376,22 @@ mnemonics! {
     Op::ShapeOf => "shape_of",
     Op::Range(_) => "range",
     Op::Reshape(_) => "reshape",
+    Op::Transpose(_) => "transpose",
     Op::Concat { .. } => "concat",
     Op::Slice(_) => "slice",
     Op::Unstack { .. } => "unstack",
     Op::Stack { .. } => "stack",
-    Op::Gather => "gather",
+    Op::Gather { .. } => "gather",
     Op::Reduce {
         kind: Reduce::Sum, ..
     } => "reduce_sum",
     Op::Reduce {
         kind: Reduce::Max, ..
     } => "reduce_max",
+    Op::Reduce {
+        kind: Reduce::Min, ..
+    } => "reduce_min",
+    Op::ArgMax { .. } => "arg_max",
     Op::TopK { .. } => "top_k",
     Op::NonMaxSuppression(_) => "non_max_suppression",
     Op::SoftNonMaxSuppression(_) => "soft_non_max_suppression",

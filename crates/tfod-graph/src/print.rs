@@ -137,6 +137,7 @@ fn attributes(op: &Op) -> String {
         Op::Conv2d(attrs) | Op::DepthwiseConv2d(attrs) => conv(*attrs),
         Op::MaxPool(attrs) => pool(*attrs),
         Op::BatchNorm { epsilon } => format!(" epsilon={epsilon}"),
+        Op::ConvTranspose2d { stride } => format!(" stride={stride}"),
         Op::Pad(paddings) => format!(" {paddings:?}"),
         Op::PadEnd(dims) => format!(" to={}", Shape(dims.clone())),
         Op::Resize {
@@ -153,6 +154,9 @@ fn attributes(op: &Op) -> String {
             format!(" method={method} size=[{height}, {width}] {grid}")
         }
         Op::Concat { axis } | Op::Unstack { axis } | Op::Stack { axis } => format!(" axis={axis}"),
+        Op::Transpose(order) => format!(" order={order:?}"),
+        Op::ArgMax { axis } => format!(" axis={axis}"),
+        Op::Gather { batch_dims } if *batch_dims > 0 => format!(" batch_dims={batch_dims}"),
         Op::Slice(ranges) => {
             let range = |r: &Option<(u64, u64)>| match r {
                 Some((begin, size)) => format!("{begin}..{}", begin.saturating_add(*size)),
@@ -188,7 +192,7 @@ fn attributes(op: &Op) -> String {
         | Op::Softmax
         | Op::Cast(_)
         | Op::Reshape(_)
-        | Op::Gather
+        | Op::Gather { .. }
         | Op::ShapeOf
         | Op::Range(_)
         | Op::DecodeImage { .. } => String::new(),

@@ -144,6 +144,7 @@ fn role(graph: &Graph, node: &Node) -> Role {
     match &node.op {
         Op::Conv2d(_)
         | Op::DepthwiseConv2d(_)
+        | Op::ConvTranspose2d { .. }
         | Op::MaxPool(_)
         | Op::GlobalAveragePool
         | Op::BatchNorm { .. }
@@ -195,7 +196,9 @@ fn role(graph: &Graph, node: &Node) -> Role {
         | Op::Range(_)
         | Op::Reshape(_)
         | Op::Stack { .. }
-        | Op::Gather
+        | Op::Transpose(_)
+        | Op::Gather { .. }
+        | Op::ArgMax { .. }
         | Op::TopK { .. }
         | Op::NonMaxSuppression(_)
         | Op::SoftNonMaxSuppression(_)

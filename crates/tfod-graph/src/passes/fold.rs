@@ -151,6 +151,7 @@ fn results<'a>(graph: &Graph, node: &Node, inputs: &[&Elements<'_>]) -> Option<V
             let start = match kind {
                 Reduce::Sum => 0.0,
                 Reduce::Max => f32::NEG_INFINITY,
+                Reduce::Min => f32::INFINITY,
             };
             let mut results = vec![start; usize::try_from(elements).ok()?];
             for (x, place) in floats(first)?.into_iter().zip(places) {
@@ -158,6 +159,7 @@ fn results<'a>(graph: &Graph, node: &Node, inputs: &[&Elements<'_>]) -> Option<V
                 *result = match kind {
                     Reduce::Sum => *result + x,
                     Reduce::Max => larger(*result, x),
+                    Reduce::Min => smaller(*result, x),
                 };
             }
             one(bytes(results))
@@ -167,6 +169,7 @@ fn results<'a>(graph: &Graph, node: &Node, inputs: &[&Elements<'_>]) -> Option<V
         // Of feature maps, of images and of boxes: nothing that weights alone decide.
         Op::Conv2d(_)
         | Op::DepthwiseConv2d(_)
+        | Op::ConvTranspose2d { .. }
         | Op::MaxPool(_)
         | Op::GlobalAveragePool
         | Op::BatchNorm { .. }
@@ -181,10 +184,12 @@ fn results<'a>(graph: &Graph, node: &Node, inputs: &[&Elements<'_>]) -> Option<V
         | Op::And
         | Op::Select
         | Op::Cast(_)
+        | Op::Transpose(_)
         | Op::Concat { .. }
         | Op::Slice(_)
         | Op::Stack { .. }
-        | Op::Gather
+        | Op::Gather { .. }
+        | Op::ArgMax { .. }
         | Op::TopK { .. }
         | Op::NonMaxSuppression(_)
         | Op::SoftNonMaxSuppression(_)
@@ -204,6 +209,8 @@ fn apply(unary: Unary, x: f32) -> f32 {
         Unary::Sigmoid => rounded(1.0 / (1.0 + (-f64::from(x)).exp())),
         Unary::Exp => rounded(f64::from(x).exp()),
         Unary::Round => x.round_ties_even(),
+        Unary::Sqrt => x.sqrt(),
+        Unary::Abs => x.abs(),
     }
 }
 

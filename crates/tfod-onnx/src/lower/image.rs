@@ -37,7 +37,10 @@ pub(super) fn fused_biases(graph: &Graph) -> HashMap<NodeId, NodeId> {
             continue;
         };
         let (conv, bias) = (graph.value(*x).node, graph.value(*bias).node);
-        let is_conv = matches!(graph.node(conv).op, Op::Conv2d(_) | Op::DepthwiseConv2d(_));
+        let is_conv = matches!(
+            graph.node(conv).op,
+            Op::Conv2d(_) | Op::DepthwiseConv2d(_) | Op::ConvTranspose2d { .. }
+        );
         let is_known = matches!(graph.node(bias).op, Op::Constant(_) | Op::Parameter(_));
         if is_conv && is_known && uses.get(x) == Some(&1) {
             fused.insert(id, conv);
@@ -162,6 +165,43 @@ impl Lowering<'_, '_> {
             list.push(Attr::Int("group", size(&node.name, groups)?));
         }
         self.map_result(node, &map, "Conv", &inputs, list)
+    }
+
+    /// The padding of the convolution whose gradient it is, taken off the result: that of a map of a multiple of the stride.
+    pub(super) fn conv_transpose2d(
+        &mut self,
+        id: NodeId,
+        node: &Node,
+        stride: u64,
+    ) -> Result<Place, Error> {
+        let sizes = self.kernel_sizes(node)?;
+        let map = self.map_operand(node)?;
+        let mut inputs = vec![map.id, self.kernel(node, sizes)?];
+        if let Some(bias) = self.fused.get(&id) {
+            let bias = input(self.graph.node(*bias), 1)?;
+            inputs.push(self.operand(bias, Layout::ChannelsLast)?);
+        }
+        let number = |n: u64| size(&node.name, n);
+        let mut pads = [0; 4];
+        let mut grown = [0; 2];
+        for axis in 0..2 {
+            let total = sizes[axis].saturating_sub(stride);
+            pads[axis] = number(total / 2)?;
+            pads[axis + 2] = number(total - total / 2)?;
+            // Positions that no window reaches are zeros.
+            grown[axis] = number(stride.saturating_sub(sizes[axis]))?;
+        }
+        let mut list = vec![
+            Attr::Ints("kernel_shape", vec![number(sizes[0])?, number(sizes[1])?]),
+            Attr::Ints("strides", vec![number(stride)?; 2]),
+        ];
+        if pads != [0; 4] {
+            list.push(Attr::Ints("pads", pads.to_vec()));
+        }
+        if grown != [0; 2] {
+            list.push(Attr::Ints("output_padding", grown.to_vec()));
+        }
+        self.map_result(node, &map, "ConvTranspose", &inputs, list)
     }
 
     /// ONNX pads what is pooled with values smaller than all others, as the graph does.

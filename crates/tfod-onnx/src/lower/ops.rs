@@ -22,6 +22,7 @@ impl<'a> Lowering<'a, '_> {
             Op::Input | Op::Constant(_) | Op::Parameter(_) => return Ok(Vec::new()),
             Op::Conv2d(attrs) => self.conv2d(id, node, *attrs)?,
             Op::DepthwiseConv2d(attrs) => self.depthwise_conv2d(id, node, *attrs)?,
+            Op::ConvTranspose2d { stride } => self.conv_transpose2d(id, node, *stride)?,
             Op::MaxPool(attrs) => self.max_pool(node, *attrs)?,
             Op::GlobalAveragePool => self.global_average_pool(node)?,
             Op::BatchNorm { epsilon } => self.batch_norm(node, *epsilon)?,
@@ -61,13 +62,15 @@ impl<'a> Lowering<'a, '_> {
                 let x = self.operand(input(node, 0)?, Layout::ChannelsLast)?;
                 self.reshaped(node, x)?
             }
+            Op::Transpose(order) => self.transposed(node, order)?,
             Op::Concat { axis } => self.concat(node, *axis)?,
             Op::Slice(ranges) => self.slice(node, ranges)?,
             Op::Unstack { axis } => return self.unstack(node, *axis),
             Op::Stack { axis } => self.stack(node, *axis)?,
-            Op::Gather => self.gather(node)?,
+            Op::Gather { batch_dims } => self.gather(node, *batch_dims)?,
             Op::Reduce { kind, axes } => self.reduce(node, *kind, axes)?,
-            Op::TopK { k } => return self.top_k(node, *k),
+            Op::ArgMax { axis } => self.arg_max(node, *axis)?,
+            Op::TopK { k } => return self.top_k(node, k),
             Op::NonMaxSuppression(attrs) => return self.non_max_suppression(id, node, *attrs),
             Op::SoftNonMaxSuppression(_) => {
                 return Err(Error::Unsupported {
@@ -132,6 +135,8 @@ impl<'a> Lowering<'a, '_> {
             Unary::Sigmoid => "Sigmoid",
             Unary::Exp => "Exp",
             Unary::Round => "Round",
+            Unary::Sqrt => "Sqrt",
+            Unary::Abs => "Abs",
             Unary::Relu6 => {
                 let form = self.form(node)?;
                 let x = self.operand(input(node, 0)?, form.layout)?;
@@ -458,23 +463,27 @@ impl<'a> Lowering<'a, '_> {
     }
 
     /// Rows of the data. In a map, the rows of each slice are taken from all rows, or from those of the same slice.
-    fn gather(&mut self, node: &Node) -> Result<Place, Error> {
+    fn gather(&mut self, node: &Node, batch_dims: usize) -> Result<Place, Error> {
         let (data, indices) = (input(node, 0)?, input(node, 1)?);
         let (own_data, own_indices) = (self.is_batched(data), self.is_batched(indices));
+        if batch_dims > 0 && own_data != own_indices {
+            self.refuse_batched(node, "a gathering in which one side is the same for all")?;
+        }
         let data = self.operand(data, Layout::ChannelsLast)?;
         let indices = self.operand(indices, Layout::ChannelsLast)?;
-        if own_data && own_indices {
+        if own_data && own_indices || batch_dims > 0 {
             let name = self.name(&node.name);
             let wide = self.wide(indices);
             let rank = self.emitter.dims(wide).len();
             let column = self.unsqueeze(&format!("{name}/indices"), wide, &[rank]);
-            let attrs = vec![Attr::Int("batch_dims", 1)];
+            let shared = axis_number(batch_dims) + i64::from(own_data);
+            let attrs = vec![Attr::Int("batch_dims", shared)];
             return self.result(
                 node,
                 "GatherND",
                 &[data, column],
                 attrs,
-                Form::batched(true),
+                Form::batched(own_data),
             );
         }
         let attrs = vec![Attr::Int("axis", i64::from(own_data))];
@@ -505,6 +514,7 @@ impl<'a> Lowering<'a, '_> {
         let op = match kind {
             Reduce::Sum => "ReduceSum",
             Reduce::Max => "ReduceMax",
+            Reduce::Min => "ReduceMin",
         };
         let mut inputs = vec![x];
         let mut attrs = vec![Attr::Int("keepdims", 0)];
@@ -524,15 +534,56 @@ impl<'a> Lowering<'a, '_> {
         Ok(Form::batched(form.batched).of(id))
     }
 
+    fn transposed(&mut self, node: &Node, order: &[usize]) -> Result<Place, Error> {
+        let value = input(node, 0)?;
+        let batched = self.is_batched(value);
+        let id = self.operand(value, Layout::ChannelsLast)?;
+        let mut order = order.to_vec();
+        if batched {
+            order = order.into_iter().map(|axis| axis + 1).collect();
+            order.insert(0, 0);
+        }
+        let id = self.permute(&self.name(&node.name), id, &order);
+        Ok(Form::batched(batched).of(id))
+    }
+
+    /// ONNX promises the same as the graph: of equals, the first.
+    fn arg_max(&mut self, node: &Node, axis: usize) -> Result<Place, Error> {
+        let value = input(node, 0)?;
+        let form = Form::batched(self.is_batched(value));
+        let x = self.operand(value, Layout::ChannelsLast)?;
+        let x = self.carried(x, DType::U8, DType::I32);
+        let name = self.name(&node.name);
+        let (_, shape) = self.typed(only_output(node)?, form);
+        let attrs = vec![
+            Attr::Int("axis", axis_number(form.axis(axis))),
+            Attr::Int("keepdims", 0),
+        ];
+        let wide = format!("{name}/wide");
+        let id = self
+            .emitter
+            .add(&wide, "ArgMax", &[x], attrs, (DType::I64, shape));
+        Ok(form.of(self.narrow(&name, id)))
+    }
+
     /// ONNX promises the same order as the graph: of equals, the lower index first.
-    fn top_k(&mut self, node: &Node, k: u64) -> Result<Vec<Place>, Error> {
+    fn top_k(&mut self, node: &Node, k: &Dim) -> Result<Vec<Place>, Error> {
         let value = input(node, 0)?;
         let batched = self.is_batched(value);
         let name = self.name(&node.name);
         let x = self.operand(value, Layout::ChannelsLast)?;
         let own = self.emitter.dtype(x);
         let carried = self.carried(x, DType::U8, DType::I32);
-        let [values, indices] = self.best(&name, carried, k)?;
+        let [values, indices] = match k.known() {
+            Some(k) => self.best(&name, carried, k)?,
+            None => {
+                self.refuse_batched(node, "a selection of a computed number")?;
+                let count = self.operand(input(node, 1)?, Layout::ChannelsLast)?;
+                let count = self.wide(count);
+                let count = self.reshape(&format!("{name}/count"), count, Shape::known(&[1]))?;
+                self.largest(&name, carried, count, k.clone())
+            }
+        };
         let values = self.cast(&format!("{name}/narrow"), values, own);
         let indices = self.narrow(&format!("{name}/indices"), indices);
         Ok(vec![
@@ -543,16 +594,20 @@ impl<'a> Lowering<'a, '_> {
 
     /// The `k` largest along the last axis, and their 64-bit indices.
     pub(super) fn best(&mut self, name: &str, x: TensorId, k: u64) -> Result<[TensorId; 2], Error> {
+        let count = self.integers(&[size(name, k)?]);
+        Ok(self.largest(name, x, count, Dim::Known(k)))
+    }
+
+    /// As [`Self::best`], of a number that is a tensor `i64[1]`.
+    fn largest(&mut self, name: &str, x: TensorId, count: TensorId, k: Dim) -> [TensorId; 2] {
         let mut dims = self.emitter.dims(x).to_vec();
         if let Some(last) = dims.last_mut() {
-            *last = Dim::Known(k);
+            *last = k;
         }
-        let size = self.integers(&[size(name, k)?]);
         let typed = |dtype: DType| -> Typed { (dtype, Shape(dims.clone())) };
         let results = [typed(self.emitter.dtype(x)), typed(DType::I64)];
-        Ok(self
-            .emitter
-            .add_pair(name, "TopK", &[x, size], Vec::new(), results))
+        self.emitter
+            .add_pair(name, "TopK", &[x, count], Vec::new(), results)
     }
 }
 
@@ -572,5 +627,6 @@ fn compare_op(compare: Compare) -> &'static str {
         Compare::Less => "Less",
         Compare::Greater => "Greater",
         Compare::GreaterEqual => "GreaterOrEqual",
+        Compare::Equal => "Equal",
     }
 }

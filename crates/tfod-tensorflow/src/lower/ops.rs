@@ -41,6 +41,7 @@ impl Lowering<'_, '_> {
                 let attrs = depthwise(node, *attrs)?;
                 self.one(node, "DepthwiseConv2dNative", "output", inputs, attrs)
             }
+            Op::ConvTranspose2d { stride } => self.conv_transpose2d(node, inputs, *stride)?,
             Op::MaxPool(attrs) => self.one(node, "MaxPool", "output", inputs, pool(node, *attrs)?),
             Op::GlobalAveragePool => {
                 let axes = self.vector(node, "axes", &[1, 2])?;
@@ -132,6 +133,13 @@ impl Lowering<'_, '_> {
                     typed(),
                 )
             }
+            Op::Transpose(order) => {
+                let order = order.iter().map(|axis| size(node, *axis as u64));
+                let order = order.collect::<Result<Vec<_>, _>>()?;
+                let order = self.vector(node, "order", &order)?;
+                let inputs = [inputs[0].clone(), order];
+                self.one(node, "Transpose", "y", &inputs, typed())
+            }
             // ConcatV2 wants two inputs or more.
             Op::Concat { .. } if inputs.len() == 1 => inputs[0].clone(),
             Op::Concat { axis } => {
@@ -165,14 +173,15 @@ impl Lowering<'_, '_> {
                 );
                 self.one(node, "Pack", "output", inputs, attrs)
             }
-            Op::Gather => {
-                let axis = self.axis(node, 0)?;
+            Op::Gather { batch_dims } => {
+                let axis = self.axis(node, *batch_dims)?;
+                let shared = size(node, *batch_dims as u64)?.into();
                 self.one(
                     node,
                     "GatherV2",
                     "output",
                     &[inputs, &[axis]].concat(),
-                    gather(value(0).dtype),
+                    gather(value(0).dtype).int_unless(0, "batch_dims", shared),
                 )
             }
             Op::Reduce { kind, axes } => {
@@ -189,8 +198,17 @@ impl Lowering<'_, '_> {
                     typed(),
                 )
             }
+            Op::ArgMax { axis } => {
+                let axis = self.axis(node, *axis)?;
+                let attrs = typed().dtype("output_type", data_type(DType::I32));
+                self.one(node, "ArgMax", "output", &[inputs[0].clone(), axis], attrs)
+            }
             Op::TopK { k } => {
-                let k = self.scalar(node, "k", size(node, *k)?);
+                let k = match (k.known(), inputs) {
+                    (Some(k), _) => self.scalar(node, "k", size(node, k)?),
+                    // Validation makes sure that it is there.
+                    (None, inputs) => inputs[1].clone(),
+                };
                 let top = self
                     .list
                     .add(&node.name, "TopKV2", &[inputs[0].clone(), k], typed());
@@ -323,6 +341,47 @@ impl Lowering<'_, '_> {
             .list
             .add(&name, "Pack", &sizes, attrs)
             .output("output", 0))
+    }
+
+    /// TensorFlow is told the size of the result.
+    fn conv_transpose2d(
+        &mut self,
+        node: &Node,
+        inputs: &[Port],
+        stride: u64,
+    ) -> Result<Port, Error> {
+        let result = self.graph.value(node.outputs[0]).shape.clone();
+        let size = if let Some(sizes) = result.sizes() {
+            let sizes = sizes.iter().map(|n| size(node, *n));
+            let sizes = sizes.collect::<Result<Vec<_>, _>>()?;
+            self.vector(node, "size", &sizes)?
+        } else {
+            let shape = self.shape_of(node, &inputs[0], DType::F32);
+            let by = self.scalar(node, "stride", size(node, stride)?);
+            let mut sizes = Vec::with_capacity(4);
+            for (axis, dim) in result.dims().iter().enumerate() {
+                sizes.push(match (dim.known(), axis) {
+                    (Some(n), _) => self.scalar(node, "size", size(node, n)?),
+                    (None, 1 | 2) => {
+                        let own = self.size_along(node, &shape, axis)?;
+                        let name = self.list.fresh(&format!("{}/times", node.name));
+                        let inputs = [own, by.clone()];
+                        let larger = self
+                            .list
+                            .add(&name, "Mul", &inputs, Attrs::typed(DType::I32));
+                        larger.output("z", 0)
+                    }
+                    (None, _) => self.size_along(node, &shape, axis)?,
+                });
+            }
+            let name = self.list.fresh(&format!("{}/size", node.name));
+            let attrs = Attrs::typed(DType::I32).int("N", count(&sizes));
+            let size = self.list.add(&name, "Pack", &sizes, attrs);
+            size.output("output", 0)
+        };
+        let attrs = conv(node, ConvAttrs::new(stride, Padding::Same))?;
+        let inputs = [size, inputs[1].clone(), inputs[0].clone()];
+        Ok(self.one(node, "Conv2DBackpropInput", "output", &inputs, attrs))
     }
 
     fn example_feature(&mut self, node: &Node, example: &Port, key: &str) -> Port {
@@ -460,6 +519,8 @@ fn unary_op(unary: Unary) -> (&'static str, &'static str) {
         Unary::Sigmoid => ("Sigmoid", "y"),
         Unary::Exp => ("Exp", "y"),
         Unary::Round => ("Round", "y"),
+        Unary::Sqrt => ("Sqrt", "y"),
+        Unary::Abs => ("Abs", "y"),
     }
 }
 
@@ -480,6 +541,7 @@ fn compare_op(compare: Compare) -> &'static str {
         Compare::Less => "Less",
         Compare::Greater => "Greater",
         Compare::GreaterEqual => "GreaterEqual",
+        Compare::Equal => "Equal",
     }
 }
 
@@ -487,6 +549,7 @@ fn reduce_op(kind: Reduce) -> &'static str {
     match kind {
         Reduce::Sum => "Sum",
         Reduce::Max => "Max",
+        Reduce::Min => "Min",
     }
 }
 
