@@ -30,13 +30,18 @@ pub struct ImagePadding {
     pub description: String,
 }
 
-/// How pixel values, red, green and blue from 0 to 255, become the network's input: `value * scale + shift`, for each channel.
+/// How pixel values, red, green and blue from 0 to 255, become the network's input: `value * scale + shift`, for each channel; then the order of channels may be
+/// reversed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Normalization {
     /// Factors.
     pub scale: [f32; 3],
     /// What is added then.
     pub shift: [f32; 3],
+    /// Whether the network sees blue, green, red.
+    pub reversed: bool,
+    /// Whether images are padded first, so that padding is normalised too.
+    pub padding_too: bool,
 }
 
 /// The limits of non-max suppression.

@@ -206,8 +206,13 @@ fn preprocessed(
     normalization: Normalization,
 ) -> Result<Finished, ModelError> {
     let images = b.cast("to_float", pixels, DType::F32)?;
-    // The reference normalises before it resizes, which gives the same values at the price of touching every pixel of the original.
+    // Where the reference normalises before it resizes, that gives the same values at the price of touching every pixel of the original.
     let mut resized = resizer.resize(b, images)?;
+    if normalization.padding_too {
+        let mut finished = resizer.finish(b, resized)?;
+        finished.images = normalization.apply(b, finished.images)?;
+        return Ok(finished);
+    }
     resized.images = normalization.apply(b, resized.images)?;
     resizer.finish(b, resized)
 }
@@ -217,12 +222,16 @@ impl Normalization {
     pub(crate) const SIGNED: Self = Self {
         scale: [2.0 / 255.0; 3],
         shift: [-1.0; 3],
+        reversed: false,
+        padding_too: false,
     };
 
     /// What ResNets take: the mean colour of ImageNet taken away (Simonyan and Zisserman 2014, <https://arxiv.org/abs/1409.1556>).
     pub(crate) const CHANNEL_MEANS: Self = Self {
         scale: [1.0; 3],
         shift: [-123.68, -116.779, -103.939],
+        reversed: false,
+        padding_too: false,
     };
 
     /// What networks take that the TensorFlow model garden trained on ImageNet: its channels' means and standard deviations become 0 and 1.
@@ -233,6 +242,8 @@ impl Normalization {
             1.0 / (255.0 * 0.225),
         ],
         shift: [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225],
+        reversed: false,
+        padding_too: false,
     };
 
     /// Normalises `[batch, height, width, 3]`.
@@ -255,6 +266,11 @@ impl Normalization {
             };
             let values = b.constant(&format!("{name}/by"), values)?;
             x = b.binary(name, op, x, values)?;
+        }
+        if self.reversed {
+            let mut channels = b.unstack("channels", x, 3)?;
+            channels.reverse();
+            x = b.stack("reversed", 3, &channels)?;
         }
         Ok(x)
     }

@@ -116,6 +116,27 @@ pub fn conv2d(
     })
 }
 
+/// `Conv2DTranspose` with bias and Keras' `SAME` padding: `[n, h, w, c]` to `[n, h * stride, w * stride, filters]`.
+///
+/// # Errors
+/// When the graph refuses a node.
+pub fn conv2d_transpose(
+    b: &mut Builder,
+    name: &str,
+    path: &Path,
+    x: ValueId,
+    filters: u64,
+    kernel: u64,
+    stride: u64,
+) -> Built {
+    b.scope(name, |b| {
+        let shape = [kernel, kernel, filters, channels(b, x)];
+        let kernel = variable(b, path, "kernel", &shape, true)?;
+        let y = b.conv_transpose2d("conv2d_transpose", x, kernel, stride)?;
+        bias(b, path, y, true)
+    })
+}
+
 /// `DepthwiseConv2D` without bias, one output for each channel.
 ///
 /// # Errors

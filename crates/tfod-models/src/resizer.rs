@@ -13,8 +13,8 @@ use tfod_graph::{
 };
 
 use crate::error::ModelError;
-use crate::facts::{ImagePadding, Resizing};
-use crate::fields::{FieldPath, Message, invalid, invalid_option, missing, size};
+use crate::facts::{ImagePadding, Normalization, Resizing};
+use crate::fields::{FieldPath, Message, invalid, invalid_option, missing, size, unsupported};
 use crate::options::GraphOption;
 use crate::scalar::{Float, Int, spatial, vector};
 
@@ -252,6 +252,39 @@ impl Resizer {
             padding: self.padding_facts(),
             grayscale: self.grayscale,
         }
+    }
+
+    /// As [`Self::facts`], where pad values are pixels, which are normalised as the image is.
+    pub fn facts_of_pixels(self, normalization: Normalization) -> Resizing {
+        let mut facts = self.facts();
+        if let Some(padding) = &mut facts.padding {
+            let places = (0..3).map(|channel| {
+                let value = padding.values[channel];
+                value * normalization.scale[channel] + normalization.shift[channel]
+            });
+            let mut values: Vec<f32> = places.collect();
+            if normalization.reversed {
+                values.reverse();
+            }
+            padding.values = [values[0], values[1], values[2]];
+        }
+        facts
+    }
+
+    /// Refuses to make images grey, for those who want three channels.
+    ///
+    /// # Errors
+    /// Where the configuration asks for that.
+    pub(crate) fn refuse_grayscale(self) -> Result<(), ModelError> {
+        if !self.grayscale {
+            return Ok(());
+        }
+        let field = self.path.child(self.facts().resizer);
+        Err(unsupported(
+            field.child("convert_to_grayscale"),
+            "true",
+            "false: this network sees three channels",
+        ))
     }
 
     fn padding_facts(self) -> Option<ImagePadding> {

@@ -5,10 +5,12 @@ use tfod_graph::{Builder, ValueId};
 
 use crate::error::ModelError;
 use crate::hyperparams::Hyperparams;
-use crate::layers::{Path, Window, batch_norm, conv2d, depthwise_conv2d};
+use crate::layers::{
+    Path, Window, batch_norm, conv2d, conv2d_transpose, depthwise_conv2d, separable_conv2d,
+};
 
 /// The model's place, how its layers are configured, and how many there are so far.
-pub(super) struct Functional<'a> {
+pub(crate) struct Functional<'a> {
     path: &'a Path,
     explicit_padding: bool,
     hyperparams: Hyperparams,
@@ -17,7 +19,7 @@ pub(super) struct Functional<'a> {
 
 impl<'a> Functional<'a> {
     /// A model without layers. `explicit_padding` is that of [`Window`].
-    pub(super) fn new(path: &'a Path, explicit_padding: bool, hyperparams: Hyperparams) -> Self {
+    pub(crate) fn new(path: &'a Path, explicit_padding: bool, hyperparams: Hyperparams) -> Self {
         Self {
             path,
             explicit_padding,
@@ -27,12 +29,12 @@ impl<'a> Functional<'a> {
     }
 
     /// Further layers are those of a larger model at another place, which begins with the layers so far.
-    pub(super) fn continue_at(&mut self, path: &'a Path) {
+    pub(crate) fn continue_at(&mut self, path: &'a Path) {
         self.path = path;
     }
 
     /// The place of the next layer.
-    pub(super) fn next_layer(&mut self) -> Path {
+    pub(crate) fn next_layer(&mut self) -> Path {
         let layer = format!("layer_with_weights-{}", self.weighted_layers);
         self.weighted_layers += 1;
         self.path.child(layer)
@@ -47,7 +49,7 @@ impl<'a> Functional<'a> {
     }
 
     /// A convolution with a square kernel, without bias.
-    pub(super) fn conv(
+    pub(crate) fn conv(
         &mut self,
         b: &mut Builder,
         name: &str,
@@ -61,7 +63,7 @@ impl<'a> Functional<'a> {
     }
 
     /// A convolution with a window of its own, without bias.
-    pub(super) fn conv_by(
+    pub(crate) fn conv_by(
         &mut self,
         b: &mut Builder,
         name: &str,
@@ -73,8 +75,46 @@ impl<'a> Functional<'a> {
         Ok(conv2d(b, name, &path, x, filters, window, false)?)
     }
 
+    /// A convolution with a window of its own and a bias.
+    pub(crate) fn biased_conv(
+        &mut self,
+        b: &mut Builder,
+        name: &str,
+        x: ValueId,
+        filters: u64,
+        window: Window,
+    ) -> Result<ValueId, ModelError> {
+        let path = self.next_layer();
+        Ok(conv2d(b, name, &path, x, filters, window, true)?)
+    }
+
+    /// A convolution with bias that doubles the size, with a kernel of three by three.
+    pub(crate) fn doubling_conv(
+        &mut self,
+        b: &mut Builder,
+        name: &str,
+        x: ValueId,
+        filters: u64,
+    ) -> Result<ValueId, ModelError> {
+        let path = self.next_layer();
+        Ok(conv2d_transpose(b, name, &path, x, filters, 3, 2)?)
+    }
+
+    /// A separable convolution with bias and a square kernel.
+    pub(crate) fn separable_conv(
+        &mut self,
+        b: &mut Builder,
+        name: &str,
+        x: ValueId,
+        filters: u64,
+        window: Window,
+    ) -> Result<ValueId, ModelError> {
+        let path = self.next_layer();
+        Ok(separable_conv2d(b, name, &path, x, filters, window, true)?)
+    }
+
     /// A convolution across channels only, with a bias.
-    pub(super) fn dense(
+    pub(crate) fn dense(
         &mut self,
         b: &mut Builder,
         name: &str,
@@ -86,7 +126,7 @@ impl<'a> Functional<'a> {
     }
 
     /// A convolution of each channel by itself with a square kernel.
-    pub(super) fn depthwise(
+    pub(crate) fn depthwise(
         &mut self,
         b: &mut Builder,
         name: &str,
@@ -100,7 +140,7 @@ impl<'a> Functional<'a> {
     }
 
     /// Batch normalisation, where the configuration has one.
-    pub(super) fn norm(
+    pub(crate) fn norm(
         &mut self,
         b: &mut Builder,
         name: &str,
@@ -114,7 +154,7 @@ impl<'a> Functional<'a> {
     }
 
     /// The configured activation.
-    pub(super) fn activation(
+    pub(crate) fn activation(
         &self,
         b: &mut Builder,
         name: &str,

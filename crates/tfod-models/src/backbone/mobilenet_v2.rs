@@ -46,6 +46,8 @@ const STEM: u64 = 32;
 const LAST: u64 = 1280;
 /// Blocks (counted from 0) after which strides 4, 8 and 16 are complete; the last convolution completes stride 32.
 const FEATURE_BLOCKS: [u64; 3] = [2, 5, 12];
+/// The last block of stride 16 that has 64 channels, before the network becomes wider.
+const NARROW_BLOCK: u64 = 9;
 /// The block whose widened input SSD builds on: the finest channels of stride 16 before stride 32 begins.
 const EXPANDED_BLOCK: u64 = 13;
 
@@ -67,6 +69,8 @@ pub struct MobilenetV2 {
 pub struct Features {
     /// Of strides 4, 8, 16 and 32.
     pub levels: [ValueId; 4],
+    /// Of stride 16, before the network becomes wider (64 channels).
+    pub narrow: ValueId,
     /// Of stride 16, widened for the block that begins stride 32 (6 times the channels of the level).
     pub expanded: ValueId,
 }
@@ -123,7 +127,7 @@ impl MobilenetV2 {
         x = net.norm(b, "bn_Conv1", x)?;
         x = net.activation(b, "Conv1_relu", x)?;
         let mut levels = Vec::with_capacity(4);
-        let mut expanded = x;
+        let (mut narrow, mut expanded) = (x, x);
         let mut block = 0;
         for group in &GROUPS {
             for repeat in 0..group.blocks {
@@ -132,6 +136,9 @@ impl MobilenetV2 {
                 x = output;
                 if FEATURE_BLOCKS.contains(&block) {
                     levels.push(x);
+                }
+                if block == NARROW_BLOCK {
+                    narrow = x;
                 }
                 if block == EXPANDED_BLOCK {
                     expanded = inside;
@@ -149,7 +156,11 @@ impl MobilenetV2 {
                 found.len()
             ))
         })?;
-        Ok(Features { levels, expanded })
+        Ok(Features {
+            levels,
+            narrow,
+            expanded,
+        })
     }
 
     /// An inverted residual block: widen, filter each channel, project; added to its input where shapes allow. Gives what is widened, and the

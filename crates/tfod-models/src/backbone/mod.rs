@@ -1,7 +1,9 @@
 //! Image classifiers without their last layers. Each gives the feature maps that a detector builds on.
 
 pub mod efficientnet;
-mod functional;
+pub(crate) mod functional;
+pub mod hourglass;
 pub mod mobilenet_v1;
 pub mod mobilenet_v2;
+pub mod resnet_preact;
 pub mod resnet_v1;

@@ -1,5 +1,5 @@
-//! ResNet with bottleneck blocks (He et al. 2015, <https://arxiv.org/abs/1512.03385>), as the Keras application builds it and the reference changes it:
-//! convolutions without bias, widths with a multiplier and a minimum, a padding of the pooling that depends on the size.
+//! ResNet with bottleneck blocks (He et al. 2015, <https://arxiv.org/abs/1512.03385>), as the Keras application builds it, and as the reference changes it for
+//! most detectors: convolutions without bias, widths with a multiplier and a minimum, a padding of the pooling that depends on the size.
 //!
 //! The first convolution of a stage's first block has the stride, as in the paper; later versions of the network give it to the second.
 
@@ -34,8 +34,10 @@ pub struct ResnetV1 {
     pub depth_multiplier: f32,
     /// No convolution has fewer channels.
     pub min_depth: u64,
-    /// Activation and normalisation. Convolutions have no bias, whatever these say.
+    /// Activation and normalisation. Whether convolutions have a bias does not depend on these.
     pub hyperparams: Hyperparams,
+    /// Whether it is as the Keras application has it: convolutions have biases, and the pooling is padded by one on each side.
+    pub is_application: bool,
 }
 
 impl ResnetV1 {
@@ -73,7 +75,12 @@ impl ResnetV1 {
         let mut x = net.conv(b, "conv1_conv", images, STEM, window)?;
         x = net.layers.norm(b, "conv1_bn", x)?;
         x = net.layers.activation(b, "conv1_relu", x)?;
-        x = b.max_pool("pool1_pool", x, PoolAttrs::new(3, 2, Padding::Same))?;
+        x = if self.is_application {
+            let padded = b.pad("pool1_pad", x, &[(0, 0), (1, 1), (1, 1), (0, 0)])?;
+            b.max_pool("pool1_pool", padded, PoolAttrs::new(3, 2, Padding::Valid))?
+        } else {
+            b.max_pool("pool1_pool", x, PoolAttrs::new(3, 2, Padding::Same))?
+        };
         let mut features = [x; 4];
         for (stage, feature) in features.iter_mut().enumerate() {
             x = net.stage(b, stage, x)?;
@@ -99,7 +106,11 @@ impl Net<'_> {
         window: Window,
     ) -> Result<ValueId, ModelError> {
         let filters = self.config.width(channels);
-        self.layers.conv_by(b, name, x, filters, window)
+        if self.config.is_application {
+            self.layers.biased_conv(b, name, x, filters, window)
+        } else {
+            self.layers.conv_by(b, name, x, filters, window)
+        }
     }
 
     /// The blocks of one of [`STAGES`].

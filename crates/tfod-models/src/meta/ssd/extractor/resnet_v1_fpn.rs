@@ -52,6 +52,7 @@ pub(super) fn from_config(
         } else {
             Hyperparams::RESNET
         },
+        is_application: false,
     };
     Ok(Box::new(ResnetV1Fpn {
         common,

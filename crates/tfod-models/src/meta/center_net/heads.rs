@@ -1,0 +1,155 @@
+//! Heads: small convolutional networks that predict a map from the feature map. After the reference's `make_prediction_net`.
+//!
+//! A head has a network for each feature map of the extractor (a stack of hourglasses has several), and only what the last one predicts is used; the others are
+//! written, so that their variables are known, and pruned.
+
+use std::collections::HashMap;
+
+use tfod_config::protos;
+use tfod_graph::{Builder, Unary, ValueId};
+
+use crate::error::ModelError;
+use crate::fields::{Message, invalid, size};
+use crate::layers::{Path, Window, conv2d, conv2d_or_separable};
+
+/// Channels and kernel of the convolution before the last, where the configuration does not say.
+const STANDARD: (u64, u64) = (256, 3);
+/// Larger kernels are a mistake.
+const LARGEST_KERNEL: u64 = 1 << 10;
+
+/// The convolutions of a head before its last one, which is across channels only.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct HeadLayers {
+    /// Channels and kernel size of each.
+    convolutions: Vec<(u64, u64)>,
+    /// Whether they are separable.
+    depthwise: bool,
+}
+
+impl HeadLayers {
+    /// What heads have that the configuration cannot change: one convolution.
+    pub(super) fn standard(depthwise: bool) -> Self {
+        Self {
+            convolutions: vec![STANDARD],
+            depthwise,
+        }
+    }
+
+    /// Reads the field `name` of a message; by default [`Self::standard`].
+    ///
+    /// # Errors
+    /// For lists of different lengths, and for sizes out of range.
+    pub(super) fn from_config<T>(
+        task: &Message<'_, T>,
+        name: &'static str,
+        params: Option<&protos::center_net::PredictionHeadParams>,
+        depthwise: bool,
+    ) -> Result<Self, ModelError> {
+        let Some(params) = params else {
+            return Ok(Self::standard(depthwise));
+        };
+        let params = task.at(name, params);
+        let (filters, kernels) = (&params.num_filters, &params.kernel_sizes);
+        let kernel_field = params.field("kernel_sizes");
+        if filters.len() != kernels.len() {
+            return Err(invalid(
+                kernel_field,
+                format!("{} numbers", kernels.len()),
+                format!("as many as num_filters has: {}", filters.len()),
+            ));
+        }
+        let convolutions = filters.iter().zip(kernels).map(|(&filters, &kernel)| {
+            let kernel_size = size(kernel_field, kernel, 1)?;
+            if kernel_size > LARGEST_KERNEL {
+                let expected = format!("1 to {LARGEST_KERNEL}");
+                return Err(invalid(kernel_field, kernel, expected));
+            }
+            Ok((size(params.field("num_filters"), filters, 1)?, kernel_size))
+        });
+        Ok(Self {
+            convolutions: convolutions.collect::<Result<_, _>>()?,
+            depthwise,
+        })
+    }
+}
+
+/// A head.
+#[derive(Clone, Debug)]
+pub(super) struct Head {
+    /// Its name in the reference's dictionary of heads: `box/scale`.
+    pub name: String,
+    /// Its name as an output: letters, digits and `_`.
+    pub key: String,
+    /// What it predicts at each location.
+    pub channels: u64,
+    /// How.
+    pub layers: HeadLayers,
+}
+
+impl Head {
+    /// Predicts `[batch, h, w, channels]` from each feature map `[batch, h, w, c]`; gives the last.
+    ///
+    /// # Errors
+    /// When the graph refuses a node.
+    fn build(&self, b: &mut Builder, features: &[ValueId]) -> Result<ValueId, ModelError> {
+        let path = Path::new("_prediction_head_dict").child(&self.name);
+        let mut last = None;
+        for (stage, feature) in features.iter().enumerate() {
+            let path = path.child(stage);
+            let predicted = b.scope::<_, ModelError>(&format!("{}_{stage}", self.key), |b| {
+                let mut x = *feature;
+                let convolutions = &self.layers.convolutions;
+                let layer = |index: usize| path.child(format!("layer_with_weights-{index}"));
+                for (index, (filters, kernel)) in convolutions.iter().enumerate() {
+                    x = conv2d_or_separable(
+                        b,
+                        self.layers.depthwise,
+                        &format!("conv_{index}"),
+                        &layer(index),
+                        x,
+                        *filters,
+                        Window::same(*kernel),
+                        true,
+                    )?;
+                    x = b.unary(&format!("relu_{index}"), Unary::Relu, x)?;
+                }
+                let end = layer(convolutions.len());
+                let window = Window::same(1);
+                Ok(conv2d(b, "conv_out", &end, x, self.channels, window, true)?)
+            })?;
+            last = Some(predicted);
+        }
+        last.ok_or_else(|| ModelError::Inconsistent("a feature extractor without a map".into()))
+    }
+}
+
+/// All heads of a model.
+pub(super) struct Heads(pub Vec<Head>);
+
+/// What heads predict, `[batch, h, w, channels]` by the head's name, from the last feature map.
+pub(super) struct Maps(HashMap<String, ValueId>);
+
+impl Heads {
+    /// Writes all heads.
+    ///
+    /// # Errors
+    /// When the graph refuses a node.
+    pub(super) fn build(&self, b: &mut Builder, features: &[ValueId]) -> Result<Maps, ModelError> {
+        let maps = self.0.iter().map(|head| {
+            let map = head.build(b, features)?;
+            Ok((head.name.clone(), map))
+        });
+        Ok(Maps(maps.collect::<Result<_, ModelError>>()?))
+    }
+}
+
+impl Maps {
+    /// The map of a head.
+    ///
+    /// # Errors
+    /// When there is no such head.
+    pub(super) fn get(&self, head: &str) -> Result<ValueId, ModelError> {
+        let map = self.0.get(head).copied();
+        map.ok_or_else(|| ModelError::Inconsistent(format!("there is no head {head}")))
+    }
+}

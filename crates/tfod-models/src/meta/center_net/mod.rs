@@ -1,0 +1,262 @@
+//! CenterNet (Zhou et al. 2019, <https://arxiv.org/abs/1904.07850>): objects are peaks of heat maps, so there are no anchors, and a non-max suppression only where
+//! one is configured.
+//!
+//! Outputs, all `f32`, as the reference's (`N` objects: `max_box_predictions`, or as many as there are values in the heat map; `C` classes; `h` by `w` locations of
+//! the feature map, whose stride is 4):
+//!
+//! | key | shape | |
+//! | --- | --- | --- |
+//! | `detection_boxes` | `[batch, N, 4]` | ymin, xmin, ymax, xmax in 0..1 of the image, without padding |
+//! | `detection_boxes_strided` | `[batch, N, 4]` | the same in locations of the feature map |
+//! | `detection_scores` | `[batch, N]` | descending |
+//! | `detection_classes` | `[batch, N]` | counted from 1 |
+//! | `detection_multiclass_scores` | `[batch, N, C]` | of all classes at the peak |
+//! | `num_detections` | `[batch]` | how many have a score above 0 |
+//! | `raw_detection_boxes` | `[batch, h * w, 4]` | only at [`Stage::Boxes`]: of every location, in 0..1 of the network's input |
+//! | `raw_detection_scores` | `[batch, h * w, C]` | only at [`Stage::Boxes`] |
+//! | `object_center` | `[batch, h, w, C]` | only at [`Stage::Encodings`]: heat maps before the sigmoid |
+//! | `box_scale` | `[batch, h, w, 2]` | only at [`Stage::Encodings`]: height and width in locations |
+//! | `box_offset` | `[batch, h, w, 2]` | only at [`Stage::Encodings`]: from the location to the centre |
+//!
+//! Further tasks ([`tasks`]) have outputs of their own.
+
+use tfod_config::protos;
+use tfod_config::protos::detection_model::Model as Proto;
+use tfod_graph::{Binary, Builder, DType, Dim, ValueId};
+
+use super::{
+    AnchorSource, BackboneMark, Description, Family, Marks, MetaArchitecture, Support,
+    SuppressionFields,
+};
+use crate::Model;
+use crate::error::ModelError;
+use crate::facts::{BoxDecoding, Facts, ScoreConversion, StageFacts};
+use crate::fields::{FieldPath, Message, missing, size};
+use crate::input::network_input;
+use crate::layers::Path;
+use crate::options::{GraphOptions, Stage};
+use crate::postprocess::nms::NonMaxSuppression;
+use crate::resizer::Resizer;
+
+mod boxes;
+mod extractor;
+mod fit;
+mod frame;
+mod heads;
+mod objects;
+mod suppression;
+mod tasks;
+
+use boxes::ObjectDetection;
+use frame::Frame;
+use heads::{Heads, Maps};
+use objects::{ObjectCenter, Objects};
+use tasks::Detected;
+
+/// Where the message stands in the configuration.
+const PATH: FieldPath = FieldPath::MODEL.child("center_net");
+
+/// How many pixels of the network's input a location of the feature map stands for, in both directions.
+const STRIDE: f32 = 4.0;
+
+/// The head of heat maps.
+const OBJECT_CENTER: &str = "object_center";
+
+pub(super) static CENTER_NET: MetaArchitecture = MetaArchitecture {
+    field: "center_net",
+    describe,
+    marks: Marks {
+        trained: &[("_prediction_head_dict/", Family::CenterNet)],
+        exported: &[("_prediction_head_dict/", Family::CenterNet)],
+        tensorflow_1: &[],
+        backbones: &[
+            BackboneMark {
+                start: "_feature_extractor/_network/downsample_input/",
+                count: None,
+                name: "Hourglass",
+            },
+            backbone(318, "ResNet-50"),
+            backbone(624, "ResNet-101"),
+            backbone(260, "MobileNetV2"),
+        ],
+        class_head: Some(("_prediction_head_dict/object_center/", 0)),
+    },
+    support: Some(Support {
+        build,
+        candidates: fit::candidates,
+        alike: &fit::ALIKE,
+        templates: fit::templates,
+    }),
+};
+
+const fn backbone(count: usize, name: &'static str) -> BackboneMark {
+    BackboneMark {
+        start: "_feature_extractor/_base_model/",
+        count: Some(count),
+        name,
+    }
+}
+
+fn describe(config: &protos::DetectionModel) -> Option<Description<'_>> {
+    let Some(Proto::CenterNet(net)) = &config.model else {
+        return None;
+    };
+    let extractor = net.feature_extractor.as_ref();
+    let post = net.post_processing.as_ref().map(|post| {
+        const STAGE: &str = "post_processing";
+        SuppressionFields::of(PATH.child(STAGE), STAGE, post)
+    });
+    Some(Description {
+        family: Family::CenterNet,
+        extractor: extractor.map_or("", |extractor| extractor.r#type()),
+        num_classes: Some(net.num_classes()),
+        has_background: false,
+        image_resizer: net.image_resizer.as_ref(),
+        anchors: AnchorSource::Peaks,
+        suppressions: post.into_iter().collect(),
+    })
+}
+
+/// Writes a CenterNet.
+///
+/// # Errors
+/// See [`crate::build`].
+fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Model, ModelError> {
+    let Some(Proto::CenterNet(config)) = &config.model else {
+        return Err(missing(PATH));
+    };
+    let config = Message::new(PATH, config);
+    let num_classes = size(config.field("num_classes"), config.num_classes(), 1)?;
+    let extractor = config.required("feature_extractor", config.feature_extractor.as_ref())?;
+    let extractor = extractor::from_config(extractor)?;
+    let resizer = config.required("image_resizer", config.image_resizer.as_ref())?;
+    let resizer = Resizer::from_config(resizer)?;
+    let normalization = extractor.normalization();
+    resizer.refuse_grayscale()?;
+    let center = ObjectCenter::from_config(config, num_classes)?;
+    let detection = ObjectDetection::from_config(config)?;
+    let tasks = tasks::from_config(config, num_classes)?;
+    if detection.is_none() && tasks.is_empty() {
+        return Err(missing(config.field("object_detection_task")));
+    }
+    let nms = suppression::from_config(config, options)?;
+
+    let architecture = config.feature_extractor.as_ref().map_or("", |e| e.r#type());
+    let mut builder = Builder::new(architecture);
+    let b = &mut builder;
+    let input = b.scope("Preprocessor", |b| {
+        network_input(b, options, &resizer, normalization)
+    })?;
+    let features = b.scope("FeatureExtractor", |b| {
+        extractor.build(b, &Path::new("_feature_extractor"), input.images)
+    })?;
+    let mut heads = vec![center.head()];
+    heads.extend(detection.iter().flat_map(ObjectDetection::heads));
+    heads.extend(tasks.iter().flat_map(|task| task.heads()));
+    let heads = Heads(heads);
+    let maps = b.scope("Heads", |b| heads.build(b, &features))?;
+    let frame = b.scope("Frame", |b| Frame::new(b, input.images, input.extent))?;
+
+    match options.stage {
+        Stage::Encodings => {
+            for head in &heads.0 {
+                b.output(&head.key, maps.get(&head.name)?);
+            }
+        }
+        Stage::Boxes => b.scope::<_, ModelError>("Postprocessor", |b| {
+            if let Some(detection) = &detection {
+                let boxes = detection.everywhere(b, &maps, &frame)?;
+                b.output("raw_detection_boxes", boxes);
+            }
+            let scores = center.everywhere(b, &maps)?;
+            b.output("raw_detection_scores", scores);
+            Ok(())
+        })?,
+        Stage::Detections => b.scope::<_, ModelError>("Postprocessor", |b| {
+            let objects = center.find(b, &maps, &frame)?;
+            let mut detected = detected(b, &maps, &frame, &objects, detection.as_ref())?;
+            for task in &tasks {
+                b.scope(task.name(), |b| task.detect(b, &mut detected))?;
+            }
+            let mut outputs = match nms {
+                Some(nms) => suppression::suppress(b, nms, detected, options)?,
+                None => detected.outputs,
+            };
+            for task in &tasks {
+                b.scope(task.name(), |b| task.rescore(b, &mut outputs))?;
+            }
+            outputs.sort_by_key(|(key, _)| *key);
+            for (key, value) in outputs {
+                let value = match key {
+                    tasks::CLASSES => b.binary_scalar("classes_from_1", Binary::Add, value, 1.0)?,
+                    _ => value,
+                };
+                b.output(key, value);
+            }
+            Ok(())
+        })?,
+    }
+    let image_size = match b.shape(input.images).dims() {
+        [_, Dim::Known(height), Dim::Known(width), _] => Some([*height, *width]),
+        _ => None,
+    };
+    Ok(Model {
+        graph: builder.finish(),
+        idle: Vec::new(),
+        architecture: architecture.to_owned(),
+        num_classes,
+        image_size,
+        facts: Facts {
+            resizing: resizer.facts_of_pixels(normalization),
+            normalization,
+            stages: vec![StageFacts {
+                name: "detections",
+                suppression: nms.map(|nms: NonMaxSuppression| nms.facts(&options.class_thresholds)),
+                boxes: detection.map(|_| BoxDecoding {
+                    coder: "object_detection_task",
+                    scales: vec![("stride", STRIDE)],
+                    description: boxes::DECODING,
+                    anchors: Vec::new(),
+                }),
+                scores: Some(ScoreConversion {
+                    converter: "SIGMOID",
+                    logit_scale: 1.0,
+                    calibration: None,
+                    has_background: false,
+                }),
+            }],
+        },
+    })
+}
+
+/// What is known of each object before further tasks: all but boxes are there in any case.
+fn detected<'a>(
+    b: &mut Builder,
+    maps: &'a Maps,
+    frame: &'a Frame,
+    objects: &'a Objects,
+    detection: Option<&ObjectDetection>,
+) -> Result<Detected<'a>, ModelError> {
+    let classes = b.cast("classes_as_float", objects.classes, DType::F32)?;
+    let num_detections = b.cast("count_as_float", objects.num_detections, DType::F32)?;
+    let mut outputs: Vec<(&'static str, ValueId)> = vec![
+        (tasks::SCORES, objects.scores),
+        (tasks::MULTICLASS_SCORES, objects.multiclass_scores),
+        (tasks::CLASSES, classes),
+        (tasks::COUNT, num_detections),
+    ];
+    let mut strided = None;
+    if let Some(detection) = detection {
+        let boxes = detection.boxes(b, maps, objects)?;
+        outputs.push((tasks::BOXES, frame.normalized_boxes(b, boxes)?));
+        outputs.push((tasks::STRIDED_BOXES, boxes));
+        strided = Some(boxes);
+    }
+    Ok(Detected {
+        maps,
+        frame,
+        objects,
+        strided_boxes: strided,
+        outputs,
+    })
+}
