@@ -32,10 +32,11 @@ use tfod_checkpoint::{
     STATE_FILE,
 };
 use tfod_config::{LabelMap, PipelineConfig};
-use tfod_graph::{DType, Graph, Shape, ValueId, Weights};
+use tfod_graph::{DType, Graph, Shape, ValueId, Weights, passes};
 use tfod_models::{GraphOption, GraphOptions, Model, ModelError, Stage, build};
 use tfod_onnx::InputLayout;
 use tfod_tensorflow::{Asset, NamedGraph};
+
 
 use crate::check::ConfigKind;
 use crate::judgement::{Configured, Judgement};
@@ -278,11 +279,10 @@ impl Export {
         let (variables, unused, warning) = self.check_fit(&configured, &trained, model)?;
         warnings.extend(warning);
         let signatures: Vec<&Signature> = std::iter::once(&main).chain(&others).collect();
-        let main_weights = trained.weights(&model.graph)?;
-        let other_weights = others
+        let computed = signatures
             .iter()
-            .map(|signature| trained.weights(&signature.model.graph))
-            .collect::<Result<Vec<Weights<'_>>, _>>()?;
+            .map(|signature| self.with_weights(&signature.model.graph, &trained))
+            .collect::<Result<Vec<_>, _>>()?;
         let assets = labels.as_ref();
         let assets = assets.map_or_else(Vec::new, |l| labels::assets(l, model.num_classes));
         let of_graph = Interface::of(&model.graph);
@@ -295,10 +295,13 @@ impl Export {
             config: &manifest::Source::of_bytes(file_name(&self.pipeline_config), &original),
             checkpoint_index: &source(&with_ending(trained.prefix(), ".index"))?,
         });
-        let graphs = others.iter().zip(&other_weights);
-        let graphs = graphs.map(|(signature, weights)| signature.with_weights(weights));
-        let graphs: Vec<_> = std::iter::once(main.with_weights(&main_weights))
-            .chain(graphs)
+        let graphs = signatures.iter().zip(&computed);
+        let graphs: Vec<_> = graphs
+            .map(|(signature, (graph, weights))| NamedGraph {
+                name: &signature.name,
+                graph,
+                weights,
+            })
             .collect();
         let prepared = self.prepare(&main, &graphs, &signatures, &assets, &facts)?;
 
@@ -353,6 +356,20 @@ impl Export {
             removed: replaced.removed,
             output: target,
             elapsed: start.elapsed(),
+        })
+    }
+
+    /// A graph and its weights, where what depends on weights alone is computed, so that programs that run the model need not, or cannot.
+    fn with_weights<'a>(
+        &self,
+        graph: &Graph,
+        trained: &'a TrainedModel,
+    ) -> Result<(Graph, Weights<'a>), ExportError> {
+        let computed = passes::fold(graph, trained.weights(graph)?);
+        computed.map_err(|error| ExportError::Model {
+            config: self.pipeline_config.clone(),
+            source: Box::new(error.into()),
+            family: None,
         })
     }
 

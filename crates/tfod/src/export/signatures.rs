@@ -1,8 +1,7 @@
 //! The signatures of an export: one network, given its images in several ways, over one set of variables. Formats without signatures have the main one.
 
-use tfod_graph::Weights;
 use tfod_models::{GraphOptions, InputType, Model};
-use tfod_tensorflow::{NamedGraph, SERVING_DEFAULT};
+use tfod_tensorflow::SERVING_DEFAULT;
 
 /// What is asked of a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,14 +63,4 @@ pub(super) struct Signature {
     pub(super) name: String,
     pub(super) options: GraphOptions,
     pub(super) model: Model,
-}
-
-impl Signature {
-    pub(super) fn with_weights<'a>(&'a self, weights: &'a Weights<'a>) -> NamedGraph<'a> {
-        NamedGraph {
-            name: &self.name,
-            graph: &self.model.graph,
-            weights,
-        }
-    }
 }
