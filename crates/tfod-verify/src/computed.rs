@@ -3,7 +3,7 @@
 //! Values that two programs compute are equal but for rounding, and not always cut alike: one has boxes in a table of centres and one of sizes, another a vector
 //! for each coordinate. So tables of few columns are compared column by column, and a tensor is found if all its columns are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use tfod_inspect::{
     Constants, Element, Elements, InspectError, StoredType, TensorInfo, ValueDifference, difference,
@@ -21,6 +21,8 @@ const MAX_COLUMNS: u64 = 4;
 const MIN_ROWS: u64 = 8;
 /// More elements are not compared: what is computed has fewer.
 const MAX_ELEMENTS: u64 = 1 << 24;
+/// More columns of one length than this are not paired by distance.
+const MAX_PAIRED: usize = 64;
 /// How many pairs are compared, at most.
 const MAX_COMPARED: usize = 1 << 14;
 
@@ -128,6 +130,77 @@ pub(super) fn by_value(
         b.matched(other.tensor);
     }
     Ok(())
+}
+
+/// Matches what is left column by column, where both models have as many columns of one length: a table of one is columns in the other, and their values differ.
+pub(super) fn by_column(
+    a: &mut Weights<'_>,
+    b: &mut Weights<'_>,
+    pairs: &mut Vec<Pair>,
+) -> Result<(), InspectError> {
+    let (firsts, seconds) = (pieces(a)?, pieces(b)?);
+    let mut of_length: BTreeMap<usize, [Vec<&Piece<'_>>; 2]> = BTreeMap::new();
+    for (side, pieces, of) in [(0, &firsts, &*a), (1, &seconds, &*b)] {
+        for piece in pieces {
+            let both = of_length.entry(piece.numbers.len()).or_default();
+            if let (Some(list), Some(true)) = (both.get_mut(side), of.is_required.get(piece.tensor))
+            {
+                list.push(piece);
+            }
+        }
+    }
+    for (length, [firsts, seconds]) in of_length {
+        let is_told = firsts.len() == seconds.len() && firsts.len() <= MAX_PAIRED;
+        if (length as u64) < MIN_ROWS || !is_told {
+            continue;
+        }
+        for (first, second) in nearest(&firsts, &seconds) {
+            if let Some(by) = apart(&first.numbers, &second.numbers) {
+                let how = if are_near(&first.numbers, &second.numbers) {
+                    Matched::Value
+                } else {
+                    Matched::Nearest
+                };
+                pairs.push(Pair {
+                    how,
+                    ..pair(first.name(), second.name(), by)
+                });
+                a.matched(first.tensor);
+                b.matched(second.tensor);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Each of the first with one of the second, the nearest of all pairs before the others.
+fn nearest<'p, 'a>(
+    firsts: &[&'p Piece<'a>],
+    seconds: &[&'p Piece<'a>],
+) -> Vec<(&'p Piece<'a>, &'p Piece<'a>)> {
+    let distance = |first: &Piece<'_>, second: &Piece<'_>| -> f64 {
+        let numbers = first.numbers.iter().zip(&second.numbers);
+        numbers.map(|(x, y)| (x - y).abs()).sum()
+    };
+    let mut all = Vec::new();
+    for (i, first) in firsts.iter().enumerate() {
+        let others = seconds.iter().enumerate();
+        all.extend(others.map(|(j, second)| (distance(first, second), i, j)));
+    }
+    all.sort_by(|x, y| x.0.total_cmp(&y.0));
+    let mut is_taken = [vec![false; firsts.len()], vec![false; seconds.len()]];
+    let mut pairs = Vec::new();
+    for (_, i, j) in all {
+        let [of_first, of_second] = &mut is_taken;
+        let (Some(x @ false), Some(y @ false)) = (of_first.get_mut(i), of_second.get_mut(j)) else {
+            continue;
+        };
+        (*x, *y) = (true, true);
+        if let (Some(first), Some(second)) = (firsts.get(i), seconds.get(j)) {
+            pairs.push((*first, *second));
+        }
+    }
+    pairs
 }
 
 /// Of numbers that one model has apart.

@@ -125,6 +125,9 @@ pub(crate) fn compare(a: &Side, b: &Side, is_alike: bool) -> Result<WeightsResul
     }
     let least = if is_alike { 0 } else { LARGE };
     by_shape(&mut first, &mut second, shapes, least, &mut pairs)?;
+    if !is_alike {
+        computed::by_column(&mut first, &mut second, &mut pairs)?;
+    }
     pairs.sort_by(|x, y| x.first.cmp(&y.first));
     let [only_in_first, only_in_second] =
         [unmatched(&first, a.facts()), unmatched(&second, b.facts())];

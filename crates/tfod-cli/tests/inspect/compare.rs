@@ -300,9 +300,12 @@ fn what_one_stores_and_the_other_computes_is_compared() {
     anchors[17] += 0.01;
     let moved = with_anchors(&folder, "moved.pb", &anchors, false);
     let weights = compare(&stored, &moved).weights.unwrap();
-    assert_ne!(weights.outcome, Outcome::Same, "{weights:?}");
-    assert_eq!(weights.matched(Matched::Value), 0, "{weights:?}");
-    assert_eq!(weights.only_in_first.len(), 1);
+    assert_eq!(weights.outcome, Outcome::Different, "{weights:?}");
+    assert_eq!(weights.matched(Matched::Nearest), 1, "{weights:?}");
+    assert!(weights.only_in_first.is_empty() && weights.only_in_second.is_empty());
+    let largest = weights.largest().unwrap();
+    assert_eq!((&*largest.first, &*largest.second), ("anchors[:, 1]", "x"));
+    assert!((largest.by.max - 0.01).abs() < 1e-6, "{largest:?}");
 }
 
 #[test]
