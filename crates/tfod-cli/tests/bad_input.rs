@@ -102,7 +102,7 @@ fn without_object_graph(example: &Example) {
 }
 
 /// A checkpoint of something that is no detector.
-fn stranger(example: &Example) {
+fn other_model(example: &Example) {
     let bundle = Bundle::open(example.path("checkpoint/ckpt-3000")).unwrap();
     let graph = bundle.object_graph().unwrap().subset(&["step"]);
     let mut writer = BundleWriter::create(&example.path("checkpoint/other-1")).unwrap();
@@ -165,7 +165,7 @@ const CASES: &[Case] = &[
         e.set("--checkpoint", "model.ckpt-9");
     }),
     ("checkpoint of something else", |e| {
-        stranger(e);
+        other_model(e);
         e.set("--checkpoint", "other-1");
     }),
     ("Git LFS pointer for an index", |e| {

@@ -19,7 +19,7 @@ use crate::validate::ValidateError;
 pub type Built<T = ValueId> = Result<T, ValidateError>;
 
 /// How many nodes a graph may have, sub-graphs included: the largest detectors of the model zoo have some 4,000. A graph comes from a configuration,
-/// whose numbers of layers a stranger may have chosen.
+/// which is untrusted input: it may ask for any number of layers.
 pub(crate) const MAX_NODES: usize = 1 << 18;
 
 /// Writes one [`Graph`].

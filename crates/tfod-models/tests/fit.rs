@@ -403,7 +403,7 @@ fn the_network_of_a_checkpoint_is_found() {
 }
 
 #[test]
-fn a_stranger_is_near_nothing() {
-    let stranger = Trained([(vec!["dense".to_owned()], (0, vec![3, 4]))].into());
-    assert!(closest(&stranger).is_none());
+fn an_unrelated_checkpoint_is_near_nothing() {
+    let unrelated = Trained([(vec!["dense".to_owned()], (0, vec![3, 4]))].into());
+    assert!(closest(&unrelated).is_none());
 }

@@ -351,7 +351,7 @@ fn an_export_is_told_by_its_pieces() {
 }
 
 #[test]
-fn strangers_are_named() {
+fn other_files_are_named() {
     let folder = Folder::new();
     let cases: [(&str, &[u8], &str); 10] = [
         ("empty", b"", "the file is empty"),
