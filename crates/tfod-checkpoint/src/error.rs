@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use tfod_text::Shown;
+
 use crate::DType;
 
 /// Any failure of this crate.
@@ -12,7 +14,7 @@ use crate::DType;
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused.
-    #[error("{}: cannot {action}: {problem}", path.display())]
+    #[error("{}: cannot {action}: {problem}", path.shown())]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -32,14 +34,14 @@ pub enum Error {
     },
 
     /// There is no index at the prefix.
-    #[error("{}: no such file; a checkpoint PREFIX is stored as PREFIX.index and PREFIX.data-*", path.display())]
+    #[error("{}: no such file; a checkpoint PREFIX is stored as PREFIX.index and PREFIX.data-*", path.shown())]
     MissingIndex {
         /// Where the index would be.
         path: PathBuf,
     },
 
     /// A tensor lies in a data shard that is not there.
-    #[error("{}: no such file; tensor `{key}` is stored in it: copy it next to the index", path.display())]
+    #[error("{}: no such file; tensor `{key}` is stored in it: copy it next to the index", path.shown(), key = key.shown())]
     MissingShard {
         /// Where the shard would be.
         path: PathBuf,
@@ -48,14 +50,14 @@ pub enum Error {
     },
 
     /// The text that Git leaves in place of a large file.
-    #[error("{}: this is a Git LFS pointer, not the file itself; run `git lfs pull` in its repository", path.display())]
+    #[error("{}: this is a Git LFS pointer, not the file itself; run `git lfs pull` in its repository", path.shown())]
     LfsPointer {
         /// The pointer file.
         path: PathBuf,
     },
 
     /// A mapped file lost bytes while in use.
-    #[error("{}: cut short while in use: it had {mapped} bytes, now {now}; is something still writing it?", path.display())]
+    #[error("{}: cut short while in use: it had {mapped} bytes, now {now}; is something still writing it?", path.shown())]
     Shrunk {
         /// The file.
         path: PathBuf,
@@ -66,7 +68,7 @@ pub enum Error {
     },
 
     /// A sorted table is damaged, or is no table.
-    #[error("{}: at byte {offset}: {problem}; copy or download the file again", path.display())]
+    #[error("{}: at byte {offset}: {problem}; copy or download the file again", path.shown())]
     Table {
         /// The table's file.
         path: PathBuf,
@@ -78,8 +80,7 @@ pub enum Error {
 
     /// Keys were given to a table or bundle writer out of order.
     #[error(
-        "key `{key}` was added after `{previous}`: keys must be added in strictly increasing bytewise order"
-    )]
+        "key `{key}` was added after `{previous}`: keys must be added in strictly increasing bytewise order", key = key.shown(), previous = previous.shown())]
     KeyOrder {
         /// The key that came too late.
         key: String,
@@ -88,7 +89,7 @@ pub enum Error {
     },
 
     /// The index has no usable header.
-    #[error("{}: header entry (the empty key): {problem}", path.display())]
+    #[error("{}: header entry (the empty key): {problem}", path.shown())]
     Header {
         /// The index.
         path: PathBuf,
@@ -97,7 +98,7 @@ pub enum Error {
     },
 
     /// An entry of the index contradicts itself.
-    #[error("{}: tensor `{key}`: {problem}; the index is damaged or of an unknown kind", path.display())]
+    #[error("{}: tensor `{key}`: {problem}; the index is damaged or of an unknown kind", path.shown(), key = key.shown())]
     Entry {
         /// The index.
         path: PathBuf,
@@ -108,7 +109,7 @@ pub enum Error {
     },
 
     /// No tensor has that key.
-    #[error("{}: has no tensor `{key}`", path.display())]
+    #[error("{}: has no tensor `{key}`", path.shown(), key = key.shown())]
     NoSuchTensor {
         /// The index.
         path: PathBuf,
@@ -117,7 +118,7 @@ pub enum Error {
     },
 
     /// A tensor was asked for as something else than it is.
-    #[error("{}: tensor `{key}` holds {found}, where {expected} was expected", path.display())]
+    #[error("{}: tensor `{key}` holds {found}, where {expected} was expected", path.shown(), key = key.shown())]
     WrongType {
         /// The index.
         path: PathBuf,
@@ -130,7 +131,7 @@ pub enum Error {
     },
 
     /// The bytes of a tensor are not what the index says of them.
-    #[error("{}: tensor `{key}` (bytes {offset} to {end}): {problem}", path.display(), end = offset.saturating_add(*size))]
+    #[error("{}: tensor `{key}` (bytes {offset} to {end}): {problem}", path.shown(), end = offset.saturating_add(*size), key = key.shown())]
     Tensor {
         /// The data shard.
         path: PathBuf,
@@ -147,8 +148,7 @@ pub enum Error {
     /// A tensor given to a writer has another size than its shape and type ask for.
     #[error(
         "tensor `{key}`: {dtype} {} takes {expected}, but was given {found}",
-        Shape(shape)
-    )]
+        Shape(shape), key = key.shown())]
     WrongSize {
         /// The tensor.
         key: String,
@@ -166,7 +166,7 @@ pub enum Error {
     #[error(
         "{}: a name-based checkpoint as TensorFlow 1 writes them (no `_CHECKPOINTABLE_OBJECT_GRAPH`); \
          only object-based checkpoints of TensorFlow 2 can be used here",
-        path.display()
+        path.shown()
     )]
     NameBased {
         /// The index.
@@ -174,7 +174,7 @@ pub enum Error {
     },
 
     /// The object graph in a checkpoint is damaged.
-    #[error("{place}: object graph: {problem}")]
+    #[error("{}: object graph: {}", place.shown(), problem.shown())]
     ObjectGraph {
         /// Where the graph came from.
         place: String,
@@ -183,7 +183,7 @@ pub enum Error {
     },
 
     /// An object was asked for that the object graph does not have.
-    #[error("the object graph has no `{}/{missing}`; {}", parent.join("/"), has(children))]
+    #[error("the object graph has no `{}/{missing}`; {}", parent.join("/").shown(), has(children), missing = missing.shown())]
     NoSuchObject {
         /// Local names from the root to the last object that exists.
         parent: Vec<String>,
@@ -194,7 +194,7 @@ pub enum Error {
     },
 
     /// A `checkpoint` state file cannot be parsed.
-    #[error("{}:{line}:{column}: {problem}", path.display())]
+    #[error("{}:{line}:{column}: {problem}", path.shown())]
     StateFile {
         /// The state file.
         path: PathBuf,
@@ -207,7 +207,7 @@ pub enum Error {
     },
 
     /// Nothing that was looked for exists.
-    #[error("{}: {reason}{}{}", given.display(), listing("; looked for ", looked_for), holds_text(holds.as_deref()))]
+    #[error("{}: {}{}{}", given.shown(), reason.shown(), listing("; looked for ", looked_for), holds_text(holds.as_deref()))]
     NoCheckpoint {
         /// The folder or prefix that was given.
         given: PathBuf,
@@ -423,7 +423,7 @@ pub(crate) fn some_of(names: &[impl AsRef<str>]) -> String {
     let shown = names
         .iter()
         .take(SHOWN)
-        .map(AsRef::as_ref)
+        .map(|name| name.as_ref().shown().to_string())
         .collect::<Vec<_>>()
         .join(", ");
     match names.len().saturating_sub(SHOWN) {

@@ -9,6 +9,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use tfod_text::Shown;
+
 use crate::Error;
 use crate::bundle::index_path;
 use crate::error::some_of;
@@ -210,8 +212,8 @@ impl<'a> Folder<'a> {
             && Folder::list(&better).is_ok_and(|inner| inner.checkpoints().next().is_some());
         match (is_saved_model, has_checkpoint) {
             (false, false) => String::new(),
-            (false, true) => format!(" (did you mean {}?)", better.display()),
-            (true, true) => format!(" (it is a SavedModel; did you mean {}?)", better.display()),
+            (false, true) => format!(" (did you mean {}?)", better.shown()),
+            (true, true) => format!(" (it is a SavedModel; did you mean {}?)", better.shown()),
             (true, false) => {
                 " (it is a SavedModel; give the folder that training wrote to)".to_owned()
             }

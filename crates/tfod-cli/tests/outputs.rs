@@ -571,21 +571,19 @@ fn a_path_that_is_no_utf8_is_no_obstacle() {
     assert!(root.path().join(name).is_file());
 }
 
-/// Names of files and of what is in them reach no terminal as commands to it.
+/// Names of files and of what is in them reach no terminal as commands to it, and begin no lines of a message.
 #[test]
 fn control_characters_are_escaped_wherever_they_come_from() {
     let root = exported();
-    let hostile = "\u{1b}]0;title\u{7}\u{9b}2J\u{202e}";
-    let labels = format!(
-        "item {{ id: 1 name: 'a{}' }}",
-        hostile.replace('\u{1b}', "\\033")
-    );
+    let hostile = "\u{1b}]0;title\u{7}\u{9b}2J\u{202e}\nforged";
+    let quoted = hostile.replace('\u{1b}', "\\033").replace('\n', "\\n");
+    let labels = format!("item {{ id: 1 name: 'a{quoted}' }}");
     fs::write(root.path().join("labels.pbtxt"), &labels).unwrap();
     let labels = labels.replace("id: 1", "id: 9");
     fs::write(root.path().join("others.pbtxt"), &labels).unwrap();
     let folder = format!("dir{hostile}");
     fs::create_dir(root.path().join(&folder)).unwrap();
-    let state = format!("model_checkpoint_path: \"{hostile}\"");
+    let state = format!("model_checkpoint_path: \"{quoted}\"");
     fs::write(root.path().join(&folder).join("checkpoint"), state).unwrap();
     let run = |arguments: &[&str]| {
         let mut command = Command::new(TFOD);
@@ -638,6 +636,10 @@ fn control_characters_are_escaped_wherever_they_come_from() {
             let text = String::from_utf8(text.clone()).unwrap();
             let is_raw = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
             assert!(!text.contains(is_raw), "{text:?}");
+            assert!(
+                !text.lines().any(|line| line.starts_with("forged")),
+                "{text}"
+            );
             escaped += usize::from(text.contains("\\u001b"));
         }
     }

@@ -9,13 +9,15 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use tfod_text::Shown;
+
 use crate::files::MAX_SIZE;
 
 /// Why a config or a label map was refused.
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file cannot be opened or read.
-    #[error("{}: the {what} cannot be read: {source}; check the path and its permissions", path.display())]
+    #[error("{}: the {what} cannot be read: {source}; check the path and its permissions", path.shown())]
     Unreadable {
         /// What the file was expected to hold.
         what: &'static str,
@@ -27,7 +29,7 @@ pub enum ConfigError {
     /// The file is far larger than any config.
     #[error(
         "{}: expected a {what}, found more than {MAX_SIZE} bytes; check that the path names the right file",
-        path.display()
+        path.shown()
     )]
     TooLarge {
         /// What the file was expected to hold.
@@ -181,7 +183,7 @@ pub enum Problem {
         field: String,
     },
     /// A field that the message does not have.
-    #[error("message `{message}` has no field `{name}`")]
+    #[error("message `{message}` has no field `{name}`", name = name.shown())]
     UnknownField {
         /// The message, without its package.
         message: String,
@@ -193,7 +195,7 @@ pub enum Problem {
         elsewhere: Vec<String>,
     },
     /// A top-level block inside another block.
-    #[error("message `{message}` has no field `{name}`, which is a top-level block")]
+    #[error("message `{message}` has no field `{name}`, which is a top-level block", name = name.shown())]
     MisplacedBlock {
         /// The message around it.
         message: String,
@@ -253,13 +255,13 @@ pub enum Problem {
         second: String,
     },
     /// A keypoint label that an earlier item of the label map has already.
-    #[error("expected keypoint labels to differ, found `{label}` twice")]
+    #[error("expected keypoint labels to differ, found `{label}` twice", label = label.shown())]
     DuplicateKeypointLabel {
         /// The label.
         label: String,
     },
     /// A keypoint id that an earlier keypoint of the label map has already.
-    #[error("expected keypoint ids to differ, found {id} twice (the second is `{label}`)")]
+    #[error("expected keypoint ids to differ, found {id} twice (the second is `{label}`)", label = label.shown())]
     DuplicateKeypointId {
         /// The second keypoint's label.
         label: String,

@@ -9,6 +9,8 @@ use std::path::Path;
 
 use prost_reflect::DynamicMessage;
 
+use tfod_text::Shown;
+
 use crate::text::{self, Source};
 use crate::{ConfigError, Problem, files, protos};
 
@@ -34,7 +36,7 @@ impl LabelMap {
     /// A file that cannot be read or is no label map's size; else as [`parse`](Self::parse).
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let bytes = files::read(path, "label map")?;
-        Self::parse(&path.display().to_string(), &bytes)
+        Self::parse(&path.shown().to_string(), &bytes)
     }
 
     /// Reads a label map from the content of a file; errors name it `origin`.

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use prost_reflect::DynamicMessage;
 
+use tfod_text::Shown;
+
 use crate::text::{self, SkippedBlock, Source};
 use crate::{ConfigError, files, protos};
 
@@ -40,7 +42,7 @@ impl PipelineConfig {
     ///
     /// A file that cannot be read or is no config's size; else as [`parse`](Self::parse).
     pub fn read(path: &Path) -> Result<Parsed, ConfigError> {
-        Self::parse(&path.display().to_string(), &Self::content(path)?)
+        Self::parse(&path.shown().to_string(), &Self::content(path)?)
     }
 
     /// The bytes of the file at `path`, for [`parse`](Self::parse). A pipe gives them once only.

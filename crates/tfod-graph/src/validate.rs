@@ -38,7 +38,8 @@ pub enum ValidateError {
     },
     /// A name that not every format can hold.
     #[error(
-        "`{0}` is not a name: letters, digits and `_ . - /` only, beginning with a letter, digit or `.`"
+        "`{}` is not a name: letters, digits and `_ . - /` only, beginning with a letter, digit or `.`",
+        .0.escape_debug()
     )]
     Name(String),
     /// A node uses a value that is defined later, or nowhere.

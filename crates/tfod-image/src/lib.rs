@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use image::imageops::{FilterType, resize};
 use image::{ImageReader, RgbImage};
 
+use tfod_text::Shown;
+
 /// The largest width and height of an image.
 pub const LARGEST_SIDE: u32 = 16_384;
 /// How many pixels an image may have, and a batch of them: more than cameras take.
@@ -21,7 +23,7 @@ pub const LARGEST_FILE: u64 = 1 << 28;
 
 /// Why an image cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {problem}", path.display())]
+#[error("{}: {problem}", path.shown())]
 pub struct ImageError {
     /// The file.
     pub path: PathBuf,

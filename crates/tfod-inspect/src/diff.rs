@@ -6,6 +6,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tfod_config::{Change, PipelineConfig, Setting};
 
+use tfod_text::Shown;
+
 use crate::values::{ValueDifference, in_order};
 use crate::{Facts, InspectError, Inspection, TensorInfo, inspect, part};
 
@@ -120,7 +122,7 @@ impl ConfigDiff {
         let mut read = |file: &Path| -> Result<PipelineConfig, DiffError> {
             let parsed = PipelineConfig::read(file)?;
             let unread = parsed.warnings.iter();
-            let unread = unread.map(|warning| (file.display().to_string(), warning.to_string()));
+            let unread = unread.map(|warning| (file.shown().to_string(), warning.to_string()));
             found.unread.extend(unread);
             left_out.extend(parsed.warnings.iter().map(|warning| warning.block.clone()));
             Ok(parsed.config)

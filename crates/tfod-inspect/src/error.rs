@@ -5,12 +5,14 @@ use std::path::PathBuf;
 
 use tfod_proto::wire::Malformed;
 
+use tfod_text::Shown;
+
 /// Any failure of looking into a file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InspectError {
     /// Nothing that is known.
-    #[error("{}: {found}; looked for: {LOOKED_FOR}", path.display())]
+    #[error("{}: {found}; looked for: {LOOKED_FOR}", path.shown())]
     Unknown {
         /// The path given.
         path: PathBuf,
@@ -18,7 +20,7 @@ pub enum InspectError {
         found: String,
     },
     /// A file that says what it is, and then does not keep to it.
-    #[error("{}: byte {offset}: {problem}; the file is damaged", path.display())]
+    #[error("{}: byte {offset}: {problem}; the file is damaged", path.shown())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -28,7 +30,7 @@ pub enum InspectError {
         problem: String,
     },
     /// The text form of a graph that is not one.
-    #[error("{}:{line}:{column}: {problem}, found {found}", path.display())]
+    #[error("{}:{line}:{column}: {problem}, found {found}", path.shown())]
     Text {
         /// The file.
         path: PathBuf,
@@ -42,7 +44,7 @@ pub enum InspectError {
         found: String,
     },
     /// A tensor that is not there.
-    #[error("{}: there is no tensor `{name}`{}", path.display(), near.as_deref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
+    #[error("{}: there is no tensor `{name}`{}", path.shown(), near.as_deref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default(), name = name.shown())]
     NoTensor {
         /// The file.
         path: PathBuf,
@@ -52,7 +54,7 @@ pub enum InspectError {
         near: Option<String>,
     },
     /// A tensor whose elements cannot be read.
-    #[error("{}: tensor `{name}`: {problem}", path.display())]
+    #[error("{}: tensor `{name}`: {problem}", path.shown(), name = name.shown())]
     Tensor {
         /// The file.
         path: PathBuf,
@@ -62,7 +64,7 @@ pub enum InspectError {
         problem: String,
     },
     /// The operating system refused.
-    #[error("{}: cannot read: {problem}", path.display())]
+    #[error("{}: cannot read: {problem}", path.shown())]
     Read {
         /// The file or folder.
         path: PathBuf,

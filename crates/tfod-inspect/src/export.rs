@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use tfod_text::Shown;
+
 use crate::{Facts, InspectError, inspect};
 
 /// Larger files are no manifest.
@@ -53,7 +55,7 @@ impl ExportFacts {
     }
 
     pub(crate) fn json(&self) -> Value {
-        let shown = |piece: &Piece| piece.path.display().to_string();
+        let shown = |piece: &Piece| piece.path.shown().to_string();
         let pieces = self.pieces.iter().map(|piece| match &piece.found {
             Ok((facts, bytes)) => {
                 json!({ "path": shown(piece), "kind": facts.kind(), "tensor_bytes": bytes })

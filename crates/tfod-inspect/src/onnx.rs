@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use tfod_checkpoint::DType;
 use tfod_proto::wire::{Field, Fields, last};
 
+use tfod_text::Shown;
+
 use crate::error::{Damage, push};
 use crate::graph::{Dim, Port};
 use crate::tensors::{Elements, Place, TensorInfo, num_bytes, num_elements};
@@ -409,14 +411,14 @@ impl External {
             ));
         }
         let path = folder.join(location);
-        let failed = |problem| format!("{}: cannot read: {problem}", path.display());
+        let failed = |problem| format!("{}: cannot read: {problem}", path.shown());
         let mut file = File::open(&path).map_err(failed)?;
         let found = file.metadata().map_err(failed)?.len();
         if self.offset.checked_add(bytes).is_none_or(|end| end > found) {
             return Err(format!(
                 "its elements are said to be at byte {} of {}, which has {found} bytes",
                 self.offset,
-                path.display()
+                path.shown()
             ));
         }
         file.seek(SeekFrom::Start(self.offset)).map_err(failed)?;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use tfod_graph::ValidateError;
 
+use tfod_text::Shown;
+
 /// Any failure of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -70,7 +72,7 @@ pub enum Error {
     },
 
     /// The path of a model must end in a name that Unicode can hold, because the model refers to the file of its weights by name.
-    #[error("{}: not a usable file name for a model; give a path that ends in a name such as `model.onnx`", path.display())]
+    #[error("{}: not a usable file name for a model; give a path that ends in a name such as `model.onnx`", path.shown())]
     FileName {
         /// The path.
         path: PathBuf,
@@ -90,7 +92,7 @@ pub enum Error {
     },
 
     /// The operating system refused.
-    #[error("{}: cannot {action}: {problem}", path.display())]
+    #[error("{}: cannot {action}: {problem}", path.shown())]
     Io {
         /// The file.
         path: PathBuf,

@@ -1,6 +1,6 @@
 //! Runs ONNX models, so that what they compute can be compared.
 //!
-//! The work is [tract](https://github.com/sonos/tract)'s. This crate puts around it what files of strangers need (an error instead of a panic, none of
+//! The work is [tract](https://github.com/sonos/tract)'s. This crate puts around it what untrusted files need (an error instead of a panic, none of
 //! the shapes that a file claims), and it knows neither images nor detections.
 //!
 //! ```text
@@ -54,6 +54,8 @@ mod wire;
 
 use std::path::{Path, PathBuf};
 
+use tfod_text::Shown;
+
 pub use model::{Model, Plan};
 pub use session::{Launch, Session, serve};
 pub use tensor::{Tensor, Values};
@@ -69,7 +71,7 @@ pub const IS_THERE: bool = cfg!(feature = "tract");
 #[non_exhaustive]
 pub enum Error {
     /// tract cannot read, plan or run it.
-    #[error("{}: {what}: {problem}", path.display())]
+    #[error("{}: {what}: {problem}", path.shown())]
     Model {
         /// The model's file.
         path: PathBuf,
@@ -79,7 +81,7 @@ pub enum Error {
         problem: String,
     },
     /// The inputs given are not those of the model.
-    #[error("{}: {}", path.display(), other_inputs(expected, found))]
+    #[error("{}: {}", path.shown(), other_inputs(expected, found))]
     Inputs {
         /// The model's file.
         path: PathBuf,
@@ -89,7 +91,7 @@ pub enum Error {
         found: Vec<String>,
     },
     /// There is no runtime in this build.
-    #[error("{}: no model can be run, because this was built without the runtime (feature `tract`)", path.display())]
+    #[error("{}: no model can be run, because this was built without the runtime (feature `tract`)", path.shown())]
     Absent {
         /// The model's file.
         path: PathBuf,

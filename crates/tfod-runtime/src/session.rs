@@ -9,6 +9,8 @@ use std::thread::{self, JoinHandle};
 
 use serde_json::{Value, json};
 
+use tfod_text::Shown;
+
 use crate::wire::{Named, receive, receive_line, send, send_error, send_line, taken};
 use crate::{Error, Model, Plan, Tensor, in_order};
 
@@ -157,7 +159,7 @@ impl Apart {
     fn open(path: &Path, launch: &Launch) -> Result<Self, Error> {
         const WHAT: &str = "cannot be read";
         let (process, to, from) = Process::start(path, launch).map_err(|error| {
-            let program = launch.program.display();
+            let program = launch.program.shown();
             let problem = format!("no process of {program} for it: {error}");
             failed(path, WHAT, problem)
         })?;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use tfod_graph::ValidateError;
 
+use tfod_text::Shown;
+
 /// Any failure of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -37,8 +39,7 @@ pub enum Error {
 
     /// The name of an input or a signature becomes an identifier, and cannot.
     #[error(
-        "{what} `{name}` must be an identifier: a letter, then letters, digits and `_`; give it another name"
-    )]
+        "{what} `{name}` must be an identifier: a letter, then letters, digits and `_`; give it another name", name = name.shown())]
     Identifier {
         /// What is named.
         what: &'static str,
@@ -47,7 +48,7 @@ pub enum Error {
     },
 
     /// Two signatures, assets or files of one name.
-    #[error("two {what}s are called `{name}`; give one of them another name")]
+    #[error("two {what}s are called `{name}`; give one of them another name", name = name.shown())]
     Duplicate {
         /// What they are.
         what: &'static str,
@@ -78,7 +79,7 @@ pub enum Error {
     },
 
     /// The operating system refused.
-    #[error("{}: cannot {action}: {problem}", path.display())]
+    #[error("{}: cannot {action}: {problem}", path.shown())]
     Io {
         /// The file or folder.
         path: PathBuf,

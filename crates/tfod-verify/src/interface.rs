@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use tfod_inspect::{Dim, Facts, MetaGraph, Port};
 
+use tfod_text::Shown;
+
 use crate::Outcome;
 
 /// What came of comparing interfaces.
@@ -127,10 +129,10 @@ pub(crate) fn compare(a: &Facts, b: &Facts) -> InterfaceResult {
     let (mut differences, mut notes) = (Vec::new(), Vec::new());
     let mut how = "by key";
     for key in first.keys().filter(|key| !second.contains_key(*key)) {
-        differences.push(format!("signature `{key}` is only in the first"));
+        differences.push(format!("signature `{}` is only in the first", key.shown()));
     }
     for key in second.keys().filter(|key| !first.contains_key(*key)) {
-        differences.push(format!("signature `{key}` is only in the second"));
+        differences.push(format!("signature `{}` is only in the second", key.shown()));
     }
     for (key, (inputs, outputs)) in &first {
         let Some((other_inputs, other_outputs)) = second.get(key) else {
@@ -207,13 +209,13 @@ impl Found<'_> {
                 Some(y) => self.port(x, y),
                 None => self
                     .differences
-                    .push(format!("{what} `{}` is only in the first", x.key)),
+                    .push(format!("{what} `{}` is only in the first", x.key.shown())),
             }
         }
         for y in b {
             if let Some(y) = left.get_mut(&*y.key).and_then(VecDeque::pop_front) {
                 self.differences
-                    .push(format!("{what} `{}` is only in the second", y.key));
+                    .push(format!("{what} `{}` is only in the second", y.key.shown()));
             }
         }
         By::Key
@@ -222,9 +224,9 @@ impl Found<'_> {
     fn port(&mut self, a: &Port, b: &Port) {
         let what = self.what;
         let name = if a.key == b.key {
-            format!("`{}`", a.key)
+            format!("`{}`", a.key.shown())
         } else {
-            format!("`{}` / `{}`", a.key, b.key)
+            format!("`{}` / `{}`", a.key.shown(), b.key.shown())
         };
         let is_apart = match (a.dtype, b.dtype) {
             (Some(x), Some(y)) => x != y,

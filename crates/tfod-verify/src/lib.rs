@@ -22,6 +22,8 @@ use tfod::ExportError;
 use tfod_image::ImageError;
 use tfod_inspect::{Constants, Facts, InspectError, Inspection, inspect};
 
+use tfod_text::Shown;
+
 pub use interface::InterfaceResult;
 pub use matching::{Matched, Pair};
 pub use outputs::{Distance, Farthest, Launch, OutputOptions, OutputPair, OutputsResult};
@@ -73,7 +75,7 @@ pub enum VerifyError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// It is no model.
-    #[error("{}: {what}", path.display())]
+    #[error("{}: {what}", path.shown())]
     NoModel {
         /// The path.
         path: PathBuf,
@@ -81,7 +83,7 @@ pub enum VerifyError {
         what: &'static str,
     },
     /// A checkpoint cannot be exported to be run.
-    #[error("{}: cannot be exported, to be run as an ONNX model: {problem}", path.display())]
+    #[error("{}: cannot be exported, to be run as an ONNX model: {problem}", path.shown())]
     Export {
         /// The checkpoint.
         path: PathBuf,

@@ -7,6 +7,8 @@ use tfod_config::PipelineConfig;
 use tfod_models::fit::{Cause, Explanation, Fit, Found, Variables, explain};
 use tfod_models::{GraphOptions, Model, build};
 
+use tfod_text::Shown;
+
 /// A config as it was read, and with an override merged into it.
 pub(crate) struct Configured {
     /// What counts.
@@ -150,7 +152,10 @@ impl Judgement {
         } else {
             "variables of the trained model are"
         };
-        let mut text = format!("{count} {are} not used by the configured one, first `{first}`; ");
+        let mut text = format!(
+            "{count} {are} not used by the configured one, first `{}`; ",
+            first.shown()
+        );
         text.push_str(if self.is_overrides_fault {
             "this comes of the override"
         } else {

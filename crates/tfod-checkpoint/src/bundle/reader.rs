@@ -10,6 +10,8 @@ use tfod_proto::BundleHeaderProto;
 use tfod_proto::bundle_header_proto::Endianness;
 use tfod_proto::prost::Message;
 
+use tfod_text::Shown;
+
 use super::entry::Entry;
 use super::parts::Part;
 use super::{FORMAT_VERSION, OBJECT_GRAPH_KEY, index_path, shard_path, strings};
@@ -247,7 +249,7 @@ impl Bundle {
             });
         }
         let strings = self.strings(OBJECT_GRAPH_KEY)?;
-        let place = self.index_path.display().to_string();
+        let place = self.index_path.shown().to_string();
         let decoded = match strings.as_slice() {
             [graph] => ObjectGraph::decode(graph, &place),
             _ => Err(Error::ObjectGraph {

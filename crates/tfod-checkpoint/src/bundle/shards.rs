@@ -6,6 +6,8 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use tfod_text::Shown;
+
 use super::{Bundle, shard_path};
 use crate::map::{LFS_POINTER, is_lfs_pointer};
 
@@ -56,7 +58,7 @@ impl ShardState {
 
 impl fmt::Display for Shard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.path.display())?;
+        write!(f, "{}: ", self.path.shown())?;
         match &self.state {
             ShardState::Whole(bytes) => write!(f, "{bytes} bytes"),
             ShardState::CutShort(bytes) => {

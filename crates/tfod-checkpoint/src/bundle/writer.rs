@@ -11,6 +11,8 @@ use tfod_proto::prost::Message;
 use tfod_proto::tensor_shape_proto::Dim;
 use tfod_proto::{BundleEntryProto, BundleHeaderProto, TensorShapeProto, VersionDef};
 
+use tfod_text::Shown;
+
 use super::entry::num_elements;
 use super::{Bundle, FORMAT_VERSION, OBJECT_GRAPH_KEY, index_path, shard_path, strings};
 use crate::DType;
@@ -257,7 +259,7 @@ impl DurableFile {
 
     fn named<T>(&self, result: io::Result<T>) -> io::Result<T> {
         result.map_err(|error| {
-            io::Error::new(error.kind(), format!("{}: {error}", self.path.display()))
+            io::Error::new(error.kind(), format!("{}: {error}", self.path.shown()))
         })
     }
 }

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Command};
 
+use tfod_text::Shown;
+
 /// Larger flag files are something else.
 const LARGEST: u64 = 1 << 20;
 
@@ -88,7 +90,7 @@ fn read_flag_file(
     all: &mut Vec<OsString>,
 ) -> Result<(), String> {
     let failed =
-        |problem: &dyn std::fmt::Display| format!("--flagfile: {}: {problem}", path.display());
+        |problem: &dyn std::fmt::Display| format!("--flagfile: {}: {problem}", path.shown());
     let mut text = String::new();
     File::open(path)
         .and_then(|file| file.take(LARGEST + 1).read_to_string(&mut text))

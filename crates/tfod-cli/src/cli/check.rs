@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use tfod::{Check, CheckReport, ConfigKind, Step, Verdict};
 
+use tfod_text::Shown;
+
 use super::output;
 use super::progress::Progress;
 use super::trained::Trained;
@@ -18,7 +20,8 @@ use super::trained::Trained;
 /// When they do not fit, says in which fields the config differs from what the checkpoint was
 /// trained with (classes, dropout, depth multiplier, layers, feature extractor…), and which
 /// supported architecture the checkpoint is of. Architectures that cannot be exported yet,
-/// backbones, TensorFlow 1 checkpoints, SavedModels' variables and strangers are named.
+/// backbones, TensorFlow 1 checkpoints, the variables of SavedModels and checkpoints of other models
+/// are named.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -88,11 +91,11 @@ impl Args {
 }
 
 fn summary(check: &Check, report: &CheckReport) -> String {
-    let mut config = check.pipeline_config.display().to_string();
+    let mut config = check.pipeline_config.shown().to_string();
     if report.has_override {
         config.push_str(" with the override merged into it");
     }
-    let prefix = report.prefix.display();
+    let prefix = report.prefix.shown();
     let mut lines = vec![match report.verdict {
         Verdict::Fits => format!("{prefix} fits {config}"),
         Verdict::LeftOver => format!("{prefix} fits {config}, and has more than that"),

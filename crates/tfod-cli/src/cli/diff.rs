@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use tfod_inspect::counted;
 use tfod_inspect::diff::{CheckpointDiff, Diff, diff};
 
+use tfod_text::Shown;
+
 use super::output;
 use super::progress::Progress;
 
@@ -71,7 +73,7 @@ impl Args {
             ([], same) => output::verdict(&text, same),
             ([(name, problem), ..], _) => {
                 let _ = output::print(&text);
-                output::error(&format!("`{name}` was not compared: {problem}"))
+                output::error(&format!("`{}` was not compared: {problem}", name.shown()))
             }
         }
     }
@@ -189,7 +191,7 @@ fn parts(diff: &CheckpointDiff) -> impl Iterator<Item = String> + '_ {
         } else {
             String::new()
         };
-        format!("  {name:width$}  {}{max}", counts.join(", "))
+        format!("  {:width$}  {}{max}", name.shown(), counts.join(", "))
     })
 }
 

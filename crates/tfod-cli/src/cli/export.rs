@@ -13,6 +13,8 @@ use tfod::{
     Layout, OPSETS, SignatureOptions, Stage, TensorInfo,
 };
 
+use tfod_text::Shown;
+
 use super::flags;
 use super::output;
 use super::progress::Progress;
@@ -518,12 +520,12 @@ fn summary(report: &ExportReport, verbose: bool) -> String {
     lines.push(format!(
         "Exported {} to {}",
         report.architecture,
-        report.output.display()
+        report.output.shown()
     ));
     lines.push(format!("  model        {classes}, network input {size}"));
     lines.push(format!(
         "  checkpoint   {} ({})",
-        report.checkpoint.display(),
+        report.checkpoint.shown(),
         report.checkpoint_found
     ));
     lines.push(format!(
@@ -587,7 +589,7 @@ fn summary(report: &ExportReport, verbose: bool) -> String {
         ] {
             if !keys.is_empty() {
                 lines.push(format!("Not needed, {what} ({}):", keys.len()));
-                lines.extend(keys.iter().map(|key| format!("  {key}")));
+                lines.extend(keys.iter().map(|key| format!("  {}", key.shown())));
             }
         }
     }

@@ -10,6 +10,8 @@ use tfod::{
     count,
 };
 
+use tfod_text::Shown;
+
 use super::output;
 use super::progress::Progress;
 use super::values::Trimmed;
@@ -212,7 +214,7 @@ fn problem_of_destinations(
 }
 
 fn same_place(json: &Destination) -> String {
-    let name = json.name().display();
+    let name = json.name().shown();
     format!("--output and --json are both {name}; give one of them another file")
 }
 
@@ -233,7 +235,7 @@ fn summary(report: &FreezeReport) -> String {
     let mut lines = vec![format!(
         "Froze {} into {} ({})",
         count(report.op_counts.values().sum(), "node"),
-        report.output.name().display(),
+        report.output.name().shown(),
         bytes(report.bytes)
     )];
     let ends = report.inputs.iter().chain(&report.outputs);
@@ -244,8 +246,8 @@ fn summary(report: &FreezeReport) -> String {
             let title = if i == 0 { title } else { "" };
             lines.push(format!(
                 "  {title:<9}  {:keys$}  {:tensors$}  {} {}",
-                end.key,
-                end.tensor,
+                end.key.shown(),
+                end.tensor.shown(),
                 dtype(end),
                 shape(end)
             ));
@@ -255,7 +257,7 @@ fn summary(report: &FreezeReport) -> String {
         .largest
         .iter()
         .take(3)
-        .map(|(name, size)| format!("{name} {}", bytes(*size)))
+        .map(|(name, size)| format!("{} {}", name.shown(), bytes(*size)))
         .collect();
     lines.push(format!(
         "  constants  {}; largest: {}",
@@ -264,7 +266,10 @@ fn summary(report: &FreezeReport) -> String {
     ));
     let mut ops: Vec<(&String, &usize)> = report.op_counts.iter().collect();
     ops.sort_by(|a, b| b.1.cmp(a.1).then_with(|| a.0.cmp(b.0)));
-    let ops: Vec<String> = ops.into_iter().map(|(op, n)| format!("{n} {op}")).collect();
+    let ops: Vec<String> = ops
+        .into_iter()
+        .map(|(op, n)| format!("{n} {}", op.shown()))
+        .collect();
     lines.push(format!("  ops        {}", ops.join(", ")));
     if let Some(folded) = report.folded {
         let folded = count(folded, "batch normalisation");
@@ -278,7 +283,8 @@ fn summary(report: &FreezeReport) -> String {
         let title = if i == 0 { "dropped" } else { "" };
         lines.push(format!(
             "  {title:<9}  {} by {}",
-            update.variable, update.place
+            update.variable.shown(),
+            update.place
         ));
     }
     if report.op_counts.contains_key("LoopCond") {
@@ -288,7 +294,10 @@ fn summary(report: &FreezeReport) -> String {
         );
     }
     if !report.functions.is_empty() {
-        lines.push(format!("  functions  {}", report.functions.join(", ")));
+        lines.push(format!(
+            "  functions  {}",
+            report.functions.join(", ").shown()
+        ));
     }
     lines.push(format!(
         "  time       {:.2} s",

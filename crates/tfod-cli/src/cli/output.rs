@@ -1,36 +1,18 @@
-//! What every subcommand prints alike: errors, sizes, and text to a standard output that may go away.
+//! What every subcommand prints alike: errors, sizes, and text to a standard output that may go away. Control characters are escaped whatever they are in; line
+//! breaks in names are, where messages are composed.
 
 use std::borrow::Cow;
-use std::fmt::{Display, Write as _};
+use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-/// A text that a terminal shows as it is, whatever names of files or of a model's parts are in it: control characters, which could move the cursor or send commands to the
-/// terminal, and marks that turn the direction of writing are escaped as in JSON, which stays valid that way. Line breaks stay.
-fn safe(text: &str) -> Cow<'_, str> {
-    let is_unsafe = |c: char| {
-        (c.is_control() && c != '\n')
-            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.contains(is_unsafe) {
-        return Cow::Borrowed(text);
-    }
-    let mut safe = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if is_unsafe(c) {
-            // None of them has more than four digits. Writing into a string does not fail.
-            let _ = write!(safe, "\\u{:04x}", u32::from(c));
-        } else {
-            safe.push(c);
-        }
-    }
-    Cow::Owned(safe)
-}
+use tfod_text::Shown;
 
 /// Writes a line to standard error. One that cannot be written is no failure.
 fn say(kind: &str, text: &dyn Display) {
     let text = format!("{kind}: {text}\n");
-    let _ = io::stderr().write_all(safe(&text).as_bytes());
+    let _ = io::stderr().write_all(tfod_text::lines(&text).as_bytes());
 }
 
 /// Says what prevented the work.
@@ -47,7 +29,8 @@ pub(super) fn usage(problem: &dyn Display) -> ExitCode {
 /// Says what the parser of the command line has to say: what is wrong with it, or else help and version, which go to standard output.
 pub(super) fn of_parser(said: &clap::Error) -> ExitCode {
     let text = said.render().to_string();
-    match safe(&text) {
+    let text = with_arguments_shown(text, std::env::args_os());
+    match tfod_text::lines(&text) {
         // With colours, where the terminal has them.
         Cow::Borrowed(_) => {
             let _ = said.print();
@@ -59,6 +42,18 @@ pub(super) fn of_parser(said: &clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(said.exit_code()).unwrap_or(2))
 }
 
+/// A message in which no line is a part of an argument. The parser, which composes it, escapes nothing, and leaves some control characters out.
+fn with_arguments_shown(text: String, arguments: impl Iterator<Item = OsString>) -> String {
+    arguments.fold(text, |text, argument| {
+        let argument = argument.to_string_lossy();
+        let parts = argument.split('\n').skip(1).filter(|part| !part.is_empty());
+        parts.fold(text, |text, part| {
+            let part = format!("\n{part}");
+            text.replace(&part, &part.shown().to_string())
+        })
+    })
+}
+
 /// Says what the user should know, though the work was done.
 pub(super) fn warn(warning: &dyn Display) {
     say("warning", warning);
@@ -66,13 +61,13 @@ pub(super) fn warn(warning: &dyn Display) {
 
 /// Prints a summary to standard error, where standard output has something else.
 pub(super) fn print_aside(text: &str) -> ExitCode {
-    let _ = io::stderr().write_all(safe(text).as_bytes());
+    let _ = io::stderr().write_all(tfod_text::lines(text).as_bytes());
     ExitCode::SUCCESS
 }
 
 /// Prints a summary. A reader that has seen enough of it is no failure.
 pub(super) fn print(text: &str) -> ExitCode {
-    match io::stdout().write_all(safe(text).as_bytes()) {
+    match io::stdout().write_all(tfod_text::lines(text).as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => failure(&format!(
             "all was done, but the summary cannot be written: {error}"
         )),
@@ -88,31 +83,11 @@ pub(super) fn error(error: &dyn Display) -> ExitCode {
 
 /// Prints the result of a comparison: exit status 0 for the same (or a fit), 1 for different.
 pub(super) fn verdict(text: &str, same: bool) -> ExitCode {
-    match io::stdout().write_all(safe(text).as_bytes()) {
+    match io::stdout().write_all(tfod_text::lines(text).as_bytes()) {
         Err(problem) if problem.kind() != io::ErrorKind::BrokenPipe => {
             error(&format!("the result cannot be written: {problem}"))
         }
         _ if same => ExitCode::SUCCESS,
         _ => ExitCode::from(1),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_terminal_is_sent_no_commands() {
-        assert_eq!(
-            safe("a\u{1b}[31mred\u{1b}[0m\r\u{7}\u{7f}\u{9b}2J\tb\nc"),
-            "a\\u001b[31mred\\u001b[0m\\u000d\\u0007\\u007f\\u009b2J\\u0009b\nc"
-        );
-        assert_eq!(safe("exe\u{202e}gpj.x"), "exe\\u202egpj.x");
-        for plain in [
-            "caf\u{e9} \u{4e16}\u{754c} \u{1f468}\u{200d}\u{1f4bb}\n",
-            "\\x \"quoted\"",
-        ] {
-            assert!(matches!(safe(plain), Cow::Borrowed(text) if text == plain));
-        }
     }
 }

@@ -12,6 +12,8 @@ use tfod_verify::{
     Verification, WeightsResult, verify_with_progress,
 };
 
+use tfod_text::Shown;
+
 use super::output;
 use super::progress::Progress;
 
@@ -210,7 +212,8 @@ fn text(found: &Verification) -> String {
             format!(" ({note})")
         };
         text.push(format!("{title}: {}{note}", outcome.name()));
-        text.extend(lines.iter().take(SHOWN).map(|line| format!("  {line}")));
+        let shown = lines.iter().take(SHOWN);
+        text.extend(shown.map(|line| format!("  {}", line.shown())));
         if lines.len() > SHOWN {
             let more = lines.len() - SHOWN;
             text.push(format!("  … and {more} more; --json lists all"));

@@ -4,12 +4,14 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use tfod_text::Shown;
+
 /// Any failure of freezing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FreezeError {
     /// There is no SavedModel.
-    #[error("{}: there is no {}; give the folder of a SavedModel{}", folder.display(), if folder.exists() { "saved_model.pb here" } else { "such folder, and so no saved_model.pb" }, hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default())]
+    #[error("{}: there is no {}; give the folder of a SavedModel{}", folder.shown(), if folder.exists() { "saved_model.pb here" } else { "such folder, and so no saved_model.pb" }, hint.as_deref().map(|hint| format!(" ({})", hint.shown())).unwrap_or_default())]
     NoSavedModel {
         /// The folder given.
         folder: PathBuf,
@@ -18,7 +20,7 @@ pub enum FreezeError {
     },
 
     /// A file of another kind.
-    #[error("{}: this is {found}", path.display())]
+    #[error("{}: this is {found}", path.shown())]
     NotSavedModel {
         /// The file.
         path: PathBuf,
@@ -27,7 +29,7 @@ pub enum FreezeError {
     },
 
     /// The operating system refused.
-    #[error("{}: cannot read: {problem}", path.display())]
+    #[error("{}: cannot read: {problem}", path.shown())]
     Read {
         /// The file.
         path: PathBuf,
@@ -36,7 +38,7 @@ pub enum FreezeError {
     },
 
     /// The file is not the message that it should be.
-    #[error("{}: byte {offset} is not part of a SavedModel message ({what}); the file is damaged or another kind of file", path.display())]
+    #[error("{}: byte {offset} is not part of a SavedModel message ({what}); the file is damaged or another kind of file", path.shown(), what = what.shown())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -47,7 +49,7 @@ pub enum FreezeError {
     },
 
     /// No meta graph has the tags.
-    #[error("{}: no graph is tagged {wanted:?}; the file has {}", path.display(), choices(available))]
+    #[error("{}: no graph is tagged {wanted:?}; the file has {}", path.shown(), choices(available))]
     Tags {
         /// The file.
         path: PathBuf,
@@ -58,7 +60,7 @@ pub enum FreezeError {
     },
 
     /// No signature has the key.
-    #[error("{}: there is no signature `{wanted}`; the file has {}{}", path.display(), choices(available), and_functions(functions))]
+    #[error("{}: there is no signature `{wanted}`; the file has {}{}", path.shown(), choices(available), and_functions(functions), wanted = wanted.shown())]
     Signature {
         /// The file.
         path: PathBuf,
@@ -71,7 +73,7 @@ pub enum FreezeError {
     },
 
     /// No function has the name, or several have it.
-    #[error("{}: {} `{wanted}`; {} {}", path.display(), if *is_ambiguous { "there are several functions" } else { "there is no function" }, if *is_ambiguous { "give one of" } else { "the file has" }, choices(available))]
+    #[error("{}: {} `{wanted}`; {} {}", path.shown(), if *is_ambiguous { "there are several functions" } else { "there is no function" }, if *is_ambiguous { "give one of" } else { "the file has" }, choices(available), wanted = wanted.shown())]
     Function {
         /// The file.
         path: PathBuf,
@@ -84,7 +86,7 @@ pub enum FreezeError {
     },
 
     /// The signature has no such output.
-    #[error("{}: signature `{signature}` has no output `{wanted}`; it has {}", path.display(), choices(available))]
+    #[error("{}: signature `{signature}` has no output `{wanted}`; it has {}", path.shown(), choices(available), signature = signature.shown(), wanted = wanted.shown())]
     NoOutput {
         /// The file.
         path: PathBuf,
@@ -97,7 +99,7 @@ pub enum FreezeError {
     },
 
     /// A signature names a tensor that it cannot have.
-    #[error("{}: {}, {what} `{key}`: {problem}", path.display(), if signature.is_empty() { "the given tensors".to_owned() } else { format!("signature `{signature}`") })]
+    #[error("{}: {}, {what} `{key}`: {problem}", path.shown(), if signature.is_empty() { "the given tensors".to_owned() } else { format!("signature `{}`", signature.shown()) }, key = key.shown(), problem = problem.shown())]
     SignatureTensor {
         /// The file.
         path: PathBuf,
@@ -112,7 +114,7 @@ pub enum FreezeError {
     },
 
     /// The graph is not one that could run.
-    #[error("{}: {place}: {problem}", path.display())]
+    #[error("{}: {place}: {problem}", path.shown(), problem = problem.shown())]
     Graph {
         /// The file.
         path: PathBuf,
@@ -123,7 +125,7 @@ pub enum FreezeError {
     },
 
     /// The graph can run, but no graph without variables does the same.
-    #[error("{}: {place} cannot be frozen: {reason}", path.display())]
+    #[error("{}: {place} cannot be frozen: {reason}", path.shown(), reason = reason.shown())]
     Refused {
         /// The file.
         path: PathBuf,
@@ -135,7 +137,7 @@ pub enum FreezeError {
 
     /// The graph assigns to one of its variables.
     #[error("{}: {place} changes the variable `{variable}`, and a frozen graph has only constants; freeze with updates dropped to have every call \
-             start from the saved values", path.display())]
+             start from the saved values", path.shown(), variable = variable.shown())]
     Updates {
         /// The file.
         path: PathBuf,
@@ -146,7 +148,7 @@ pub enum FreezeError {
     },
 
     /// Inlining all calls would not end, or not soon.
-    #[error("{}: {place}: {problem}", path.display())]
+    #[error("{}: {place}: {problem}", path.shown(), problem = problem.shown())]
     Limit {
         /// The file.
         path: PathBuf,
@@ -203,15 +205,15 @@ pub struct Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(function) = &self.function {
-            write!(f, "function `{function}`")?;
+            write!(f, "function `{}`", function.shown())?;
             if self.node.is_empty() {
                 return Ok(());
             }
             f.write_str(", ")?;
         }
-        write!(f, "node `{}`", self.node)?;
+        write!(f, "node `{}`", self.node.shown())?;
         if !self.op.is_empty() {
-            write!(f, " ({})", self.op)?;
+            write!(f, " ({})", self.op.shown())?;
         }
         Ok(())
     }
@@ -224,7 +226,7 @@ fn choices(available: &[String]) -> String {
             .iter()
             .map(|choice| match choice.as_str() {
                 "" => "one without tags".to_owned(),
-                choice => format!("`{choice}`"),
+                choice => format!("`{}`", choice.shown()),
             })
             .collect::<Vec<_>>()
             .join(", "),
@@ -239,6 +241,6 @@ fn and_functions(functions: &[String]) -> String {
 }
 
 fn sizes(largest: &[(String, u64)]) -> String {
-    let size = |(name, bytes): &(String, u64)| format!("`{name}` ({bytes} bytes)");
+    let size = |(name, bytes): &(String, u64)| format!("`{}` ({bytes} bytes)", name.shown());
     largest.iter().map(size).collect::<Vec<_>>().join(", ")
 }

@@ -12,6 +12,8 @@ use tfod_proto::prost::Message;
 use tfod_proto::wire::{Field, all, last};
 use tfod_proto::{SaverDef, SignatureDef, TensorInfo};
 
+use tfod_text::Shown;
+
 use crate::messages::Node;
 use crate::op_defs::{self, OpDef};
 
@@ -407,7 +409,7 @@ fn other_message(bytes: &[u8]) -> Option<&'static str> {
 fn hint(folder: &Path) -> Option<String> {
     let inner = folder.join("saved_model");
     if inner.join("saved_model.pb").exists() {
-        return Some(format!("it is in {}", inner.display()));
+        return Some(format!("it is in {}", inner.shown()));
     }
     folder
         .join("saved_model.pbtxt")

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use tfod_models::fit::Explanation;
 use tfod_models::{Model, ModelError};
 
+use tfod_text::Shown;
+
 use crate::check::{CheckpointKind, Family};
 use crate::judgement::{Configured, Judgement, causes, with_override};
 use crate::output::OutputError;
@@ -22,7 +24,7 @@ pub enum ExportError {
     #[error(transparent)]
     Config(#[from] tfod_config::ConfigError),
     /// The configuration describes no model that can be built.
-    #[error("{}: {source}{}", config.display(), detour(*family))]
+    #[error("{}: {source}{}", config.shown(), detour(*family))]
     Model {
         /// The configuration's file.
         config: PathBuf,
@@ -43,7 +45,7 @@ pub enum ExportError {
         model: &'static str,
     },
     /// A score threshold of a class that there is not.
-    #[error("a class with a score threshold is `{given}`; expected {expected}")]
+    #[error("a class with a score threshold is `{given}`; expected {expected}", given = given.shown())]
     UnknownClass {
         /// What it is called.
         given: String,
@@ -62,7 +64,7 @@ pub enum ExportError {
     #[error(transparent)]
     Checkpoint(#[from] tfod_checkpoint::Error),
     /// The checkpoint is of something else.
-    #[error("{}: not the checkpoint of a trained detector: {kind}{}", prefix.display(), remedy(kind))]
+    #[error("{}: not the checkpoint of a trained detector: {kind}{}", prefix.shown(), remedy(kind))]
     NotADetector {
         /// The checkpoint.
         prefix: PathBuf,
@@ -85,7 +87,7 @@ pub enum ExportError {
     #[error(transparent)]
     Output(#[from] OutputError),
     /// The version of a served model is there already, and a server may be using it.
-    #[error("{}: version {version} is there already, and is not changed; choose another version", path.display())]
+    #[error("{}: version {version} is there already, and is not changed; choose another version", path.shown())]
     VersionExists {
         /// Its folder.
         path: PathBuf,
@@ -93,7 +95,7 @@ pub enum ExportError {
         version: u32,
     },
     /// The export would take the place of what it is made from, and have less.
-    #[error("{}: the export would be put in its place, without {what}; choose another output folder", path.display())]
+    #[error("{}: the export would be put in its place, without {what}; choose another output folder", path.shown())]
     WouldLose {
         /// The input.
         path: PathBuf,
@@ -190,7 +192,7 @@ fn detour(family: Option<Family>) -> String {
 
 impl fmt::Display for Misfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (checkpoint, config) = (self.checkpoint.display(), self.config.display());
+        let (checkpoint, config) = (self.checkpoint.shown(), self.config.shown());
         let detour = self.kind.detour();
         if let Some(detour) = &detour {
             writeln!(f, "{checkpoint}: is of {}: {detour}", self.kind)?;
@@ -226,7 +228,7 @@ fn write_list(f: &mut fmt::Formatter<'_>, what: &str, variables: &[MisfitVariabl
     writeln!(f, "  {} {what}:", variables.len())?;
     for variable in variables.iter().take(SHOWN) {
         writeln!(f, "    {}", variable.layer)?;
-        writeln!(f, "      key {}", variable.key)?;
+        writeln!(f, "      key {}", variable.key.shown())?;
         write!(f, "      the config needs {:?}", variable.needed)?;
         match &variable.found {
             Some(found) => writeln!(f, ", the checkpoint has {found:?}")?,

@@ -37,6 +37,7 @@ use tfod_models::{GraphOption, GraphOptions, Model, ModelError, Stage, build};
 use tfod_onnx::InputLayout;
 use tfod_tensorflow::{Asset, NamedGraph};
 
+use tfod_text::Shown;
 
 use crate::check::ConfigKind;
 use crate::judgement::{Configured, Judgement};
@@ -553,7 +554,7 @@ impl Export {
     fn kept_warning(&self, name: &str) -> String {
         format!(
             "{} is what this export was made from, and now holds the exported configuration; the original is kept beside it as {name}",
-            self.pipeline_config.display()
+            self.pipeline_config.shown()
         )
     }
 
@@ -638,7 +639,10 @@ impl Export {
         match lost.first() {
             Some(first) => {
                 let count = lost.len();
-                let what = format!("{count} tensors that are not the model's, first `{first}`");
+                let what = format!(
+                    "{count} tensors that are not the model's, first `{}`",
+                    first.shown()
+                );
                 Err(would_lose(trained.prefix(), what))
             }
             None => Ok(()),
@@ -751,7 +755,8 @@ fn label_warnings(labels: &LabelMap, num_classes: u64) -> Vec<String> {
     }
     if let Some((id, name)) = names.iter().find(|(id, _)| !ids.contains(id)) {
         warnings.push(format!(
-            "the label map has class {id} ({name}), but the model has only {num_classes}; it may belong to another model"
+            "the label map has class {id} ({}), but the model has only {num_classes}; it may belong to another model",
+            name.shown()
         ));
     }
     warnings

@@ -3,6 +3,8 @@
 use tfod_config::{LabelMap, PipelineConfig};
 use tfod_models::{ClassThreshold, MetaArchitecture};
 
+use tfod_text::Shown;
+
 use super::ExportError;
 
 /// Numbers of non-max suppression that take the place of the configuration's.
@@ -87,7 +89,10 @@ fn class_id(class: &str, labels: Option<&LabelMap>) -> Result<u64, ExportError> 
             "the name of a class in the label map, or a class id".to_owned()
         }
         Some(Err(nearest)) => {
-            let nearest: Vec<String> = nearest.iter().map(|name| format!("`{name}`")).collect();
+            let nearest: Vec<String> = nearest
+                .iter()
+                .map(|name| format!("`{}`", name.shown()))
+                .collect();
             let nearest = nearest.join(" or ");
             format!("the name of a class in the label map (did you mean {nearest}?), or a class id")
         }

@@ -5,6 +5,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use tfod_text::Shown;
+
 use super::identity::{self, Identity};
 use super::{OutputError, Scratch, failed, hold};
 use crate::write_behind::{Failed, WriteBehind, write_behind};
@@ -85,7 +87,7 @@ impl Destination {
         {
             Some(input) => Err(OutputError::Overwrites {
                 path: path.clone(),
-                what: format!("an input: {}", input.display()),
+                what: format!("an input: {}", input.shown()),
             }),
             None => Ok(()),
         }

@@ -3,12 +3,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use tfod_text::Shown;
+
 /// An output that cannot be written, or must not be.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutputError {
     /// The system refuses.
-    #[error("{}: cannot {action}: {source}", path.display())]
+    #[error("{}: cannot {action}: {source}", path.shown())]
     System {
         /// The file or folder.
         path: PathBuf,
@@ -18,7 +20,7 @@ pub enum OutputError {
         source: io::Error,
     },
     /// Something stands where the output should go.
-    #[error("{}: expected {expected}, found {found}; choose another output, or move it away", path.display())]
+    #[error("{}: expected {expected}, found {found}; choose another output, or move it away", path.shown())]
     InTheWay {
         /// The path.
         path: PathBuf,
@@ -28,7 +30,7 @@ pub enum OutputError {
         found: &'static str,
     },
     /// The output would overwrite what is read to make it, or another output.
-    #[error("{}: would be overwritten, but it is {what}; choose another output", path.display())]
+    #[error("{}: would be overwritten, but it is {what}; choose another output", path.shown())]
     Overwrites {
         /// The path of the output.
         path: PathBuf,

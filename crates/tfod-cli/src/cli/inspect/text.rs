@@ -1,6 +1,7 @@
 //! What `tfod inspect` prints for people.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use tfod_checkpoint::ShardState;
 use tfod_inspect::counted;
@@ -10,13 +11,20 @@ use tfod_inspect::{
 };
 
 use tfod::bytes as size;
+use tfod_text::Shown;
 
 /// The text that is written: lines of a label and what there is to say.
 struct Lines(Vec<String>);
 
 impl Lines {
+    /// A line, which names from the file cannot break.
     fn add(&mut self, label: &str, text: impl AsRef<str>) {
-        self.0.push(format!("  {label:<12} {}", text.as_ref()));
+        self.add_paragraph(label, text.as_ref().shown());
+    }
+
+    /// What may have several lines: the messages of a config.
+    fn add_paragraph(&mut self, label: &str, text: impl Display) {
+        self.0.push(format!("  {:<12} {text}", label.shown()));
     }
 
     /// Lines under one label.
@@ -29,7 +37,7 @@ impl Lines {
 
 /// Everything but the tensors.
 pub(super) fn report(found: &Inspection) -> String {
-    let path = found.path.display();
+    let path = found.path.shown();
     let mut lines = Lines(Vec::new());
     let title = match &found.facts {
         Facts::Checkpoint(facts) => {
@@ -98,7 +106,7 @@ pub(super) fn tensors(tensors: &[TensorInfo]) -> String {
     let line = |tensor: &TensorInfo| {
         format!(
             "  {:width$}  {:<8} {:?}  {} bytes\n",
-            tensor.name,
+            tensor.name.shown(),
             tensor.type_name(),
             tensor.shape,
             tensor.bytes
@@ -121,7 +129,7 @@ fn amounts(amounts: &BTreeMap<String, Amount>) -> impl Iterator<Item = String> +
 fn checkpoint(facts: &CheckpointFacts, lines: &mut Lines) {
     lines.add(
         "prefix",
-        format!("{} ({})", facts.prefix.display(), facts.found),
+        format!("{} ({})", facts.prefix.shown(), facts.found),
     );
     lines.add(
         "format",
@@ -151,7 +159,7 @@ fn checkpoint(facts: &CheckpointFacts, lines: &mut Lines) {
     lines.list("parts", amounts(&facts.parts));
     lines.list("types", amounts(&facts.dtypes));
     let shards = facts.shards.iter().map(|shard| {
-        let path = shard.path.display();
+        let path = shard.path.shown();
         match &shard.state {
             ShardState::Whole(bytes) => format!("{path}: {}", size(*bytes)),
             ShardState::Absent => format!("{path}: absent; values cannot be read"),
@@ -187,8 +195,10 @@ fn config(facts: &ConfigFacts, lines: &mut Lines) {
         None => "tfod export builds it".to_owned(),
         Some(reason) => format!("tfod export refuses it: {reason}"),
     };
-    add("export", &Some(export));
-    lines.list("warning", facts.warnings.iter().cloned());
+    lines.add_paragraph("export", export);
+    for warning in &facts.warnings {
+        lines.add_paragraph("warning", warning);
+    }
 }
 
 fn ports(label: &str, ports: &[Port], lines: &mut Lines) {

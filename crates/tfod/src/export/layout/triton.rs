@@ -9,6 +9,8 @@ use tempfile::TempPath;
 use tfod_graph::{DType, Dim};
 use tfod_tensorflow::SERVING_DEFAULT;
 
+use tfod_text::Shown;
+
 use super::super::{ExportError, Format, Interface, TensorInfo};
 use crate::output::{Scratch, failed, hold};
 
@@ -30,7 +32,7 @@ pub(super) fn write_config(
         return Ok((!same).then(|| {
             format!(
                 "{} is there and stays as it is: see that it fits this version, or remove it to have it written",
-                path.display()
+                path.shown()
             )
         }));
     }
