@@ -18,6 +18,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 import environments
 from oracle import cache
 
+from . import constants
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BINARY = pathlib.Path(os.environ.get("TFOD_BIN", ROOT / "target" / "release" / "tfod"))
 
@@ -85,6 +87,7 @@ def run_export(output, results, input_type, *options):
     ]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, f"{' '.join(command)}\nexit status {result.returncode}\n{result.stdout}{result.stderr}"
+    assert not (found := constants.of_export(output)), f"{' '.join(command)}\ncomputes from constants alone: {found}"
     return output
 
 

@@ -2,16 +2,22 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     reason = "a test fails by panicking"
 )]
 
 #[path = "common/binary.rs"]
 mod binary;
+#[path = "common/constants.rs"]
+mod constants;
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+
+use prost::Message as _;
+use tfod_proto::{GraphDef, SavedModel};
 
 use binary::binary;
 
@@ -182,6 +188,40 @@ fn channels_first_is_told_wherever_inputs_are() {
     export(&triton, &[&nchw[..], &options].concat());
     let config = fs::read_to_string(triton.join("config.pbtxt")).unwrap();
     assert!(config.contains("dims: [ 1, 3, 64, 96 ]"), "{config}");
+}
+
+/// Whatever is asked for, no node has only constants as inputs.
+#[test]
+fn nothing_is_computed_from_constants() {
+    let root = tempfile::tempdir().unwrap();
+    let all = "saved_model,frozen,onnx";
+    let options: [&[&str]; 8] = [
+        &[],
+        &["--batch", "dynamic"],
+        &["--batch", "3"],
+        &["--input_size", "64x96"],
+        &["--float_input", "--input_layout", "nchw"],
+        &["--no_preprocess"],
+        &["--raw_encodings"],
+        &["--max_detections", "200", "--batch", "2"],
+    ];
+    for (number, options) in options.into_iter().enumerate() {
+        let output = root.path().join(number.to_string());
+        export(&output, &[&["--format", all], options].concat());
+        let saved = fs::read(output.join("saved_model/saved_model.pb")).unwrap();
+        let saved = SavedModel::decode(saved.as_slice()).unwrap();
+        let graphs = saved.meta_graphs.into_iter();
+        let mut found: Vec<String> = graphs
+            .flat_map(|meta| constants::of_graph(&meta.graph_def.unwrap()))
+            .collect();
+        let frozen = fs::read(output.join("frozen.pb")).unwrap();
+        let frozen = GraphDef::decode(frozen.as_slice()).unwrap();
+        found.extend(constants::of_graph(&frozen));
+        found.extend(constants::of_onnx(
+            &fs::read(output.join("model.onnx")).unwrap(),
+        ));
+        assert!(found.is_empty(), "{options:?}: {found:#?}");
+    }
 }
 
 #[test]

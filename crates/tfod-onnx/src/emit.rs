@@ -19,7 +19,7 @@ use crate::stored::{Key, Stored};
 pub(crate) type Typed = (DType, Shape);
 
 /// Names a tensor of the model being written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct TensorId(usize);
 
 impl TensorId {
@@ -66,6 +66,7 @@ pub(crate) struct Emitter<'a> {
     nodes: Vec<Node>,
     inputs: Vec<TensorId>,
     outputs: Vec<TensorId>,
+    /// In the order of their identifiers.
     initializers: Vec<(TensorId, Stored<'a>)>,
     shared: HashMap<Key, TensorId>,
 }
@@ -135,6 +136,13 @@ impl<'a> Emitter<'a> {
         self.initializers.push((id, stored));
         self.shared.insert(key, id);
         id
+    }
+
+    /// The elements of a tensor that the model holds; `None` for one that is known only at run time.
+    pub(crate) fn held(&self, id: TensorId) -> Option<&Stored<'a>> {
+        let place = self.initializers.binary_search_by_key(&id, |(id, _)| *id);
+        let (_, stored) = self.initializers.get(place.ok()?)?;
+        Some(stored)
     }
 
     /// A node of one result, which has the node's name.

@@ -80,6 +80,37 @@ impl<'a> Stored<'a> {
         self
     }
 
+    /// The same elements, in the order of [`Self::shape`], with other sizes of the same product.
+    pub(crate) fn with_sizes(&self, sizes: &[u64]) -> Self {
+        Self::new(self.dtype, sizes, self.in_order())
+    }
+
+    /// The same tensor with its axes in another order than it has now.
+    pub(crate) fn transposed(&self, order: &[usize]) -> Self {
+        Self::new(self.dtype, &self.shape(), self.in_order()).permuted(order)
+    }
+
+    /// The elements in the order of [`Self::shape`], where they are if that is their order.
+    fn in_order(&self) -> Cow<'a, [u8]> {
+        match (&self.order, &self.bytes) {
+            (None, bytes) => bytes.clone(),
+            (Some(_), _) => Cow::Owned(self.elements().into_owned()),
+        }
+    }
+
+    /// The elements as another type, by the rules of ONNX's `Cast`: floats lose what is behind the point, integers their upper bits; what is not 0 is true. `None` for texts.
+    pub(crate) fn cast(&self, to: DType) -> Option<Self> {
+        let elements = self.elements();
+        let bytes = match self.dtype {
+            DType::F32 => converted(elements.as_chunks().0, f32::from_le_bytes, to),
+            DType::I32 => converted(elements.as_chunks().0, i32::from_le_bytes, to),
+            DType::I64 => converted(elements.as_chunks().0, i64::from_le_bytes, to),
+            DType::U8 | DType::Bool => converted(elements.as_chunks().0, u8::from_le_bytes, to),
+            DType::String => None,
+        };
+        Some(Self::new(to, &self.shape(), bytes?.into()))
+    }
+
     /// What tells apart tensors that are written as one: the contents of those that were computed here, the places of the graph's own, equal
     /// ones of which are one already.
     pub(crate) fn key(&self) -> Key {
@@ -106,6 +137,65 @@ impl<'a> Stored<'a> {
             _ => permute::<4>(&self.bytes, &self.sizes, order),
         })
     }
+}
+
+/// A number that can be any other.
+trait Number: Copy {
+    fn to_f32(self) -> f32;
+    fn to_i64(self) -> i64;
+    fn is_true(self) -> bool;
+}
+
+macro_rules! number {
+    ($($of:ty),*) => {$(
+        impl Number for $of {
+            #[allow(
+                clippy::cast_precision_loss,
+                clippy::cast_possible_truncation,
+                clippy::cast_lossless,
+                reason = "that is what conversion is"
+            )]
+            fn to_f32(self) -> f32 {
+                self as f32
+            }
+
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_lossless,
+                reason = "that is what conversion is"
+            )]
+            fn to_i64(self) -> i64 {
+                self as i64
+            }
+
+            fn is_true(self) -> bool {
+                self != <$of>::default()
+            }
+        }
+    )*};
+}
+number!(f32, i32, i64, u8);
+
+/// Elements of `N` bytes as another type, little-endian.
+fn converted<const N: usize, T: Number>(
+    elements: &[[u8; N]],
+    number: fn([u8; N]) -> T,
+    to: DType,
+) -> Option<Vec<u8>> {
+    let numbers = elements.iter().map(|bytes| number(*bytes));
+    /// The lower bytes of an integer.
+    fn lower<const M: usize>(number: i64) -> [u8; M] {
+        let bytes = number.to_le_bytes();
+        std::array::from_fn(|at| bytes[at])
+    }
+    Some(match to {
+        DType::F32 => numbers.flat_map(|n| n.to_f32().to_le_bytes()).collect(),
+        DType::I32 => numbers.flat_map(|n| lower::<4>(n.to_i64())).collect(),
+        DType::I64 => numbers.flat_map(|n| lower::<8>(n.to_i64())).collect(),
+        DType::U8 => numbers.flat_map(|n| lower::<1>(n.to_i64())).collect(),
+        DType::Bool => numbers.map(|n| u8::from(n.is_true())).collect(),
+        DType::String => return None,
+    })
 }
 
 /// See [`Stored::key`].
@@ -174,6 +264,38 @@ mod tests {
         let elements = kernel.elements();
         // out 1, in 2, row 1 is element (1, 0, 2, 1).
         assert_eq!(elements[6 + 2 * 2 + 1], 12 + 2 * 4 + 1);
+    }
+
+    #[test]
+    fn conversions_are_those_of_the_operator() {
+        let floats = [1.75f32, -2.5, 0.0, 300.0].map(f32::to_le_bytes).concat();
+        let floats = Stored::new(DType::F32, &[2, 2], floats.into());
+        let as_integers = |of: &Stored<'_>| -> Vec<i64> {
+            let wide = of.cast(DType::I64).unwrap();
+            let numbers = wide.elements();
+            numbers
+                .as_chunks()
+                .0
+                .iter()
+                .map(|n| i64::from_le_bytes(*n))
+                .collect()
+        };
+        assert_eq!(as_integers(&floats), [1, -2, 0, 300]);
+        assert_eq!(
+            as_integers(&floats.cast(DType::I32).unwrap()),
+            [1, -2, 0, 300]
+        );
+        assert_eq!(
+            as_integers(&floats.cast(DType::Bool).unwrap()),
+            [1, 1, 0, 1]
+        );
+        let turned = floats.transposed(&[1, 0]);
+        assert_eq!(as_integers(&turned), [1, 0, -2, 300]);
+        assert_eq!(as_integers(&turned.with_sizes(&[4])), [1, 0, -2, 300]);
+        assert_eq!(as_integers(&turned.transposed(&[1, 0])), [1, -2, 0, 300]);
+        let back = floats.cast(DType::I32).unwrap().cast(DType::F32).unwrap();
+        let expected = [1.0f32, -2.0, 0.0, 300.0].map(f32::to_le_bytes).concat();
+        assert_eq!(back.elements().as_ref(), expected);
     }
 
     #[test]

@@ -328,6 +328,10 @@ impl<'a, 'e> Lowering<'a, 'e> {
         let dims = self.emitter.dims(id);
         let shape = Shape(order.iter().map(|&axis| dims[axis].clone()).collect());
         let perm = order.iter().map(|&axis| axis_number(axis)).collect();
+        if let Some(held) = self.emitter.held(id) {
+            let stored = held.transposed(order);
+            return self.emitter.initializer(name, stored);
+        }
         let typed = (self.emitter.dtype(id), shape);
         let attrs = vec![Attr::Ints("perm", perm)];
         self.emitter.add(name, "Transpose", &[id], attrs, typed)
@@ -337,6 +341,9 @@ impl<'a, 'e> Lowering<'a, 'e> {
     fn cast(&mut self, name: &str, id: TensorId, to: DType) -> TensorId {
         if self.emitter.dtype(id) == to {
             return id;
+        }
+        if let Some(stored) = self.emitter.held(id).and_then(|held| held.cast(to)) {
+            return self.emitter.initializer(name, stored);
         }
         let shape = Shape(self.emitter.dims(id).to_vec());
         let number = i64::from(i32::from(crate::emit::data_type(to)));
@@ -349,6 +356,9 @@ impl<'a, 'e> Lowering<'a, 'e> {
         let mut dims = self.emitter.dims(id).to_vec();
         for &axis in axes {
             dims.insert(axis, Dim::Known(1));
+        }
+        if let Some(stored) = self.held_as(id, &dims) {
+            return self.emitter.initializer(name, stored);
         }
         let numbers: Vec<i64> = axes.iter().map(|&axis| axis_number(axis)).collect();
         let axes = self.integers(&numbers);
@@ -378,7 +388,10 @@ impl<'a, 'e> Lowering<'a, 'e> {
         if self.emitter.dims(id) == shape.dims() {
             return Ok(id);
         }
-        let sizes = self.sizes(name, shape.dims(), like, None)?;
+        let mut sizes = self.sizes(name, shape.dims(), like, None)?;
+        if self.emitter.held(id).is_some() && self.emitter.held(sizes).is_some() {
+            sizes = self.sizes_of(name, shape.dims(), like).unwrap_or(sizes);
+        }
         let typed = (self.emitter.dtype(id), shape);
         Ok(self
             .emitter
@@ -391,6 +404,9 @@ impl<'a, 'e> Lowering<'a, 'e> {
         let from = self.emitter.dims(id).to_vec();
         if from == shape.dims() {
             return Ok(id);
+        }
+        if let Some(stored) = self.held_as(id, shape.dims()) {
+            return Ok(self.emitter.initializer(name, stored));
         }
         if shape.dims().iter().any(|dim| dim.is(0)) {
             return Err(Error::Unsupported {
@@ -462,6 +478,44 @@ impl<'a, 'e> Lowering<'a, 'e> {
         let attrs = vec![Attr::Int("axis", 0)];
         let name = format!("{name}/sizes");
         Ok(self.emitter.add(&name, "Concat", &parts, attrs, typed))
+    }
+
+    /// A vector of known sizes, of which one is read from a tensor that has it, so that no node has only constants as inputs; `None` if none of these has any of them. What is repeated
+    /// itself would take as much space in the file.
+    fn sizes_of(&mut self, name: &str, dims: &[Dim], like: &[TensorId]) -> Option<TensorId> {
+        let (at, id, axis) = dims.iter().enumerate().find_map(|(at, dim)| {
+            like.iter().find_map(|&id| {
+                let is_held = self.emitter.held(id).is_some();
+                let axis = self.emitter.dims(id).iter().position(|d| d == dim);
+                Some((at, id, axis.filter(|_| !is_held)?))
+            })
+        })?;
+        let numbers: Option<Vec<i64>> = dims
+            .iter()
+            .map(|dim| i64::try_from(dim.known()?).ok())
+            .collect();
+        let numbers = numbers?;
+        let (before, after) = (numbers.get(..at)?, numbers.get(at + 1..)?);
+        let mut parts = Vec::new();
+        self.flush(&mut parts, &mut before.to_vec());
+        parts.push(self.size_along(name, id, axis));
+        self.flush(&mut parts, &mut after.to_vec());
+        if let [only] = parts.as_slice() {
+            return Some(*only);
+        }
+        let typed = (DType::I64, Shape::known(&[dims.len() as u64]));
+        let attrs = vec![Attr::Int("axis", 0)];
+        let name = format!("{name}/sizes");
+        Some(self.emitter.add(&name, "Concat", &parts, attrs, typed))
+    }
+
+    /// A tensor that the model holds, with other sizes of the same product.
+    fn held_as(&self, id: TensorId, dims: &[Dim]) -> Option<Stored<'a>> {
+        let held = self.emitter.held(id)?;
+        let sizes: Option<Vec<u64>> = dims.iter().map(Dim::known).collect();
+        let sizes = sizes
+            .filter(|sizes| sizes.iter().product::<u64>() == held.shape().iter().product::<u64>());
+        Some(held.with_sizes(&sizes?))
     }
 
     /// Ends a run of known sizes.

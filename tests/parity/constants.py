@@ -1,0 +1,74 @@
+"""Nodes of exports that compute from nothing but constants, read without any library. OpenCV's importers cannot run them, and no program should have to.
+
+The same is tested in Rust on every operation of each back end (crates/*/tests/constants.rs).
+"""
+
+# How a value comes into a loop of TensorFlow, and an empty list, which no constant can be.
+NEEDED = {"Enter", "TensorListReserve"}
+
+
+def fields(message):
+    """Yields the number and value of each field of an encoded message."""
+
+    def varint(at):
+        value = shift = 0
+        while True:
+            byte = message[at]
+            value |= (byte & 127) << shift
+            at, shift = at + 1, shift + 7
+            if byte < 128:
+                return value, at
+
+    at = 0
+    while at < len(message):
+        key, at = varint(at)
+        number, kind = key >> 3, key & 7
+        if kind == 0:
+            value, at = varint(at)
+        else:
+            size, at = varint(at) if kind == 2 else ({1: 8, 5: 4}[kind], at)
+            value, at = message[at : at + size], at + size
+        yield number, value
+
+
+def below(message, *path):
+    """Returns all fields at a path of field numbers."""
+    found = [message]
+    for number in path:
+        found = [value for each in found for n, value in fields(each) if n == number]
+    return found
+
+
+def texts(message, number):
+    return [bytes(value).decode() for value in below(message, number)]
+
+
+def of_nodes(nodes):
+    nodes = [(texts(node, 1)[0], texts(node, 2)[0], [name for name in texts(node, 3) if not name.startswith("^")]) for node in nodes]
+    constants = {name for name, op, _ in nodes if op == "Const"}
+    return [f"{name} ({op})" for name, op, inputs in nodes if inputs and op not in NEEDED and all(each.split(":")[0] in constants for each in inputs)]
+
+
+def of_graph(graph):
+    """Returns those of an encoded GraphDef and of its functions."""
+    return of_nodes(below(graph, 1)) + [each for function in below(graph, 2, 1) for each in of_nodes(below(function, 3))]
+
+
+def of_onnx(graph):
+    """Returns those of an encoded GraphProto. A result that is a constant itself has to be copied."""
+    constants = {name for tensor in below(graph, 5) for name in texts(tensor, 8)}
+    nodes = [("".join(texts(node, 3)), texts(node, 4)[0], [name for name in texts(node, 1) if name]) for node in below(graph, 1)]
+    return [f"{name} ({op})" for name, op, inputs in nodes if inputs and op != "Identity" and constants.issuperset(inputs)]
+
+
+def of_export(folder):
+    """Returns those of all formats in a folder."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.name == "saved_model.pb":
+            found += [f"{path}: {each}" for graph in below(memoryview(path.read_bytes()), 2, 2) for each in of_graph(graph)]
+        elif path.name == "frozen.pb":
+            found += [f"{path}: {each}" for each in of_graph(memoryview(path.read_bytes()))]
+        elif path.name == "model.onnx":
+            found += [f"{path}: {each}" for graph in below(memoryview(path.read_bytes()), 7) for each in of_onnx(graph)]
+    return found
