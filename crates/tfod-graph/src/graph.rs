@@ -149,6 +149,15 @@ impl Graph {
         self.outputs.retain(keep);
     }
 
+    /// Gives results other keys; those for which `key` gives none keep theirs.
+    pub fn rename_outputs(&mut self, key: impl Fn(&str) -> Option<String>) {
+        for output in &mut self.outputs {
+            if let Some(other) = key(&output.key) {
+                output.key = other;
+            }
+        }
+    }
+
     /// The name of the node that defines a value.
     pub fn name_of(&self, value: ValueId) -> &str {
         &self.node(self.value(value).node).name

@@ -53,6 +53,7 @@ mod freeze;
 mod lower;
 pub mod messages;
 pub mod op_defs;
+mod read;
 mod saved_model;
 mod serving;
 
@@ -61,5 +62,6 @@ pub use constants::{
 };
 pub use error::Error;
 pub use freeze::{Endpoint, FreezeError, FreezeOptions, Frozen, Place, SavedModelReader, Update};
+pub use read::{ReadError, graph_of_graph_def};
 pub use saved_model::{Asset, NamedGraph, SERVING_DEFAULT, SavedModelWriter, Summary};
 pub use serving::{Filled, WarmupInput, WarmupRequest, example, warmup_requests};

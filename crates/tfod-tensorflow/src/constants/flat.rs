@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use tfod_proto::wire::{Fields, Malformed};
 
-use crate::freeze::{Content, Frozen, Store};
+use crate::freeze::{Content, Frozen, NodeId, Store};
 use crate::messages::{Node, attr};
 
 /// An output of a node.
@@ -66,11 +66,27 @@ pub(crate) struct FlatGraph<'a> {
     pub(crate) outputs: Vec<Tensor>,
 }
 
+/// What freezing has made of a SavedModel.
+#[derive(Debug)]
+pub(crate) struct FrozenFlat<'a> {
+    pub(crate) graph: FlatGraph<'a>,
+    /// Where each of freezing's nodes is.
+    pub(crate) places: HashMap<NodeId, usize>,
+}
+
+impl FlatNode<'_> {
+    /// An attribute's encoded value.
+    pub(crate) fn attr(&self, name: &str) -> Option<&[u8]> {
+        let found = self.attrs.iter().find(|(found, _)| found == name);
+        found.map(|(_, value)| &**value)
+    }
+}
+
 impl<'a> FlatGraph<'a> {
     /// What freezing has made of a SavedModel.
-    pub(crate) fn of_frozen(frozen: &'a Frozen<'a>) -> Self {
+    pub(crate) fn of_frozen(frozen: &'a Frozen<'a>) -> FrozenFlat<'a> {
         let order = &frozen.listing.order;
-        let places: HashMap<_, _> = order.iter().zip(0usize..).collect();
+        let places: HashMap<NodeId, usize> = order.iter().copied().zip(0usize..).collect();
         let tensor = |tensor: &crate::freeze::GraphTensor| {
             let node = places.get(&tensor.node).copied().unwrap_or(usize::MAX);
             let port = tensor.port as usize;
@@ -92,10 +108,11 @@ impl<'a> FlatGraph<'a> {
                     .map(|content| Stored::Frozen(content, &frozen.store)),
             }
         });
-        Self {
+        let graph = Self {
             nodes: nodes.collect(),
             outputs: frozen.outputs.iter().map(|of| tensor(&of.tensor)).collect(),
-        }
+        };
+        FrozenFlat { graph, places }
     }
 
     /// Reads an encoded `GraphDef`. What no other node reads is taken for its outputs, as far as it is no constant.
@@ -135,9 +152,13 @@ impl<'a> FlatGraph<'a> {
                 .map(Stored::Message),
         };
         let nodes: Vec<FlatNode<'a>> = defs.iter().map(node).collect();
+        // What only decides whether others run is no output either.
+        let controls = defs.iter().flat_map(|def| &def.inputs);
+        let controls = controls.filter_map(|input| places.get(input.strip_prefix('^')?).copied());
         let read: HashSet<usize> = nodes
             .iter()
             .flat_map(|node| node.inputs.iter().map(|input| input.node))
+            .chain(controls)
             .collect();
         let ends = (0..nodes.len()).filter(|at| !read.contains(at));
         let ends = ends.filter(|at| {

@@ -16,7 +16,8 @@ use tfod_proto::wire::Malformed;
 use crate::freeze::Frozen;
 
 pub use array::Decoded;
-use flat::FlatGraph;
+pub(crate) use array::num_elements;
+pub(crate) use flat::{FlatGraph, FlatNode, Stored, Tensor as FlatTensor};
 
 /// The constants of a graph, as what runs at run time reads them.
 #[derive(Clone, Debug, Default)]
@@ -60,7 +61,7 @@ pub struct ComputedConstant {
 impl Frozen<'_> {
     /// What it computes from constants, and which constants it reads as they are.
     pub fn constant_values(&self) -> GraphConstants {
-        evaluate::constants(&FlatGraph::of_frozen(self), true)
+        evaluate::constants(&FlatGraph::of_frozen(self).graph, true)
     }
 }
 

@@ -38,7 +38,7 @@ pub use error::{FreezeError, Place, Update};
 pub use frozen::{Endpoint, Frozen};
 
 pub(crate) use constants::{Content, Store};
-pub(crate) use graph::Tensor as GraphTensor;
+pub(crate) use graph::{NodeId, Tensor as GraphTensor};
 
 use expand::Expander;
 use frozen::{Interface, list, list_function};

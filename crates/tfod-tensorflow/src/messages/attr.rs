@@ -88,6 +88,17 @@ pub fn types(value: &[u8]) -> Option<Vec<i32>> {
     Some(found)
 }
 
+/// A list of texts. Only for messages in this process's own memory.
+pub fn texts(value: &[u8]) -> Option<Vec<&str>> {
+    let mut found = Vec::new();
+    for field in Fields::of(list(value)?) {
+        if let (BYTES, field) = field.ok()? {
+            found.push(field.borrowed_text()?);
+        }
+    }
+    Some(found)
+}
+
 /// A list of integers, which may be packed. At most as long as its bytes.
 pub fn ints(value: &[u8]) -> Option<Vec<i64>> {
     let mut found = Vec::new();

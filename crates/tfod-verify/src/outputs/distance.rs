@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tfod_runtime::{Tensor, Values};
 
+use tfod_text::Shown;
+
 /// How far an output of one model is from that of another, over all images.
 #[derive(Clone, Debug, Default)]
 pub struct Distance {
@@ -119,7 +121,7 @@ impl std::fmt::Display for Distance {
                     self.differing,
                     self.elements,
                     found.index,
-                    found.image.display(),
+                    found.image.shown(),
                     found.distance
                 )
             }

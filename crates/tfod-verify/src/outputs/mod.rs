@@ -1,26 +1,26 @@
 //! What two models give for the same images.
 //!
-//! ONNX models are run; a checkpoint is exported as one first. Graphs of TensorFlow are not run.
+//! ONNX models are run; a checkpoint is exported as one first, and a graph of TensorFlow is read and written as one.
 
 mod distance;
 mod feed;
+mod source;
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use tfod_image::Picture;
-use tfod_models::facts::stage_of;
-use tfod_models::{GraphOptions, InputType, Stage};
 use tfod_runtime::{Session, Tensor};
 
 pub use distance::{Distance, Farthest};
 pub use tfod_runtime::Launch;
 
+use tfod_text::Shown;
+
 use crate::{Outcome, Side, VerifyError};
 use feed::Feed;
-use tfod::{Export, Format, Scratch};
-use tfod_inspect::{Facts, OnnxFacts, inspect};
+use source::Source;
 
 /// The images to run two models on, and how far apart their results may be.
 #[derive(Clone, Debug)]
@@ -135,15 +135,11 @@ pub(super) fn compare(
         let reason = "this build has no runtime (feature `run`)".to_owned();
         return Ok(stop(Outcome::NotCompared, reason));
     }
-    for (which, side) in [("first", a), ("second", b)] {
-        if let Some(reason) = cannot_run(side) {
-            let reason = format!("the {which} {reason}");
-            return Ok(stop(Outcome::NotCompared, reason));
-        }
-    }
     tell("making the models ready to run");
-    let settings = Settings::of(&[a, b]);
-    let sources = [Source::of(a, &settings)?, Source::of(b, &settings)?];
+    let sources = match Source::of_both([a, b])? {
+        Ok(sources) => sources,
+        Err(reason) => return Ok(stop(Outcome::NotCompared, reason)),
+    };
     match run(&sources, options, tell) {
         Ok(result) => Ok(result),
         Err(Stop::Undecided(reason)) => Ok(stop(Outcome::Undecided, reason)),
@@ -186,7 +182,7 @@ fn run(
         return Ok(result);
     }
     for path in &options.images {
-        tell(&format!("running both on {}", path.display()));
+        tell(&format!("running both on {}", path.shown()));
         let picture = Picture::open(path)?;
         let [feed_x, feed_y] = &feeds;
         let x = outputs(&mut first, &feed_x.tensor(&picture)?);
@@ -249,136 +245,6 @@ fn both<T, U>(sides: &[T; 2], of: impl Fn(&T) -> Result<U, String>) -> Result<[U
 fn named<'a>(outputs: &'a [(String, Tensor)], name: &str) -> Option<&'a Tensor> {
     let found = outputs.iter().find(|(found, _)| found == name);
     found.map(|(_, tensor)| tensor)
-}
-
-/// Why a model cannot be run here.
-fn cannot_run(side: &Side) -> Option<&'static str> {
-    match side.facts() {
-        Facts::Onnx(_) => None,
-        Facts::Checkpoint(_) if side.config.is_some() => None,
-        Facts::Checkpoint(_) => {
-            Some("is a checkpoint without a pipeline.config in its folder or the one above")
-        }
-        _ => Some(
-            "is TensorFlow's, which is not run; export the checkpoint with --format onnx, and give that",
-        ),
-    }
-}
-
-/// How a checkpoint is exported to be compared: as an ONNX model on the other side was, if tfod wrote it.
-struct Settings {
-    stage: Stage,
-    no_preprocess: bool,
-}
-
-impl Settings {
-    fn of(sides: &[&Side]) -> Self {
-        let of_tfod = sides.iter().find_map(|side| match side.facts() {
-            Facts::Onnx(facts) if facts.metadata.contains_key("manifest_version") => Some(facts),
-            _ => None,
-        });
-        let keys = of_tfod.map(|facts| facts.outputs.iter().map(|port| port.key.as_str()));
-        Self {
-            stage: keys.and_then(stage_of).unwrap_or_default(),
-            no_preprocess: of_tfod.is_some_and(|facts| left_to_caller(facts).is_some()),
-        }
-    }
-}
-
-/// The preprocessing in the metadata of a model that leaves it to its caller.
-fn left_to_caller(facts: &OnnxFacts) -> Option<Value> {
-    let preprocessing = facts.metadata.get("preprocessing")?;
-    let preprocessing: Value = serde_json::from_str(preprocessing).ok()?;
-    (preprocessing.get("done_by")? == "caller").then_some(preprocessing)
-}
-
-/// An ONNX model on one side, or made of what is there.
-struct Source {
-    path: PathBuf,
-    facts: OnnxFacts,
-    /// What was given, if it was exported, and the folder in which the model is then.
-    exported: Option<(PathBuf, Scratch)>,
-}
-
-impl Source {
-    fn of(side: &Side, settings: &Settings) -> Result<Self, VerifyError> {
-        match side.facts() {
-            Facts::Onnx(facts) => Ok(Self {
-                path: side.found.file.clone(),
-                facts: OnnxFacts::clone(facts),
-                exported: None,
-            }),
-            _ => Self::export(side, settings),
-        }
-    }
-
-    fn export(side: &Side, settings: &Settings) -> Result<Self, VerifyError> {
-        let given = &side.found.path;
-        let no_model = |path: &Path, what| VerifyError::NoModel {
-            path: path.to_owned(),
-            what,
-        };
-        let (Facts::Checkpoint(checkpoint), Some((config, _))) = (side.facts(), &side.config)
-        else {
-            return Err(no_model(given, "a checkpoint without a pipeline.config"));
-        };
-        let folder = Scratch::new_in(&std::env::temp_dir()).map_err(VerifyError::Folder)?;
-        let mut graph = GraphOptions::new(InputType::FloatImageTensor);
-        graph.stage = settings.stage;
-        graph.no_preprocess = settings.no_preprocess;
-        let output = folder.content().join("export");
-        let mut export = Export::new(config, &checkpoint.prefix, &output);
-        export.graph = graph;
-        export.formats = vec![Format::Onnx];
-        export.run().map_err(|problem| VerifyError::Export {
-            path: given.clone(),
-            problem: Box::new(problem),
-        })?;
-        let path = output.join(Format::Onnx.file());
-        let Facts::Onnx(facts) = inspect(&path)?.facts else {
-            return Err(no_model(&path, "not an ONNX model"));
-        };
-        Ok(Self {
-            path,
-            facts: *facts,
-            exported: Some((given.clone(), folder)),
-        })
-    }
-
-    fn open(&self, options: &OutputOptions) -> Result<Session, String> {
-        let session = Session::open(&self.path, options.apart.as_ref());
-        session.map_err(|error| self.told(&error))
-    }
-
-    /// How images become this model's input.
-    fn feed(&self) -> Result<Feed, String> {
-        let [input] = &self.facts.inputs[..] else {
-            let count = self.facts.inputs.len();
-            return Err(format!("has {count} inputs; only models of images are run"));
-        };
-        let feed = Feed::of(input)?;
-        match left_to_caller(&self.facts) {
-            Some(preprocessing) => feed.normalised(&preprocessing),
-            None => Ok(feed),
-        }
-    }
-
-    /// An error of the runtime, which knows nothing of where the model is from.
-    fn told(&self, error: &tfod_runtime::Error) -> String {
-        let (file, made) = match &self.exported {
-            Some((given, _)) => (given, ", exported as an ONNX model"),
-            None => (&self.path, ""),
-        };
-        format!(
-            "cannot be run: {}{made}: {}",
-            file.display(),
-            error.problem()
-        )
-    }
-
-    fn failed(&self, which: &str, error: &tfod_runtime::Error) -> Stop {
-        Stop::Undecided(format!("the {which} {}", self.told(error)))
-    }
 }
 
 /// Which output of one model is which of the other.

@@ -1,0 +1,598 @@
+//! The counterpart of each of TensorFlow's operations. Attributes that are inputs there have to be constants, unless the graph has them as inputs, too.
+
+use tfod_graph::{
+    Binary, Builder, Compare, ConvAttrs, DType, Dim, NmsAttrs, Op, Padding, PixelGrid, PoolAttrs,
+    Reduce, ResizeMethod, SoftNmsAttrs, Tensor, Unary, ValueId,
+};
+
+use super::sizes::{Size, reshaped};
+use super::{ReadError, Reader, element_type, refused};
+use crate::constants::FlatNode;
+use crate::messages::attr;
+
+/// The operation that takes a feature out of an example; all of its inputs but the first are defaults.
+pub(super) const EXAMPLE: &str = "ParseSingleExample";
+
+/// One node on its way into the graph.
+struct Writing<'w, 'g, 'a> {
+    b: &'w mut Builder,
+    node: &'g FlatNode<'a>,
+    name: &'w str,
+    inputs: &'w [ValueId],
+}
+
+type Result<T> = std::result::Result<T, ReadError>;
+
+impl<'g, 'a> Reader<'g, 'a> {
+    /// Writes a node; gives its outputs.
+    pub(super) fn operation(
+        &mut self,
+        b: &mut Builder,
+        node: &'g FlatNode<'a>,
+        name: &str,
+        inputs: &[ValueId],
+    ) -> Result<Vec<ValueId>> {
+        let mut w = Writing {
+            b,
+            node,
+            name,
+            inputs,
+        };
+        let values = self.written(&mut w)?;
+        for value in &values {
+            self.sizes.note(w.b, *value);
+        }
+        Ok(values)
+    }
+
+    fn written(&mut self, w: &mut Writing<'_, '_, '_>) -> Result<Vec<ValueId>> {
+        if let Some(op) = elementwise(&w.node.op) {
+            return w.all(op);
+        }
+        Ok(match &*w.node.op {
+            "Identity" | "StopGradient" => vec![w.input(0)?],
+            "Conv2D" => {
+                let attrs = w.convolution()?;
+                w.of(Op::Conv2d(attrs), 2)?
+            }
+            "DepthwiseConv2dNative" => {
+                let attrs = w.convolution()?;
+                w.of(Op::DepthwiseConv2d(attrs), 2)?
+            }
+            "MaxPool" => {
+                let attrs = PoolAttrs {
+                    window: w.spatial("ksize")?,
+                    strides: w.spatial("strides")?,
+                    padding: w.padding()?,
+                };
+                w.of(Op::MaxPool(attrs), 1)?
+            }
+            "Mean" => Self::mean(w)?,
+            "BiasAdd" => {
+                w.channels_last()?;
+                w.of(Op::BiasAdd, 2)?
+            }
+            "FusedBatchNorm" | "FusedBatchNormV2" | "FusedBatchNormV3" => {
+                w.channels_last()?;
+                if w.flag("is_training", true) {
+                    return Err(w.refuse("is in training, so it gives another result each time"));
+                }
+                let epsilon = w.node.attr("epsilon").and_then(attr::float);
+                let epsilon = epsilon.unwrap_or(0.0001);
+                w.of(Op::BatchNorm { epsilon }, 5)?
+            }
+            "Cast" => {
+                let to = w.node.attr("DstT").and_then(attr::data_type);
+                let to = to.and_then(element_type);
+                let to =
+                    to.ok_or_else(|| w.refuse("is to an element type that is not supported"))?;
+                w.of(Op::Cast(to), 1)?
+            }
+            "Pad" => self.pad(w)?,
+            "ResizeBilinear" => self.resize(w, ResizeMethod::Bilinear)?,
+            "ResizeNearestNeighbor" => self.resize(w, ResizeMethod::Nearest)?,
+            "ResizeBicubic" => self.resize(w, ResizeMethod::Bicubic)?,
+            "ResizeArea" => self.resize(w, ResizeMethod::Area)?,
+            "Shape" => {
+                let out = w.node.attr("out_type").and_then(attr::data_type);
+                if out.is_some_and(|out| element_type(out) != Some(DType::I32)) {
+                    return Err(w.refuse("gives sizes of 64 bits"));
+                }
+                w.of(Op::ShapeOf, 1)?
+            }
+            "Range" => {
+                if (w.integer(0)?, w.integer(2)?) != (0, 1) {
+                    return Err(w.refuse("does not count from 0 in steps of 1"));
+                }
+                let limit = w.input(1)?;
+                let dim = self.sizes.dims(w.b, limit);
+                let dim = dim.and_then(|dims| dims.into_iter().next());
+                let dim = dim.ok_or_else(|| w.refuse("counts to what is no scalar of 32 bits"))?;
+                w.with(Op::Range(dim), &[limit])?
+            }
+            "Reshape" => self.reshape(w)?,
+            "ExpandDims" | "Squeeze" => Self::with_other_rank(w)?,
+            "ConcatV2" => {
+                let (axis, parts) = w
+                    .inputs
+                    .split_last()
+                    .ok_or_else(|| w.refuse("has no inputs"))?;
+                let axis = w.axis_of(w.integers_of(*axis)?.first(), parts.first(), 0)?;
+                w.with(Op::Concat { axis }, parts)?
+            }
+            "Slice" => Self::slice(w)?,
+            "StridedSlice" => self.strided_slice(w)?,
+            "Unpack" => {
+                let axis = w.axis_attr(0)?;
+                w.of(Op::Unstack { axis }, 1)?
+            }
+            "Pack" => {
+                let axis = w.axis_attr(1)?;
+                w.all(Op::Stack { axis })?
+            }
+            "GatherV2" => {
+                let batch = w.node.attr("batch_dims").and_then(attr::int);
+                if w.integer(2)? != 0 || batch.is_some_and(|n| n != 0) {
+                    return Err(w.refuse("takes slices along another axis than the first"));
+                }
+                let mut indices = w.input(1)?;
+                if w.b.graph().value(indices).dtype == DType::I64 {
+                    indices =
+                        w.b.cast(&format!("{}/indices", w.name), indices, DType::I32)?;
+                }
+                let data = w.input(0)?;
+                w.with(Op::Gather, &[data, indices])?
+            }
+            "Sum" => Self::reduce(w, Reduce::Sum)?,
+            "Max" => Self::reduce(w, Reduce::Max)?,
+            "TopKV2" => {
+                let k = u64::try_from(w.integer(1)?);
+                let k = k.map_err(|_| w.refuse("takes less than none"))?;
+                let x = w.input(0)?;
+                w.with(Op::TopK { k }, &[x])?
+            }
+            "NonMaxSuppressionV4" => w.suppression()?,
+            "NonMaxSuppressionV5" => w.soft_suppression()?,
+            "DecodeImage" => {
+                let is_plain = w.node.attr("channels").and_then(attr::int) == Some(3)
+                    && !w.flag("expand_animations", true);
+                if !is_plain {
+                    return Err(w.refuse("decodes to another form than red, green and blue"));
+                }
+                let size = [self.sizes.fresh(), self.sizes.fresh()];
+                w.of(Op::DecodeImage { size }, 1)?
+            }
+            EXAMPLE => w.example()?,
+            _ => return Err(w.refuse("is no operation that graphs have here")),
+        })
+    }
+
+    fn pad(&mut self, w: &mut Writing<'_, '_, '_>) -> Result<Vec<ValueId>> {
+        let (x, by) = (w.input(0)?, w.input(1)?);
+        if w.constant(by).is_some() {
+            let numbers = w.integers_of(by)?;
+            let pairs = numbers.as_chunks::<2>().0.iter();
+            let pairs = pairs.map(|[before, after]| {
+                Some((u64::try_from(*before).ok()?, u64::try_from(*after).ok()?))
+            });
+            let pairs: Option<Vec<(u64, u64)>> = pairs.collect();
+            let pairs = pairs.ok_or_else(|| w.refuse("adds less than nothing"))?;
+            return w.with(Op::Pad(pairs), &[x]);
+        }
+        // Rows of nothing before, and a computed number after.
+        let rows = w.b.graph().node(w.b.graph().value(by).node);
+        let parts = match (&rows.op, rows.inputs.as_slice()) {
+            (Op::Stack { axis: 1 }, [before, after]) => Some((*before, *after)),
+            _ => None,
+        };
+        let after = match parts {
+            Some((before, after)) if w.integers_of(before)?.iter().all(|n| *n == 0) => after,
+            _ => return Err(w.refuse("adds a computed number of elements before others")),
+        };
+        let added = self.sizes.dims(w.b, after);
+        let added = added.ok_or_else(|| w.refuse("adds what is no size"))?;
+        let dims = w.b.shape(x).dims().to_vec();
+        let dims = dims.iter().zip(added);
+        let dims = dims.map(|(dim, more)| dim.plus(&more).unwrap_or_else(|| self.sizes.fresh()));
+        let dims = dims.collect();
+        w.with(Op::PadEnd(dims), &[x, after])
+    }
+
+    fn resize(
+        &mut self,
+        w: &mut Writing<'_, '_, '_>,
+        method: ResizeMethod,
+    ) -> Result<Vec<ValueId>> {
+        let grid = match (
+            w.flag("align_corners", false),
+            w.flag("half_pixel_centers", false),
+        ) {
+            (false, false) => PixelGrid::Corners,
+            (false, true) => PixelGrid::Centers,
+            (true, false) => PixelGrid::AlignedCorners,
+            (true, true) => return Err(w.refuse("has both aligned corners and half-pixel centres")),
+        };
+        let (x, to) = (w.input(0)?, w.input(1)?);
+        let dims = self.sizes.dims(w.b, to);
+        let size = dims.and_then(|dims| <[Dim; 2]>::try_from(dims).ok());
+        let size = size.ok_or_else(|| w.refuse("has a size that is not height and width"))?;
+        let is_known = size.iter().all(|dim| dim.known().is_some());
+        let op = Op::Resize { method, size, grid };
+        let inputs = [x, to];
+        w.with(op, if is_known { &inputs[..1] } else { &inputs })
+    }
+
+    fn reshape(&mut self, w: &mut Writing<'_, '_, '_>) -> Result<Vec<ValueId>> {
+        let (x, to) = (w.input(0)?, w.input(1)?);
+        let to: Option<Vec<Size>> = self.sizes.of(w.b, to);
+        let from = w.b.shape(x).dims().to_vec();
+        let dims = to.and_then(|to| reshaped(&mut self.sizes, &from, &to));
+        let dims = dims.ok_or_else(|| w.refuse("is to a shape that is no vector of sizes"))?;
+        // What tells the shape of a computed padding.
+        let node = w.b.graph().node(w.b.graph().value(x).node);
+        if matches!(node.op, Op::PadEnd(_)) && dims.len() == from.len() {
+            let inputs = node.inputs.clone();
+            return w.with(Op::PadEnd(dims), &inputs);
+        }
+        w.with(Op::Reshape(dims), &[x])
+    }
+
+    fn with_other_rank(w: &mut Writing<'_, '_, '_>) -> Result<Vec<ValueId>> {
+        let x = w.input(0)?;
+        let mut dims = w.b.shape(x).dims().to_vec();
+        if w.node.op == "ExpandDims" {
+            let axis = w.axis_of(w.integers_of(w.input(1)?)?.first(), Some(&x), 1)?;
+            dims.insert(axis, Dim::Known(1));
+        } else {
+            let axes = w.node.attr("squeeze_dims").and_then(attr::ints);
+            let axes = axes.unwrap_or_default();
+            let mut gone = Vec::with_capacity(axes.len());
+            for axis in &axes {
+                gone.push(w.axis_number(*axis, dims.len())?);
+            }
+            let is_gone =
+                |axis: usize, dim: &Dim| gone.contains(&axis) || gone.is_empty() && dim.is(1);
+            let kept = dims.iter().enumerate();
+            let kept = kept.filter(|(axis, dim)| !is_gone(*axis, dim));
+            dims = kept.map(|(_, dim)| dim.clone()).collect();
+        }
+        w.with(Op::Reshape(dims), &[x])
+    }
+
+    /// A reduction, with its axes kept as dimensions of 1 where that is asked for.
+    fn reduce(w: &mut Writing<'_, '_, '_>, kind: Reduce) -> Result<Vec<ValueId>> {
+        let x = w.input(0)?;
+        let axes = w.reduced_axes()?;
+        let mut dims = w.b.shape(x).dims().to_vec();
+        for axis in &axes {
+            if let Some(dim) = dims.get_mut(*axis) {
+                *dim = Dim::Known(1);
+            }
+        }
+        if !w.flag("keep_dims", false) {
+            return w.with(Op::Reduce { kind, axes }, &[x]);
+        }
+        let reduced = w.b.add(
+            &format!("{}/reduced", w.name),
+            Op::Reduce { kind, axes },
+            &[x],
+        )?;
+        w.with(Op::Reshape(dims), &reduced)
+    }
+
+    fn mean(w: &mut Writing<'_, '_, '_>) -> Result<Vec<ValueId>> {
+        let x = w.input(0)?;
+        if w.reduced_axes()? != [1, 2] || w.b.shape(x).rank() != 4 {
+            return Err(w.refuse("is not over height and width"));
+        }
+        if w.flag("keep_dims", false) {
+            return w.with(Op::GlobalAveragePool, &[x]);
+        }
+        let name = format!("{}/averages", w.name);
+        let averages = w.b.add(&name, Op::GlobalAveragePool, &[x])?;
+        let dims = w.b.shape(x).dims().to_vec();
+        let dims = [0, 3].map(|axis: usize| dims.get(axis).cloned());
+        let dims = dims.into_iter().flatten().collect();
+        w.with(Op::Reshape(dims), &averages)
+    }
+
+    fn slice(w: &mut Writing<'_, '_, '_>) -> Result<Vec<ValueId>> {
+        let x = w.input(0)?;
+        let (begins, lengths) = (w.integers_of(w.input(1)?)?, w.integers_of(w.input(2)?)?);
+        let dims = w.b.shape(x).dims();
+        let ranges = begins.iter().zip(&lengths).zip(dims);
+        let ranges = ranges.map(|((begin, length), dim)| {
+            let begin = u64::try_from(*begin).ok()?;
+            match (u64::try_from(*length), dim.known()) {
+                (Ok(length), Some(size)) if begin == 0 && length == size => Some(None),
+                (Ok(length), _) => Some(Some((begin, length))),
+                (Err(_), Some(size)) if begin > 0 => Some(Some((begin, size.checked_sub(begin)?))),
+                (Err(_), _) if begin == 0 => Some(None),
+                _ => None,
+            }
+        });
+        let ranges: Option<Vec<Option<(u64, u64)>>> = ranges.collect();
+        let ranges = ranges.filter(|ranges| ranges.len() == dims.len());
+        let ranges = ranges.ok_or_else(|| w.refuse("takes a part that is not known"))?;
+        w.with(Op::Slice(ranges), &[x])
+    }
+
+    /// A part in steps of 1, from which single positions are taken out.
+    fn strided_slice(&mut self, w: &mut Writing<'_, '_, '_>) -> Result<Vec<ValueId>> {
+        let x = w.input(0)?;
+        let [begins, ends, strides] = [1, 2, 3].map(|input| {
+            let value = w.input(input)?;
+            w.integers_of(value)
+        });
+        let (begins, ends, strides) = (begins?, ends?, strides?);
+        let mask = |name: &str| w.node.attr(name).and_then(attr::int).unwrap_or(0);
+        let is_plain = mask("ellipsis_mask") == 0
+            && mask("new_axis_mask") == 0
+            && strides.iter().all(|step| *step == 1);
+        let dims = w.b.shape(x).dims().to_vec();
+        if !is_plain || begins.len() > dims.len() || begins.len() != ends.len() {
+            return Err(w.refuse("takes a part in steps"));
+        }
+        let (mut ranges, mut kept) = (Vec::new(), Vec::new());
+        for (axis, dim) in dims.iter().enumerate() {
+            let is_in = |name: &str| {
+                u32::try_from(axis).is_ok_and(|bit| mask(name) >> bit.min(63) & 1 == 1)
+            };
+            let (Some(begin), Some(end)) = (begins.get(axis), ends.get(axis)) else {
+                ranges.push(None);
+                kept.push(dim.clone());
+                continue;
+            };
+            let from_end = |position: i64| match (u64::try_from(position), dim.known()) {
+                (Ok(position), Some(size)) => Some(position.min(size)),
+                (Ok(position), None) => Some(position),
+                (Err(_), Some(size)) => Some(size.saturating_sub(position.unsigned_abs())),
+                (Err(_), None) => None,
+            };
+            let begin = if is_in("begin_mask") {
+                Some(0)
+            } else {
+                from_end(*begin)
+            };
+            let end = if is_in("end_mask") {
+                dim.known()
+            } else {
+                from_end(*end)
+            };
+            let is_one = is_in("shrink_axis_mask");
+            let range = match (begin, end) {
+                (Some(begin), _) if is_one => Some(Some((begin, 1))),
+                (Some(0), None) if is_in("end_mask") => Some(None),
+                (Some(0), Some(end)) if dim.is(end) => Some(None),
+                (Some(begin), Some(end)) => Some(end.checked_sub(begin).map(|size| (begin, size))),
+                _ => None,
+            };
+            let range = range.ok_or_else(|| w.refuse("takes a part that is not known"))?;
+            ranges.push(range);
+            match range {
+                _ if is_one => {}
+                Some((_, size)) => kept.push(Dim::Known(size)),
+                None => kept.push(dim.clone()),
+            }
+        }
+        if kept.len() == dims.len() {
+            return w.with(Op::Slice(ranges), &[x]);
+        }
+        let part =
+            w.b.add(&format!("{}/part", w.name), Op::Slice(ranges), &[x])?;
+        for value in &part {
+            self.sizes.note(w.b, *value);
+        }
+        w.with(Op::Reshape(kept), &part)
+    }
+}
+
+impl Writing<'_, '_, '_> {
+    fn refuse(&self, problem: &str) -> ReadError {
+        refused(self.node, problem.to_owned())
+    }
+
+    fn input(&self, position: usize) -> Result<ValueId> {
+        let input = self.inputs.get(position).copied();
+        input.ok_or_else(|| self.refuse(&format!("has no input {position}")))
+    }
+
+    /// An operation on these values.
+    fn with(&mut self, op: Op, inputs: &[ValueId]) -> Result<Vec<ValueId>> {
+        Ok(self.b.add(self.name, op, inputs)?)
+    }
+
+    /// An operation on all inputs.
+    fn all(&mut self, op: Op) -> Result<Vec<ValueId>> {
+        self.with(op, self.inputs)
+    }
+
+    /// An operation on the first inputs.
+    fn of(&mut self, op: Op, inputs: usize) -> Result<Vec<ValueId>> {
+        let all = self.inputs.get(..inputs);
+        let all = all.ok_or_else(|| self.refuse(&format!("has fewer than {inputs} inputs")))?;
+        self.with(op, all)
+    }
+
+    fn flag(&self, name: &str, default: bool) -> bool {
+        let found = self.node.attr(name).and_then(attr::bool);
+        found.unwrap_or(default)
+    }
+
+    fn constant(&self, value: ValueId) -> Option<&Tensor> {
+        let graph = self.b.graph();
+        match &graph.node(graph.value(value).node).op {
+            Op::Constant(tensor) => Some(tensor),
+            _ => None,
+        }
+    }
+
+    fn integers_of(&self, value: ValueId) -> Result<Vec<i64>> {
+        let tensor = self.constant(value);
+        let numbers = tensor.and_then(|tensor| match tensor.dtype() {
+            DType::I32 => Some(tensor.to_i32()?.into_iter().map(i64::from).collect()),
+            DType::I64 => {
+                let all = tensor.data().as_chunks::<8>().0.iter();
+                Some(all.map(|bytes| i64::from_le_bytes(*bytes)).collect())
+            }
+            _ => None,
+        });
+        numbers.ok_or_else(|| self.refuse("is given computed numbers where constants are expected"))
+    }
+
+    fn integer(&self, input: usize) -> Result<i64> {
+        let all = self.integers_of(self.input(input)?)?;
+        match all.as_slice() {
+            [one] => Ok(*one),
+            _ => Err(self.refuse("is given several numbers where one is expected")),
+        }
+    }
+
+    fn float(&self, input: usize) -> Result<f32> {
+        let value = self.input(input)?;
+        let tensor = self.constant(value).and_then(Tensor::to_f32);
+        match tensor.as_deref() {
+            Some([one]) => Ok(*one),
+            _ => Err(self.refuse("is given a computed number where a constant is expected")),
+        }
+    }
+
+    /// An axis of a tensor of this rank; a negative one is counted from behind.
+    fn axis_number(&self, axis: i64, rank: usize) -> Result<usize> {
+        let from_behind = i64::try_from(rank)
+            .ok()
+            .and_then(|rank| axis.checked_add(rank));
+        let axis = if axis < 0 { from_behind } else { Some(axis) };
+        let axis = axis.and_then(|axis| usize::try_from(axis).ok());
+        let axis = axis.filter(|axis| *axis < rank);
+        axis.ok_or_else(|| self.refuse("is along an axis that its input has not"))
+    }
+
+    /// An axis of a tensor, or of one of `more` dimensions more.
+    fn axis_of(&self, axis: Option<&i64>, of: Option<&ValueId>, more: usize) -> Result<usize> {
+        let (Some(axis), Some(of)) = (axis, of) else {
+            return Err(self.refuse("has no inputs"));
+        };
+        self.axis_number(*axis, self.b.shape(*of).rank() + more)
+    }
+
+    fn axis_attr(&self, more: usize) -> Result<usize> {
+        let axis = self.node.attr("axis").and_then(attr::int).unwrap_or(0);
+        self.axis_of(Some(&axis), self.inputs.first(), more)
+    }
+
+    /// The axes of a reduction, ascending.
+    fn reduced_axes(&self) -> Result<Vec<usize>> {
+        let rank = self.b.shape(self.input(0)?).rank();
+        let mut axes = Vec::new();
+        for axis in self.integers_of(self.input(1)?)? {
+            axes.push(self.axis_number(axis, rank)?);
+        }
+        axes.sort_unstable();
+        axes.dedup();
+        Ok(axes)
+    }
+
+    fn channels_last(&self) -> Result<()> {
+        match self.node.attr("data_format").and_then(attr::text) {
+            None | Some("NHWC") => Ok(()),
+            Some(_) => Err(self.refuse("has images with channels first")),
+        }
+    }
+
+    /// The numbers of an attribute that belong to height and width.
+    fn spatial(&self, name: &str) -> Result<[u64; 2]> {
+        let all = self.node.attr(name).and_then(attr::ints);
+        match all.as_deref() {
+            None if name == "dilations" => Ok([1; 2]),
+            Some([1, height, width, 1]) => match (u64::try_from(*height), u64::try_from(*width)) {
+                (Ok(height), Ok(width)) => Ok([height, width]),
+                _ => Err(self.refuse(&format!("has {name} below 0"))),
+            },
+            _ => Err(self.refuse(&format!("has {name} that are not of height and width"))),
+        }
+    }
+
+    fn padding(&self) -> Result<Padding> {
+        match self.node.attr("padding").and_then(attr::text) {
+            Some("SAME") => Ok(Padding::Same),
+            Some("VALID") => Ok(Padding::Valid),
+            _ => Err(self.refuse("has explicit padding")),
+        }
+    }
+
+    fn convolution(&self) -> Result<ConvAttrs> {
+        self.channels_last()?;
+        Ok(ConvAttrs {
+            strides: self.spatial("strides")?,
+            padding: self.padding()?,
+            dilations: self.spatial("dilations")?,
+        })
+    }
+
+    /// The number of selections; results must be filled up to it.
+    fn selections(&self) -> Result<u64> {
+        if !self.flag("pad_to_max_output_size", false) {
+            return Err(self.refuse("gives as many results as it finds"));
+        }
+        let most = u64::try_from(self.integer(2)?);
+        most.map_err(|_| self.refuse("selects less than none"))
+    }
+
+    fn suppression(&mut self) -> Result<Vec<ValueId>> {
+        let attrs = NmsAttrs {
+            max_output_size: self.selections()?,
+            iou_threshold: self.float(3)?,
+            score_threshold: self.float(4)?,
+        };
+        self.of(Op::NonMaxSuppression(attrs), 2)
+    }
+
+    fn soft_suppression(&mut self) -> Result<Vec<ValueId>> {
+        let attrs = SoftNmsAttrs {
+            max_output_size: self.selections()?,
+            score_threshold: self.float(4)?,
+            sigma: self.float(5)?,
+        };
+        // Below 1, boxes are dropped as well as decayed; without decay they are only dropped.
+        if self.float(3)? < 1.0 || attrs.sigma <= 0.0 {
+            return Err(self.refuse("both drops boxes and decays their scores"));
+        }
+        self.of(Op::SoftNonMaxSuppression(attrs), 2)
+    }
+
+    fn example(&mut self) -> Result<Vec<ValueId>> {
+        let keys = self.node.attr("dense_keys").and_then(attr::texts);
+        let sparse = self.node.attr("num_sparse").and_then(attr::int);
+        let key = match keys.as_deref() {
+            Some([key]) if sparse.unwrap_or(0) == 0 => (*key).to_owned(),
+            _ => return Err(self.refuse("takes several features out of an example")),
+        };
+        self.of(Op::ExampleFeature { key }, 1)
+    }
+}
+
+/// Operations without attributes that matter, on all of their inputs.
+fn elementwise(op: &str) -> Option<Op> {
+    Some(match op {
+        "Relu" => Op::Unary(Unary::Relu),
+        "Relu6" => Op::Unary(Unary::Relu6),
+        "Sigmoid" => Op::Unary(Unary::Sigmoid),
+        "Exp" => Op::Unary(Unary::Exp),
+        "Round" => Op::Unary(Unary::Round),
+        "Add" | "AddV2" => Op::Binary(Binary::Add),
+        "Sub" => Op::Binary(Binary::Sub),
+        "Mul" => Op::Binary(Binary::Mul),
+        "RealDiv" => Op::Binary(Binary::Div),
+        "FloorDiv" => Op::Binary(Binary::FloorDiv),
+        "Maximum" => Op::Binary(Binary::Maximum),
+        "Minimum" => Op::Binary(Binary::Minimum),
+        "Less" => Op::Compare(Compare::Less),
+        "Greater" => Op::Compare(Compare::Greater),
+        "GreaterEqual" => Op::Compare(Compare::GreaterEqual),
+        "LogicalAnd" => Op::And,
+        "Select" | "SelectV2" => Op::Select,
+        "Softmax" => Op::Softmax,
+        _ => return None,
+    })
+}
