@@ -26,8 +26,9 @@ use super::progress::Progress;
 /// values; the output says how many each way, and what was not compared.
 ///
 /// With --image, both are run as well, and all outputs compared: ONNX models as they are, a checkpoint
-/// by exporting it as one. TensorFlow's graphs are not run. Each model runs in a process of its own,
-/// with at most --max_memory; run only models that you trust with your machine's time.
+/// by exporting it as one, a SavedModel or frozen graph by reading it as one, where its operations are
+/// those of tfod's exports. Each model runs in a process of its own, with at most --max_memory; run only
+/// models that you trust with your machine's time.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,

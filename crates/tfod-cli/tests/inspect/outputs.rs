@@ -136,6 +136,59 @@ fn models_of_one_training_agree_whatever_their_inputs() {
     );
 }
 
+/// SavedModels and frozen graphs of every kind of input that is run.
+#[test]
+fn graphs_of_tensorflow_give_what_the_checkpoint_gives() {
+    let folder = Folder::new();
+    let mut network = GraphOptions::new(InputType::FloatImageTensor);
+    network.stage = Stage::Encodings;
+    network.no_preprocess = true;
+    let mut sized = GraphOptions::default();
+    sized.batch = Some(Batch::Fixed(2));
+    sized.input_size = Some([120, 200]);
+    let batches = GraphOptions::new(InputType::FloatImageTensor);
+    for (name, options, outputs) in [
+        ("whole", GraphOptions::default(), 8),
+        ("batches", batches, 8),
+        ("sized", sized, 8),
+        ("network", network, 2),
+    ] {
+        let mut export = Export::new(
+            example("pipeline.config"),
+            example("checkpoint"),
+            folder.path(name),
+        );
+        export.graph = options;
+        export.formats = Format::ALL.to_vec();
+        export.run().unwrap();
+        let [saved_model, frozen, onnx] =
+            ["saved_model", "frozen.pb", "model.onnx"].map(|file| folder.path(name).join(file));
+        let checkpoint = example("checkpoint");
+        for (first, second) in [
+            (&saved_model, &checkpoint),
+            (&checkpoint, &frozen),
+            (&saved_model, &frozen),
+            (&onnx, &saved_model),
+        ] {
+            let found = run(first, second, images()).unwrap();
+            let what = format!("{} and {}: {found:?}", first.display(), second.display());
+            assert_eq!(found.outcome, Outcome::Same, "{what}");
+            assert_eq!(found.pairs.len(), outputs, "{what}");
+        }
+    }
+    let scaled = "model { ssd { post_processing { logit_scale: 2 } } }";
+    let scaled = export(
+        &folder,
+        "scaled",
+        GraphOptions::default(),
+        InputLayout::Nhwc,
+        scaled,
+    );
+    let frozen = folder.path("whole").join("frozen.pb");
+    let found = run(&frozen, &scaled, images()).unwrap();
+    assert_eq!(found.outcome, Outcome::Different);
+}
+
 #[test]
 fn a_difference_is_named_with_its_place() {
     let folder = Folder::new();
@@ -190,11 +243,15 @@ fn node(op: &str, inputs: &[&str], output: &str) -> Message {
 fn what_cannot_be_run_is_said() {
     let folder = Folder::new();
     let whole = export(&folder, "a", GraphOptions::default(), InputLayout::Nhwc, "");
-    let graph = tf::graph(vec![tf::placeholder("image", tf::UINT8, &[1, -1, -1, 3])]);
+    let image = tf::placeholder("image", tf::UINT8, &[1, -1, -1, 3]);
+    let graph = tf::graph(vec![image, tf::node("places", "Where", &["image"])]);
     let graph = folder.write("graph.pb", &graph.0);
     let bare = folder.checkpoint("bare/ckpt-1", &[("x", &[1], &[1.0])]);
     for (other, reason) in [
-        (&graph, "the second is TensorFlow's"),
+        (
+            &graph,
+            "the second is TensorFlow's, and cannot be run here: node `places` (Where) is no operation that graphs have here",
+        ),
         (
             &bare,
             "the second is a checkpoint without a pipeline.config",

@@ -260,3 +260,71 @@ fn left_to_caller(facts: &OnnxFacts) -> Option<Value> {
     let preprocessing: Value = serde_json::from_str(preprocessing).ok()?;
     (preprocessing.get("done_by")? == "caller").then_some(preprocessing)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn export(folder: &Path, options: GraphOptions, formats: &[Format]) {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shapes");
+        let (config, checkpoint) = (example.join("pipeline.config"), example.join("checkpoint"));
+        let mut export = Export::new(config, checkpoint, folder);
+        export.graph = options;
+        export.formats = formats.to_vec();
+        export.run().unwrap();
+    }
+
+    fn sources(first: &Path, second: &Path) -> [Source; 2] {
+        let [first, second] = [first, second].map(|path| Side::open(path).unwrap());
+        Source::of_both([&first, &second]).unwrap().unwrap()
+    }
+
+    /// The keys of a model's outputs, and what it takes.
+    fn interface(source: &Source) -> (Vec<String>, Feed) {
+        let outputs = source.facts.outputs.iter();
+        let mut keys: Vec<String> = outputs.map(|port| port.key.clone()).collect();
+        keys.sort_unstable();
+        (keys, source.feed().unwrap())
+    }
+
+    #[test]
+    fn graphs_of_tensorflow_become_the_models_that_are_exported() {
+        let root = tempfile::tempdir().unwrap();
+        let mut network = GraphOptions::new(InputType::FloatImageTensor);
+        network.stage = Stage::Encodings;
+        network.no_preprocess = true;
+        for (name, options) in [("whole", GraphOptions::default()), ("network", network)] {
+            let folder = root.path().join(name);
+            export(&folder, options, &Format::ALL);
+            let [saved_model, frozen, onnx] = Format::ALL.map(|format| folder.join(format.file()));
+            let [first, second] = sources(&saved_model, &onnx);
+            assert_eq!(interface(&first), interface(&second), "{name}");
+            let [first, third] = sources(&frozen, &saved_model);
+            assert_eq!(interface(&first), interface(&third), "{name}");
+            assert_eq!(first.facts.ops, second.facts.ops, "{name}");
+            // A checkpoint is exported to end where the graph does.
+            let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shapes");
+            let [checkpoint, first] = sources(&example.join("checkpoint"), &frozen);
+            assert_eq!(interface(&checkpoint).0, interface(&first).0, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_counterpart_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        export(
+            root.path(),
+            GraphOptions::new(InputType::TfExample),
+            &[Format::SavedModel],
+        );
+        let side = Side::open(&root.path().join("saved_model")).unwrap();
+        let Ok(Err(reason)) = Source::of_both([&side, &side]) else {
+            panic!("files are decoded");
+        };
+        let start = "the first is TensorFlow's, and cannot be run here: ";
+        assert!(
+            reason.starts_with(start) && reason.contains("ONNX"),
+            "{reason}"
+        );
+    }
+}
