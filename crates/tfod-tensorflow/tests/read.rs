@@ -1,82 +1,13 @@
-//! Reading is the way back: a graph that was written and frozen is read as the same graph.
+//! What readers of TensorFlow's nodes refuse, and that they stay within limits. That every operation comes back, `tfod-cases` tests.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "common/form.rs"]
-mod form;
-#[allow(dead_code, reason = "what the example does besides making graphs")]
-#[path = "../examples/toy_saved_model.rs"]
-mod toy;
-
-use form::form;
 use prost::Message as _;
-use tfod_graph::{Builder, DType, Graph, Shape, Unary, Weights};
 use tfod_proto::{
     AttrValue, DataType, GraphDef, NodeDef, TensorProto, TensorShapeProto, attr_value,
     tensor_shape_proto,
 };
-use tfod_tensorflow::{
-    FreezeOptions, NamedGraph, ReadError, SavedModelReader, SavedModelWriter, graph_of_graph_def,
-};
-
-/// A graph as it is read from its SavedModel, and from that frozen.
-fn read(graph: &Graph, weights: &Weights<'_>) -> [Result<Graph, ReadError>; 2] {
-    let folder = tempfile::tempdir().unwrap();
-    SavedModelWriter::new(&[NamedGraph::serving(graph, weights)], &[])
-        .unwrap()
-        .write(folder.path())
-        .unwrap();
-    let reader = SavedModelReader::open(folder.path()).unwrap();
-    let frozen = reader.freeze(&FreezeOptions::default()).unwrap();
-    let mut bytes = Vec::new();
-    frozen.write_binary(&mut bytes).unwrap();
-    [frozen.to_graph(), graph_of_graph_def(&bytes)]
-}
-
-fn comes_back(graph: &Graph, weights: &Weights<'_>) {
-    let expected = form(graph, weights);
-    let none = Weights::default();
-    for found in read(graph, weights) {
-        let found = found.unwrap_or_else(|error| panic!("{error}"));
-        tfod_graph::validate(&found).unwrap();
-        let found = form(&found, &none);
-        if let Some((expected, found)) = expected.lines().zip(found.lines()).find(|(x, y)| x != y) {
-            panic!("expected {expected}\nfound    {found}");
-        }
-        assert_eq!(expected, found);
-    }
-}
-
-#[test]
-fn every_operation_comes_back() {
-    let graph = toy::operations().unwrap();
-    comes_back(&graph, &toy::weights(&graph));
-}
-
-#[test]
-fn files_and_examples_come_back() {
-    for are_examples in [false, true] {
-        let graph = toy::files(are_examples).unwrap();
-        comes_back(&graph, &toy::weights(&graph));
-    }
-}
-
-/// A chain of nodes may be as long as a graph may be.
-#[test]
-fn long_chains_come_back() {
-    let mut b = Builder::new("chain");
-    let mut x = b.input("x", DType::F32, Shape::known(&[2]));
-    for _ in 0..10_000 {
-        x = b.unary("relu", Unary::Relu, x).unwrap();
-    }
-    b.output("y", x);
-    comes_back(&b.finish(), &Weights::default());
-}
+use tfod_tensorflow::graph_of_graph_def;
 
 /// An encoded `GraphDef` of nodes: name, operation, inputs.
 fn graph_def(nodes: &[(&str, &str, &[&str])]) -> Vec<u8> {

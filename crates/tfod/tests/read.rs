@@ -7,7 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "../../tfod-tensorflow/tests/common/form.rs"]
+#[path = "../../tfod-cases/tests/common/form.rs"]
 mod form;
 
 use std::fs;

@@ -163,7 +163,9 @@ impl<'a> FlatGraph<'a> {
         let ends = (0..nodes.len()).filter(|at| !read.contains(at));
         let ends = ends.filter(|at| {
             let node = nodes.get(*at);
-            node.is_some_and(|node| !matches!(&*node.op, "Const" | "NoOp" | "Assert"))
+            node.is_some_and(|node| {
+                !matches!(&*node.op, "Const" | "Placeholder" | "NoOp" | "Assert")
+            })
         });
         let outputs = ends.map(|node| Tensor { node, port: 0 }).collect();
         Ok(Self { nodes, outputs })

@@ -293,6 +293,12 @@ impl Lowering<'_, '_> {
             .list
             .add(&name, "Pad", &operands, Attrs::typed(dtype))
             .output("output", 0);
+        let attrs = Attrs::typed(dtype);
+        let known = dims.iter().map(|dim| dim.known().map(|n| size(node, n)));
+        if let Some(known) = known.collect::<Option<Result<Vec<_>, _>>>() {
+            let shape = self.vector(node, "shape", &known?)?;
+            return Ok(self.one(node, "Reshape", "output", &[padded, shape], attrs));
+        }
         let whole = self.shape_of(node, &padded, dtype);
         let mut sizes = Vec::with_capacity(dims.len());
         for (axis, dim) in dims.iter().enumerate() {
@@ -302,12 +308,11 @@ impl Lowering<'_, '_> {
             });
         }
         let name = self.list.fresh(&format!("{}/shape", node.name));
-        let attrs = Attrs::typed(DType::I32).int("N", count(&sizes));
+        let packed = Attrs::typed(DType::I32).int("N", count(&sizes));
         let shape = self
             .list
-            .add(&name, "Pack", &sizes, attrs)
+            .add(&name, "Pack", &sizes, packed)
             .output("output", 0);
-        let attrs = Attrs::typed(dtype);
         Ok(self.one(node, "Reshape", "output", &[padded, shape], attrs))
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use tfod_graph::{Binary, Dim, Graph, MapInput, Op, ValueId, Weights};
+use tfod_graph::{Binary, Dim, Graph, MapInput, Op, PixelGrid, ResizeMethod, ValueId, Weights};
 
 /// A key in the order of the keys or, of those that freezing gives, of the numbers.
 fn numbered(key: &str) -> (&str, u64) {
@@ -36,7 +36,7 @@ struct Form<'a> {
     /// The inputs of the graph that are used, in the order of their first use.
     used: Vec<ValueId>,
     text: String,
-    nodes: usize,
+    lines: HashMap<String, usize>,
 }
 
 fn sizes(dims: &[Dim]) -> String {
@@ -54,7 +54,7 @@ impl<'a> Form<'a> {
             places: HashMap::new(),
             used: Vec::new(),
             text: String::new(),
-            nodes: 0,
+            lines: HashMap::new(),
         }
     }
 
@@ -117,6 +117,14 @@ impl<'a> Form<'a> {
             Op::PadEnd(dims) => format!("pad_end {}", known(dims)),
             Op::Range(_) => "range".to_owned(),
             Op::DecodeImage { .. } => "decode_image".to_owned(),
+            // Averages over areas know no centres.
+            Op::Resize {
+                method: ResizeMethod::Area,
+                size,
+                grid,
+            } if *grid != PixelGrid::AlignedCorners => {
+                format!("Area {}", known(size))
+            }
             Op::Resize { method, size, grid } => format!("{method:?} {} {grid:?}", known(size)),
             Op::Map {
                 body,
@@ -148,22 +156,24 @@ impl<'a> Form<'a> {
             op => format!("{op:?}"),
         };
         let inputs: Vec<String> = inputs.iter().map(|input| self.value(*input)).collect();
-        self.nodes += 1;
         let types: Vec<String> = node
             .outputs
             .iter()
             .map(|value| self.typed(*value))
             .collect();
-        let _ = writeln!(
-            self.text,
-            "%{} {} = {op}({})",
-            self.nodes,
-            types.join(", "),
-            inputs.join(", ")
-        );
+        let line = format!("{} = {op}({})", types.join(", "), inputs.join(", "));
+        // What is written alike is one node.
+        let number = match self.lines.get(&line) {
+            Some(number) => *number,
+            None => {
+                let number = self.lines.len() + 1;
+                let _ = writeln!(self.text, "%{number} {line}");
+                self.lines.insert(line, number);
+                number
+            }
+        };
         for (index, output) in node.outputs.iter().enumerate() {
-            self.places
-                .insert(*output, format!("%{}.{index}", self.nodes));
+            self.places.insert(*output, format!("%{number}.{index}"));
         }
     }
 }
