@@ -46,6 +46,24 @@ fn sizes(dims: &[Dim]) -> String {
     sizes.collect::<Vec<_>>().join("x")
 }
 
+/// An operation with its attributes, in which sizes known only at run time have no names.
+fn anonymous(op: &Op) -> String {
+    const UNKNOWN: &str = "Unknown(";
+    let text = format!("{op:?}");
+    let mut parts = text.split(UNKNOWN);
+    let mut anonymous = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let mut open = 1;
+        let end = part.find(|c| {
+            open += i32::from(c == '(') - i32::from(c == ')');
+            open == 0
+        });
+        anonymous.push('?');
+        anonymous.push_str(&part[end.unwrap() + 1..]);
+    }
+    anonymous
+}
+
 impl<'a> Form<'a> {
     fn new(graph: &'a Graph, weights: &'a Weights<'a>) -> Self {
         Self {
@@ -89,7 +107,6 @@ impl<'a> Form<'a> {
 
     fn node(&mut self, id: tfod_graph::NodeId) {
         let node = self.graph.node(id);
-        let known = |dims: &[Dim]| sizes(dims);
         let tensor = |data: &[u8]| {
             let sum = data
                 .iter()
@@ -113,19 +130,16 @@ impl<'a> Form<'a> {
             }
             Op::Constant(constant) => tensor(constant.data()),
             Op::Parameter(id) => tensor(&self.weights.get(*id).unwrap().data),
-            Op::Reshape(dims) => format!("reshape {}", known(dims)),
-            Op::PadEnd(dims) => format!("pad_end {}", known(dims)),
-            Op::Range(_) => "range".to_owned(),
-            Op::DecodeImage { .. } => "decode_image".to_owned(),
             // Averages over areas know no centres.
             Op::Resize {
                 method: ResizeMethod::Area,
                 size,
-                grid,
-            } if *grid != PixelGrid::AlignedCorners => {
-                format!("Area {}", known(size))
-            }
-            Op::Resize { method, size, grid } => format!("{method:?} {} {grid:?}", known(size)),
+                grid: PixelGrid::Centers,
+            } => anonymous(&Op::Resize {
+                method: ResizeMethod::Area,
+                size: size.clone(),
+                grid: PixelGrid::Corners,
+            }),
             Op::Map {
                 body,
                 inputs: kinds,
@@ -153,7 +167,7 @@ impl<'a> Form<'a> {
             Op::BiasAdd if self.graph.value(inputs[0]).shape.rank() < 2 => {
                 format!("{:?}", Op::Binary(Binary::Add))
             }
-            op => format!("{op:?}"),
+            op => anonymous(op),
         };
         let inputs: Vec<String> = inputs.iter().map(|input| self.value(*input)).collect();
         let types: Vec<String> = node

@@ -59,6 +59,15 @@ impl<'g, 'a> Reader<'g, 'a> {
                 let attrs = w.convolution()?;
                 w.of(Op::DepthwiseConv2d(attrs), 2)?
             }
+            "Conv2DBackpropInput" => self.transposed_convolution(w)?,
+            "Transpose" => {
+                let x = w.input(0)?;
+                let order = w.integers_of(w.input(1)?)?;
+                let order = order.iter().map(|axis| usize::try_from(*axis).ok());
+                let order: Option<Vec<usize>> = order.collect();
+                let order = order.ok_or_else(|| w.refuse("has an order below 0"))?;
+                w.with(Op::Transpose(order), &[x])?
+            }
             "MaxPool" => {
                 let attrs = PoolAttrs {
                     window: w.spatial("ksize")?,
@@ -130,26 +139,19 @@ impl<'g, 'a> Reader<'g, 'a> {
                 let axis = w.axis_attr(1)?;
                 w.all(Op::Stack { axis })?
             }
-            "GatherV2" => {
-                let batch = w.node.attr("batch_dims").and_then(attr::int);
-                if w.integer(2)? != 0 || batch.is_some_and(|n| n != 0) {
-                    return Err(w.refuse("takes slices along another axis than the first"));
-                }
-                let mut indices = w.input(1)?;
-                if w.b.graph().value(indices).dtype == DType::I64 {
-                    indices =
-                        w.b.cast(&format!("{}/indices", w.name), indices, DType::I32)?;
-                }
-                let data = w.input(0)?;
-                w.with(Op::Gather, &[data, indices])?
-            }
+            "GatherV2" => Self::gather(w)?,
             "Sum" => Self::reduce(w, Reduce::Sum)?,
             "Max" => Self::reduce(w, Reduce::Max)?,
-            "TopKV2" => {
-                let k = u64::try_from(w.integer(1)?);
-                let k = k.map_err(|_| w.refuse("takes less than none"))?;
+            "Min" => Self::reduce(w, Reduce::Min)?,
+            "TopKV2" => self.top_k(w)?,
+            "ArgMax" => {
+                let out = w.node.attr("output_type").and_then(attr::data_type);
+                if out.and_then(element_type) != Some(DType::I32) {
+                    return Err(w.refuse("gives places of 64 bits"));
+                }
                 let x = w.input(0)?;
-                w.with(Op::TopK { k }, &[x])?
+                let axis = w.axis_of(w.integers_of(w.input(1)?)?.first(), Some(&x), 0)?;
+                w.with(Op::ArgMax { axis }, &[x])?
             }
             "NonMaxSuppressionV4" => w.suppression()?,
             "NonMaxSuppressionV5" => w.soft_suppression()?,
@@ -165,6 +167,52 @@ impl<'g, 'a> Reader<'g, 'a> {
             EXAMPLE => w.example()?,
             _ => return Err(w.refuse("is no operation that graphs have here")),
         })
+    }
+
+    /// What the gradient of a convolution is; the size that it is given has to be what the strides make.
+    fn transposed_convolution(&mut self, w: &mut Writing<'_, '_, '_>) -> Result<Vec<ValueId>> {
+        let attrs = w.convolution()?;
+        let [stride, other] = attrs.strides;
+        if stride != other || attrs.dilations != [1; 2] || attrs.padding != Padding::Same {
+            return Err(w.refuse("has uneven strides, dilations or padding other than SAME"));
+        }
+        let (size, kernel, x) = (w.input(0)?, w.input(1)?, w.input(2)?);
+        let size = self.sizes.dims(w.b, size);
+        let size = size.ok_or_else(|| w.refuse("is given what is no size"))?;
+        let values = w.with(Op::ConvTranspose2d { stride }, &[x, kernel])?;
+        let made = values.iter().map(|value| w.b.shape(*value).dims());
+        match made.into_iter().next() {
+            Some(made) if made == size => Ok(values),
+            _ => Err(w.refuse("gives another size than its strides make")),
+        }
+    }
+
+    fn gather(w: &mut Writing<'_, '_, '_>) -> Result<Vec<ValueId>> {
+        let shared = w.node.attr("batch_dims").and_then(attr::int).unwrap_or(0);
+        let batch_dims = usize::try_from(shared).ok();
+        let batch_dims = batch_dims.filter(|_| w.integer(2).is_ok_and(|axis| axis == shared));
+        let batch_dims = batch_dims.ok_or_else(|| {
+            w.refuse("takes slices along another axis than the first that is not shared")
+        })?;
+        let (data, mut indices) = (w.input(0)?, w.input(1)?);
+        if w.b.graph().value(indices).dtype == DType::I64 {
+            let name = format!("{}/indices", w.name);
+            indices = w.b.cast(&name, indices, DType::I32)?;
+        }
+        w.with(Op::Gather { batch_dims }, &[data, indices])
+    }
+
+    fn top_k(&mut self, w: &mut Writing<'_, '_, '_>) -> Result<Vec<ValueId>> {
+        let (x, count) = (w.input(0)?, w.input(1)?);
+        let k = self.sizes.dims(w.b, count);
+        let k = k.and_then(|sizes| sizes.into_iter().next());
+        let k = k.ok_or_else(|| w.refuse("takes what is no number"))?;
+        let inputs = [x, count];
+        let is_known = k.known().is_some();
+        w.with(
+            Op::TopK { k },
+            if is_known { &inputs[..1] } else { &inputs },
+        )
     }
 
     fn pad(&mut self, w: &mut Writing<'_, '_, '_>) -> Result<Vec<ValueId>> {
@@ -580,6 +628,8 @@ fn elementwise(op: &str) -> Option<Op> {
         "Sigmoid" => Op::Unary(Unary::Sigmoid),
         "Exp" => Op::Unary(Unary::Exp),
         "Round" => Op::Unary(Unary::Round),
+        "Sqrt" => Op::Unary(Unary::Sqrt),
+        "Abs" => Op::Unary(Unary::Abs),
         "Add" | "AddV2" => Op::Binary(Binary::Add),
         "Sub" => Op::Binary(Binary::Sub),
         "Mul" => Op::Binary(Binary::Mul),
@@ -590,6 +640,7 @@ fn elementwise(op: &str) -> Option<Op> {
         "Less" => Op::Compare(Compare::Less),
         "Greater" => Op::Compare(Compare::Greater),
         "GreaterEqual" => Op::Compare(Compare::GreaterEqual),
+        "Equal" => Op::Compare(Compare::Equal),
         "LogicalAnd" => Op::And,
         "Select" | "SelectV2" => Op::Select,
         "Softmax" => Op::Softmax,
