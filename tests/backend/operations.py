@@ -53,6 +53,20 @@ def ramp(name, shape):
     return values.reshape(shape)
 
 
+def make_crops(random):
+    """Boxes [n, 4] and their images [n]: inside, on the edges, across and outside of them, of no size and reversed."""
+    corners = random.uniform(0, 0.6, (40, 2))
+    inside = np.concatenate([corners, corners + random.uniform(0.05, 0.4, (40, 2))], axis=1)
+    edges = np.where(random.uniform(size=(200, 4)) < 0.6, [[0, 0, 1, 1]], np.tile(inside, (5, 1)))
+    across = inside + random.uniform(-0.5, 0.5, (40, 1))
+    special = [
+        *([0, 0, 1, 1], [0.2, 0.3, 0.2, 0.3], [1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 0, 0], [0.8, 0.1, 0.3, 0.6]),
+        *([-2, -2, -1, -1], [1.5, 0, 2, 1], [-1, -1, 2, 2]),
+    ]
+    boxes = np.concatenate([edges, inside, across, special]).astype(np.float32)
+    return {"crop_boxes": boxes, "crop_images": random.integers(0, BATCH, len(boxes)).astype(np.int32)}
+
+
 def make_inputs(tied):
     """Returns the inputs, in their order; with ties among the scores or without."""
     random = np.random.default_rng(7)
@@ -76,6 +90,7 @@ def make_inputs(tied):
         "photo": random.integers(0, 256, (BATCH, 8, 11, 3)).astype(np.uint8),
         "many_boxes": boxes(),
         "many_scores": scores(12),
+        **make_crops(random),
     }
 
 
@@ -110,6 +125,15 @@ def max_pool(image, photo, **_):
         "max_pool": tf.nn.max_pool2d(image - 20, 3, 2, "SAME"),
         "max_pool_uneven": tf.nn.max_pool2d(image, [2, 3], [1, 2], "VALID"),
         "max_pool_unknown": tf.nn.max_pool2d(photo.astype(np.float32), 2, 1, "SAME"),
+    }
+
+
+@case
+def average_pool(image, photo, **_):
+    return {
+        "average_pool": tf.nn.avg_pool2d(image, 3, 1, "SAME"),
+        "average_pool_uneven": tf.nn.avg_pool2d(image, [2, 3], [1, 2], "VALID"),
+        "average_pool_unknown": tf.nn.avg_pool2d(photo.astype(np.float32), 3, 2, "SAME"),
     }
 
 
@@ -499,3 +523,41 @@ def conv_transpose2d(image, photo, **_):
         "conv_transpose2d_gaps": enlarged(image, narrow, 3),
         "conv_transpose2d_biased": enlarged(image, kernel, 1) + ramp("transposed/bias", (2,)),
     }
+
+
+# Matrices.
+
+
+@case
+def mat_mul(boxes, scores, class_scores, own_boxes, **_):
+    columns = np.swapaxes(class_scores, 1, 2)
+    return {
+        "mat_mul": scores @ boxes,
+        "mat_mul_broadcast": own_boxes @ ramp("by", (4, 5)),
+        "mat_mul_of_each": columns @ own_boxes,
+        "mat_mul_in_map": columns @ boxes,
+    }
+
+
+# Crops.
+
+
+@case
+def crop_and_resize(image, photo, crop_boxes, crop_images, **_):
+    photo = photo.astype(np.float32)
+    map = tf.nn.conv2d(photo / 256, ramp("unknown/kernel", (3, 3, 3, 2)), 1, "SAME")
+
+    def crop(x, *size):
+        return tf.image.crop_and_resize(x, crop_boxes, crop_images, size).numpy()
+
+    results = {
+        "crop_and_resize": crop(image, 4, 5),
+        "crop_and_resize_single": crop(image, 1, 1),
+        "crop_and_resize_row": crop(image, 1, 14),
+        "crop_and_resize_unknown": crop(photo, 14, 7),
+        "crop_and_resize_pooled": tf.nn.max_pool2d(crop(map, 6, 6), 2, 2, "SAME"),
+    }
+    # Among the first 200 boxes, which are within the image.
+    blank = (results["crop_and_resize_unknown"][:200, -1] == 0).all(axis=-1)
+    assert 0 < blank.mean() < 0.5, "rounding must put some last rows of boxes that end on the edge outside"
+    return results

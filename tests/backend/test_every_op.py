@@ -114,7 +114,7 @@ def test_equal_constants_are_one(meta_graph):
 def test_names_are_unique_across_functions(meta_graph):
     """Converters put the bodies of nested loops into one name space."""
     functions = [f for f in meta_graph.graph_def.library.function if "wrapper" not in f.signature.name]
-    assert len(functions) == 7  # the network, and two for each of three loops
+    assert len(functions) == 9  # the network, and two for each of four loops
     names = [node.name for function in functions for node in function.node_def]
     assert len(names) == len(set(names))
 

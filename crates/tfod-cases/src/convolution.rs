@@ -11,6 +11,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("conv2d", conv2d),
     Case::new("depthwise_conv2d", depthwise_conv2d),
     Case::new("max_pool", max_pool),
+    Case::new("average_pool", average_pool),
     Case::new("global_average_pool", global_average_pool),
     Case::new("bias_add", bias_add),
     Case::new("batch_norm", batch_norm),
@@ -78,6 +79,24 @@ fn max_pool(b: &mut Builder, given: &Inputs) -> Built<()> {
     let attrs = PoolAttrs::new(2, 1, Padding::Same);
     let value = b.max_pool("max_pooled_unknown", photo, attrs)?;
     b.output("max_pool_unknown", value);
+    Ok(())
+}
+
+fn average_pool(b: &mut Builder, given: &Inputs) -> Built<()> {
+    let attrs = PoolAttrs::new(3, 1, Padding::Same);
+    let value = b.average_pool("averaged", given.image, attrs)?;
+    b.output("average_pool", value);
+    let attrs = PoolAttrs {
+        window: [2, 3],
+        strides: [1, 2],
+        padding: Padding::Valid,
+    };
+    let value = b.average_pool("averaged_unevenly", given.image, attrs)?;
+    b.output("average_pool_uneven", value);
+    let photo = b.cast("average_floats", given.photo, DType::F32)?;
+    let attrs = PoolAttrs::new(3, 2, Padding::Same);
+    let value = b.average_pool("averaged_unknown", photo, attrs)?;
+    b.output("average_pool_unknown", value);
     Ok(())
 }
 

@@ -7,9 +7,11 @@
 //! What a back end cannot express it refuses: [`REFUSED_BY_ONNX`], and the same test holds it to that.
 
 mod convolution;
+mod crop;
 mod elementwise;
 pub mod files;
 mod map;
+mod matrix;
 mod peaks;
 mod selection;
 mod shape;
@@ -57,6 +59,10 @@ pub struct Inputs {
     many_boxes: ValueId,
     /// `f32 [many]`
     many_scores: ValueId,
+    /// `f32 [crops, 4]`: inside the image, on its edges, across and outside of them, of no size, reversed.
+    crop_boxes: ValueId,
+    /// `i32 [crops]`: which image each box is of.
+    crop_images: ValueId,
 }
 
 impl Inputs {
@@ -65,6 +71,7 @@ impl Inputs {
         let [height, width] = ["height", "width"].map(Dim::symbol);
         let unknown = Shape(vec![batch.clone(), height, width, 3.into()]);
         let many = Dim::symbol("many");
+        let crops = Dim::symbol("crops");
         Self {
             image: b.input("image", DType::F32, sized(&[6, 6, 3])),
             boxes: b.input("boxes", DType::F32, Shape::known(&[12, 4])),
@@ -79,6 +86,12 @@ impl Inputs {
                 Shape(vec![many.clone(), 4.into()]),
             ),
             many_scores: b.input("many_scores", DType::F32, Shape(vec![many])),
+            crop_boxes: b.input(
+                "crop_boxes",
+                DType::F32,
+                Shape(vec![crops.clone(), 4.into()]),
+            ),
+            crop_images: b.input("crop_images", DType::I32, Shape(vec![crops])),
             batch,
         }
     }
@@ -94,12 +107,17 @@ pub fn cases() -> Vec<Case> {
         selection::CASES,
         map::CASES,
         peaks::CASES,
+        matrix::CASES,
+        crop::CASES,
     ]
     .concat()
 }
 
 /// Cases of what ONNX has no operators for: its back end must refuse them.
 pub const REFUSED_BY_ONNX: &[&str] = &["resize_computed_smooth", "soft_non_max_suppression"];
+
+/// Cases of what ONNX has operators for in some operator sets only, the default among them, which not all runtimes have: a model of their own.
+pub const SOME_OF_ONNX: &[&str] = &["crop_and_resize"];
 
 /// One graph of the cases, as it is built: no pass has been run.
 ///

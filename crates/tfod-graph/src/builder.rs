@@ -302,6 +302,11 @@ impl Builder {
         self.one(name, Op::MaxPool(attrs), &[x])
     }
 
+    /// [`Op::AveragePool`]
+    pub fn average_pool(&mut self, name: &str, x: ValueId, attrs: PoolAttrs) -> Built {
+        self.one(name, Op::AveragePool(attrs), &[x])
+    }
+
     /// [`Op::GlobalAveragePool`]
     pub fn global_average_pool(&mut self, name: &str, x: ValueId) -> Built {
         self.one(name, Op::GlobalAveragePool, &[x])
@@ -326,6 +331,11 @@ impl Builder {
             Op::BatchNorm { epsilon },
             &[x, gamma, beta, mean, variance],
         )
+    }
+
+    /// [`Op::MatMul`]
+    pub fn mat_mul(&mut self, name: &str, a: ValueId, b: ValueId) -> Built {
+        self.one(name, Op::MatMul, &[a, b])
     }
 
     /// [`Op::Unary`]
@@ -412,6 +422,19 @@ impl Builder {
         let inputs: Vec<ValueId> = std::iter::once(x).chain(computed).collect();
         let op = Op::Resize { method, size, grid };
         self.one(name, op, &inputs)
+    }
+
+    /// [`Op::CropAndResize`] to `[height, width]`; `images` says for each box which image it is of.
+    pub fn crop_and_resize(
+        &mut self,
+        name: &str,
+        x: ValueId,
+        boxes: ValueId,
+        images: ValueId,
+        [height, width]: [u64; 2],
+    ) -> Built {
+        let op = Op::CropAndResize { height, width };
+        self.one(name, op, &[x, boxes, images])
     }
 
     /// [`Op::ShapeOf`]

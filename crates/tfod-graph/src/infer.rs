@@ -50,9 +50,10 @@ pub fn infer(
         Op::Conv2d(attrs) => rule.conv2d(*attrs),
         Op::DepthwiseConv2d(attrs) => rule.depthwise_conv2d(*attrs),
         Op::ConvTranspose2d { stride } => rule.conv_transpose2d(*stride),
-        Op::MaxPool(attrs) => rule.max_pool(*attrs),
+        Op::MaxPool(attrs) | Op::AveragePool(attrs) => rule.pool(*attrs),
         Op::GlobalAveragePool => rule.global_average_pool(),
         Op::BiasAdd => rule.bias_add(),
+        Op::MatMul => rule.mat_mul(),
         Op::BatchNorm { .. } => rule.batch_norm(),
         Op::Unary(_) | Op::Softmax => rule.float_map(),
         Op::Binary(binary) => rule.binary(*binary),
@@ -71,6 +72,7 @@ pub fn infer(
         Op::Pad(paddings) => rule.pad(paddings),
         Op::PadEnd(dims) => rule.pad_end(dims),
         Op::Resize { method, size, .. } => rule.resize(*method, size),
+        Op::CropAndResize { height, width } => rule.crop_and_resize(*height, *width),
         Op::ShapeOf => {
             rule.arity(1)?;
             let rank = rule.shape(0).rank() as u64;
@@ -305,7 +307,7 @@ impl Rule<'_> {
         Ok(vec![(DType::F32, Shape(dims))])
     }
 
-    fn max_pool(&self, attrs: PoolAttrs) -> Result<Vec<Typed>, ShapeError> {
+    fn pool(&self, attrs: PoolAttrs) -> Result<Vec<Typed>, ShapeError> {
         self.arity(1)?;
         let channels = match self.shape(0).dims() {
             [_, _, _, Dim::Known(channels)] if self.dtype(0) == DType::F32 => *channels,
@@ -356,6 +358,19 @@ impl Rule<'_> {
             "f32[n, h, w, c] and four of f32[c]",
         )?;
         Ok(vec![(DType::F32, self.shape(0).clone())])
+    }
+
+    fn mat_mul(&self) -> Result<Vec<Typed>, ShapeError> {
+        self.arity(2)?;
+        let expected = "f32[..., n, k] and f32[..., k, m] whose dimensions in front broadcast";
+        let ([a @ .., n, k], [b @ .., l, m]) = (self.shape(0).dims(), self.shape(1).dims()) else {
+            return Err(self.inputs_error(expected));
+        };
+        self.require(self.all_dtype(DType::F32) && k == l, expected)?;
+        let mut shape = broadcast(&Shape(a.to_vec()), &Shape(b.to_vec()))
+            .ok_or_else(|| self.inputs_error(expected))?;
+        shape.0.extend([n.clone(), m.clone()]);
+        Ok(vec![(DType::F32, shape)])
     }
 
     fn float_map(&self) -> Result<Vec<Typed>, ShapeError> {
@@ -450,6 +465,26 @@ impl Rule<'_> {
             ResizeMethod::Bilinear | ResizeMethod::Bicubic | ResizeMethod::Area => DType::F32,
         };
         Ok(vec![(dtype, shape)])
+    }
+
+    fn crop_and_resize(&self, height: u64, width: u64) -> Result<Vec<Typed>, ShapeError> {
+        self.arity(3)?;
+        let expected = "f32[batch, h, w, c], boxes f32[n, 4] and i32[n]";
+        let ([_, _, _, channels], [n, four], [images]) = (
+            self.shape(0).dims(),
+            self.shape(1).dims(),
+            self.shape(2).dims(),
+        ) else {
+            return Err(self.inputs_error(expected));
+        };
+        let dtypes = [0, 1, 2].map(|i| self.dtype(i));
+        let fits = dtypes == [DType::F32, DType::F32, DType::I32] && four.is(4) && n == images;
+        self.require(fits, expected)?;
+        if height == 0 || width == 0 {
+            return Err(self.error("crops of at least one pixel", format!("{height}x{width}")));
+        }
+        let dims = vec![n.clone(), height.into(), width.into(), channels.clone()];
+        Ok(vec![(DType::F32, Shape(dims))])
     }
 
     fn reshape(&self, dims: &[Dim]) -> Result<Vec<Typed>, ShapeError> {
@@ -747,6 +782,53 @@ mod tests {
         assert!(shapes(&pool(2, Padding::Same), &[f32s(&[5, 6, 3])]).is_err());
         let bytes = value(DType::U8, x.shape);
         assert!(shapes(&pool(2, Padding::Same), &[bytes]).is_err());
+    }
+
+    #[test]
+    fn crops_are_as_many_as_boxes() {
+        let crop = |height, width| Op::CropAndResize { height, width };
+        let images = batched(&[5, 6, 8]);
+        let boxes = |n| f32s(&[n, 4]);
+        let of = |n| value(DType::I32, Shape::known(&[n]));
+        assert_eq!(
+            shapes(&crop(7, 3), &[images.clone(), boxes(9), of(9)]),
+            Ok(vec!["f32[9, 7, 3, 8]".into()])
+        );
+        for inputs in [
+            [images.clone(), boxes(9), of(8)],
+            [images.clone(), f32s(&[9, 5]), of(9)],
+            [images.clone(), boxes(9), f32s(&[9])],
+            [f32s(&[5, 6, 8]), boxes(9), of(9)],
+        ] {
+            assert!(shapes(&crop(7, 3), &inputs).is_err(), "{inputs:?}");
+        }
+        assert!(shapes(&crop(0, 3), &[images, boxes(9), of(9)]).is_err());
+    }
+
+    #[test]
+    fn matrix_products_need_equal_inner_sizes() {
+        let of = |a: &Value, b: &[u64]| shapes(&Op::MatMul, &[a.clone(), f32s(b)]);
+        assert_eq!(
+            of(&batched(&[5]), &[5, 2]),
+            Ok(vec!["f32[batch, 2]".into()])
+        );
+        assert_eq!(
+            of(&batched(&[4, 5]), &[1, 5, 2]),
+            Ok(vec!["f32[batch, 4, 2]".into()])
+        );
+        assert!(of(&batched(&[4]), &[5, 2]).is_err());
+        assert!(of(&f32s(&[5]), &[5, 2]).is_err());
+        assert!(of(&f32s(&[3, 4, 5]), &[2, 5, 2]).is_err());
+    }
+
+    #[test]
+    fn a_transpose_names_each_dimension_once() {
+        let x = batched(&[5, 6]);
+        let of = |order: &[usize]| shapes(&Op::Transpose(order.to_vec()), std::slice::from_ref(&x));
+        assert_eq!(of(&[2, 0, 1]), Ok(vec!["f32[6, batch, 5]".into()]));
+        for order in [[0, 1, 1].as_slice(), &[0, 1], &[1, 2, 3]] {
+            assert!(of(order).is_err(), "{order:?}");
+        }
     }
 
     #[test]

@@ -200,6 +200,8 @@ pub enum Op {
     },
     /// The largest value in each window of each channel of `[n, h, w, c]`. Padding is smaller than every value.
     MaxPool(PoolAttrs),
+    /// The average of each window of each channel of `[n, h, w, c]`. Padding does not count: at the border, the average is over fewer values.
+    AveragePool(PoolAttrs),
     /// The average of each channel of `[n, h, w, c]` over all positions, as a map of one position: `[n, 1, 1, c]`.
     GlobalAveragePool,
     /// Adds a vector over the last dimension.
@@ -210,6 +212,8 @@ pub enum Op {
         /// Added to the variance.
         epsilon: f32,
     },
+    /// Matrix products: `[..., n, k]` and `[..., k, m]` give `[..., n, m]`; the dimensions in front broadcast as NumPy's.
+    MatMul,
     /// An element-wise function.
     Unary(Unary),
     /// An element-wise function of two values.
@@ -238,6 +242,17 @@ pub enum Op {
         size: [Dim; 2],
         /// Where samples are.
         grid: PixelGrid,
+    },
+    /// Crops of images, resized bilinearly (`tf.image.crop_and_resize`). Inputs: images `[batch, h, w, c]`; boxes `[n, 4]`, each ymin, xmin,
+    /// ymax, xmax, where 0 is the centre of the first row or column of pixels and 1 that of the last; the image of each box `[n]`
+    /// ([`DType::I32`]). Gives `[n, height, width, c]`. Sample `i` of `height` is at `ymin * (h - 1) + i * ((ymax - ymin) * (h - 1) / (height - 1))`, a
+    /// single one in the middle of the box; columns likewise. Samples beyond the centres of the outer pixels are 0, even where only a
+    /// rounding error has put them there. A box may be of no size, or reversed.
+    CropAndResize {
+        /// Rows of a crop.
+        height: u64,
+        /// Columns of a crop.
+        width: u64,
     },
     /// The sizes of a value ([`DType::I32`]), one for each dimension.
     ShapeOf,
@@ -345,9 +360,11 @@ mnemonics! {
     Op::DepthwiseConv2d(_) => "depthwise_conv2d",
     Op::ConvTranspose2d { .. } => "conv_transpose2d",
     Op::MaxPool(_) => "max_pool",
+    Op::AveragePool(_) => "average_pool",
     Op::GlobalAveragePool => "global_average_pool",
     Op::BiasAdd => "bias_add",
     Op::BatchNorm { .. } => "batch_norm",
+    Op::MatMul => "mat_mul",
     Op::Unary(Unary::Relu) => "relu",
     Op::Unary(Unary::Relu6) => "relu6",
     Op::Unary(Unary::Sigmoid) => "sigmoid",
@@ -373,6 +390,7 @@ mnemonics! {
     Op::Pad(_) => "pad",
     Op::PadEnd(_) => "pad_end",
     Op::Resize { .. } => "resize",
+    Op::CropAndResize { .. } => "crop_and_resize",
     Op::ShapeOf => "shape_of",
     Op::Range(_) => "range",
     Op::Reshape(_) => "reshape",

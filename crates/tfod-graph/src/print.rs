@@ -135,7 +135,7 @@ fn attributes(op: &Op) -> String {
     match op {
         Op::Constant(tensor) => format!(" {}", constant(tensor)),
         Op::Conv2d(attrs) | Op::DepthwiseConv2d(attrs) => conv(*attrs),
-        Op::MaxPool(attrs) => pool(*attrs),
+        Op::MaxPool(attrs) | Op::AveragePool(attrs) => pool(*attrs),
         Op::BatchNorm { epsilon } => format!(" epsilon={epsilon}"),
         Op::ConvTranspose2d { stride } => format!(" stride={stride}"),
         Op::Pad(paddings) => format!(" {paddings:?}"),
@@ -153,8 +153,9 @@ fn attributes(op: &Op) -> String {
             };
             format!(" method={method} size=[{height}, {width}] {grid}")
         }
-        Op::Concat { axis } | Op::Unstack { axis } | Op::Stack { axis } => format!(" axis={axis}"),
+        Op::CropAndResize { height, width } => format!(" size=[{height}, {width}]"),
         Op::Transpose(order) => format!(" order={order:?}"),
+        Op::Concat { axis } | Op::Unstack { axis } | Op::Stack { axis } => format!(" axis={axis}"),
         Op::ArgMax { axis } => format!(" axis={axis}"),
         Op::Gather { batch_dims } if *batch_dims > 0 => format!(" batch_dims={batch_dims}"),
         Op::Slice(ranges) => {
@@ -184,6 +185,7 @@ fn attributes(op: &Op) -> String {
         | Op::Parameter(_)
         | Op::GlobalAveragePool
         | Op::BiasAdd
+        | Op::MatMul
         | Op::Unary(_)
         | Op::Binary(_)
         | Op::Compare(_)

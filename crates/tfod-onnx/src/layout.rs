@@ -146,9 +146,11 @@ fn role(graph: &Graph, node: &Node) -> Role {
         | Op::DepthwiseConv2d(_)
         | Op::ConvTranspose2d { .. }
         | Op::MaxPool(_)
+        | Op::AveragePool(_)
         | Op::GlobalAveragePool
         | Op::BatchNorm { .. }
-        | Op::Resize { .. } => Role::ChannelsFirst,
+        | Op::Resize { .. }
+        | Op::CropAndResize { .. } => Role::ChannelsFirst,
         Op::BiasAdd
         | Op::Unary(_)
         | Op::Binary(_)
@@ -195,8 +197,9 @@ fn role(graph: &Graph, node: &Node) -> Role {
         | Op::Parameter(_)
         | Op::Range(_)
         | Op::Reshape(_)
-        | Op::Stack { .. }
         | Op::Transpose(_)
+        | Op::MatMul
+        | Op::Stack { .. }
         | Op::Gather { .. }
         | Op::ArgMax { .. }
         | Op::TopK { .. }

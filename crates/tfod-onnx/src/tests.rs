@@ -431,6 +431,16 @@ fn what_cannot_be_written_is_refused_by_name() {
         errors.push(refusal(&b.finish(), &Options::default()));
     }
 
+    for (numbers, side) in [(15, 7), (22, 7), (17, 4097)] {
+        let mut b = Builder::new("crops");
+        let image = b.input("image", DType::F32, Shape::known(&[1, 8, 8, 3]));
+        let boxes = b.input("boxes", DType::F32, Shape::known(&[9, 4]));
+        let images = b.input("images", DType::I32, Shape::known(&[9]));
+        let crops = b.crop_and_resize("crops", image, boxes, images, [7, side]);
+        b.output("crops", crops.unwrap());
+        errors.push(refusal(&b.finish(), &opset(numbers)));
+    }
+
     let mut b = Builder::new("files");
     let files = b.input("files", DType::String, Shape(vec![Dim::symbol("batch")]));
     let inputs = [(files, MapInput::Sliced)];

@@ -171,11 +171,15 @@ fn results<'a>(graph: &Graph, node: &Node, inputs: &[&Elements<'_>]) -> Option<V
         | Op::DepthwiseConv2d(_)
         | Op::ConvTranspose2d { .. }
         | Op::MaxPool(_)
+        | Op::AveragePool(_)
         | Op::GlobalAveragePool
         | Op::BatchNorm { .. }
         | Op::BiasAdd
         | Op::Softmax
         | Op::Resize { .. }
+        | Op::CropAndResize { .. }
+        | Op::MatMul
+        | Op::Transpose(_)
         | Op::Pad(_)
         | Op::PadEnd(_)
         | Op::ShapeOf
@@ -184,7 +188,6 @@ fn results<'a>(graph: &Graph, node: &Node, inputs: &[&Elements<'_>]) -> Option<V
         | Op::And
         | Op::Select
         | Op::Cast(_)
-        | Op::Transpose(_)
         | Op::Concat { .. }
         | Op::Slice(_)
         | Op::Stack { .. }

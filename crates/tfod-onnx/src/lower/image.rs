@@ -204,8 +204,13 @@ impl Lowering<'_, '_> {
         self.map_result(node, &map, "ConvTranspose", &inputs, list)
     }
 
-    /// ONNX pads what is pooled with values smaller than all others, as the graph does.
-    pub(super) fn max_pool(&mut self, node: &Node, attrs: PoolAttrs) -> Result<Place, Error> {
+    /// ONNX pads what is pooled with values smaller than all others, or does not count padding, as the graph does.
+    pub(super) fn pool(
+        &mut self,
+        node: &Node,
+        op: &'static str,
+        attrs: PoolAttrs,
+    ) -> Result<Place, Error> {
         let map = self.map_operand(node)?;
         let moved = ConvAttrs {
             strides: attrs.strides,
@@ -213,7 +218,7 @@ impl Lowering<'_, '_> {
             dilations: [1; 2],
         };
         let list = self.window(node, attrs.window, moved)?;
-        self.map_result(node, &map, "MaxPool", &[map.id], list)
+        self.map_result(node, &map, op, &[map.id], list)
     }
 
     pub(super) fn global_average_pool(&mut self, node: &Node) -> Result<Place, Error> {

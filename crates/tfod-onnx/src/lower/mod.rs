@@ -10,6 +10,7 @@
 //! dimension in front, that of the slices. So there is no loop in the model, whatever the batch, and non-max suppression of all images is
 //! one operator.
 
+mod crops;
 mod image;
 mod map;
 mod nms;

@@ -23,10 +23,13 @@ impl<'a> Lowering<'a, '_> {
             Op::Conv2d(attrs) => self.conv2d(id, node, *attrs)?,
             Op::DepthwiseConv2d(attrs) => self.depthwise_conv2d(id, node, *attrs)?,
             Op::ConvTranspose2d { stride } => self.conv_transpose2d(id, node, *stride)?,
-            Op::MaxPool(attrs) => self.max_pool(node, *attrs)?,
+            Op::MaxPool(attrs) => self.pool(node, "MaxPool", *attrs)?,
+            Op::AveragePool(attrs) => self.pool(node, "AveragePool", *attrs)?,
             Op::GlobalAveragePool => self.global_average_pool(node)?,
             Op::BatchNorm { epsilon } => self.batch_norm(node, *epsilon)?,
             Op::Resize { method, size, grid } => self.resize(node, *method, size, *grid)?,
+            Op::CropAndResize { height, width } => self.crop_and_resize(node, [*height, *width])?,
+            Op::MatMul => self.mat_mul(node)?,
             Op::BiasAdd if self.fused.contains_key(&id) => self.place(input(node, 0)?)?,
             Op::BiasAdd => self.elementwise(node, "Add", None)?,
             Op::Unary(unary) => self.unary(node, *unary)?,
@@ -350,7 +353,7 @@ impl<'a> Lowering<'a, '_> {
     }
 
     /// Refuses what cannot be done for all slices of a map at once, because each has a result of its own shape.
-    fn refuse_batched(&self, node: &Node, what: &str) -> Result<(), Error> {
+    pub(super) fn refuse_batched(&self, node: &Node, what: &str) -> Result<(), Error> {
         if self.any_batched(node) {
             return Err(Error::Unsupported {
                 node: node.name.clone(),
@@ -376,6 +379,13 @@ impl<'a> Lowering<'a, '_> {
         let (_, shape) = self.typed(only_output(node)?, Form::batched(batched));
         let id = self.reshape(&self.name(&node.name), x, shape)?;
         Ok(Form::batched(batched).of(id))
+    }
+
+    /// Both have all leading dimensions, so that the slices of a map around are matched with each other.
+    fn mat_mul(&mut self, node: &Node) -> Result<Place, Error> {
+        let form = Form::batched(self.any_batched(node));
+        let operands = self.aligned_operands(node, form)?;
+        self.result(node, "MatMul", &operands, vec![], form)
     }
 
     fn concat(&mut self, node: &Node, axis: usize) -> Result<Place, Error> {

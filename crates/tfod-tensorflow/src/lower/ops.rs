@@ -4,8 +4,8 @@
 //! them. Specified by TensorFlow's operation registry.
 
 use tfod_graph::{
-    Binary, Compare, ConvAttrs, DType, Dim, NmsAttrs, Node, Op, Padding, PixelGrid, PoolAttrs,
-    Reduce, ResizeMethod, SoftNmsAttrs, Unary,
+    Binary, Compare, ConvAttrs, DType, Dim, Graph, NmsAttrs, Node, Op, Padding, PixelGrid,
+    PoolAttrs, Reduce, ResizeMethod, SoftNmsAttrs, Unary, ValueId,
 };
 
 use super::attrs::{Attrs, data_type, scalar_shape};
@@ -43,6 +43,11 @@ impl Lowering<'_, '_> {
             }
             Op::ConvTranspose2d { stride } => self.conv_transpose2d(node, inputs, *stride)?,
             Op::MaxPool(attrs) => self.one(node, "MaxPool", "output", inputs, pool(node, *attrs)?),
+            Op::AveragePool(attrs) => {
+                let dtype = data_type(value(0).dtype);
+                let attrs = pool(node, *attrs)?.dtype("T", dtype);
+                self.one(node, "AvgPool", "output", inputs, attrs)
+            }
             Op::GlobalAveragePool => {
                 let axes = self.vector(node, "axes", &[1, 2])?;
                 let attrs = typed().bool_unless(false, "keep_dims", true);
@@ -53,6 +58,10 @@ impl Lowering<'_, '_> {
                 self.one(node, "AddV2", "z", inputs, typed())
             }
             Op::BiasAdd => self.one(node, "BiasAdd", "output", inputs, typed()),
+            Op::MatMul if inputs_are_matrices(graph, node) => {
+                self.one(node, "MatMul", "product", inputs, typed())
+            }
+            Op::MatMul => self.one(node, "BatchMatMulV2", "output", inputs, typed()),
             Op::BatchNorm { epsilon } => {
                 let attrs = typed()
                     .dtype("U", data_type(DType::F32))
@@ -116,6 +125,17 @@ impl Lowering<'_, '_> {
                     .bool_unless(false, "align_corners", *grid == PixelGrid::AlignedCorners)
                     .bool_unless(false, "half_pixel_centers", centers);
                 self.one(node, op, "resized_images", &[inputs[0].clone(), to], attrs)
+            }
+            Op::CropAndResize { height, width } => {
+                let sizes = [size(node, *height)?, size(node, *width)?];
+                let to = self.vector(node, "size", &sizes)?;
+                self.one(
+                    node,
+                    "CropAndResize",
+                    "crops",
+                    &[inputs, &[to]].concat(),
+                    typed(),
+                )
             }
             Op::ShapeOf => self.one(node, "Shape", "output", inputs, typed()),
             Op::Range(_) => {
@@ -492,6 +512,11 @@ fn conv(node: &Node, attrs: ConvAttrs) -> Result<Attrs, Error> {
         .ints("strides", &steps(node, attrs.strides)?)
         .text("padding", padding(attrs.padding))
         .ints_unless(&[1; 4], "dilations", &steps(node, attrs.dilations)?))
+}
+
+fn inputs_are_matrices(graph: &Graph, node: &Node) -> bool {
+    let is_matrix = |input: &ValueId| graph.value(*input).shape.rank() == 2;
+    node.inputs.iter().all(is_matrix)
 }
 
 /// The element type is not written: its default is that of feature maps.
