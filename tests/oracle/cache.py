@@ -24,23 +24,26 @@ CASES_PER_PROCESS = 6  # shares TensorFlow's import, and bounds what its caches 
 WORKERS = 2
 
 
-def sources_hash():
-    """Returns a hash of the modules and pins that results depend on."""
+def sources_hash(*further):
+    """Returns a hash of the modules, `further` ones too, and pins that results depend on."""
     digest = hashlib.sha256()
     here = pathlib.Path(__file__).resolve().parent
     pins = sorted((here.parent / "requirements").glob("oracle*.txt"))
-    for path in [here / name for name in SOURCES] + pins:
+    for path in [here / name for name in SOURCES + further] + pins:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
 _SOURCES_HASH = sources_hash()
+# Of models that have a module of their own.
+_OF_FAMILY = {"center_net {": sources_hash("center_net.py")}
 
 
 def key(case):
     """Returns the case's key; its name and tier are labels and do not count."""
     content = {name: value for name, value in dataclasses.asdict(case).items() if name not in ("name", "tier")}
-    text = json.dumps(content, sort_keys=True) + _SOURCES_HASH
+    of_family = [hashed for start, hashed in _OF_FAMILY.items() if start in case.config]
+    text = json.dumps(content, sort_keys=True) + (of_family or [_SOURCES_HASH])[0]
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 

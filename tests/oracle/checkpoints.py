@@ -26,14 +26,25 @@ BATCH_NORMS = (
     tf.keras.layers.BatchNormalization,  # of backbones that the config has no say in
     freezable_batch_norm.FreezableBatchNorm,
     freezable_sync_batch_norm.FreezableSyncBatchNorm,
+    tf.keras.layers.experimental.SyncBatchNormalization,  # of hourglasses
 )
+
+
+def of_family(config):
+    """Returns the module that makes checkpoints and chooses images for models of another kind than this one; None for SSDs."""
+    if config.model.WhichOneof("model") == "center_net":
+        from . import center_net  # imports this module
+
+        return center_net
+    return None
 
 
 def build(config):
     """Returns a model of the config's `model` message, for inference, with no variables yet."""
     tf.keras.backend.clear_session()
     gc.collect()
-    return model_builder.build(config.model, is_training=False)
+    other = of_family(config)
+    return other.build(config) if other else model_builder.build(config.model, is_training=False)
 
 
 def predict(model, batch):
@@ -161,6 +172,8 @@ def make(config, seed):
     Some seeds give a network that magnifies rounding errors whatever the gains; then others that follow from the seed are tried. Raises AssertionError if
     none gives a spread.
     """
+    if of_family(config):
+        return of_family(config).make(config, seed)
     failures = []
     for other in range(OTHER_SEEDS + 1):
         try:

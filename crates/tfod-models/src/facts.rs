@@ -130,12 +130,24 @@ pub struct Meaning {
 }
 
 /// The outputs that the reference's models have, by key: where the graph has to end at least, meaning and unit.
-const OUTPUTS: [(&str, Stage, &str, &str); 11] = [
+const OUTPUTS: [(&str, Stage, &str, &str); 15] = [
     (
         "box_encodings",
         Stage::Encodings,
         "undecoded boxes of all anchors: see `box_decoding`",
         "",
+    ),
+    (
+        "box_offset",
+        Stage::Encodings,
+        "how far the centre of an object is from each location of the feature map: y, x",
+        "locations of the feature map",
+    ),
+    (
+        "box_scale",
+        Stage::Encodings,
+        "height and width of an object at each location of the feature map",
+        "locations of the feature map",
     ),
     (
         "class_predictions_with_background",
@@ -154,6 +166,12 @@ const OUTPUTS: [(&str, Stage, &str, &str); 11] = [
         Stage::Detections,
         "the detections' boxes: ymin, xmin, ymax, xmax, best score first",
         "fractions of the image's height and width, 0 to 1",
+    ),
+    (
+        "detection_boxes_strided",
+        Stage::Detections,
+        "the detections' boxes: ymin, xmin, ymax, xmax",
+        "locations of the feature map",
     ),
     (
         "detection_classes",
@@ -184,6 +202,12 @@ const OUTPUTS: [(&str, Stage, &str, &str); 11] = [
         Stage::Detections,
         "how many rows are detections; the rest is padding",
         "count",
+    ),
+    (
+        "object_center",
+        Stage::Encodings,
+        "heat maps, one for each class, before the sigmoid",
+        "",
     ),
     (
         "raw_detection_boxes",

@@ -1,11 +1,11 @@
-//! Every field of the `ssd` message and of all that it contains is classified in `src/meta/ssd/fields.tsv`, and is what the table says:
+//! Every field of the message of a meta-architecture and of all that it contains is classified in `src/meta/NAME/fields.tsv`, and is what the table says:
 //!
 //! - `honoured`: setting it, and nothing else, changes the graph; or is an error that names it; or makes a configuration possible that was none, where it must agree
 //!   with others;
 //! - `irrelevant`: setting it changes nothing, because it concerns training only or is not read by the reference; so are all fields below it;
 //! - `refused`: setting it is an error that names it.
 //!
-//! `given` is what else the `ssd` message has to have for the field to mean something, on top of a small FPNLite or, after the word CLASSIC, of an SSD without a pyramid; `set`
+//! `given` is what else the message has to have for the field to mean something, on top of a small FPNLite or, after the word CLASSIC, of an SSD without a pyramid, or of a small CenterNet; `set`
 //! is what is set, where that is not derived from the field's type; `a => b` are the message without and with it, where it needs company.
 
 #![allow(
@@ -18,12 +18,33 @@ mod common;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use common::{Vary, detector};
+use common::{Vary, center_net, detector};
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, Value};
-use tfod_config::protos::FILE_DESCRIPTOR_SET;
+use tfod_config::protos::{self, FILE_DESCRIPTOR_SET};
 use tfod_models::{GraphOptions, ModelError, build};
 
-const TABLE: &str = include_str!("../src/meta/ssd/fields.tsv");
+/// The fields of one meta-architecture.
+struct Table {
+    text: &'static str,
+    /// Its message.
+    message: &'static str,
+    /// The graph of a detector whose message has this text besides.
+    graph: fn(&str) -> Result<String, ModelError>,
+}
+
+const TABLES: [Table; 2] = [
+    Table {
+        text: include_str!("../src/meta/ssd/fields.tsv"),
+        message: "Ssd",
+        graph: ssd,
+    },
+    Table {
+        text: include_str!("../src/meta/center_net/fields.tsv"),
+        message: "CenterNet",
+        graph: |text| graph(&center_net(text)),
+    },
+];
+
 const PACKAGE: &str = "object_detection.protos.";
 
 struct Row {
@@ -33,9 +54,9 @@ struct Row {
 }
 
 /// The table, by the field's full name in the package.
-fn table() -> HashMap<String, Row> {
+fn rows(table: &Table) -> HashMap<String, Row> {
     let mut rows = HashMap::new();
-    for line in TABLE.lines().skip(1) {
+    for line in table.text.lines().skip(1) {
         let columns: Vec<&str> = line.split('\t').collect();
         let &[message, field, class, given, set, _] = columns.as_slice() else {
             panic!("not six columns: {line}");
@@ -47,7 +68,7 @@ fn table() -> HashMap<String, Row> {
     rows
 }
 
-/// A field, and the names of the fields that lead to its message from the `ssd` message.
+/// A field, and the names of the fields that lead to its message from that of the meta-architecture.
 struct Reached {
     name: String,
     field: FieldDescriptor,
@@ -64,7 +85,7 @@ impl Reached {
         }
     }
 
-    /// The text of an `ssd` message in which the field's message is there, with this in it.
+    /// The text of a message in which the field's message is there, with this in it.
     fn text(&self, row: &Row, set: String) -> String {
         let outer = self.path.iter().rev();
         let text = outer.fold(set, |inner, name| format!("{name} {{ {inner} }}"));
@@ -93,18 +114,19 @@ fn other_value(field: &FieldDescriptor) -> String {
     format!("{name}: {value}")
 }
 
-/// All fields below the `ssd` message but those of what is not honoured.
-fn reached() -> Vec<Reached> {
-    let table = table();
+/// All fields below the message of a meta-architecture but those of what is not honoured.
+fn reached(table: &Table) -> Vec<Reached> {
+    let rows = rows(table);
     let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
-    let ssd = pool.get_message_by_name(&format!("{PACKAGE}Ssd")).unwrap();
-    let mut seen = HashSet::from([ssd.full_name().to_owned()]);
-    let mut messages = VecDeque::from([(ssd, Vec::new())]);
+    let root = format!("{PACKAGE}{}", table.message);
+    let root = pool.get_message_by_name(&root).unwrap();
+    let mut seen = HashSet::from([root.full_name().to_owned()]);
+    let mut messages = VecDeque::from([(root, Vec::new())]);
     let mut reached = Vec::new();
     while let Some((message, path)) = messages.pop_front() {
         for field in message.fields() {
             let name = field.full_name().trim_start_matches(PACKAGE).to_owned();
-            let class = table.get(&name).map(|row| row.class);
+            let class = rows.get(&name).map(|row| row.class);
             let inner = match field.kind() {
                 Kind::Message(entry) if field.is_map() => {
                     match entry.map_entry_value_field().kind() {
@@ -132,26 +154,29 @@ fn reached() -> Vec<Reached> {
     reached
 }
 
-fn graph(ssd: &str) -> Result<String, ModelError> {
+fn graph(config: &protos::DetectionModel) -> Result<String, ModelError> {
+    build(config, &GraphOptions::default()).map(|model| model.graph.to_string())
+}
+
+fn ssd(ssd: &str) -> Result<String, ModelError> {
     let classic = ssd.strip_prefix("CLASSIC");
     let vary = Vary {
         ssd: classic.unwrap_or(ssd),
         classic: classic.is_some(),
         ..Vary::default()
     };
-    build(&detector(vary), &GraphOptions::default()).map(|model| model.graph.to_string())
+    graph(&detector(vary))
 }
 
-#[test]
-fn every_field_is_classified_once_and_no_other() {
-    let mut table = table();
-    let unclassified: Vec<String> = reached()
+fn assert_all_classified(table: &Table) {
+    let mut rows = rows(table);
+    let unclassified: Vec<String> = reached(table)
         .into_iter()
         .map(|field| field.name)
-        .filter(|name| table.remove(name).is_none())
+        .filter(|name| rows.remove(name).is_none())
         .collect();
     assert_eq!(unclassified, Vec::<String>::new(), "not in the table");
-    let stale: Vec<_> = table.into_keys().collect();
+    let stale: Vec<_> = rows.into_keys().collect();
     assert_eq!(
         stale,
         Vec::<String>::new(),
@@ -160,14 +185,20 @@ fn every_field_is_classified_once_and_no_other() {
 }
 
 #[test]
-fn every_field_is_what_the_table_says() {
-    let table = table();
+fn every_field_is_classified_once_and_no_other() {
+    TABLES.iter().for_each(assert_all_classified);
+}
+
+/// What is wrong in a table.
+fn wrong(table: &Table) -> Vec<String> {
+    let rows = rows(table);
     let mut wrong = Vec::new();
-    for field in reached() {
-        let row = &table[&field.name];
+    for field in reached(table) {
+        let row = &rows[&field.name];
         let (before, after) = field.set(row);
         let text = field.text(row, after);
-        let (before, after) = (graph(&field.text(row, before)), graph(&text));
+        let before = (table.graph)(&field.text(row, before));
+        let after = (table.graph)(&text);
         let is_message = matches!(field.field.kind(), Kind::Message(_));
         let is_right = match (row.class, &before, &after) {
             // What is in a message is looked at field by field.
@@ -190,5 +221,11 @@ fn every_field_is_what_the_table_says() {
             ));
         }
     }
+    wrong
+}
+
+#[test]
+fn every_field_is_what_the_table_says() {
+    let wrong: Vec<String> = TABLES.iter().flat_map(wrong).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -179,8 +179,9 @@ fn fields_that_are_named_exist() {
 }
 
 /// Objects of the tree that the meta-architectures' own files name, and that no field is called after.
-const TREE: [&str; 3] = [
+const TREE: [&str; 4] = [
     "classification_backbone",
     "convolutions",
     "class_predictions_with_background",
+    "layer_with_weights-0",
 ];

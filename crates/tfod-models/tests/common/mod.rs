@@ -96,3 +96,20 @@ pub(crate) fn retinanet(depth: u64, ssd: &str, extractor: &str) -> protos::Detec
         ..Vary::default()
     })
 }
+
+/// A small CenterNet of 2 classes over images of 64x64, with parts that the test changes besides.
+#[allow(dead_code, reason = "not every test has one")]
+pub(crate) fn center_net(more: &str) -> protos::DetectionModel {
+    let text = format!(
+        "model {{ center_net {{
+          num_classes: 2
+          feature_extractor {{ type: 'hourglass_10' }}
+          image_resizer {{ keep_aspect_ratio_resizer {{ min_dimension: 64 max_dimension: 64 pad_to_max_dimension: true }} }}
+          object_detection_task {{ }}
+          object_center_params {{ max_box_predictions: 10 }}
+          {more}
+        }} }}"
+    );
+    let config = PipelineConfig::parse("test", text.as_bytes()).unwrap();
+    config.config.message().model.clone().unwrap()
+}

@@ -246,6 +246,12 @@ fn preprocessing(facts: &Facts, is_left_to_the_caller: bool) -> Value {
             "description": "value * scale + shift, for each channel",
         }),
     ];
+    if normalization.reversed {
+        steps.push(json!({
+            "step": "reverse_channels",
+            "description": "blue, green, red",
+        }));
+    }
     if let Some(padding) = &resizing.padding {
         steps.push(json!({
             "step": "pad",

@@ -7,7 +7,7 @@ use super::frame::Frame;
 use super::heads::{Head, Maps};
 use super::objects::Objects;
 use crate::error::ModelError;
-use crate::fields::{Message, unsupported};
+use crate::fields::{Message, refuse_flag, unsupported};
 
 /// Boxes in fractions of the image.
 pub(super) const BOXES: &str = "detection_boxes";
@@ -74,6 +74,10 @@ pub(super) fn from_config(
     config: Message<'_, protos::CenterNet>,
     _num_classes: u64,
 ) -> Result<Vec<Box<dyn Task>>, ModelError> {
+    refuse_flag(
+        config.field("output_prediction_dict"),
+        config.output_prediction_dict(),
+    )?;
     for (field, is_set) in [
         (
             "keypoint_estimation_task",
