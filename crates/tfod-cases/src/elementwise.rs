@@ -24,6 +24,10 @@ fn unary(b: &mut Builder, given: &Inputs) -> Built<()> {
         let value = b.unary(key, unary, given.image)?;
         b.output(key, value);
     }
+    let squares = b.binary("squares", Binary::Mul, given.image, given.image)?;
+    let positive = b.binary_scalar("positive", Binary::Add, squares, 0.1)?;
+    let log = b.unary("log", Unary::Log, positive)?;
+    b.output("log", log);
     // Halves, which are rounded to even numbers.
     let integers = integers(b, given)?;
     let halves = b.cast("halves", integers, DType::F32)?;

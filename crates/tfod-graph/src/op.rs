@@ -69,6 +69,8 @@ pub enum Unary {
     Sigmoid,
     /// `exp(x)`
     Exp,
+    /// The natural logarithm.
+    Log,
     /// The nearest whole number; of two, the even one.
     Round,
     /// The square root.
@@ -369,6 +371,7 @@ mnemonics! {
     Op::Unary(Unary::Relu6) => "relu6",
     Op::Unary(Unary::Sigmoid) => "sigmoid",
     Op::Unary(Unary::Exp) => "exp",
+    Op::Unary(Unary::Log) => "log",
     Op::Unary(Unary::Round) => "round",
     Op::Unary(Unary::Sqrt) => "sqrt",
     Op::Unary(Unary::Abs) => "abs",

@@ -211,6 +211,7 @@ fn apply(unary: Unary, x: f32) -> f32 {
         Unary::Relu6 => smaller(larger(x, 0.0), 6.0),
         Unary::Sigmoid => rounded(1.0 / (1.0 + (-f64::from(x)).exp())),
         Unary::Exp => rounded(f64::from(x).exp()),
+        Unary::Log => rounded(f64::from(x).ln()),
         Unary::Round => x.round_ties_even(),
         Unary::Sqrt => x.sqrt(),
         Unary::Abs => x.abs(),

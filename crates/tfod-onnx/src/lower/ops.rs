@@ -137,6 +137,7 @@ impl<'a> Lowering<'a, '_> {
             Unary::Relu => "Relu",
             Unary::Sigmoid => "Sigmoid",
             Unary::Exp => "Exp",
+            Unary::Log => "Log",
             Unary::Round => "Round",
             Unary::Sqrt => "Sqrt",
             Unary::Abs => "Abs",

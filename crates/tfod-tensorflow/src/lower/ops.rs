@@ -548,6 +548,7 @@ fn unary_op(unary: Unary) -> (&'static str, &'static str) {
         Unary::Relu6 => ("Relu6", "activations"),
         Unary::Sigmoid => ("Sigmoid", "y"),
         Unary::Exp => ("Exp", "y"),
+        Unary::Log => ("Log", "y"),
         Unary::Round => ("Round", "y"),
         Unary::Sqrt => ("Sqrt", "y"),
         Unary::Abs => ("Abs", "y"),

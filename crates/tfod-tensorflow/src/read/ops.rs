@@ -627,6 +627,7 @@ fn elementwise(op: &str) -> Option<Op> {
         "Relu6" => Op::Unary(Unary::Relu6),
         "Sigmoid" => Op::Unary(Unary::Sigmoid),
         "Exp" => Op::Unary(Unary::Exp),
+        "Log" => Op::Unary(Unary::Log),
         "Round" => Op::Unary(Unary::Round),
         "Sqrt" => Op::Unary(Unary::Sqrt),
         "Abs" => Op::Unary(Unary::Abs),
