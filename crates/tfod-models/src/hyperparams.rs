@@ -50,7 +50,7 @@ pub struct BatchNorm {
     pub center: bool,
     /// Whether there is a gamma to multiply with.
     pub scale: bool,
-    /// Added to the variance.
+    /// Added to the variance, as it is configured: see [`Self::epsilon_of_maps`].
     pub epsilon: f32,
     /// Whether the config has it under `sync_batch_norm`, which some parts of the reference do not look at.
     pub synchronised: bool,
@@ -64,6 +64,15 @@ impl BatchNorm {
         epsilon: 1e-3,
         synchronised: false,
     };
+
+    /// What is added to the variance of feature maps: there Keras takes TensorFlow's fused kernel, unless statistics are synchronised.
+    pub fn epsilon_of_maps(self) -> f32 {
+        if self.synchronised {
+            self.epsilon
+        } else {
+            self.epsilon.max(SMALLEST_FUSED_EPSILON)
+        }
+    }
 }
 
 /// The configuration of a group of convolutions.
@@ -78,6 +87,13 @@ pub struct Hyperparams {
 }
 
 impl Hyperparams {
+    /// Convolutions with a bias and nothing else.
+    pub const PLAIN: Self = Self {
+        activation: Activation::None,
+        batch_norm: None,
+        force_use_bias: false,
+    };
+
     /// What MobileNet in Keras applications uses unless the config overrides it.
     pub const MOBILENET: Self = Self {
         activation: Activation::Relu6,
@@ -85,11 +101,11 @@ impl Hyperparams {
         force_use_bias: false,
     };
 
-    /// What ResNet has in the reference unless the config overrides it. The reference asks for an epsilon of 1e-5.
+    /// What ResNet has in the reference unless the config overrides it.
     pub const RESNET: Self = Self {
         activation: Activation::Relu,
         batch_norm: Some(BatchNorm {
-            epsilon: SMALLEST_FUSED_EPSILON,
+            epsilon: 1e-5,
             ..BatchNorm::KERAS
         }),
         force_use_bias: false,
@@ -161,11 +177,7 @@ fn batch_norm(
     Ok(BatchNorm {
         center: config.center(),
         scale: config.scale(),
-        epsilon: if synchronised {
-            epsilon
-        } else {
-            epsilon.max(SMALLEST_FUSED_EPSILON)
-        },
+        epsilon,
         synchronised,
     })
 }

@@ -13,7 +13,7 @@ use crate::facts::Normalization;
 use crate::fields::invalid_option;
 use crate::options::{GraphOption, GraphOptions};
 use crate::postprocess::window::Extent;
-use crate::resizer::{Finished, Resizer};
+use crate::resizer::{Finished, Resizer, Unit};
 
 /// The name of the input, as in official exports.
 pub const INPUT_NAME: &str = "input_tensor";
@@ -109,8 +109,22 @@ pub(crate) fn network_input(
     resizer: &Resizer,
     normalization: Normalization,
 ) -> Result<NetworkInput, ModelError> {
+    network_input_in(b, options, resizer, normalization, Unit::Part)
+}
+
+/// As [`network_input`], with an extent in this unit.
+///
+/// # Errors
+/// When the options contradict the configuration.
+pub(crate) fn network_input_in(
+    b: &mut Builder,
+    options: &GraphOptions,
+    resizer: &Resizer,
+    normalization: Normalization,
+    unit: Unit,
+) -> Result<NetworkInput, ModelError> {
     if options.input.is_encoded() {
-        return decoded(b, options, resizer, normalization);
+        return decoded(b, options, resizer, normalization, unit);
     }
     let mut given = options.input_size;
     if options.no_preprocess
@@ -148,7 +162,7 @@ pub(crate) fn network_input(
             extent: None,
         });
     }
-    let Finished { images, extent } = preprocessed(b, input, resizer, normalization)?;
+    let Finished { images, extent } = preprocessed(b, input, resizer, normalization, unit)?;
     Ok(NetworkInput {
         images,
         extent: extent.map(Extent::Common),
@@ -161,6 +175,7 @@ fn decoded(
     options: &GraphOptions,
     resizer: &Resizer,
     normalization: Normalization,
+    unit: Unit,
 ) -> Result<NetworkInput, ModelError> {
     let shape = Shape(vec![options.batch_dim()]);
     let input = b.input(options.input_name(), options.input.dtype(), shape);
@@ -177,7 +192,7 @@ fn decoded(
         let image = b.decode_image("decode", file, ["height", "width"])?;
         let batch = b.shape(image).with_leading(1.into());
         let images = b.reshape("as_batch", image, batch.dims())?;
-        let Finished { images, extent } = preprocessed(b, images, resizer, normalization)?;
+        let Finished { images, extent } = preprocessed(b, images, resizer, normalization, unit)?;
         let image = b.shape(images).without_leading();
         let image = b.reshape("image", images, image.dims())?;
         b.output("image", image);
@@ -204,17 +219,18 @@ fn preprocessed(
     pixels: ValueId,
     resizer: &Resizer,
     normalization: Normalization,
+    unit: Unit,
 ) -> Result<Finished, ModelError> {
     let images = b.cast("to_float", pixels, DType::F32)?;
     // Where the reference normalises before it resizes, that gives the same values at the price of touching every pixel of the original.
     let mut resized = resizer.resize(b, images)?;
     if normalization.padding_too {
-        let mut finished = resizer.finish(b, resized)?;
+        let mut finished = resizer.finish(b, resized, unit)?;
         finished.images = normalization.apply(b, finished.images)?;
         return Ok(finished);
     }
     resized.images = normalization.apply(b, resized.images)?;
-    resizer.finish(b, resized)
+    resizer.finish(b, resized, unit)
 }
 
 impl Normalization {

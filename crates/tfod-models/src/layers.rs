@@ -85,7 +85,8 @@ impl Window {
     }
 }
 
-fn bias(b: &mut Builder, path: &Path, x: ValueId, use_bias: bool) -> Built {
+/// The bias of a layer, over the last dimension, where it has one.
+pub(crate) fn bias(b: &mut Builder, path: &Path, x: ValueId, use_bias: bool) -> Built {
     if !use_bias {
         return Ok(x);
     }
@@ -241,11 +242,56 @@ pub fn conv2d_or_separable(
     }
 }
 
-/// `BatchNormalization` with its moving statistics.
+/// `Dense`: rows `[n, c]` to `[n, units]`, with a bias.
+///
+/// # Errors
+/// When the graph refuses a node.
+pub fn dense(b: &mut Builder, name: &str, path: &Path, x: ValueId, units: u64) -> Built {
+    b.scope(name, |b| {
+        let shape = [channels(b, x), units];
+        let kernel = variable(b, path, "kernel", &shape, true)?;
+        let y = b.mat_mul("mat_mul", x, kernel)?;
+        bias(b, path, y, true)
+    })
+}
+
+/// `BatchNormalization` of feature maps, with its moving statistics.
 ///
 /// # Errors
 /// When the graph refuses a node.
 pub fn batch_norm(b: &mut Builder, name: &str, path: &Path, x: ValueId, norm: BatchNorm) -> Built {
+    normalized(b, name, path, x, norm, norm.epsilon_of_maps())
+}
+
+/// `BatchNormalization` of rows `[n, c]`, with its moving statistics.
+///
+/// # Errors
+/// When the graph refuses a node.
+pub fn batch_norm_of_rows(
+    b: &mut Builder,
+    name: &str,
+    path: &Path,
+    x: ValueId,
+    norm: BatchNorm,
+) -> Built {
+    let rows = b.shape(x).dims().to_vec();
+    let [n, c] = rows.as_slice() else {
+        return normalized(b, name, path, x, norm, norm.epsilon);
+    };
+    let maps = [n.clone(), 1.into(), 1.into(), c.clone()];
+    let maps = b.reshape(&format!("{name}/as_maps"), x, &maps)?;
+    let maps = normalized(b, name, path, maps, norm, norm.epsilon)?;
+    b.reshape(&format!("{name}/as_rows"), maps, &rows)
+}
+
+fn normalized(
+    b: &mut Builder,
+    name: &str,
+    path: &Path,
+    x: ValueId,
+    norm: BatchNorm,
+    epsilon: f32,
+) -> Built {
     b.scope(name, |b| {
         let shape = [channels(b, x)];
         let filled = |value: f32| {
@@ -264,7 +310,7 @@ pub fn batch_norm(b: &mut Builder, name: &str, path: &Path, x: ValueId, norm: Ba
         };
         let mean = variable(b, path, "moving_mean", &shape, false)?;
         let variance = variable(b, path, "moving_variance", &shape, false)?;
-        b.batch_norm("batch_norm", x, [gamma, beta, mean, variance], norm.epsilon)
+        b.batch_norm("batch_norm", x, [gamma, beta, mean, variance], epsilon)
     })
 }
 

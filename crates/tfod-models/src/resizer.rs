@@ -1,8 +1,8 @@
 //! How an image becomes as large as the network wants it. After the reference's `image_resizer_builder` and the resizing functions of its
 //! `preprocessor`, with sizes computed in the same 32-bit arithmetic.
 //!
-//! The reference resizes and pads *normalised* pixels, so pad values are in the network's scale. Resizing commutes with normalisation, padding does not:
-//! [`Resizer::resize`] comes before it, [`Resizer::finish`] after it.
+//! For an SSD the reference resizes and pads *normalised* pixels, so pad values are in the network's scale; for two-stage detectors it normalises what is padded.
+//! Resizing commutes with normalisation, padding does not: [`Resizer::resize`] comes before it, [`Resizer::finish`] after it or before it.
 
 use tfod_config::protos;
 use tfod_config::protos::ResizeType;
@@ -90,6 +90,15 @@ pub(crate) struct Resized {
     pub images: ValueId,
     /// Height and width, without what padding will be added.
     size: [Int; 2],
+}
+
+/// What an extent is measured in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// Parts of what is padded.
+    Part,
+    /// Pixels.
+    Pixel,
 }
 
 /// Images as the network sees them.
@@ -364,11 +373,12 @@ impl Resizer {
         }
     }
 
-    /// Pads normalised images, and makes them grayscale.
+    /// Pads images, and makes them grayscale.
     pub(crate) fn finish(
         self,
         b: &mut Builder,
         Resized { images, size }: Resized,
+        unit: Unit,
     ) -> Result<Finished, ModelError> {
         let padded = match self.kind {
             Kind::KeepAspectRatio {
@@ -398,7 +408,7 @@ impl Resizer {
             images = luma(b, images)?;
         }
         let extent = match padded {
-            Some(to) => extent(b, size, to.size)?,
+            Some(to) => extent(b, size, to.size, unit)?,
             None => None,
         };
         Ok(Finished { images, extent })
@@ -629,7 +639,16 @@ fn extent(
     b: &mut Builder,
     size: [Int; 2],
     padded: [Int; 2],
+    unit: Unit,
 ) -> Result<Option<[Float; 2]>, ModelError> {
+    if unit == Unit::Pixel {
+        let [height, width] = size;
+        let pixels = [
+            height.to_float(b, "height_float")?,
+            width.to_float(b, "width_float")?,
+        ];
+        return Ok((size != padded).then_some(pixels));
+    }
     let mut part = |name: &str, size: Int, padded: Int| {
         let size = size.to_float(b, &format!("{name}_float"))?;
         let padded = padded.to_float(b, &format!("padded_{name}_float"))?;
@@ -679,7 +698,7 @@ mod tests {
         let shape = Shape::known(&[1, from[0], from[1], 3]);
         let images = b.input("images", DType::F32, shape);
         let resized = resizer.resize(&mut b, images).ok()?;
-        let finished = resizer.finish(&mut b, resized).ok()?;
+        let finished = resizer.finish(&mut b, resized, Unit::Part).ok()?;
         let size = |value| match b.shape(value).sizes()?.as_slice() {
             [_, height, width, _] => Some([*height, *width]),
             _ => None,
@@ -803,7 +822,7 @@ mod tests {
             ),
         ] {
             let resized = resizer.resize(&mut b, images).unwrap();
-            let finished = resizer.finish(&mut b, resized).unwrap();
+            let finished = resizer.finish(&mut b, resized, Unit::Part).unwrap();
             assert_eq!(b.shape(finished.images).to_string(), expected);
         }
         tfod_graph::validate(b.graph()).unwrap();

@@ -219,6 +219,28 @@ pub(crate) fn vector(b: &mut Builder, name: &str, values: &[Int]) -> Result<Valu
     Ok(b.stack(name, 0, &values)?)
 }
 
+/// A vector of floats, `f32[n]`; a constant where all are known.
+pub(crate) fn float_vector(
+    b: &mut Builder,
+    name: &str,
+    values: &[Float],
+) -> Result<ValueId, ModelError> {
+    let known = values.iter().map(|value| match value {
+        Float::Known(x) => Some(*x),
+        Float::Computed(_) => None,
+    });
+    if let Some(known) = known.collect::<Option<Vec<f32>>>()
+        && let Some(tensor) = Tensor::f32(&[known.len() as u64], &known)
+    {
+        return Ok(b.constant(name, tensor)?);
+    }
+    let values = values
+        .iter()
+        .map(|value| value.value(b, &format!("{name}/part")))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(b.stack(name, 0, &values)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@
 //! Generators differ in the boxes that they place around a centre and in where centres are: each gives a [`tiling::Tiling`] for each feature map.
 
 pub mod flexible;
+pub mod grid;
 pub mod multiscale;
 pub mod ssd;
 pub mod tiling;
@@ -13,9 +14,10 @@ use tfod_config::protos::anchor_generator::AnchorGeneratorOneof;
 use tfod_graph::{Binary, Builder, Dim, Tensor, ValueId};
 
 use crate::error::ModelError;
-use crate::fields::{FieldPath, Message, invalid, missing, unsupported};
+use crate::fields::{FieldPath, Message, invalid, missing};
 use crate::scalar::Int;
 use flexible::Flexible;
+use grid::Grid;
 use multiscale::Multiscale;
 use ssd::Ssd;
 use tiling::{Cells, Tiling};
@@ -23,8 +25,8 @@ use tiling::{Cells, Tiling};
 /// One anchor: ymin, xmin, ymax, xmax.
 pub type Corners = [f32; 4];
 
-/// The generators that are supported.
-pub(crate) const SUPPORTED: &str =
+/// The generators that know the size of the image, as an SSD needs it.
+pub(crate) const OF_KNOWN_IMAGES: &str =
     "ssd_anchor_generator, multiscale_anchor_generator, flexible_grid_anchor_generator";
 
 /// More anchors than this would need gigabytes; the largest published model has about 350,000.
@@ -41,13 +43,15 @@ pub enum AnchorGenerator {
     Ssd(Ssd),
     /// `flexible_grid_anchor_generator`
     Flexible(Flexible),
+    /// `grid_anchor_generator`
+    Grid(Grid),
 }
 
 impl AnchorGenerator {
     /// Reads the message.
     ///
     /// # Errors
-    /// For a generator that is not supported, and for numbers that make no anchors.
+    /// When there is none, and for numbers that make no anchors.
     pub fn from_config(config: Message<'_, protos::AnchorGenerator>) -> Result<Self, ModelError> {
         match &config.anchor_generator_oneof {
             Some(AnchorGeneratorOneof::MultiscaleAnchorGenerator(multiscale)) => {
@@ -62,11 +66,10 @@ impl AnchorGenerator {
                 let flexible = config.at("flexible_grid_anchor_generator", flexible);
                 Ok(Self::Flexible(Flexible::from_config(flexible)?))
             }
-            Some(AnchorGeneratorOneof::GridAnchorGenerator(_)) => Err(unsupported(
-                config.path(),
-                "grid_anchor_generator",
-                SUPPORTED,
-            )),
+            Some(AnchorGeneratorOneof::GridAnchorGenerator(grid)) => {
+                let grid = config.at("grid_anchor_generator", grid);
+                Ok(Self::Grid(Grid::from_config(grid)?))
+            }
             None => Err(missing(config.path())),
         }
     }
@@ -77,6 +80,7 @@ impl AnchorGenerator {
             Self::Multiscale(generator) => generator.per_location(),
             Self::Ssd(generator) => generator.per_location(),
             Self::Flexible(generator) => generator.per_location(),
+            Self::Grid(generator) => generator.per_location(),
         }
     }
 
@@ -91,6 +95,7 @@ impl AnchorGenerator {
             Self::Multiscale(generator) => generator.tilings(b, image),
             Self::Ssd(generator) => generator.tilings(b, feature_maps, image),
             Self::Flexible(generator) => generator.tilings(b, image),
+            Self::Grid(generator) => Ok(generator.tilings()),
         }
     }
 
@@ -102,6 +107,9 @@ impl AnchorGenerator {
             }
             Self::Ssd(_) => "set num_layers (and scales) alike",
             Self::Flexible(_) => "there must be one anchor_grid for each",
+            Self::Grid(_) => {
+                "grid_anchor_generator is for one; for a feature pyramid, take multiscale_anchor_generator"
+            }
         }
     }
 

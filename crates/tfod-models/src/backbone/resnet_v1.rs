@@ -56,6 +56,22 @@ impl ResnetV1 {
         path: &Path,
         images: ValueId,
     ) -> Result<[ValueId; 4], ModelError> {
+        let features = self.first_stages(b, path, images, STAGES.len())?;
+        <[ValueId; 4]>::try_from(features)
+            .map_err(|_| ModelError::Inconsistent("ResNet has four stages".into()))
+    }
+
+    /// Writes the network up to some of its four stages; gives their feature maps.
+    ///
+    /// # Errors
+    /// As [`Self::build`].
+    pub fn first_stages(
+        &self,
+        b: &mut Builder,
+        path: &Path,
+        images: ValueId,
+        stages: usize,
+    ) -> Result<Vec<ValueId>, ModelError> {
         if self.width(STEM) == 0 {
             return Err(ModelError::Inconsistent(format!(
                 "with a depth multiplier of {} and no minimal depth, ResNet has no channels",
@@ -81,12 +97,30 @@ impl ResnetV1 {
         } else {
             b.max_pool("pool1_pool", x, PoolAttrs::new(3, 2, Padding::Same))?
         };
-        let mut features = [x; 4];
-        for (stage, feature) in features.iter_mut().enumerate() {
-            x = net.stage(b, stage, x)?;
-            *feature = x;
-        }
-        Ok(features)
+        let stages = 0..stages.min(STAGES.len());
+        stages
+            .map(|stage| {
+                x = net.stage(b, stage, x)?;
+                Ok(x)
+            })
+            .collect()
+    }
+
+    /// Writes the last stage, conv5, as a Keras model of its own, over feature maps of the one before it.
+    ///
+    /// # Errors
+    /// When the graph refuses a node.
+    pub fn last_stage(
+        &self,
+        b: &mut Builder,
+        path: &Path,
+        features: ValueId,
+    ) -> Result<ValueId, ModelError> {
+        let mut net = Net {
+            config: self,
+            layers: Functional::new(path, false, self.hyperparams),
+        };
+        net.stage(b, STAGES.len() - 1, features)
     }
 }
 

@@ -78,6 +78,23 @@ impl Convolutional {
         })
     }
 
+    /// Nothing but the two last convolutions, across channels.
+    pub(crate) fn bare(class_slots: u64, code_size: u64, anchors_per_location: &[u64]) -> Self {
+        Self {
+            hyperparams: Hyperparams::PLAIN,
+            min_depth: 0,
+            max_depth: 0,
+            layers_before: 0,
+            kernel: 1,
+            code_size,
+            dropout: false,
+            use_depthwise: false,
+            clip: None,
+            class_slots,
+            anchors_per_location: anchors_per_location.to_vec(),
+        }
+    }
+
     /// The convolutions across channels before both heads. A depth of 0 means that there are none.
     fn shared(
         &self,

@@ -300,7 +300,7 @@ impl Centered {
         })
     }
 
-    /// Corners `[batch, num_anchors, 4]` from the first codes, of the centre and the sides.
+    /// Corners `[..., num_anchors, 4]` from the first codes, of the centre and the sides.
     fn boxes(&self, b: &mut Builder, encodings: ValueId) -> Result<ValueId, ModelError> {
         let sides = b.shape(self.size_scale).elements().unwrap_or(2);
         let offset = b.slice_last("center_codes", encodings, 0, 2)?;
@@ -319,7 +319,8 @@ impl Centered {
         let half = b.binary_scalar("half_sizes", Binary::Mul, size, 0.5)?;
         let low = b.binary("low_corners", Binary::Sub, center, half)?;
         let high = b.binary("high_corners", Binary::Add, center, half)?;
-        Ok(b.concat("boxes", 2, &[low, high])?)
+        let axis = b.shape(low).rank().saturating_sub(1);
+        Ok(b.concat("boxes", axis, &[low, high])?)
     }
 
     /// Keypoints `[batch, num_anchors, num_keypoints, 2]` from the codes after those of the box.

@@ -6,7 +6,7 @@ use tfod_graph::{Binary, Builder, MapInput, Tensor, ValueId};
 use crate::error::ModelError;
 use crate::scalar::Float;
 
-/// How much of height and width is image, in parts of the network's input.
+/// How much of height and width is image, in the units of boxes: parts of the network's input, or pixels.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Extent {
     /// The same in all images, which have one size.
@@ -15,7 +15,7 @@ pub(crate) enum Extent {
     PerImage(ValueId),
 }
 
-/// A window that begins in the upper left corner: its height, width, height and width in parts of the network's input. `f32[4]` for one image or for all, or
+/// A window that begins in the upper left corner: its height, width, height and width in the units of boxes. `f32[4]` for one image or for all, or
 /// `f32[batch, 4]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Window(pub ValueId);
@@ -32,6 +32,18 @@ impl Window {
             Extent::PerImage(extents) => b.concat("window", 1, &[extents, extents])?,
         };
         Ok(Self(corners))
+    }
+
+    /// The window of each image of a batch, in a form that broadcasts to boxes `[batch, ..., 4]` of `rank` dimensions.
+    pub(crate) fn for_batch(self, b: &mut Builder, rank: usize) -> Result<Self, ModelError> {
+        let dims = b.shape(self.0).dims();
+        let [batch, four] = dims else {
+            return Ok(self);
+        };
+        let mut aligned = vec![batch.clone()];
+        aligned.extend(std::iter::repeat_n(1.into(), rank.saturating_sub(2)));
+        aligned.push(four.clone());
+        Ok(Self(b.reshape("window_of_each", self.0, &aligned)?))
     }
 
     /// How it is passed to the body of a map over images, which sees `f32[4]`.

@@ -8,7 +8,7 @@ use super::tasks::{BOXES, CLASSES, COUNT, Detected, SCORES};
 use crate::error::ModelError;
 use crate::fields::{Message, invalid, invalid_option};
 use crate::options::{GraphOption, GraphOptions};
-use crate::postprocess::nms::{Classes, NonMaxSuppression};
+use crate::postprocess::nms::{Candidates, Classes, NonMaxSuppression};
 
 /// Reads the message, where there is one.
 ///
@@ -70,9 +70,14 @@ pub(super) fn suppress(
         field: PATH.child("num_classes"),
         thresholds: &options.class_thresholds,
     };
-    let kept = b.scope("nms", |b| {
-        nms.build(b, boxes, scores, &fields, None, classes)
-    })?;
+    let candidates = Candidates {
+        boxes,
+        scores,
+        fields: &fields,
+        window: None,
+        count: None,
+    };
+    let kept = b.scope("nms", |b| nms.build(b, candidates, classes))?;
     let mut outputs = vec![
         (BOXES, kept.boxes),
         (SCORES, kept.scores),

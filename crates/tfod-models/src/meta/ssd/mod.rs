@@ -37,7 +37,7 @@ use crate::input::network_input;
 use crate::layers::Path;
 use crate::options::{GraphOptions, Stage};
 use crate::postprocess::box_coder::{BoxCoder, Decoded};
-use crate::postprocess::nms::{Classes, KEYPOINTS, NonMaxSuppression};
+use crate::postprocess::nms::{Candidates, Classes, KEYPOINTS, NonMaxSuppression};
 use crate::postprocess::score::ScoreConverter;
 use crate::postprocess::window::Window;
 use crate::resizer::Resizer;
@@ -235,7 +235,7 @@ fn anchor_generator(config: Message<'_, protos::Ssd>) -> Result<AnchorGenerator,
         return Err(unsupported(
             generator.path(),
             "grid_anchor_generator in an SSD (the reference cannot run it either: this generator takes no image size)",
-            anchors::SUPPORTED,
+            anchors::OF_KNOWN_IMAGES,
         ));
     }
     AnchorGenerator::from_config(generator)
@@ -273,7 +273,14 @@ fn detections(
         .chain(keypoints)
         .collect();
     let detections = b.scope("nms", |b| {
-        nms.build(b, decoded.boxes, scores, &fields, window, classes)
+        let candidates = Candidates {
+            boxes: decoded.boxes,
+            scores,
+            fields: &fields,
+            window,
+            count: None,
+        };
+        nms.build(b, candidates, classes)
     })?;
     let classes = b.binary_scalar("classes_from_1", Binary::Add, detections.classes, 1.0)?;
     let mut outputs = vec![

@@ -21,9 +21,9 @@ impl NonMaxSuppression {
         let candidates = self.candidates(b, image)?;
         let per_row = candidates.at_most(self.limit());
         let scores = self.worthwhile_scores(b, candidates, |b, scores| {
-            Ok(self.select(b, image.boxes, scores, per_row)?.filled)
+            Ok(self.select(b, candidates, scores, per_row)?.filled)
         })?;
-        let selection = self.select(b, image.boxes, scores, per_row)?;
+        let selection = self.select(b, candidates, scores, per_row)?;
 
         let none = b.constant("no_score", Tensor::scalar_f32(NO_SCORE))?;
         let scores = b.select("ranked_scores", selection.filled, selection.scores, none)?;

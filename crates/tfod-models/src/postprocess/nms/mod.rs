@@ -18,7 +18,7 @@ mod rounds;
 mod select;
 
 use tfod_config::protos;
-use tfod_graph::{Binary, Builder, Dim, MapInput, Tensor, ValidateError, ValueId};
+use tfod_graph::{Binary, Builder, Compare, Dim, MapInput, Tensor, ValidateError, ValueId};
 
 use crate::error::ModelError;
 use crate::facts::Suppression;
@@ -87,10 +87,25 @@ pub struct Origins {
     pub fields: Vec<ValueId>,
 }
 
+/// What is suppressed, of a batch of images. Boxes and window are in the same units.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidates<'a> {
+    /// `[batch, num_anchors, 4]`, or `[batch, num_anchors, classes, 4]` where each class has a box of its own.
+    pub boxes: ValueId,
+    /// `[batch, num_anchors, classes]`, without the background.
+    pub scores: ValueId,
+    /// What belongs to the boxes, `[batch, num_anchors, ...]` each, by names for the graph's nodes.
+    pub fields: &'a [(&'static str, ValueId)],
+    /// The part of the network's input that is not padding; by default the unit square.
+    pub window: Option<Window>,
+    /// How many of the boxes of each image are any, `[batch]` (`i32`); the others come last. By default all.
+    pub count: Option<ValueId>,
+}
+
 /// One image as the rules see it.
 #[derive(Clone, Copy, Debug)]
 struct Image<'a> {
-    /// `[num_anchors, 4]`
+    /// `[num_anchors, 4]`, or `[num_anchors, classes, 4]`.
     boxes: ValueId,
     /// `[num_anchors, classes]`
     scores: ValueId,
@@ -120,24 +135,13 @@ impl NonMaxSuppression {
         config: Message<'_, protos::BatchNonMaxSuppression>,
     ) -> Result<Self, ModelError> {
         let rules = rules(config)?;
-        let iou_field = config.field("iou_threshold");
         let iou_threshold = config.iou_threshold();
-        if !(0.0..=1.0).contains(&iou_threshold) {
-            return Err(invalid(iou_field, iou_threshold, "0 to 1"));
-        }
-        if matches!(rules, Rules::Padded { .. }) && iou_threshold == 0.0 {
-            let expected = "more than 0 where use_static_shapes is true";
-            return Err(invalid(iou_field, iou_threshold, expected));
-        }
-        let score_field = config.field("score_threshold");
         let score_threshold = config.score_threshold();
-        if !score_threshold.is_finite() {
-            return Err(invalid(score_field, score_threshold, "a finite number"));
-        }
-        if matches!(rules, Rules::Combined { .. }) && score_threshold < combined::NO_SCORE {
-            let expected = "at least -1, the score of empty rows, where use_combined_nms is true";
-            return Err(invalid(score_field, score_threshold, expected));
-        }
+        check_thresholds(
+            rules,
+            (config.field("iou_threshold"), iou_threshold),
+            (config.field("score_threshold"), score_threshold),
+        )?;
         let field = config.field("max_total_detections");
         let max_total = size(field, config.max_total_detections(), 1)?;
         let field = config.field("max_detections_per_class");
@@ -166,6 +170,58 @@ impl NonMaxSuppression {
         })
     }
 
+    /// The same suppression, but with detections relative to the window whatever the configuration says.
+    ///
+    /// # Errors
+    /// With `use_combined_nms`, which does not do that.
+    pub(crate) fn relative_to_window(self) -> Result<Self, ModelError> {
+        if let Rules::Combined { .. } = self.rules {
+            let expected = "false in a second stage: the reference refuses it too";
+            return Err(invalid(self.path.child("use_combined_nms"), true, expected));
+        }
+        Ok(Self {
+            change_coordinate_frame: true,
+            ..self
+        })
+    }
+
+    /// A suppression of one class, whose boxes stay in their units.
+    ///
+    /// # Errors
+    /// For thresholds and limits that the reference refuses.
+    pub(crate) fn of_one_class(limits: OneClass) -> Result<Self, ModelError> {
+        let OneClass {
+            iou_threshold: (iou_field, iou_threshold),
+            score_threshold: (score_field, score_threshold),
+            max_total: (max_field, max_total),
+            is_static,
+            combined,
+            partitioned,
+            path,
+        } = limits;
+        let max_total = size(max_field, max_total, 1)?;
+        let rules = match (combined, is_static) {
+            (true, pad_per_class) => Rules::Combined { pad_per_class },
+            (false, true) => Rules::Padded { partitioned },
+            (false, false) => Rules::Pruned,
+        };
+        check_thresholds(
+            rules,
+            (iou_field, iou_threshold),
+            (score_field, score_threshold),
+        )?;
+        Ok(Self {
+            iou_threshold,
+            score_threshold,
+            soft_nms_sigma: 0.0,
+            max_per_class: Some(max_total),
+            max_total,
+            change_coordinate_frame: false,
+            rules,
+            path,
+        })
+    }
+
     /// What users need to know of it.
     pub fn facts(self, class_thresholds: &[ClassThreshold]) -> Suppression {
         Suppression {
@@ -183,21 +239,23 @@ impl NonMaxSuppression {
         matches!(self.rules, Rules::Padded { .. })
     }
 
-    /// Suppresses boxes `[batch, num_anchors, 4]`, in coordinates of which the network's input is the unit square, by `scores`
-    /// `[batch, num_anchors, classes]` (no background). Fields, by names for the graph's nodes, are `[batch, num_anchors, ...]`. `window` is the part of the input that
-    /// is not padding; by default all of it.
+    /// Suppresses the candidates.
     ///
     /// # Errors
     /// For more classes than can be suppressed one by one; when the graph refuses a node.
     pub fn build(
         self,
         b: &mut Builder,
-        boxes: ValueId,
-        scores: ValueId,
-        fields: &[(&'static str, ValueId)],
-        window: Option<Window>,
+        candidates: Candidates<'_>,
         Classes { field, thresholds }: Classes<'_>,
     ) -> Result<Detections, ModelError> {
+        let Candidates {
+            boxes,
+            scores,
+            fields,
+            window,
+            count,
+        } = candidates;
         let classes = b.shape(scores).dims().last().and_then(Dim::known);
         if let Some(classes) = classes
             && self.max_per_class.is_some()
@@ -218,8 +276,10 @@ impl NonMaxSuppression {
             .into_iter()
             .chain(fields.iter().map(|(_, value)| *value))
             .map(|value| (value, MapInput::Sliced));
+        let has_window = window.is_some();
         let window = window.map(|window| window.map_input(b));
-        let inputs: Vec<(ValueId, MapInput)> = sliced.chain(window).collect();
+        let count = count.map(|count| (count, MapInput::Sliced));
+        let inputs: Vec<(ValueId, MapInput)> = sliced.chain(window).chain(count).collect();
         let results = b.map::<ModelError>("per_image", &inputs, |b, args| {
             let [boxes, scores, values @ ..] = args else {
                 return Err(ModelError::Inconsistent(
@@ -228,12 +288,18 @@ impl NonMaxSuppression {
             };
             let names = fields.iter().map(|(name, _)| *name);
             let sliced: Vec<(&str, ValueId)> = names.clone().zip(values.iter().copied()).collect();
+            // After as many values as there are fields.
+            let mut rest = values.iter().skip(sliced.len()).copied();
+            let window = if has_window { rest.next() } else { None };
+            let scores = match rest.next() {
+                Some(count) => scores_of_first(b, *scores, count)?,
+                None => *scores,
+            };
             let image = Image {
                 boxes: *boxes,
-                scores: *scores,
+                scores,
                 fields: &sliced,
-                // After as many values as there are fields.
-                window: values.get(sliced.len()).copied().map(Window),
+                window: window.map(Window),
                 thresholds: thresholds.as_deref(),
             };
             let detections = nms.one_image(b, image)?;
@@ -336,6 +402,45 @@ impl NonMaxSuppression {
     }
 }
 
+/// The configuration of a suppression of one class: numbers with the fields that they come from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OneClass {
+    pub iou_threshold: (FieldPath, f32),
+    pub score_threshold: (FieldPath, f32),
+    pub max_total: (FieldPath, i32),
+    /// Whether all sizes are known when the graph is written, as on accelerators.
+    pub is_static: bool,
+    /// `use_combined_nms`
+    pub combined: bool,
+    /// `use_partitioned_nms`
+    pub partitioned: bool,
+    /// The message that the fields are in.
+    pub path: FieldPath,
+}
+
+/// Refuses thresholds that suppress nothing sensibly.
+fn check_thresholds(
+    rules: Rules,
+    (iou_field, iou_threshold): (FieldPath, f32),
+    (score_field, score_threshold): (FieldPath, f32),
+) -> Result<(), ModelError> {
+    if !(0.0..=1.0).contains(&iou_threshold) {
+        return Err(invalid(iou_field, iou_threshold, "0 to 1"));
+    }
+    if matches!(rules, Rules::Padded { .. }) && iou_threshold == 0.0 {
+        let expected = "more than 0 where use_static_shapes is true";
+        return Err(invalid(iou_field, iou_threshold, expected));
+    }
+    if !score_threshold.is_finite() {
+        return Err(invalid(score_field, score_threshold, "a finite number"));
+    }
+    if matches!(rules, Rules::Combined { .. }) && score_threshold < combined::NO_SCORE {
+        let expected = "at least -1, the score of empty rows, where use_combined_nms is true";
+        return Err(invalid(score_field, score_threshold, expected));
+    }
+    Ok(())
+}
+
 /// Which rules a configuration asks for.
 fn rules(config: Message<'_, protos::BatchNonMaxSuppression>) -> Result<Rules, ModelError> {
     let combined = config.field("use_combined_nms");
@@ -382,6 +487,27 @@ fn soft_nms_sigma(
         Rules::Pruned => return Ok(sigma),
     };
     Err(invalid(config.field("soft_nms_sigma"), sigma, expected))
+}
+
+/// Scores `[num_anchors, classes]` of which all but the first `count` rows are lower than any threshold.
+fn scores_of_first(
+    b: &mut Builder,
+    scores: ValueId,
+    count: ValueId,
+) -> Result<ValueId, ModelError> {
+    let Some(num_anchors) = b.shape(scores).dims().first().and_then(Dim::known) else {
+        let text = "an unknown number of boxes of which only the first count";
+        return Err(ModelError::Inconsistent(text.to_owned()));
+    };
+    b.scope("first", |b| {
+        let places: Vec<i32> = (0..as_i32(num_anchors)).collect();
+        let places = Tensor::i32(&[num_anchors, 1], &places)
+            .ok_or_else(|| ModelError::Inconsistent("boxes without a number".into()))?;
+        let places = b.constant("places", places)?;
+        let is_any = b.compare("is_any", Compare::Less, places, count)?;
+        let lowest = b.constant("lowest", Tensor::scalar_f32(f32::MIN))?;
+        Ok(b.select("scores", is_any, scores, lowest)?)
+    })
 }
 
 /// Rows `[kept, ...]` with zeros where they are not valid, and zero rows after them up to `rows`.

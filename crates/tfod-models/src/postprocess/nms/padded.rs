@@ -10,7 +10,7 @@
 
 use tfod_graph::{Binary, Builder, Compare, DType, Dim, Reduce, Tensor, ValueId};
 
-use super::select::{Candidates, Selection};
+use super::select::{Selection, Table};
 use super::{Detections, Image, NonMaxSuppression, Origins, area, as_i32};
 use crate::error::ModelError;
 use crate::fields::unsupported;
@@ -37,8 +37,8 @@ impl NonMaxSuppression {
         partitioned: bool,
     ) -> Result<Detections, ModelError> {
         let candidates = self.candidates(b, image)?;
-        let scores = self.selectable(b, image.boxes, candidates.scores)?;
-        let selection = self.select(b, image.boxes, scores, self.limit())?;
+        let scores = self.selectable(b, candidates)?;
+        let selection = self.select(b, candidates, scores, self.limit())?;
         let sources = if partitioned {
             b.scope("partitioned", |b| self.by_rank(b, candidates, selection))?
         } else {
@@ -57,7 +57,8 @@ impl NonMaxSuppression {
         let [scores, sorted] = b.top_k("sorted", scores, selection.places())?;
         let box_anchors = selection.flat(b, "flat_anchors", sources.boxes)?;
         let box_anchors = b.gather("sorted_anchors", box_anchors, sorted)?;
-        let mut boxes = b.gather("sorted_boxes", image.boxes, box_anchors)?;
+        let mut boxes =
+            candidates.sorted_boxes(b, selection, sources.boxes, [box_anchors, sorted])?;
         if let Some(shown) = sources.shown {
             let shown = selection.flat(b, "flat_shown", shown)?;
             let shown = b.gather("sorted_shown", shown, sorted)?;
@@ -101,21 +102,14 @@ impl NonMaxSuppression {
     }
 
     /// Scores `[num_anchors, rows]` that do not pass the threshold where a box has no coordinate above 0.
-    fn selectable(
-        self,
-        b: &mut Builder,
-        boxes: ValueId,
-        scores: ValueId,
-    ) -> Result<ValueId, ModelError> {
-        let largest = b.reduce("largest_coordinates", Reduce::Max, boxes, &[1])?;
-        let column: Vec<Dim> = b
-            .shape(largest)
-            .dims()
-            .iter()
-            .cloned()
-            .chain([1.into()])
-            .collect();
-        let largest = b.reshape("largest_column", largest, &column)?;
+    fn selectable(self, b: &mut Builder, candidates: Table) -> Result<ValueId, ModelError> {
+        let Table { boxes, scores, .. } = candidates;
+        let coordinates = b.shape(boxes).rank().saturating_sub(1);
+        let mut largest = b.reduce("largest_coordinates", Reduce::Max, boxes, &[coordinates])?;
+        if let [anchors] = b.shape(largest).dims() {
+            let column = [anchors.clone(), 1.into()];
+            largest = b.reshape("largest_column", largest, &column)?;
+        }
         let zero = b.constant("zero", Tensor::scalar_f32(0.0))?;
         let selectable = b.compare("selectable", Compare::Greater, largest, zero)?;
         let low = b.constant("low_score", Tensor::scalar_f32(self.score_threshold))?;
@@ -126,7 +120,7 @@ impl NonMaxSuppression {
     fn by_rank(
         self,
         b: &mut Builder,
-        candidates: Candidates,
+        candidates: Table,
         selection: Selection,
     ) -> Result<Sources, ModelError> {
         let rows = candidates.rows;

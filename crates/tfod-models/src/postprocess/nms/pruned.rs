@@ -3,13 +3,13 @@
 
 use tfod_graph::{Builder, Compare, DType, Reduce, Tensor, ValueId};
 
-use super::select::{Candidates, Selection};
+use super::select::{Selection, Table};
 use super::{Detections, Image, NonMaxSuppression, Origins, area, zero_padded};
 use crate::error::ModelError;
 use crate::postprocess::window::clip;
 
 /// Selections, and what is left of them.
-struct Table {
+struct Left {
     selection: Selection,
     /// `[rows, per_row, 4]`, clipped.
     boxes: ValueId,
@@ -19,17 +19,17 @@ struct Table {
 
 impl NonMaxSuppression {
     /// Selects by `scores`, clips, and drops.
-    fn table(
+    fn left(
         self,
         b: &mut Builder,
         image: Image<'_>,
         scores: ValueId,
-        candidates: Candidates,
-    ) -> Result<Table, ModelError> {
+        candidates: Table,
+    ) -> Result<Left, ModelError> {
         let per_row = candidates.at_most(self.limit());
-        let selection = self.select(b, image.boxes, scores, per_row)?;
+        let selection = self.select(b, candidates, scores, per_row)?;
         let selection = self.without_decayed(b, image, candidates, selection)?;
-        let boxes = b.gather("selected_boxes", image.boxes, selection.anchors)?;
+        let boxes = candidates.boxes_at(b, "selected_boxes", selection.anchors)?;
         let boxes = clip(b, boxes, image.window)?;
         let area = area(b, boxes)?;
         let zero = b.constant("zero", Tensor::scalar_f32(0.0))?;
@@ -37,7 +37,7 @@ impl NonMaxSuppression {
         let kept = b.and("kept", selection.filled, has_area)?;
         let none = b.constant("no_score", Tensor::scalar_f32(-1.0))?;
         let scores = b.select("ranked_scores", kept, selection.scores, none)?;
-        Ok(Table {
+        Ok(Left {
             selection,
             boxes,
             scores,
@@ -51,16 +51,15 @@ impl NonMaxSuppression {
     ) -> Result<Detections, ModelError> {
         let candidates = self.candidates(b, image)?;
         let scores = self.worthwhile_scores(b, candidates, |b, scores| {
-            let table = self.table(b, image, scores, candidates)?;
+            let left = self.left(b, image, scores, candidates)?;
             let zero = b.constant("zero", Tensor::scalar_f32(0.0))?;
-            Ok(b.compare("found", Compare::GreaterEqual, table.scores, zero)?)
+            Ok(b.compare("found", Compare::GreaterEqual, left.scores, zero)?)
         })?;
-        let table = self.table(b, image, scores, candidates)?;
-        let Table {
+        let Left {
             selection,
             boxes,
             scores,
-        } = table;
+        } = self.left(b, image, scores, candidates)?;
 
         let zero = b.constant("zero", Tensor::scalar_f32(0.0))?;
         let anchors = selection.flat(b, "flat_anchors", selection.anchors)?;

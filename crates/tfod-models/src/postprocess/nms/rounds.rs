@@ -4,7 +4,7 @@
 use tfod_graph::{Builder, Compare, DType, Reduce, Tensor, ValueId};
 
 use super::NonMaxSuppression;
-use super::select::Candidates;
+use super::select::Table;
 use crate::error::ModelError;
 
 /// From so many scores on, most of the time goes into sorting those that are never selected.
@@ -18,7 +18,7 @@ impl NonMaxSuppression {
     pub(super) fn worthwhile_scores(
         self,
         b: &mut Builder,
-        candidates: Candidates,
+        candidates: Table,
         found: impl FnOnce(&mut Builder, ValueId) -> Result<ValueId, ModelError>,
     ) -> Result<ValueId, ModelError> {
         if !self.is_worth_two_rounds(candidates) {
@@ -37,7 +37,7 @@ impl NonMaxSuppression {
     }
 
     /// Whether leaving low scores out pays: not where the table cannot fill, and not in soft suppression, which changes scores.
-    fn is_worth_two_rounds(self, candidates: Candidates) -> bool {
+    fn is_worth_two_rounds(self, candidates: Table) -> bool {
         let Some(num_anchors) = candidates.num_anchors else {
             return false;
         };
@@ -49,7 +49,7 @@ impl NonMaxSuppression {
     }
 
     /// The scores of the first round.
-    fn high_scores(self, b: &mut Builder, candidates: Candidates) -> Result<ValueId, ModelError> {
+    fn high_scores(self, b: &mut Builder, candidates: Table) -> Result<ValueId, ModelError> {
         let threshold = b.constant("threshold", Tensor::scalar_f32(self.score_threshold))?;
         let best = b.reduce("best_of_anchors", Reduce::Max, candidates.scores, &[1])?;
         let count = FIRST_ROUND.saturating_mul(self.max_total);

@@ -8,7 +8,9 @@ use crate::error::ModelError;
 
 /// What is selected from.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Candidates {
+pub(super) struct Table {
+    /// `[num_anchors, 4]`, or `[num_anchors, rows, 4]` where each row has boxes of its own.
+    pub(super) boxes: ValueId,
     /// `[num_anchors, rows]`: the scores by which each row of the table selects.
     pub(super) scores: ValueId,
     /// Where it is known.
@@ -50,7 +52,80 @@ impl Selection {
     }
 }
 
-impl Candidates {
+impl Table {
+    /// Whether each row has boxes of its own.
+    fn has_boxes_by_row(self, b: &Builder) -> bool {
+        b.shape(self.boxes).rank() == 3
+    }
+
+    /// The boxes that each row selects among, `[num_anchors, 4]`.
+    fn boxes_of_rows(self, b: &mut Builder) -> Result<Vec<ValueId>, ModelError> {
+        if self.has_boxes_by_row(b) {
+            return Ok(b.unstack("boxes_by_class", self.boxes, 1)?);
+        }
+        let rows = usize::try_from(self.rows).unwrap_or(usize::MAX);
+        Ok(std::iter::repeat_n(self.boxes, rows).collect())
+    }
+
+    /// The boxes at anchors `[rows, per_row]`, `[rows, per_row, 4]`.
+    pub(super) fn boxes_at(
+        self,
+        b: &mut Builder,
+        name: &str,
+        anchors: ValueId,
+    ) -> Result<ValueId, ModelError> {
+        if !self.has_boxes_by_row(b) {
+            return Ok(b.gather(name, self.boxes, anchors)?);
+        }
+        b.scope(&format!("{name}_by_class"), |b| {
+            self.at(b, name, self.boxes, anchors)
+        })
+    }
+
+    /// The boxes of all places of the table, in another order: `sorted` are the anchors and the places in it, and `anchors` the anchors of the table
+    /// itself, `[rows, per_row]`.
+    pub(super) fn sorted_boxes(
+        self,
+        b: &mut Builder,
+        selection: Selection,
+        anchors: ValueId,
+        [sorted_anchors, sorted_places]: [ValueId; 2],
+    ) -> Result<ValueId, ModelError> {
+        if !self.has_boxes_by_row(b) {
+            return Ok(b.gather("sorted_boxes", self.boxes, sorted_anchors)?);
+        }
+        let boxes = self.boxes_at(b, "boxes", anchors)?;
+        let boxes = selection.flat(b, "flat_boxes", boxes)?;
+        Ok(b.gather("sorted_boxes", boxes, sorted_places)?)
+    }
+
+    /// The elements at anchors `[rows, per_row]` of a value that each row has its own of: from `[num_anchors, rows, ...]`, row after row.
+    fn at(
+        self,
+        b: &mut Builder,
+        name: &str,
+        value: ValueId,
+        anchors: ValueId,
+    ) -> Result<ValueId, ModelError> {
+        let rows = self.rows;
+        let dims = b.shape(value).dims();
+        let size = Dim::product(dims.iter().take(2)).ok_or_else(|| {
+            ModelError::Inconsistent("scores of fewer anchors and classes".to_owned())
+        })?;
+        let flat: Vec<Dim> = [size]
+            .into_iter()
+            .chain(dims.iter().skip(2).cloned())
+            .collect();
+        let flat = b.reshape("all_scores", value, &flat)?;
+        let count = b.constant("num_rows", Tensor::scalar_i32(as_i32(rows)))?;
+        let starts = b.binary("anchor_starts", Binary::Mul, anchors, count)?;
+        let row: Vec<i32> = (0..as_i32(rows)).collect();
+        let row = Tensor::i32(&[rows, 1], &row).unwrap_or_else(|| Tensor::scalar_i32(0));
+        let row = b.constant("row", row)?;
+        let places = b.binary("score_places", Binary::Add, starts, row)?;
+        Ok(b.gather(name, flat, places)?)
+    }
+
     /// How many of at most `limit` a row can have. Of an unknown number of anchors there may be fewer: rows are filled up.
     pub(super) fn at_most(self, limit: u64) -> u64 {
         self.num_anchors.map_or(limit, |n| limit.min(n))
@@ -77,11 +152,7 @@ impl Candidates {
 
 impl NonMaxSuppression {
     /// What selection starts from.
-    pub(super) fn candidates(
-        self,
-        b: &mut Builder,
-        image: Image<'_>,
-    ) -> Result<Candidates, ModelError> {
+    pub(super) fn candidates(self, b: &mut Builder, image: Image<'_>) -> Result<Table, ModelError> {
         let dims = b.shape(image.scores).dims();
         let [anchors, Dim::Known(classes)] = dims else {
             let text = "non-max suppression over an unknown number of classes";
@@ -89,7 +160,8 @@ impl NonMaxSuppression {
         };
         let (flat, num_anchors, classes) = ([anchors.clone()], anchors.known(), *classes);
         if self.max_per_class.is_some() {
-            return Ok(Candidates {
+            return Ok(Table {
+                boxes: image.boxes,
                 scores: self.above_thresholds(b, image, image.scores, None)?,
                 num_anchors,
                 rows: classes,
@@ -98,11 +170,19 @@ impl NonMaxSuppression {
         }
         let [scores, class] = b.top_k("best_class", image.scores, 1)?;
         let scores = self.above_thresholds(b, image, scores, Some(class))?;
-        Ok(Candidates {
+        let best_class = b.reshape("best_classes", class, &flat)?;
+        let mut boxes = image.boxes;
+        if b.shape(boxes).rank() == 3 {
+            boxes = b.scope("boxes_of_best_classes", |b| {
+                of_classes(b, boxes, best_class, classes)
+            })?;
+        }
+        Ok(Table {
+            boxes,
             scores,
             num_anchors,
             rows: 1,
-            best_class: Some(b.reshape("best_classes", class, &flat)?),
+            best_class: Some(best_class),
         })
     }
 
@@ -136,7 +216,7 @@ impl NonMaxSuppression {
         self,
         b: &mut Builder,
         image: Image<'_>,
-        candidates: Candidates,
+        candidates: Table,
         selection: Selection,
     ) -> Result<Selection, ModelError> {
         let Some(thresholds) = image.thresholds.filter(|_| self.soft_nms_sigma > 0.0) else {
@@ -165,18 +245,19 @@ impl NonMaxSuppression {
         self.max_per_class.unwrap_or(self.max_total)
     }
 
-    /// Selects among boxes `[num_anchors, 4]` by each column of `scores`, `[num_anchors, rows]`, for a table of `per_row` places in a row.
+    /// Selects among the boxes of a table by each column of `scores`, `[num_anchors, rows]`, `per_row` in a row.
     pub(super) fn select(
         self,
         b: &mut Builder,
-        boxes: ValueId,
+        candidates: Table,
         scores: ValueId,
         per_row: u64,
     ) -> Result<Selection, ModelError> {
         let columns = b.unstack("scores_by_class", scores, 1)?;
         let rows = columns.len() as u64;
+        let boxes = candidates.boxes_of_rows(b)?;
         let mut results = [const { Vec::new() }; 3];
-        for (row, scores) in columns.into_iter().enumerate() {
+        for (row, (scores, boxes)) in columns.into_iter().zip(boxes).enumerate() {
             let name = format!("class_{row}");
             let selected = self.select_one(b, &name, boxes, scores, per_row)?;
             for (list, result) in results.iter_mut().zip(selected) {
@@ -186,7 +267,7 @@ impl NonMaxSuppression {
         let [indices, decayed, counts] = results;
         let anchors = b.stack("selected", 0, &indices)?;
         let scores = if decayed.is_empty() {
-            selected_scores(b, scores, rows, anchors)?
+            candidates.at(b, "selected_scores", scores, anchors)?
         } else {
             b.stack("selected_scores", 0, &decayed)?
         };
@@ -235,25 +316,27 @@ impl NonMaxSuppression {
     }
 }
 
-/// The scores of a table of anchors `[rows, per_row]`, of all rows at once: from `[num_anchors, rows]`, row after row.
-fn selected_scores(
+/// Boxes `[num_anchors, 4]`, of one class each: from `[num_anchors, classes, 4]`.
+fn of_classes(
     b: &mut Builder,
-    scores: ValueId,
-    rows: u64,
-    anchors: ValueId,
+    boxes: ValueId,
+    class: ValueId,
+    classes: u64,
 ) -> Result<ValueId, ModelError> {
-    let anchors_and_rows = b.shape(scores).dims();
-    let size = Dim::product(anchors_and_rows).ok_or_else(|| {
-        ModelError::Inconsistent("scores of fewer anchors and classes".to_owned())
-    })?;
-    let flat = b.reshape("all_scores", scores, &[size])?;
-    let count = b.constant("num_rows", Tensor::scalar_i32(as_i32(rows)))?;
-    let starts = b.binary("anchor_starts", Binary::Mul, anchors, count)?;
-    let row: Vec<i32> = (0..as_i32(rows)).collect();
-    let row = Tensor::i32(&[rows, 1], &row).unwrap_or_else(|| Tensor::scalar_i32(0));
-    let row = b.constant("row", row)?;
-    let places = b.binary("score_places", Binary::Add, starts, row)?;
-    Ok(b.gather("selected_scores", flat, places)?)
+    let dims = b.shape(boxes).dims();
+    let Some(Dim::Known(num_anchors)) = dims.first().cloned() else {
+        let text = "boxes for each class of an unknown number of anchors";
+        return Err(ModelError::Inconsistent(text.to_owned()));
+    };
+    let flat = b.reshape("flat", boxes, &[(num_anchors * classes).into(), 4.into()])?;
+    let starts: Vec<i32> = (0..as_i32(num_anchors))
+        .map(|anchor| anchor.saturating_mul(as_i32(classes)))
+        .collect();
+    let starts = Tensor::i32(&[num_anchors], &starts)
+        .ok_or_else(|| ModelError::Inconsistent("boxes without a number".into()))?;
+    let starts = b.constant("starts", starts)?;
+    let places = b.binary("places", Binary::Add, class, starts)?;
+    Ok(b.gather("boxes", flat, places)?)
 }
 
 /// The threshold of each class.
