@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from object_detection.builders import model_builder
 from object_detection.core import freezable_batch_norm, freezable_sync_batch_norm
+from object_detection.protos import faster_rcnn_box_coder_pb2
 
 from . import images, snappy
 
@@ -66,16 +67,16 @@ def named_variables(model):
 
 
 def fan_in(name, shape):
-    """Returns the number of inputs that each output of a convolution kernel sums over."""
-    return int(np.prod(shape[:2]) if "depthwise_kernel" in name else np.prod(shape[:3]))
+    """Returns the number of inputs that each output of a convolution's or dense layer's kernel sums over."""
+    return int(np.prod(shape[:2]) if "depthwise_kernel" in name else np.prod(shape[:-1]))
 
 
 def is_class_head(name):
-    return "ClassHead" in name
+    return "ClassHead" in name or "class_head" in name
 
 
 def is_box_head(name):
-    return "BoxHead" in name
+    return "BoxHead" in name or "box_head" in name
 
 
 def ends_residual_block(name):
@@ -183,16 +184,31 @@ def make(config, seed):
     raise AssertionError("\n".join(failures))
 
 
+def heads_of(model):
+    """Returns (post-processing, box coder) of a `model` message, both as messages."""
+    if model.HasField("faster_rcnn"):
+        # The box coder cannot be configured: it is that of the defaults.
+        return model.faster_rcnn.second_stage_post_processing, faster_rcnn_box_coder_pb2.FasterRcnnBoxCoder()
+    return model.ssd.post_processing, model.ssd.box_coder.faster_rcnn_box_coder
+
+
+def usual_size(model):
+    """Returns the (height, width) of images that statistics are measured on."""
+    meta = getattr(model, model.WhichOneof("model"))
+    resizer = meta.image_resizer
+    if resizer.HasField("keep_aspect_ratio_resizer") and meta.DESCRIPTOR.name == "FasterRcnn":
+        keep = resizer.keep_aspect_ratio_resizer
+        return keep.min_dimension, min(keep.max_dimension, keep.min_dimension * 5 // 4)
+    return resizer.fixed_shape_resizer.height, resizer.fixed_shape_resizer.width
+
+
 def attempt(config, seed):
     """Returns (model, description) of one seed; raises AssertionError if no gain gives a spread."""
-    post_processing = config.model.ssd.post_processing
-    coder = config.model.ssd.box_coder.faster_rcnn_box_coder
+    post_processing, coder = heads_of(config.model)
     box_scale = min(coder.y_scale, coder.x_scale, coder.height_scale, coder.width_scale) / 10
     identity = post_processing.score_converter == post_processing.IDENTITY
-    resizer = config.model.ssd.image_resizer.fixed_shape_resizer
-    batch = tf.constant(
-        np.stack([images.textured(1000 * seed + index, resizer.height, resizer.width) for index in range(3)]), tf.float32
-    )
+    height, width = usual_size(config.model)
+    batch = tf.constant(np.stack([images.textured(1000 * seed + index, height, width) for index in range(3)]), tf.float32)
     model = build(config)
     detect(model, batch[:1])  # creates the variables
     tried = []

@@ -3,6 +3,8 @@
 The model is built, restored and called as the official exporter's module does it, only without tracing a graph, which takes a minute.
 """
 
+import contextlib
+
 import numpy as np
 import tensorflow as tf
 from google.protobuf import text_format
@@ -13,6 +15,14 @@ from . import center_net, checkpoints, images
 
 # Rounding differs between two right implementations; results that a change this small (relative) can reorder prove nothing.
 NOISE = 1e-5
+# What models predict, before it is decoded.
+PREDICTIONS = {
+    "box_encodings",
+    "class_predictions_with_background",
+    "refined_box_encodings",
+    "rpn_box_encodings",
+    "rpn_objectness_predictions_with_background",
+}
 CANDIDATES = 40
 
 
@@ -34,9 +44,32 @@ def restore(config, folder):
 def run(model, input_type, batch):
     """Returns the outputs, {key: float32 array}, that the official export has for this input."""
     module = exporter_lib_v2.DETECTION_MODULE_MAP[input_type](model)
-    # The image module's `__call__` is an attribute of the instance, the others' is a method.
-    outputs = module.__call__(tf.constant(batch))
-    return {key: value.numpy() for key, value in outputs.items()}
+    with classes_of_proposals(model):
+        # The image module's `__call__` is an attribute of the instance, the others' is a method.
+        outputs = module.__call__(tf.constant(batch))
+    has_classes = getattr(model, "_number_of_stages", None) != 1
+    return {key: value.numpy() for key, value in outputs.items() if has_classes or key != "detection_classes"}
+
+
+@contextlib.contextmanager
+def classes_of_proposals(model):
+    """Gives the proposals of a model of one stage classes, which it has none of, because the exporter fails without."""
+    if getattr(model, "_number_of_stages", None) != 1:
+        yield
+        return
+    postprocess = model.postprocess
+
+    def with_classes(*args):
+        detections = postprocess(*args)
+        # Nor has the exporter a use for what a combined suppression does not give.
+        detections = {key: value for key, value in detections.items() if value is not None}
+        return {**detections, "detection_classes": tf.zeros_like(detections["detection_scores"])}
+
+    model.postprocess = with_classes
+    try:
+        yield
+    finally:
+        del model.postprocess
 
 
 def is_stable(model, image, seed):
@@ -49,7 +82,7 @@ def is_stable(model, image, seed):
     rng = np.random.Generator(np.random.PCG64([seed, 3]))
     for _ in range(2):
         changed = dict(predictions)
-        for key in ("box_encodings", "class_predictions_with_background"):
+        for key in sorted(PREDICTIONS & predictions.keys()):
             value = predictions[key].numpy()
             changed[key] = tf.constant(value + (NOISE * rng.normal(size=value.shape) * (1 + np.abs(value))).astype(np.float32))
         if order(model.postprocess(changed, true_shapes)) != order(detections):
@@ -62,7 +95,10 @@ def order(detections):
     """Returns which anchors and classes were detected, in their order, as something to compare."""
     count = int(detections["num_detections"][0])
     keys = {"detection_anchor_indices", "detection_classes"} & set(detections)  # use_combined_nms gives no anchors
-    return (count, *(detections[key][0, :count].numpy().tobytes() for key in sorted(keys)))
+    found = [detections[key][0, :count].numpy() for key in sorted(keys)]
+    if not keys:  # proposals
+        found = [np.round(detections["detection_boxes"][0, :count].numpy(), 3)]
+    return (count, *(value.tobytes() for value in found))
 
 
 def stable_images(model, make, seed, height, width, count):

@@ -179,8 +179,10 @@ fn fields_that_are_named_exist() {
 }
 
 /// Objects of the tree that the meta-architectures' own files name, and that no field is called after.
-const TREE: [&str; 4] = [
+const TREE: [&str; 6] = [
     "classification_backbone",
+    "coarse_feature_layers",
+    "fpn_features_generator",
     "convolutions",
     "class_predictions_with_background",
     "layer_with_weights-0",

@@ -1,0 +1,392 @@
+//! Two-stage detectors (Faster R-CNN, Ren et al. 2015, <https://arxiv.org/abs/1506.01497>): a first network proposes boxes, a second looks at what is in them.
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | [`extractor`] | networks from image to feature maps, and from crops to features |
+//! | [`first_stage`] | anchors, proposals |
+//! | [`crops`] | regions of interest |
+//! | [`second_stage`], [`box_head`] | classification and refinement of proposals, detections |
+//! | [`frame`] | pixels, and parts of an image |
+//!
+//! Outputs of two stages, all `f32`, as the reference's (`P` = `first_stage_max_proposals`, `M` = `max_total_detections`, `C` classes):
+//!
+//! | key | shape | |
+//! | --- | --- | --- |
+//! | `detection_boxes` | `[batch, M, 4]` | ymin, xmin, ymax, xmax in 0..1 of the image, without padding |
+//! | `detection_scores` | `[batch, M]` | descending |
+//! | `detection_classes` | `[batch, M]` | counted from 1; 1 in rows after the last detection |
+//! | `detection_multiclass_scores` | `[batch, M, C + 1]` | the background first |
+//! | `detection_anchor_indices` | `[batch, M]` | which of the `P` |
+//! | `num_detections` | `[batch]` | |
+//! | `raw_detection_boxes` | `[batch, P, 4]` | of each proposal the box of its best class, before suppression; in 0..1 of the image |
+//! | `raw_detection_scores` | `[batch, P, C + 1]` | before suppression |
+//! | `detection_features` | `[batch, M, h, w, channels]` | with `output_final_box_features`: what the detections' boxes are classified by |
+//! | `cropped_rpn_box_features` | `[batch, M, h, w, channels]` | with `output_final_box_rpn_features`: what is cropped of the feature maps |
+//! | `num_proposals` | `[batch]` | only at [`Stage::Boxes`] and [`Stage::Encodings`]: how many of the `P` there are |
+//! | `raw_detection_boxes_by_class` | `[batch, P, C, 4]` | only at [`Stage::Boxes`], where classes have boxes of their own; in 0..1 of the image |
+//! | `refined_box_encodings` | `[batch * P, C, 4]`, `[batch * P, 1, 4]` where classes share a box | only at [`Stage::Encodings`] |
+//! | `class_predictions_with_background` | `[batch * P, C + 1]` | only at [`Stage::Encodings`] |
+//! | `proposal_boxes` | `[batch, P, 4]` | only at [`Stage::Encodings`]: what encodings are relative to, in pixels of the network's input |
+//!
+//! Outputs of one stage (`N` anchors); the reference's exporter cannot export it, because there are no classes:
+//!
+//! | key | shape | |
+//! | --- | --- | --- |
+//! | `detection_boxes` | `[batch, P, 4]` | proposals, in 0..1 of the network's input, padding included |
+//! | `detection_scores` | `[batch, P]` | |
+//! | `detection_multiclass_scores` | `[batch, P, 2]` | background and object; not with `use_combined_nms_in_first_stage` |
+//! | `num_detections` | `[batch]` | |
+//! | `raw_detection_boxes` | `[batch, N, 4]` | before suppression; in 0..1 of the network's input, not cut off |
+//! | `raw_detection_scores` | `[batch, N, 2]` | before suppression |
+//! | `rpn_box_encodings` | `[batch, N, 4]` | only at [`Stage::Encodings`] |
+//! | `rpn_objectness_predictions_with_background` | `[batch, N, 2]` | only at [`Stage::Encodings`] |
+
+use tfod_config::protos;
+use tfod_config::protos::box_predictor::BoxPredictorOneof;
+use tfod_config::protos::detection_model::Model as Proto;
+use tfod_graph::{Binary, Builder, Dim, ValueId};
+
+use super::{
+    AnchorSource, BackboneMark, Description, Family, Limit, Marks, MetaArchitecture, Support,
+    SuppressionFields,
+};
+use crate::Model;
+use crate::error::ModelError;
+use crate::facts::{Facts, ScoreConversion, StageFacts};
+use crate::fields::{FieldPath, Message, missing, refuse_flag, size, unsupported};
+use crate::input::network_input_in;
+use crate::layers::Path;
+use crate::options::{GraphOptions, Stage};
+use crate::resizer::{Resizer, Unit};
+use crate::scalar::spatial;
+use first_stage::{BOX_CODER, FirstStage, Proposals};
+use frame::Frame;
+use second_stage::{Regions, SecondStage};
+
+mod box_head;
+mod crops;
+mod extractor;
+mod first_stage;
+mod fit;
+mod frame;
+mod second_stage;
+
+const PATH: FieldPath = FieldPath::MODEL.child("faster_rcnn");
+
+pub(super) static FASTER_RCNN: MetaArchitecture = MetaArchitecture {
+    field: "faster_rcnn",
+    describe,
+    marks: Marks {
+        trained: &[
+            (
+                "_mask_rcnn_box_predictor/_third_stage_heads/",
+                Family::MaskRcnn,
+            ),
+            ("_context_feature_extract_fn/", Family::ContextRcnn),
+            ("_rfcn_box_predictor/", Family::Rfcn),
+            ("_first_stage_box_predictor/", Family::FasterRcnn),
+        ],
+        exported: &[("_first_stage_box_predictor/", Family::FasterRcnn)],
+        tensorflow_1: &[
+            ("SecondStageBoxPredictor/", Family::FasterRcnn),
+            ("FirstStageFeatureExtractor/", Family::FasterRcnn),
+        ],
+        backbones: &[
+            backbone(265, "ResNet-50"),
+            backbone(520, "ResNet-101"),
+            backbone(775, "ResNet-152"),
+            backbone(896, "Inception-ResNet-v2"),
+        ],
+        class_head: Some(("_mask_rcnn_box_predictor/_class_prediction_head/", 1)),
+    },
+    support: Some(Support {
+        build,
+        candidates: fit::candidates,
+        alike: &fit::ALIKE,
+        templates: fit::templates,
+    }),
+};
+
+const fn backbone(count: usize, name: &'static str) -> BackboneMark {
+    BackboneMark {
+        start: "_feature_extractor_for_",
+        count: Some(count),
+        name,
+    }
+}
+
+fn describe(config: &protos::DetectionModel) -> Option<Description<'_>> {
+    let Some(Proto::FasterRcnn(rcnn)) = &config.model else {
+        return None;
+    };
+    let extractor = rcnn.feature_extractor.as_ref();
+    let max_proposals = rcnn.first_stage_max_proposals();
+    let proposals = SuppressionFields {
+        stage: "first_stage",
+        message: PATH,
+        score_threshold: Limit {
+            field: "first_stage_nms_score_threshold",
+            value: rcnn.first_stage_nms_score_threshold(),
+        },
+        iou_threshold: Limit {
+            field: "first_stage_nms_iou_threshold",
+            value: rcnn.first_stage_nms_iou_threshold(),
+        },
+        max_total: Limit {
+            field: "first_stage_max_proposals",
+            value: max_proposals,
+        },
+        max_per_class: None,
+        post_processing: None,
+    };
+    let second = rcnn.second_stage_post_processing.as_ref().map(|post| {
+        const STAGE: &str = "second_stage_post_processing";
+        SuppressionFields::of(PATH.child(STAGE), STAGE, post)
+    });
+    Some(Description {
+        family: family(rcnn),
+        extractor: extractor.map_or("", |extractor| extractor.r#type()),
+        num_classes: Some(rcnn.num_classes()),
+        has_background: true,
+        image_resizer: rcnn.image_resizer.as_ref(),
+        anchors: AnchorSource::Generator(rcnn.first_stage_anchor_generator.as_ref()),
+        suppressions: std::iter::once(proposals).chain(second).collect(),
+    })
+}
+
+fn family(rcnn: &protos::FasterRcnn) -> Family {
+    let predictor = rcnn.second_stage_box_predictor.as_ref();
+    match predictor.and_then(|p| p.box_predictor_oneof.as_ref()) {
+        _ if rcnn.context_config.is_some() => Family::ContextRcnn,
+        Some(BoxPredictorOneof::RfcnBoxPredictor(_)) => Family::Rfcn,
+        Some(BoxPredictorOneof::MaskRcnnBoxPredictor(predictor))
+            if predictor.predict_instance_masks() =>
+        {
+            Family::MaskRcnn
+        }
+        _ => Family::FasterRcnn,
+    }
+}
+
+/// Writes a two-stage detector.
+///
+/// # Errors
+/// See [`crate::build`].
+fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Model, ModelError> {
+    let Some(Proto::FasterRcnn(config)) = &config.model else {
+        return Err(missing(PATH));
+    };
+    let config = Message::new(PATH, config);
+    let num_classes = size(config.field("num_classes"), config.num_classes(), 1)?;
+    refuse_unsupported(config)?;
+    let extractor = config.required("feature_extractor", config.feature_extractor.as_ref())?;
+    let extractor = extractor::from_config(extractor)?;
+    let resizer = resizer(config)?;
+    let first = FirstStage::from_config(config)?;
+    let second = match config.number_of_stages() {
+        1 => None,
+        _ => Some(SecondStage::from_config(config, num_classes)?),
+    };
+
+    let architecture = config.feature_extractor.as_ref().map_or("", |e| e.r#type());
+    let mut builder = Builder::new(architecture);
+    let b = &mut builder;
+    let normalization = extractor.normalization();
+    let input = b.scope("Preprocessor", |b| {
+        network_input_in(b, options, &resizer, normalization, Unit::Pixel)
+    })?;
+    let frame = b.scope::<_, ModelError>("ImageSize", |b| {
+        let network = spatial(b, "image", input.images)?;
+        Frame::new(b, network, input.extent)
+    })?;
+    let maps = b.scope("FirstStageFeatureExtractor", |b| {
+        let path = Path::new("_feature_extractor_for_proposal_features");
+        extractor.maps(b, &path, input.images)
+    })?;
+    let predicted = first.predict(b, &maps, frame)?;
+    if second.is_none() && options.stage == Stage::Encodings {
+        let predictions = predicted.predictions;
+        b.output("rpn_box_encodings", predictions.box_encodings);
+        let key = "rpn_objectness_predictions_with_background";
+        b.output(key, predictions.class_scores);
+    } else {
+        let proposals = b.scope("FirstStagePostprocessor", |b| {
+            first.propose(b, &predicted, frame)
+        })?;
+        match &second {
+            None => proposal_outputs(b, proposals, options.stage),
+            Some(second) => {
+                let regions = Regions {
+                    extractor: extractor.as_ref(),
+                    maps: &maps,
+                    frame,
+                };
+                let flags = Features {
+                    of_boxes: config.output_final_box_features(),
+                    of_maps: config.output_final_box_rpn_features(),
+                };
+                detection_outputs(b, second, regions, proposals, flags, options)?;
+            }
+        }
+    }
+    let image_size = network_size(b, input.images);
+    let class_thresholds = match &second {
+        Some(_) => options.class_thresholds.as_slice(),
+        None => &[],
+    };
+    let proposals = StageFacts {
+        name: "proposals",
+        suppression: Some(first.nms.facts(&[])),
+        boxes: Some(BOX_CODER.facts(predicted.anchors.known())),
+        scores: Some(ScoreConversion {
+            converter: "SOFTMAX",
+            logit_scale: 1.0,
+            calibration: None,
+            has_background: true,
+        }),
+    };
+    let detections = second.map(|second| StageFacts {
+        name: "detections",
+        suppression: Some(second.nms.facts(class_thresholds)),
+        boxes: Some(BOX_CODER.facts(Vec::new())),
+        scores: Some(second.score_converter.facts(true)),
+    });
+    Ok(Model {
+        graph: builder.finish(),
+        idle: Vec::new(),
+        architecture: architecture.to_owned(),
+        num_classes,
+        image_size,
+        facts: Facts {
+            resizing: resizer.facts(),
+            normalization,
+            stages: std::iter::once(proposals).chain(detections).collect(),
+        },
+    })
+}
+
+/// Height and width of the network's input, where they are known.
+fn network_size(b: &Builder, images: ValueId) -> Option<[u64; 2]> {
+    match b.shape(images).dims() {
+        [_, Dim::Known(height), Dim::Known(width), _] => Some([*height, *width]),
+        _ => None,
+    }
+}
+
+/// Refuses what the reference refuses, and what is not supported.
+fn refuse_unsupported(config: Message<'_, protos::FasterRcnn>) -> Result<(), ModelError> {
+    refuse_flag(
+        config.field("inplace_batchnorm_update"),
+        config.inplace_batchnorm_update(),
+    )?;
+    if config.context_config.is_some() {
+        return Err(unsupported(
+            config.field("context_config"),
+            "a message",
+            "none",
+        ));
+    }
+    match config.number_of_stages() {
+        1 | 2 => Ok(()),
+        stages => Err(unsupported(
+            config.field("number_of_stages"),
+            stages,
+            "1, 2",
+        )),
+    }
+}
+
+/// The resizer, but none that makes images grey: the reference's networks are for colours.
+fn resizer(config: Message<'_, protos::FasterRcnn>) -> Result<Resizer, ModelError> {
+    let resizer = config.required("image_resizer", config.image_resizer.as_ref())?;
+    let resizer = Resizer::from_config(resizer)?;
+    if resizer.grayscale {
+        return Err(unsupported(
+            resizer.path,
+            "convert_to_grayscale: true",
+            "false: the reference's networks take three channels",
+        ));
+    }
+    Ok(resizer)
+}
+
+/// The outputs of a detector of one stage.
+fn proposal_outputs(b: &mut Builder, proposals: Proposals, stage: Stage) {
+    if stage == Stage::Detections {
+        b.output("detection_boxes", proposals.boxes);
+        if let Some(scores) = proposals.multiclass_scores {
+            b.output("detection_multiclass_scores", scores);
+        }
+        b.output("detection_scores", proposals.scores);
+        b.output("num_detections", proposals.count);
+    }
+    b.output("raw_detection_boxes", proposals.raw_boxes);
+    b.output("raw_detection_scores", proposals.raw_scores);
+}
+
+/// Which features of detections are outputs.
+#[derive(Clone, Copy, Debug)]
+struct Features {
+    /// `output_final_box_features`
+    of_boxes: bool,
+    /// `output_final_box_rpn_features`
+    of_maps: bool,
+}
+
+/// The outputs of a detector of two stages.
+fn detection_outputs(
+    b: &mut Builder,
+    second: &SecondStage,
+    regions: Regions<'_>,
+    proposals: Proposals,
+    features: Features,
+    options: &GraphOptions,
+) -> Result<(), ModelError> {
+    let predicted = second.predict(b, regions, proposals)?;
+    if options.stage == Stage::Encodings {
+        let key = "class_predictions_with_background";
+        b.output(key, predicted.refined.class_scores);
+        b.output("num_proposals", proposals.count);
+        b.output("proposal_boxes", predicted.proposals);
+        b.output("refined_box_encodings", predicted.refined.encodings);
+        return Ok(());
+    }
+    let detections = b.scope::<_, ModelError>("SecondStagePostprocessor", |b| {
+        let decoded = second.decode(b, predicted, regions.frame)?;
+        b.output("raw_detection_boxes", decoded.best_boxes);
+        b.output("raw_detection_scores", decoded.scores);
+        if options.stage == Stage::Boxes {
+            b.output("num_proposals", proposals.count);
+            if let Some(boxes) = second.boxes_by_class(b, decoded, regions.frame)? {
+                b.output("raw_detection_boxes_by_class", boxes);
+            }
+            return Ok(None);
+        }
+        let thresholds = &options.class_thresholds;
+        let detections = second.detect(b, decoded, proposals.count, regions.frame, thresholds)?;
+        let classes = b.binary_scalar("classes_from_1", Binary::Add, detections.classes, 1.0)?;
+        b.output("detection_anchor_indices", detections.anchor_indices);
+        b.output("detection_boxes", detections.boxes);
+        b.output("detection_classes", classes);
+        b.output("detection_multiclass_scores", detections.multiclass_scores);
+        b.output("detection_scores", detections.scores);
+        b.output("num_detections", detections.count);
+        Ok(Some(detections))
+    })?;
+    let Some(detections) = detections.filter(|_| features.of_boxes || features.of_maps) else {
+        return Ok(());
+    };
+    b.scope("DetectionFeatures", |b| {
+        let crops = second.crop(b, regions, detections.boxes)?;
+        if features.of_maps {
+            let crops = SecondStage::by_detection(b, detections.boxes, crops)?;
+            b.output("cropped_rpn_box_features", crops);
+        }
+        if features.of_boxes {
+            let values = second.features(b, regions, crops)?;
+            let values = SecondStage::by_detection(b, detections.boxes, values)?;
+            b.output("detection_features", values);
+        }
+        Ok(())
+    })
+}
