@@ -109,6 +109,8 @@ pub struct Facts {
     pub normalization: Normalization,
     /// The stages, in the order in which boxes go through them. The last gives the detections.
     pub stages: Vec<StageFacts>,
+    /// What the keypoints of a detection are called, in the order of outputs, where they have names.
+    pub keypoints: Vec<String>,
 }
 
 impl Facts {
@@ -130,7 +132,7 @@ pub struct Meaning {
 }
 
 /// The outputs that the reference's models have, by key: where the graph has to end at least, meaning and unit.
-const OUTPUTS: [(&str, Stage, &str, &str); 15] = [
+const OUTPUTS: [(&str, Stage, &str, &str); 20] = [
     (
         "box_encodings",
         Stage::Encodings,
@@ -180,6 +182,24 @@ const OUTPUTS: [(&str, Stage, &str, &str); 15] = [
         "class id, from 1",
     ),
     (
+        "detection_embeddings",
+        Stage::Detections,
+        "vectors of length 1 that are alike for one object in different images",
+        "",
+    ),
+    (
+        "detection_keypoint_depths",
+        Stage::Detections,
+        "how far away the detections' keypoints are; 0 for keypoints that were not found in their heat map",
+        "as in the training data",
+    ),
+    (
+        "detection_keypoint_scores",
+        Stage::Detections,
+        "the scores of the detections' keypoints, in the order of `keypoints`",
+        "score",
+    ),
+    (
         "detection_keypoints",
         Stage::Detections,
         "the detections' keypoints: y, x",
@@ -196,6 +216,18 @@ const OUTPUTS: [(&str, Stage, &str, &str); 15] = [
         Stage::Detections,
         "the detections' scores, descending; 0 in rows after the last detection",
         "score",
+    ),
+    (
+        "detection_surface_coords",
+        Stage::Detections,
+        "where on its part of the surface each pixel of detection_masks is: v, u",
+        "fractions of the part, 0 to 1",
+    ),
+    (
+        "detection_temporal_offsets",
+        Stage::Detections,
+        "how far the detections' centres have moved since the image before: y, x",
+        "locations of the feature map, 4 pixels of the network's input each",
     ),
     (
         "num_detections",

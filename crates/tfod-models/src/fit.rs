@@ -161,12 +161,16 @@ pub(crate) fn last_size(variables: &dyn Variables, paths: &[String]) -> Option<i
         .and_then(|size| i32::try_from(size).ok())
 }
 
-/// Finds the fields in which the configuration differs from the one that the checkpoint was trained with.
-pub fn explain(config: &protos::DetectionModel, variables: &dyn Variables) -> Explanation {
+/// Finds the fields in which the configuration differs from the one that the checkpoint was trained with. Of the options, the labels are needed.
+pub fn explain(
+    config: &protos::DetectionModel,
+    options: &GraphOptions,
+    variables: &dyn Variables,
+) -> Explanation {
     let meta = MetaArchitecture::of(config);
     let refined = meta
         .and_then(|meta| meta.support.as_ref())
-        .and_then(|support| refine(support, config, variables));
+        .and_then(|support| refine(support, config, options, variables));
     refined.map_or_else(Explanation::default, |refined| refined.explanation)
 }
 
@@ -178,10 +182,15 @@ struct Refined {
 }
 
 /// Compares a network, up to its predictions, with a checkpoint. `None` where there is no such network.
-fn fit_of(config: &protos::DetectionModel, variables: &dyn Variables) -> Option<Fit> {
+fn fit_of(
+    config: &protos::DetectionModel,
+    options: &GraphOptions,
+    variables: &dyn Variables,
+) -> Option<Fit> {
     // What comes after the predictions has no variables.
     let options = GraphOptions {
         stage: Stage::Encodings,
+        keypoint_labels: options.keypoint_labels.clone(),
         ..GraphOptions::default()
     };
     let model = build_unshared(config, &options).ok()?;
@@ -204,6 +213,7 @@ impl Search {
         &mut self,
         candidates: Vec<Candidate>,
         best: &Fit,
+        options: &GraphOptions,
         variables: &dyn Variables,
     ) -> Vec<(Fit, Candidate)> {
         let key = |candidate: &Candidate| (candidate.cause.field, candidate.cause.trained.clone());
@@ -223,7 +233,7 @@ impl Search {
             if most > expected {
                 break;
             }
-            let fit = fit_of(&candidate.config, variables);
+            let fit = fit_of(&candidate.config, options, variables);
             let distance = fit.as_ref().map_or(usize::MAX, Fit::distance);
             let gain = best.distance().saturating_sub(distance);
             self.gains.insert(key(&candidate), gain);
@@ -242,11 +252,13 @@ impl Search {
 fn refine(
     support: &Support,
     config: &protos::DetectionModel,
+    options: &GraphOptions,
     variables: &dyn Variables,
 ) -> Option<Refined> {
     let mut explanation = Explanation::default();
     let mut current = config.clone();
-    let mut best = fit_of(&current, variables).filter(|fit| fit.missing.len() < fit.total())?;
+    let mut best =
+        fit_of(&current, options, variables).filter(|fit| fit.missing.len() < fit.total())?;
     let mut search = Search::default();
     while explanation.causes.len() < MOST_CAUSES && best.distance() > 0 {
         let is_new = |candidate: &Candidate| {
@@ -255,7 +267,9 @@ fn refine(
         };
         let candidates = (support.candidates)(&current, variables);
         let candidates = candidates.into_iter().filter(is_new).collect();
-        let mut tried = search.round(candidates, &best, variables).into_iter();
+        let mut tried = search
+            .round(candidates, &best, options, variables)
+            .into_iter();
         let Some((fit, mut candidate)) = tried.next() else {
             break;
         };

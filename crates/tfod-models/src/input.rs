@@ -18,6 +18,9 @@ use crate::resizer::{Finished, Resizer, Unit};
 /// The name of the input, as in official exports.
 pub const INPUT_NAME: &str = "input_tensor";
 
+/// The name of the input of boxes, as in official exports: ymin, xmin, ymax, xmax in parts of the image's height and width.
+pub const BOXES_NAME: &str = "boxes";
+
 /// Where a `tf.train.Example` of the reference's training data has its image.
 const EXAMPLE_IMAGE: &str = "image/encoded";
 
@@ -31,17 +34,20 @@ pub enum InputType {
     FloatImageTensor,
     /// Files of images of any sizes: `string[batch]`, JPEG, PNG, GIF or BMP.
     EncodedImageStringTensor,
+    /// One image, as [`Self::ImageTensor`], and boxes that masks are made for: `f32[1, n, 4]`, see [`BOXES_NAME`]. For models that make masks of given boxes.
+    ImageAndBoxesTensor,
     /// Serialised `tf.train.Example` messages, each with such a file as its feature `image/encoded`: `string[batch]`.
     TfExample,
 }
 
 impl InputType {
     /// All that are supported.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::ImageTensor,
         Self::FloatImageTensor,
         Self::EncodedImageStringTensor,
         Self::TfExample,
+        Self::ImageAndBoxesTensor,
     ];
 
     /// The exporter's word for it.
@@ -51,6 +57,7 @@ impl InputType {
             Self::FloatImageTensor => "float_image_tensor",
             Self::EncodedImageStringTensor => "encoded_image_string_tensor",
             Self::TfExample => "tf_example",
+            Self::ImageAndBoxesTensor => "image_and_boxes_tensor",
         }
     }
 
@@ -59,10 +66,15 @@ impl InputType {
         self.dtype() == DType::String
     }
 
+    /// Whether it has boxes besides images.
+    pub fn has_boxes(self) -> bool {
+        self == Self::ImageAndBoxesTensor
+    }
+
     /// The element type of the input.
     fn dtype(self) -> DType {
         match self {
-            Self::ImageTensor => DType::U8,
+            Self::ImageTensor | Self::ImageAndBoxesTensor => DType::U8,
             Self::FloatImageTensor => DType::F32,
             Self::EncodedImageStringTensor | Self::TfExample => DType::String,
         }

@@ -16,7 +16,7 @@
 //! | [`meta`] | how the parts make a detector: a description of each meta-architecture | |
 //!
 //! Shared by all: [`layers`] (the Keras layers that the reference uses), [`hyperparams`] (how they are configured), [`input`] (what
-//! the model is given), [`resizer`] (how large it becomes), [`options`] (what the graph takes in and gives out), [`facts`] (what users need to know beside
+//! the model is given), [`labels`] (what it takes from label maps), [`resizer`] (how large it becomes), [`options`] (what the graph takes in and gives out), [`facts`] (what users need to know beside
 //! the graph), [`fit`] (why a checkpoint does not fit).
 //!
 //! Nothing here knows a file format, and no back end knows anything of this crate.
@@ -30,6 +30,7 @@ pub mod fit;
 pub mod head;
 pub mod hyperparams;
 pub mod input;
+pub mod labels;
 pub mod layers;
 pub mod meta;
 pub mod neck;
@@ -42,6 +43,7 @@ pub use error::ModelError;
 pub use facts::Facts;
 pub use fields::{FieldPath, Message};
 pub use input::InputType;
+pub use labels::KeypointLabels;
 pub use meta::MetaArchitecture;
 pub use options::{Batch, ClassThreshold, GraphOption, GraphOptions, Stage};
 
@@ -96,7 +98,15 @@ fn written(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mo
     let Some(meta) = MetaArchitecture::of(config) else {
         return Err(fields::missing(FieldPath::MODEL));
     };
-    let mut model = (meta.supported()?.build)(config, options)?;
+    let support = meta.supported()?;
+    if options.input.has_boxes() && !(support.takes_boxes)(config) {
+        return Err(fields::invalid_option(
+            GraphOption::InputType,
+            options.input,
+            "another type: only models with `deepmac_mask_estimation` make masks of given boxes",
+        ));
+    }
+    let mut model = (support.build)(config, options)?;
     if let Some(keys) = &options.outputs {
         keep_outputs(&mut model.graph, keys)?;
     }

@@ -8,6 +8,7 @@ use tfod_graph::Dim;
 use crate::error::ModelError;
 use crate::fields::invalid_option;
 use crate::input::{INPUT_NAME, InputType};
+use crate::labels::KeypointLabels;
 
 /// How many images the graph takes at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +97,8 @@ pub struct GraphOptions {
     /// Score thresholds of single classes, in place of the one of non-max suppression. Boxes take part in the suppression of a class only with scores above its
     /// threshold, so what is dropped leaves its place among the detections to others.
     pub class_thresholds: Vec<ClassThreshold>,
+    /// What the label map says that the configuration names, where it names one: see [`Description::keypoint_labels`](crate::meta::Description).
+    pub keypoint_labels: Option<KeypointLabels>,
 }
 
 /// The score threshold of a class.
@@ -228,7 +231,11 @@ impl GraphOptions {
     pub(crate) fn batch_dim(&self) -> Dim {
         match (self.batch, self.input) {
             (Some(Batch::Fixed(n)), _) => Dim::Known(n),
-            (None, InputType::ImageTensor) if !self.no_preprocess => Dim::Known(1),
+            (None, InputType::ImageTensor | InputType::ImageAndBoxesTensor)
+                if !self.no_preprocess =>
+            {
+                Dim::Known(1)
+            }
             (Some(Batch::Dynamic) | None, _) => Dim::symbol("batch"),
         }
     }

@@ -18,7 +18,7 @@ mod common;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use common::{Vary, center_net, detector};
+use common::{Vary, center_net, detector, keypoint_labels};
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, Value};
 use tfod_config::protos::{self, FILE_DESCRIPTOR_SET};
 use tfod_models::{GraphOptions, ModelError, build};
@@ -155,7 +155,9 @@ fn reached(table: &Table) -> Vec<Reached> {
 }
 
 fn graph(config: &protos::DetectionModel) -> Result<String, ModelError> {
-    build(config, &GraphOptions::default()).map(|model| model.graph.to_string())
+    let mut options = GraphOptions::default();
+    options.keypoint_labels = Some(keypoint_labels());
+    build(config, &options).map(|model| model.graph.to_string())
 }
 
 fn ssd(ssd: &str) -> Result<String, ModelError> {

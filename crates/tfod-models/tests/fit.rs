@@ -48,7 +48,11 @@ impl Variables for Trained {
 }
 
 fn causes(trained: Vary<'_>) -> Explanation {
-    explain(&detector(Vary::default()), &Trained::with(trained))
+    explain(
+        &detector(Vary::default()),
+        &GraphOptions::default(),
+        &Trained::with(trained),
+    )
 }
 
 #[test]
@@ -216,7 +220,11 @@ fn each_field_of_a_classic_ssd_is_found() {
         ),
     ];
     for (trained, field, value) in cases {
-        let found = explain(&detector(classic), &Trained::with(trained));
+        let found = explain(
+            &detector(classic),
+            &GraphOptions::default(),
+            &Trained::with(trained),
+        );
         assert!(found.complete, "{field}: {found:?}");
         assert_eq!(found.causes.len(), 1, "{field}: {found:?}");
         assert!(found.causes[0].field.ends_with(field), "{field}: {found:?}");
@@ -229,6 +237,7 @@ fn another_depth_of_the_backbone_is_found() {
     for (configured, trained) in [(50, 101), (101, 50), (50, 152), (152, 101)] {
         let found = explain(
             &retinanet(configured, "", ""),
+            &GraphOptions::default(),
             &Trained::of(&retinanet(trained, "num_classes: 5", "")),
         );
         assert!(found.complete, "{configured} {trained}: {found:?}");
@@ -291,7 +300,7 @@ fn another_size_of_efficientdet_is_found() {
         })
     };
     let trained = Trained::of(&detector(90, 1, 4, 88));
-    let found = explain(&detector(5, 0, 3, 64), &trained);
+    let found = explain(&detector(5, 0, 3, 64), &GraphOptions::default(), &trained);
     assert!(found.complete, "{found:?}");
     let value = |field: &str| {
         let cause = found.causes.iter().find(|c| c.field.ends_with(field));

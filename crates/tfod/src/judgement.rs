@@ -9,6 +9,8 @@ use tfod_models::{GraphOptions, Model, build};
 
 use tfod_text::Shown;
 
+use crate::keypoint_labels::{KeypointLabelsError, keypoint_labels};
+
 /// A config as it was read, and with an override merged into it.
 pub(crate) struct Configured {
     /// What counts.
@@ -29,6 +31,13 @@ impl Configured {
             config.merge_override(config_override)?;
         }
         Ok(Self { config, file })
+    }
+
+    /// The options with which its whole network is built: the defaults, and what its label map says.
+    pub(crate) fn options(&self) -> Result<GraphOptions, KeypointLabelsError> {
+        let mut options = GraphOptions::default();
+        options.keypoint_labels = keypoint_labels(&self.config)?;
+        Ok(options)
     }
 
     /// Whether an override was merged into it.
@@ -103,8 +112,13 @@ pub(crate) struct Judgement {
 }
 
 impl Judgement {
-    /// Compares the model built of a config with a checkpoint.
-    pub(crate) fn new(configured: &Configured, model: &Model, source: &dyn Source) -> Self {
+    /// Compares the model built of a config with a checkpoint. The options are those of [`Configured::options`].
+    pub(crate) fn new(
+        configured: &Configured,
+        options: &GraphOptions,
+        model: &Model,
+        source: &dyn Source,
+    ) -> Self {
         let fit = Fit::new(model, source);
         let mut judgement = Self {
             left_over: source.variables().beyond(&fit),
@@ -117,14 +131,14 @@ impl Judgement {
         }
         let fits = |config: &PipelineConfig| {
             let message = config.message().model.as_ref()?;
-            let model = build(message, &GraphOptions::default()).ok()?;
+            let model = build(message, options).ok()?;
             let fit = Fit::new(&model, source);
             Some(fit.is_complete() && fit.unused == 0)
         };
         let file = configured.file.as_ref();
         judgement.is_overrides_fault = file.and_then(fits).unwrap_or(false);
         if let Some(message) = &configured.config.message().model {
-            judgement.explanation = explain(message, source);
+            judgement.explanation = explain(message, options, source);
         }
         for cause in &mut judgement.explanation.causes {
             configured.attribute(cause);

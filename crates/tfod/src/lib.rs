@@ -46,6 +46,7 @@ mod check;
 mod export;
 mod freeze;
 mod judgement;
+mod keypoint_labels;
 mod output;
 mod progress;
 mod report;
@@ -60,6 +61,7 @@ pub use export::{
     MisfitVariable, OnnxOptions, SignatureOptions, TensorInfo, Thresholds, Unused,
 };
 pub use freeze::{Freeze, FreezeFileError, FreezeReport};
+pub use keypoint_labels::KeypointLabelsError;
 pub use output::{Destination, OutputError, Scratch, discard_unfinished};
 pub use progress::Step;
 pub use report::{bytes, count};

@@ -53,6 +53,9 @@ pub(super) struct Args {
     ///                                string [batch], JPEG, PNG, GIF or BMP
     ///   tf_example                   tf.train.Example messages with such
     ///                                files in image/encoded: string [batch]
+    ///   image_and_boxes_tensor       one image, as image_tensor, and boxes that
+    ///                                masks are made for: float32 [1, n, 4]
+    ///                                (DeepMAC)
     #[arg(
         long = "input_type",
         value_name = "TYPE",

@@ -4,6 +4,7 @@
 use tfod_config::protos;
 
 use super::{Fit, Refined, Variables, fit_of, refine};
+use crate::GraphOptions;
 use crate::meta::{self, Description};
 
 /// How many configurations are changed to fit; the best of them is the answer.
@@ -45,10 +46,11 @@ impl Closest {
 /// Finds the supported network that a checkpoint is nearest to; `None` if it has no variable of any.
 pub fn closest(variables: &dyn Variables) -> Option<Closest> {
     let supported = meta::ALL.iter().filter_map(|meta| meta.support.as_ref());
+    let options = GraphOptions::default();
     let mut tried = Vec::new();
     for support in supported {
         for config in (support.templates)() {
-            let fit = fit_of(&config, variables);
+            let fit = fit_of(&config, &options, variables);
             if let Some(fit) = fit.filter(|fit| fit.missing.len() < fit.total()) {
                 tried.push((fit.distance(), support, config));
             }
@@ -58,7 +60,7 @@ pub fn closest(variables: &dyn Variables) -> Option<Closest> {
     let refined = tried
         .iter()
         .take(REFINED)
-        .filter_map(|(_, support, config)| refine(support, config, variables));
+        .filter_map(|(_, support, config)| refine(support, config, &options, variables));
     let Refined { config, fit, .. } = refined.min_by_key(|refined| refined.fit.distance())?;
     Some(Closest {
         extractor: meta::describe(&config)?.extractor.to_owned(),

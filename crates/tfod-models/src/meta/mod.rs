@@ -45,6 +45,8 @@ pub struct MetaArchitecture {
 pub struct Support {
     /// Writes the network; the graph is not shared or pruned yet.
     pub(crate) build: fn(&protos::DetectionModel, &GraphOptions) -> Result<Model, ModelError>,
+    /// Whether the network makes masks of boxes that it is given.
+    pub(crate) takes_boxes: fn(&protos::DetectionModel) -> bool,
     /// Changes of single fields that may make a checkpoint fit.
     pub(crate) candidates: fn(&protos::DetectionModel, &dyn Variables) -> Vec<Candidate>,
     /// Pairs of fields that a checkpoint cannot tell apart.
@@ -68,8 +70,21 @@ pub struct Description<'a> {
     pub image_resizer: Option<&'a protos::ImageResizer>,
     /// The boxes that predictions are relative to.
     pub anchors: AnchorSource<'a>,
+    /// The label map that the network depends on, where it depends on one.
+    pub keypoint_labels: Option<LabelMapField<'a>>,
     /// Its suppressions, in the order in which boxes go through them: none, one, or one a stage. The last gives the detections.
     pub suppressions: Vec<SuppressionFields<'a>>,
+}
+
+/// A label map that a configuration names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LabelMapField<'a> {
+    /// The message that has the field.
+    pub message: FieldPath,
+    /// The field.
+    pub field: &'static str,
+    /// The file, as it stands there; empty where the field is not set.
+    pub file: &'a str,
 }
 
 /// Where anchors come from.

@@ -1,6 +1,7 @@
 //! Configurations for the tests, with the parts that they vary.
 
-use tfod_config::{PipelineConfig, protos};
+use tfod_config::{LabelMap, PipelineConfig, protos};
+use tfod_models::KeypointLabels;
 
 /// What a test may change of [`detector`]; each is text put into the message it is named after.
 #[derive(Clone, Copy, Default)]
@@ -112,4 +113,13 @@ pub(crate) fn center_net(more: &str) -> protos::DetectionModel {
     );
     let config = PipelineConfig::parse("test", text.as_bytes()).unwrap();
     config.config.message().model.clone().unwrap()
+}
+
+/// A label map with classes that have keypoints: those of the first two can be used alone, those of the third with the first.
+#[allow(dead_code, reason = "not every test has keypoints")]
+pub(crate) fn keypoint_labels() -> KeypointLabels {
+    let text = "item { id: 1 name: 'person' keypoints { id: 0 label: 'nose' } keypoints { id: 2 label: 'eye' } keypoints { id: 1 label: 'ear' } }
+        item { id: 2 name: 'dog' keypoints { id: 1 label: 'tail' } keypoints { id: 0 label: 'snout' } }
+        item { id: 3 name: 'cat' keypoints { id: 4 label: 'whisker' } keypoints { id: 3 label: 'paw' } }";
+    KeypointLabels::of("map", &LabelMap::parse("map", text.as_bytes()).unwrap())
 }

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 
 use tfod_checkpoint::{Bundle, Error, Found as HowFound, locate};
 use tfod_config::{ConfigError, PipelineConfig};
+use tfod_models::build;
 use tfod_models::fit::{Closest, Explanation, Variables, closest};
-use tfod_models::{GraphOptions, build};
 
 use crate::ExportError;
 use crate::judgement::{Configured, Judgement, Source};
@@ -226,14 +226,16 @@ fn data_problem(bundle: &Bundle) -> Option<String> {
 impl CheckReport {
     /// Fills in what the variables tell.
     fn compare(&mut self, configured: &Configured, variables: &dyn Source) {
-        let model = configured.config.message().model.as_ref();
-        let built = match model {
-            Some(model) => build(model, &GraphOptions::default()).map_err(|e| e.to_string()),
-            None => Err("there is no `model` in it".to_owned()),
+        let built = || {
+            let model = configured.config.message().model.as_ref();
+            let model = model.ok_or("there is no `model` in it")?;
+            let options = configured.options().map_err(|e| e.to_string())?;
+            let built = build(model, &options).map_err(|e| e.to_string())?;
+            Ok::<_, String>((options, built))
         };
-        match built {
-            Ok(built) => {
-                let judgement = Judgement::new(configured, &built, variables);
+        match built() {
+            Ok((options, built)) => {
+                let judgement = Judgement::new(configured, &options, &built, variables);
                 let fit = &judgement.fit;
                 self.counts = Some(Counts {
                     total: fit.total(),

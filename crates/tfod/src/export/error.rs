@@ -10,6 +10,7 @@ use tfod_text::Shown;
 
 use crate::check::{CheckpointKind, Family};
 use crate::judgement::{Configured, Judgement, causes, with_override};
+use crate::keypoint_labels::KeypointLabelsError;
 use crate::output::OutputError;
 use crate::trained::TrainedModel;
 
@@ -32,6 +33,14 @@ pub enum ExportError {
         source: Box<ModelError>,
         /// What it describes, as far as that is known.
         family: Option<Family>,
+    },
+    /// The label map that the configuration names cannot be read.
+    #[error("{}: {source}", config.display())]
+    KeypointLabels {
+        /// The configuration's file.
+        config: PathBuf,
+        /// What is wrong.
+        source: Box<KeypointLabelsError>,
     },
     /// The options of the graph are impossible, or contradict the configuration.
     #[error("{0}")]

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use tfod_config::LabelMap;
 use tfod_models::facts::{self, BoxDecoding, Facts, ScoreConversion, StageFacts, Suppression};
+use tfod_models::input::BOXES_NAME;
 use tfod_models::resizer;
 use tfod_models::{GraphOptions, InputType, Model, Stage};
 
@@ -77,6 +78,8 @@ pub(super) struct About<'a> {
     pub(super) options: &'a GraphOptions,
     pub(super) labels: Option<&'a LabelMap>,
     pub(super) config: &'a Source,
+    /// Pairs of keypoints between which lines are drawn, by their place.
+    pub(super) keypoint_edges: Vec<[i32; 2]>,
     /// The index of the checkpoint, which holds a checksum of every tensor; all that the model uses were verified.
     pub(super) checkpoint_index: &'a Source,
 }
@@ -106,6 +109,12 @@ pub(super) fn facts(about: &About<'_>) -> Map<String, Value> {
     }
     for (name, value) in ends(about.interface, about.options) {
         add(&name, value);
+    }
+    if !model.facts.keypoints.is_empty() {
+        add("keypoints", json!(model.facts.keypoints));
+        if !about.keypoint_edges.is_empty() {
+            add("keypoint_edges", json!(about.keypoint_edges));
+        }
     }
     add("preprocessing", preprocessing);
     // The members of a detector of one stage are those of the last stage of others.
@@ -186,6 +195,10 @@ pub(super) fn ends(interface: &Interface, options: &GraphOptions) -> Map<String,
 
 fn input(info: &TensorInfo, options: &GraphOptions) -> Value {
     let (meaning, unit) = match options.input {
+        InputType::ImageAndBoxesTensor if info.key == BOXES_NAME => (
+            "boxes that masks are made for: ymin, xmin, ymax, xmax",
+            "fractions of the image's height and width, 0 to 1",
+        ),
         InputType::EncodedImageStringTensor => (
             "files of images of any size: JPEG, PNG, GIF (the first frame) or BMP",
             "",
@@ -194,11 +207,11 @@ fn input(info: &TensorInfo, options: &GraphOptions) -> Value {
             "serialised tf.train.Example messages; the feature image/encoded is the file of an image: JPEG, PNG, GIF (the first frame) or BMP",
             "",
         ),
-        InputType::ImageTensor | InputType::FloatImageTensor if options.no_preprocess => (
+        _ if options.no_preprocess => (
             "the network's own input: images prepared as `preprocessing` says; boxes are relative to all of it, padding included",
             "",
         ),
-        InputType::ImageTensor | InputType::FloatImageTensor => {
+        InputType::ImageTensor | InputType::FloatImageTensor | InputType::ImageAndBoxesTensor => {
             ("images: red, green, blue", "intensity, 0 to 255")
         }
     };

@@ -270,14 +270,15 @@ impl Export {
         } = self.configuration()?;
         let config = &configured.config;
         let labels = self.label_map.as_deref().map(LabelMap::read).transpose()?;
-        let (main, others) = self.signatures(config, labels.as_ref())?;
+        let whole = self.whole_options(&configured)?;
+        let (main, others) = self.signatures(config, labels.as_ref(), &whole)?;
         let model = &main.model;
         if let Some(labels) = &labels {
             warnings.extend(label_warnings(labels, model.num_classes));
         }
         tell(Step::Fit);
         let trained = TrainedModel::open(&self.checkpoint_dir, self.checkpoint.as_deref())?;
-        let (variables, unused, warning) = self.check_fit(&configured, &trained, model)?;
+        let (variables, unused, warning) = self.check_fit(&configured, &whole, &trained, model)?;
         warnings.extend(warning);
         let signatures: Vec<&Signature> = std::iter::once(&main).chain(&others).collect();
         let computed = signatures
@@ -294,6 +295,7 @@ impl Export {
             options: &main.options,
             labels: labels.as_ref(),
             config: &manifest::Source::of_bytes(file_name(&self.pipeline_config), &original),
+            keypoint_edges: keypoint_edges(config),
             checkpoint_index: &source(&with_ending(trained.prefix(), ".index"))?,
         });
         let graphs = signatures.iter().zip(&computed);
@@ -523,6 +525,15 @@ impl Export {
         })
     }
 
+    /// The options with which the whole network is built.
+    fn whole_options(&self, configured: &Configured) -> Result<GraphOptions, ExportError> {
+        let options = configured.options();
+        options.map_err(|source| ExportError::KeypointLabels {
+            config: self.pipeline_config.clone(),
+            source: Box::new(source),
+        })
+    }
+
     /// Where the exported configuration takes the place of the one that the export is made from, keeps that beside it, with its comments, its order, and without what is merged in.
     /// Gives the name that it gets; `None` where nothing is lost.
     fn keep_config(
@@ -590,16 +601,17 @@ impl Export {
     fn check_fit(
         &self,
         configured: &Configured,
+        options: &GraphOptions,
         trained: &TrainedModel,
         model: &Model,
     ) -> Result<(usize, Unused, Option<String>), ExportError> {
         // Of the whole model, whatever part of it is asked for.
         let whole = match (self.graph.stage, &self.graph.outputs) {
             (Stage::Detections, None) => None,
-            _ => Some(self.build(&configured.config, &GraphOptions::default())?),
+            _ => Some(self.build(&configured.config, options)?),
         };
         let whole = whole.as_ref().unwrap_or(model);
-        let mut judgement = Judgement::new(configured, whole, trained);
+        let mut judgement = Judgement::new(configured, options, whole, trained);
         if !judgement.fit.is_complete() {
             let misfit = Misfit::new(&self.pipeline_config, trained, whole, configured, judgement);
             return Err(ExportError::Misfit(Box::new(misfit)));
@@ -654,8 +666,10 @@ impl Export {
         &self,
         config: &PipelineConfig,
         labels: Option<&LabelMap>,
+        whole: &GraphOptions,
     ) -> Result<(Signature, Vec<Signature>), ExportError> {
         let mut common = self.graph.clone();
+        common.keypoint_labels.clone_from(&whole.keypoint_labels);
         common
             .class_thresholds
             .extend(self.thresholds.classes(labels)?);
@@ -735,6 +749,13 @@ fn unused(trained: &TrainedModel, model: &Model, left_over: Vec<String>) -> Unus
         list.push(key.to_owned());
     }
     unused
+}
+
+/// Pairs of keypoints, by their place, between which the evaluation draws lines.
+fn keypoint_edges(config: &PipelineConfig) -> Vec<[i32; 2]> {
+    let evaluation = config.message().eval_config.iter();
+    let edges = evaluation.flat_map(|evaluation| &evaluation.keypoint_edge);
+    edges.map(|edge| [edge.start(), edge.end()]).collect()
 }
 
 /// What of a label map does not go with the model's classes, which are numbered from 1.

@@ -25,8 +25,8 @@ use tfod_config::protos::detection_model::Model as Proto;
 use tfod_graph::{Binary, Builder, DType, Dim, ValueId};
 
 use super::{
-    AnchorSource, BackboneMark, Description, Family, Marks, MetaArchitecture, Support,
-    SuppressionFields,
+    AnchorSource, BackboneMark, Description, Family, LabelMapField, Marks, MetaArchitecture,
+    Support, SuppressionFields,
 };
 use crate::Model;
 use crate::error::ModelError;
@@ -43,9 +43,12 @@ mod extractor;
 mod fit;
 mod frame;
 mod heads;
+mod keypoints;
+mod maps;
 mod objects;
 mod suppression;
 mod tasks;
+mod tracking;
 
 use boxes::ObjectDetection;
 use frame::Frame;
@@ -83,6 +86,7 @@ pub(super) static CENTER_NET: MetaArchitecture = MetaArchitecture {
     },
     support: Some(Support {
         build,
+        takes_boxes: |_| false,
         candidates: fit::candidates,
         alike: &fit::ALIKE,
         templates: fit::templates,
@@ -113,7 +117,18 @@ fn describe(config: &protos::DetectionModel) -> Option<Description<'_>> {
         has_background: false,
         image_resizer: net.image_resizer.as_ref(),
         anchors: AnchorSource::Peaks,
+        keypoint_labels: keypoint_labels(net),
         suppressions: post.into_iter().collect(),
+    })
+}
+
+/// The label map that says which keypoints each task has. `DeepMAC` leaves all tasks but its own aside.
+fn keypoint_labels(net: &protos::CenterNet) -> Option<LabelMapField<'_>> {
+    let is_read = !net.keypoint_estimation_task.is_empty() && net.deepmac_mask_estimation.is_none();
+    is_read.then(|| LabelMapField {
+        message: PATH,
+        field: "keypoint_label_map_path",
+        file: net.keypoint_label_map_path(),
     })
 }
 
@@ -135,7 +150,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
     resizer.refuse_grayscale()?;
     let center = ObjectCenter::from_config(config, num_classes)?;
     let detection = ObjectDetection::from_config(config)?;
-    let tasks = tasks::from_config(config, num_classes)?;
+    let tasks = tasks::from_config(config, options)?;
     if detection.is_none() && tasks.is_empty() {
         return Err(missing(config.field("object_detection_task")));
     }
@@ -202,13 +217,14 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
     };
     Ok(Model {
         graph: builder.finish(),
-        idle: Vec::new(),
+        idle: tasks.iter().flat_map(|task| task.idle()).collect(),
         architecture: architecture.to_owned(),
         num_classes,
         image_size,
         facts: Facts {
             resizing: resizer.facts_of_pixels(normalization),
             normalization,
+            keypoints: tasks.iter().flat_map(|task| task.keypoints()).collect(),
             stages: vec![StageFacts {
                 name: "detections",
                 suppression: nms.map(|nms: NonMaxSuppression| nms.facts(&options.class_thresholds)),

@@ -5,9 +5,12 @@ use tfod_graph::{Builder, ValueId};
 
 use super::frame::Frame;
 use super::heads::{Head, Maps};
+use super::keypoints::Tasks;
 use super::objects::Objects;
+use super::tracking::{TemporalOffset, Tracking};
 use crate::error::ModelError;
 use crate::fields::{Message, refuse_flag, unsupported};
+use crate::options::GraphOptions;
 
 /// Boxes in fractions of the image.
 pub(super) const BOXES: &str = "detection_boxes";
@@ -53,6 +56,16 @@ pub(super) trait Task {
     /// The heads that it needs.
     fn heads(&self) -> Vec<Head>;
 
+    /// Paths of variables that a trained model has for it, and that exports have no use for.
+    fn idle(&self) -> Vec<Vec<String>> {
+        Vec::new()
+    }
+
+    /// What the keypoints that it finds are called, in the order of outputs.
+    fn keypoints(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Adds what it finds out to the outputs.
     fn detect(&self, b: &mut Builder, detected: &mut Detected<'_>) -> Result<(), ModelError>;
 
@@ -66,13 +79,19 @@ pub(super) trait Task {
     }
 }
 
+/// A head's name as an output: letters, digits and `_`.
+pub(super) fn output_key(head: &str) -> String {
+    let letter = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    head.chars().map(letter).collect()
+}
+
 /// The tasks of a configuration, in the order in which the reference does them.
 ///
 /// # Errors
-/// For tasks that are not supported.
+/// For tasks that are not supported, or contradict each other, the label map or the rest of the configuration.
 pub(super) fn from_config(
     config: Message<'_, protos::CenterNet>,
-    _num_classes: u64,
+    options: &GraphOptions,
 ) -> Result<Vec<Box<dyn Task>>, ModelError> {
     refuse_flag(
         config.field("output_prediction_dict"),
@@ -80,24 +99,12 @@ pub(super) fn from_config(
     )?;
     for (field, is_set) in [
         (
-            "keypoint_estimation_task",
-            !config.keypoint_estimation_task.is_empty(),
-        ),
-        (
             "mask_estimation_task",
             config.mask_estimation_task.is_some(),
         ),
         (
             "densepose_estimation_task",
             config.densepose_estimation_task.is_some(),
-        ),
-        (
-            "track_estimation_task",
-            config.track_estimation_task.is_some(),
-        ),
-        (
-            "temporal_offset_task",
-            config.temporal_offset_task.is_some(),
         ),
         (
             "deepmac_mask_estimation",
@@ -109,5 +116,17 @@ pub(super) fn from_config(
             return Err(unsupported(config.field(field), "a task", supported));
         }
     }
-    Ok(Vec::new())
+    let mut tasks: Vec<Box<dyn Task>> = Vec::new();
+    if let Some(keypoints) = Tasks::from_config(config, options.keypoint_labels.as_ref())? {
+        tasks.push(Box::new(keypoints));
+    }
+    if let Some(tracking) = Tracking::from_config(config)? {
+        tasks.push(Box::new(tracking));
+    }
+    if config.temporal_offset_task.is_some() {
+        tasks.push(Box::new(TemporalOffset {
+            depthwise: config.use_depthwise(),
+        }));
+    }
+    Ok(tasks)
 }

@@ -101,6 +101,7 @@ pub(super) static FASTER_RCNN: MetaArchitecture = MetaArchitecture {
     },
     support: Some(Support {
         build,
+        takes_boxes: |_| false,
         candidates: fit::candidates,
         alike: &fit::ALIKE,
         templates: fit::templates,
@@ -150,6 +151,7 @@ fn describe(config: &protos::DetectionModel) -> Option<Description<'_>> {
         has_background: true,
         image_resizer: rcnn.image_resizer.as_ref(),
         anchors: AnchorSource::Generator(rcnn.first_stage_anchor_generator.as_ref()),
+        keypoint_labels: None,
         suppressions: std::iter::once(proposals).chain(second).collect(),
     })
 }
@@ -260,6 +262,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
         facts: Facts {
             resizing: resizer.facts(),
             normalization,
+            keypoints: Vec::new(),
             stages: std::iter::once(proposals).chain(detections).collect(),
         },
     })

@@ -79,6 +79,7 @@ pub(super) static SSD: MetaArchitecture = MetaArchitecture {
     },
     support: Some(Support {
         build,
+        takes_boxes: |_| false,
         candidates: fit::candidates,
         alike: &fit::ALIKE,
         templates: fit::templates,
@@ -108,6 +109,7 @@ fn describe(config: &protos::DetectionModel) -> Option<Description<'_>> {
         has_background: ssd.add_background_class(),
         image_resizer: ssd.image_resizer.as_ref(),
         anchors: AnchorSource::Generator(ssd.anchor_generator.as_ref()),
+        keypoint_labels: None,
         suppressions: suppression.into_iter().collect(),
     })
 }
@@ -211,6 +213,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
         facts: Facts {
             resizing: resizer.facts(),
             normalization: extractor.normalization(),
+            keypoints: Vec::new(),
             stages: vec![StageFacts {
                 name: "detections",
                 suppression: Some(nms.facts(&options.class_thresholds)),

@@ -2,6 +2,7 @@
 
 use tfod_graph::{DType, Dim};
 use tfod_models::InputType;
+use tfod_models::input::BOXES_NAME;
 use tfod_tensorflow::{Filled, WarmupInput, WarmupRequest, example, warmup_requests};
 
 use super::super::signatures::Signature;
@@ -31,18 +32,29 @@ pub(super) fn warmup_file(signatures: &[&Signature]) -> Vec<u8> {
                 _ => IMAGE,
             };
             let [height, width] = signature.model.image_size.unwrap_or([SIDE; 2]);
-            let input = |info| grey(info, [1, height, width, 3], file);
+            let sizes = [1, height, width, 3];
             WarmupRequest {
                 signature: &signature.name,
-                inputs: interface.inputs.iter().map(input).collect(),
+                inputs: interface
+                    .inputs
+                    .iter()
+                    .map(|info| filled(info, sizes, file))
+                    .collect(),
             }
         })
         .collect();
     warmup_requests(&requests)
 }
 
-/// An input of grey images; sizes that are not fixed are taken from `sizes`.
-fn grey<'a>(info: &'a TensorInfo, sizes: [u64; 4], file: &'a [u8]) -> WarmupInput<'a> {
+/// An input of grey images, where sizes that are not fixed are taken from `sizes`; or of one box, the upper left corner of the image.
+fn filled<'a>(info: &'a TensorInfo, sizes: [u64; 4], file: &'a [u8]) -> WarmupInput<'a> {
+    if info.key == BOXES_NAME {
+        return WarmupInput {
+            name: &info.key,
+            shape: vec![1, 1, 4],
+            value: Filled::F32(0.0),
+        };
+    }
     let dims = info.shape.dims().iter().zip(sizes);
     WarmupInput {
         name: &info.key,

@@ -1,0 +1,95 @@
+//! What label maps say that a network depends on: the keypoints of a class. A configuration names the file; who asks for a network reads it and hands
+//! over what it says, because architectures read no files.
+
+use tfod_config::{LabelMap, protos};
+
+/// The keypoints of one class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeypointClass {
+    /// Its name, by which a configuration refers to it.
+    pub name: String,
+    /// Its id, from 1.
+    pub id: i32,
+    /// Its keypoints, in the order of the label map, which is that of the network's outputs.
+    pub keypoints: Vec<Keypoint>,
+}
+
+/// A keypoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keypoint {
+    /// Its id, from 0 over all classes together.
+    pub id: i32,
+    /// Its name.
+    pub label: String,
+}
+
+/// The classes of a label map that have keypoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeypointLabels {
+    /// The label map, for errors.
+    pub origin: String,
+    /// In the order of the label map.
+    pub classes: Vec<KeypointClass>,
+}
+
+impl KeypointLabels {
+    /// Those of a label map that is called `origin`.
+    pub fn of(origin: impl Into<String>, labels: &LabelMap) -> Self {
+        let classes = labels.items().iter().filter(|i| !i.keypoints.is_empty());
+        let classes = classes.map(|item| KeypointClass {
+            name: item.name().to_owned(),
+            id: item.id(),
+            keypoints: keypoints(item),
+        });
+        Self {
+            origin: origin.into(),
+            classes: classes.collect(),
+        }
+    }
+
+    /// The class of this name; of several, the last, as in the reference.
+    pub(crate) fn class(&self, name: &str) -> Option<&KeypointClass> {
+        self.classes.iter().rev().find(|class| class.name == name)
+    }
+
+    /// The names of all classes, for errors.
+    pub(crate) fn names(&self) -> String {
+        let names = self.classes.iter().map(|class| class.name.as_str());
+        names.collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn keypoints(item: &protos::StringIntLabelMapItem) -> Vec<Keypoint> {
+    let keypoints = item.keypoints.iter().map(|keypoint| Keypoint {
+        id: keypoint.id(),
+        label: keypoint.label().to_owned(),
+    });
+    keypoints.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn classes_with_keypoints_are_taken_in_order() {
+        let text = "item { id: 1 name: 'a' } \
+            item { id: 3 name: 'b' keypoints { id: 2 label: 'tail' } keypoints { id: 0 label: 'nose' } } \
+            item { id: 2 name: 'b' display_name: 'c' keypoints { id: 5 label: 'ear' } }";
+        let labels = LabelMap::parse("map", text.as_bytes()).unwrap();
+        let labels = KeypointLabels::of("map", &labels);
+        let ids: Vec<i32> = labels.classes.iter().map(|class| class.id).collect();
+        assert_eq!(ids, [3, 2]);
+        let first: Vec<&str> = labels.classes[0]
+            .keypoints
+            .iter()
+            .map(|keypoint| keypoint.label.as_str())
+            .collect();
+        assert_eq!(first, ["tail", "nose"]);
+        assert_eq!(labels.class("b").map(|class| class.id), Some(2));
+        assert_eq!(labels.class("a"), None);
+        assert_eq!(labels.names(), "b, b");
+    }
+}

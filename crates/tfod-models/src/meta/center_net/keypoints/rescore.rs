@@ -1,0 +1,59 @@
+//! Scores of objects that go by those of their keypoints.
+
+use tfod_graph::{Binary, Builder, Compare, DType, Dim, Reduce, Tensor, ValueId};
+
+use super::config::Tasks;
+use crate::error::ModelError;
+
+impl Tasks {
+    /// The scores of objects, where tasks say that keypoints count: the object's score times the mean score of its visible keypoints, which are those with a
+    /// score above the task's threshold. `classes`, from 0, and `scores` are `[batch, n]`, `keypoint_scores` are
+    /// `f32[batch, n, k]`.
+    pub(super) fn rescored(
+        &self,
+        b: &mut Builder,
+        classes: ValueId,
+        scores: ValueId,
+        keypoint_scores: ValueId,
+    ) -> Result<ValueId, ModelError> {
+        let count = self.num_keypoints();
+        let mut scores = scores;
+        let mut keypoint_scores = keypoint_scores;
+        for task in &self.tasks {
+            let Some(threshold) = task.rescoring_threshold else {
+                continue;
+            };
+            let own = |place: u64| {
+                let mut ids = task.keypoints.iter().map(|keypoint| keypoint.id);
+                ids.any(|id| u64::try_from(id) == Ok(place))
+            };
+            let own: Vec<f32> = (0..count).map(|i| f32::from(u8::from(own(i)))).collect();
+            let own = Tensor::f32(&[count], &own)
+                .ok_or_else(|| ModelError::Inconsistent("one number for each keypoint".into()))?;
+            let own = b.constant("own_keypoints", own)?;
+            let class = b.constant("class", Tensor::scalar_i32(task.class_id))?;
+            let classes = b.cast("whole_classes", classes, DType::I32)?;
+            let is_class = b.compare("is_class", Compare::Equal, classes, class)?;
+            let threshold = b.constant("threshold", Tensor::scalar_f32(threshold))?;
+            let visible = b.compare("is_visible", Compare::Greater, keypoint_scores, threshold)?;
+            let none = b.constant("none", Tensor::scalar_f32(0.0))?;
+            // Those that one task takes for invisible are so for the next ones too.
+            keypoint_scores = b.select("visible_scores", visible, keypoint_scores, none)?;
+            let visible = b.cast("visible", visible, DType::F32)?;
+            let visible = b.binary("own_visible", Binary::Mul, visible, own)?;
+            let number = b.reduce("num_visible", Reduce::Sum, visible, &[2])?;
+            let number = b.binary_scalar("at_least_one", Binary::Maximum, number, 1.0)?;
+            let mut dims = b.shape(scores).dims().to_vec();
+            dims.push(Dim::Known(1));
+            let each = b.reshape("score_of_each", scores, &dims)?;
+            let weighted = b.binary("weighted", Binary::Mul, own, each)?;
+            let weighted = b.binary("keypoint_weighted", Binary::Mul, weighted, keypoint_scores)?;
+            let sum = b.reduce("sum", Reduce::Sum, weighted, &[2])?;
+            let one = b.constant("one", Tensor::scalar_f32(1.0))?;
+            let part = b.binary("part", Binary::Div, one, number)?;
+            let mean = b.binary("mean", Binary::Mul, part, sum)?;
+            scores = b.select("rescored", is_class, mean, scores)?;
+        }
+        Ok(scores)
+    }
+}

@@ -1,0 +1,40 @@
+//! The label map that a configuration names because its network depends on it: how many keypoints a class has, and what they are called.
+
+use std::path::Path;
+
+use tfod_config::{ConfigError, LabelMap, PipelineConfig};
+use tfod_models::meta::describe;
+use tfod_models::{FieldPath, KeypointLabels};
+
+/// The label map that a configuration names cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "`{message}.{field}`: {source}\nthe network has as many outputs as that label map has keypoints; give the one that the model was trained with: --config_override '{}'",
+    message.enclose(&format!("{field}: \"FILE\""))
+)]
+pub struct KeypointLabelsError {
+    /// The message that has the field.
+    pub message: FieldPath,
+    /// The field that names it.
+    pub field: &'static str,
+    /// Why.
+    pub source: Box<ConfigError>,
+}
+
+/// What the label map says that a configuration names; `None` where its network depends on none, or it names none.
+pub(crate) fn keypoint_labels(
+    config: &PipelineConfig,
+) -> Result<Option<KeypointLabels>, KeypointLabelsError> {
+    let model = config.message().model.as_ref();
+    let field = model.and_then(describe).and_then(|d| d.keypoint_labels);
+    let Some(named) = field.filter(|named| !named.file.is_empty()) else {
+        return Ok(None);
+    };
+    let labels = LabelMap::read(Path::new(named.file));
+    let labels = labels.map_err(|source| KeypointLabelsError {
+        message: named.message,
+        field: named.field,
+        source: Box::new(source),
+    })?;
+    Ok(Some(KeypointLabels::of(named.file, &labels)))
+}
