@@ -32,7 +32,9 @@ mod wire;
 mod write;
 
 use std::collections::HashSet;
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::thread;
 
 pub use error::{FreezeError, Place, Update};
 pub use frozen::{Endpoint, Frozen};
@@ -109,6 +111,21 @@ impl SavedModelReader {
     ///
     /// Where the file is damaged, has no such graph or signature, contradicts itself, or does what constants cannot; see [`FreezeError`].
     pub fn freeze(&self, options: &FreezeOptions) -> Result<Frozen<'_>> {
+        // Calls in calls are expanded by recursion, as deep as the budget allows, whatever stack the caller has.
+        thread::scope(|scope| {
+            let work = || self.freeze_here(options);
+            let builder = thread::Builder::new().stack_size(budget::STACK);
+            match builder.spawn_scoped(scope, work) {
+                Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                Err(problem) => Err(FreezeError::Read {
+                    path: self.file.path.clone(),
+                    problem,
+                }),
+            }
+        })
+    }
+
+    fn freeze_here(&self, options: &FreezeOptions) -> Result<Frozen<'_>> {
         let file = &self.file;
         let model = file.meta_graph(options.tags.as_deref())?;
         if let Some(name) = model.duplicate {

@@ -287,3 +287,47 @@ proptest! {
         let _: Result<_, FreezeError> = freeze(folder.path(), &options);
     }
 }
+
+/// Conditionals and loops in each other take more of the stack than calls do.
+#[test]
+fn conditionals_and_loops_nested_too_deep() {
+    let again = function(
+        "again",
+        &[("v", FLOAT)],
+        &[("result", BOOL, "less:z:0")],
+        vec![typed("less", "Less", &["v", "v"])],
+    );
+    let conditional = |next: &str| {
+        let attrs = [
+            ("then_branch", func(next)),
+            ("else_branch", func(next)),
+            ("Tcond", data_type(FLOAT)),
+            ("Tin", types(&[FLOAT])),
+            ("Tout", types(&[FLOAT])),
+        ];
+        node("next", "StatelessIf", &["v", "v"], &attrs)
+    };
+    let repeated = |next: &str| {
+        let attrs = [
+            ("cond", func("again")),
+            ("body", func(next)),
+            ("T", types(&[FLOAT])),
+        ];
+        node("next", "StatelessWhile", &["v"], &attrs)
+    };
+    let nested: [&dyn Fn(&str) -> NodeDef; 2] = [&conditional, &repeated];
+    for inner in nested {
+        let level = |index: usize| {
+            let name = match index {
+                0 => "first".to_owned(),
+                index => format!("level_{index}"),
+            };
+            let next = format!("level_{}", index + 1);
+            let result = [("result", FLOAT, "next:output:0")];
+            function(&name, &[("v", FLOAT)], &result, vec![inner(&next)])
+        };
+        let mut functions: Vec<FunctionDef> = (0..500).map(level).collect();
+        functions.push(again.clone());
+        assert_refused(&calling(functions), &["nested deeper than 100"]);
+    }
+}
