@@ -151,9 +151,8 @@ impl CheckReport {
                 Some(extractor.as_str()).filter(|name| !name.is_empty()),
                 *num_classes,
             ),
-            CheckpointKind::SavedModelVariables(family) | CheckpointKind::TensorFlow1(family) => {
-                (Some(family.name()), None, None)
-            }
+            CheckpointKind::SavedModelVariables(Some(family))
+            | CheckpointKind::TensorFlow1(family) => (Some(family.name()), None, None),
             _ => (None, None, None),
         };
         let causes: Vec<Value> = self

@@ -13,7 +13,7 @@ use std::fs;
 use std::path::Path;
 
 use common::copy_example;
-use tfod::{Check, CheckReport, CheckpointKind, Family, Verdict};
+use tfod::{Check, CheckReport, CheckpointKind, Export, Family, Verdict};
 use tfod_checkpoint::{Bundle, BundleWriter, DType, OBJECT_GRAPH_KEY};
 
 fn example() -> tempfile::TempDir {
@@ -130,7 +130,7 @@ fn what_is_no_detector_is_named() {
         (&[objects, &backbone], CheckpointKind::Backbone),
         (
             &[objects, &saved_model],
-            CheckpointKind::SavedModelVariables(Family::Ssd),
+            CheckpointKind::SavedModelVariables(Some(Family::Ssd)),
         ),
         (
             &[objects, &other],
@@ -154,6 +154,54 @@ fn what_is_no_detector_is_named() {
         assert_eq!(report.checkpoint, kind);
         assert!(report.counts.is_none() && report.closest.is_none());
     }
+}
+
+/// Its variables are an easy mistake for the checkpoint: they look like one.
+#[test]
+fn variables_of_a_saved_model_are_called_that_and_what_to_do_is_said() {
+    let root = example();
+    let checkpoint = root.path().join("checkpoint");
+    let config = root.path().join("pipeline.config");
+    let exported = root.path().join("exported");
+    Export::new(&config, &checkpoint, &exported).run().unwrap();
+    for given in ["variables", "variables/variables"] {
+        let report = check(&exported, &format!("saved_model/{given}"));
+        assert_eq!(report.verdict, Verdict::NotADetector);
+        assert_eq!(report.checkpoint, CheckpointKind::SavedModelVariables(None));
+        let advice = report.advice().unwrap();
+        let beside = format!(
+            "give the checkpoint beside it, {}",
+            exported.join("checkpoint").display()
+        );
+        assert!(
+            advice.contains("cannot be exported again") && advice.contains(&beside),
+            "{advice}"
+        );
+        let again = Export::new(
+            &config,
+            exported.join("saved_model").join(given),
+            root.path().join("again"),
+        );
+        let refused = again.run().unwrap_err().to_string();
+        assert!(
+            refused.contains("the variables of a SavedModel") && refused.contains(&advice),
+            "{refused}"
+        );
+    }
+    fs::remove_dir_all(exported.join("checkpoint")).unwrap();
+    let advice = check(&exported, "saved_model/variables").advice().unwrap();
+    let saved_model = exported.join("saved_model");
+    assert!(
+        advice.contains("give the checkpoint it was exported from, or"),
+        "{advice}"
+    );
+    assert!(
+        advice.ends_with(&format!(
+            "`tfod freeze --saved_model_dir {}`",
+            saved_model.display()
+        )),
+        "{advice}"
+    );
 }
 
 #[test]

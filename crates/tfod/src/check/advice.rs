@@ -18,7 +18,7 @@ impl CheckReport {
         match (self.verdict, &self.closest) {
             (Verdict::Fits, _) => None,
             (Verdict::Unsupported, None) => self.config.as_ref()?.family.detour(),
-            (Verdict::NotADetector, _) => self.checkpoint.remedy().map(str::to_owned),
+            (Verdict::NotADetector, _) => self.checkpoint.remedy(&self.prefix),
             (Verdict::Differs | Verdict::LeftOver, _) if self.explanation.complete => {
                 let causes = &self.explanation.causes;
                 let what = if causes.iter().any(|cause| !cause.alternatives.is_empty()) {

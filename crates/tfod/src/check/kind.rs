@@ -3,10 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::Path;
 
 use tfod_checkpoint::{Bundle, Entry, Kind, unescape};
 use tfod_config::protos;
 use tfod_models::meta::{ALL, Family, Marks, describe};
+use tfod_text::Shown;
 
 /// What a config describes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,8 +69,8 @@ pub enum CheckpointKind {
         /// Classes without background, where they are known.
         num_classes: Option<i32>,
     },
-    /// The variables of a SavedModel that was exported from one, whose names have lost their layers.
-    SavedModelVariables(Family),
+    /// The variables of a SavedModel; with the family, where they are of an official export, whose names have lost their layers.
+    SavedModelVariables(Option<Family>),
     /// A backbone alone, to start training from.
     Backbone,
     /// A detector of the TensorFlow 1 Object Detection API.
@@ -109,8 +111,8 @@ impl CheckpointKind {
         }
         let saved = below("_model/", |marks| marks.exported);
         let saved = saved.or_else(|| below("", |marks| marks.exported));
-        if let Some(family) = saved {
-            return Self::SavedModelVariables(family);
+        if saved.is_some() || saved_model_of(bundle.prefix()).is_some() {
+            return Self::SavedModelVariables(saved);
         }
         let roots: BTreeSet<&str> = keys
             .iter()
@@ -155,14 +157,11 @@ impl CheckpointKind {
         }
     }
 
-    /// What to do with a checkpoint that is no detector's.
-    pub fn remedy(&self) -> Option<&'static str> {
-        match self {
+    /// What to do with a checkpoint that is no detector's, and has this prefix.
+    pub fn remedy(&self, prefix: &Path) -> Option<String> {
+        let remedy = match self {
             Self::Detector { .. } => None,
-            Self::SavedModelVariables(_) => Some(
-                "give the checkpoint it was exported from, which an official export keeps in the folder `checkpoint` beside `saved_model`; \
-                 a SavedModel itself can be frozen with `tfod freeze`",
-            ),
+            Self::SavedModelVariables(_) => return Some(instead_of_saved_model(prefix)),
             Self::Backbone => Some("give the folder that training wrote to"),
             Self::BeforeFirstStep => Some("choose a later checkpoint"),
             Self::TensorFlow1(_) | Self::NameBased => Some(
@@ -171,8 +170,41 @@ impl CheckpointKind {
             Self::Other(_) => Some(
                 "a checkpoint of the TensorFlow 2 Object Detection API keeps its detector under `model`",
             ),
-        }
+        };
+        remedy.map(str::to_owned)
     }
+}
+
+/// The folder of the SavedModel whose variables have this prefix.
+fn saved_model_of(prefix: &Path) -> Option<&Path> {
+    let folder = prefix
+        .parent()
+        .filter(|_| prefix.ends_with("variables/variables"))?;
+    let folder = folder.parent()?;
+    let is_saved_model = |name: &str| folder.join(name).is_file();
+    let is_there = is_saved_model("saved_model.pb") || is_saved_model("saved_model.pbtxt");
+    is_there.then_some(folder)
+}
+
+/// What to do with the variables of a SavedModel.
+fn instead_of_saved_model(prefix: &Path) -> String {
+    const WHY: &str = "a SavedModel cannot be exported again, as its variables are not all of the model, or have lost their layers' names";
+    let Some(folder) = saved_model_of(prefix) else {
+        return format!(
+            "{WHY}; give the checkpoint it was exported from, which exports keep in the folder `checkpoint` beside `saved_model`; a SavedModel itself can be frozen with `tfod freeze`"
+        );
+    };
+    let beside = folder.parent().unwrap_or(Path::new(""));
+    let checkpoint = beside.join("checkpoint");
+    let instead = if checkpoint.is_dir() {
+        format!("give the checkpoint beside it, {}", checkpoint.shown())
+    } else {
+        "give the checkpoint it was exported from".to_owned()
+    };
+    format!(
+        "{WHY}; {instead}, or freeze the SavedModel: `tfod freeze --saved_model_dir {}`",
+        folder.shown()
+    )
 }
 
 /// The keys of the model's variables behind `model/`, optimizer slots left out.
@@ -211,7 +243,8 @@ impl fmt::Display for CheckpointKind {
                 extractor,
                 num_classes,
             } => write_kind(f, *family, extractor, *num_classes),
-            Self::SavedModelVariables(family) => {
+            Self::SavedModelVariables(None) => f.write_str("the variables of a SavedModel"),
+            Self::SavedModelVariables(Some(family)) => {
                 write!(
                     f,
                     "the variables of an exported SavedModel ({})",
@@ -231,7 +264,8 @@ impl fmt::Display for CheckpointKind {
             Self::Other(names) => {
                 /// How many names are shown.
                 const SHOWN: usize = 8;
-                let shown: Vec<&str> = names.iter().take(SHOWN).map(String::as_str).collect();
+                let shown = names.iter().take(SHOWN);
+                let shown: Vec<String> = shown.map(|name| name.shown().to_string()).collect();
                 write!(
                     f,
                     "no checkpoint of the TensorFlow 2 Object Detection API; it holds {}",

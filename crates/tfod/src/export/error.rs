@@ -73,7 +73,7 @@ pub enum ExportError {
     #[error(transparent)]
     Checkpoint(#[from] tfod_checkpoint::Error),
     /// The checkpoint is of something else.
-    #[error("{}: not the checkpoint of a trained detector: {kind}{}", prefix.shown(), remedy(kind))]
+    #[error("{}: not the checkpoint of a trained detector: {kind}{}", prefix.shown(), remedy(kind, prefix))]
     NotADetector {
         /// The checkpoint.
         prefix: PathBuf,
@@ -113,8 +113,8 @@ pub enum ExportError {
     },
 }
 
-fn remedy(kind: &CheckpointKind) -> String {
-    kind.remedy()
+fn remedy(kind: &CheckpointKind, prefix: &Path) -> String {
+    kind.remedy(prefix)
         .map_or_else(String::new, |remedy| format!("; {remedy}"))
 }
 
