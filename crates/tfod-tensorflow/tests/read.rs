@@ -34,7 +34,7 @@ fn what_has_no_counterpart_is_refused_by_name() {
             ("c", "Relu", &["b"]),
         ]),
         graph_def(&[("a", "Relu", &["nowhere"])]),
-        graph_def(&[("a", "MatMul", &[])]),
+        graph_def(&[("a", "Einsum", &[])]),
         graph_def(&[("a\nb", "Where", &[])]),
         graph_def(&[("a", "Conv2D", &[])]),
         graph_def(&[("a", "TensorListStack", &["b", "b"]), ("b", "Exit", &["b"])]),

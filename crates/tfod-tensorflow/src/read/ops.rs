@@ -69,13 +69,21 @@ impl<'g, 'a> Reader<'g, 'a> {
                 w.with(Op::Transpose(order), &[x])?
             }
             "MaxPool" => {
-                let attrs = PoolAttrs {
-                    window: w.spatial("ksize")?,
-                    strides: w.spatial("strides")?,
-                    padding: w.padding()?,
-                };
+                let attrs = w.pooling()?;
                 w.of(Op::MaxPool(attrs), 1)?
             }
+            "AvgPool" => {
+                let attrs = w.pooling()?;
+                w.of(Op::AveragePool(attrs), 1)?
+            }
+            "MatMul" | "BatchMatMulV2" => {
+                let turned = ["transpose_a", "transpose_b", "adj_x", "adj_y"];
+                if turned.iter().any(|name| w.flag(name, false)) {
+                    return Err(w.refuse("transposes its inputs"));
+                }
+                w.of(Op::MatMul, 2)?
+            }
+            "CropAndResize" => Self::crop(w)?,
             "Mean" => Self::mean(w)?,
             "BiasAdd" => {
                 w.channels_last()?;
@@ -184,6 +192,20 @@ impl<'g, 'a> Reader<'g, 'a> {
         match made.into_iter().next() {
             Some(made) if made == size => Ok(values),
             _ => Err(w.refuse("gives another size than its strides make")),
+        }
+    }
+
+    fn crop(w: &mut Writing<'_, '_, '_>) -> Result<Vec<ValueId>> {
+        let method = w.node.attr("method").and_then(attr::text);
+        let beyond = w.node.attr("extrapolation_value").and_then(attr::float);
+        if method.is_some_and(|method| method != "bilinear") || beyond.is_some_and(|x| x != 0.0) {
+            return Err(w.refuse("is not bilinear, with zeros beyond the image"));
+        }
+        let to = w.integers_of(w.input(3)?)?;
+        let to: Option<Vec<u64>> = to.iter().map(|n| u64::try_from(*n).ok()).collect();
+        match to.as_deref() {
+            Some(&[height, width]) => w.of(Op::CropAndResize { height, width }, 3),
+            _ => Err(w.refuse("has a size that is not height and width")),
         }
     }
 
@@ -567,6 +589,15 @@ impl Writing<'_, '_, '_> {
             Some("VALID") => Ok(Padding::Valid),
             _ => Err(self.refuse("has explicit padding")),
         }
+    }
+
+    fn pooling(&self) -> Result<PoolAttrs> {
+        self.channels_last()?;
+        Ok(PoolAttrs {
+            window: self.spatial("ksize")?,
+            strides: self.spatial("strides")?,
+            padding: self.padding()?,
+        })
     }
 
     fn convolution(&self) -> Result<ConvAttrs> {
