@@ -168,6 +168,7 @@ macro_rules! number {
                 self as i64
             }
 
+            #[allow(clippy::float_cmp, reason = "only 0 itself is false")]
             fn is_true(self) -> bool {
                 self != <$of>::default()
             }
@@ -176,6 +177,12 @@ macro_rules! number {
 }
 number!(f32, i32, i64, u8);
 
+/// The lower bytes of an integer.
+fn lower<const M: usize>(number: i64) -> [u8; M] {
+    let bytes = number.to_le_bytes();
+    std::array::from_fn(|at| bytes[at])
+}
+
 /// Elements of `N` bytes as another type, little-endian.
 fn converted<const N: usize, T: Number>(
     elements: &[[u8; N]],
@@ -183,11 +190,6 @@ fn converted<const N: usize, T: Number>(
     to: DType,
 ) -> Option<Vec<u8>> {
     let numbers = elements.iter().map(|bytes| number(*bytes));
-    /// The lower bytes of an integer.
-    fn lower<const M: usize>(number: i64) -> [u8; M] {
-        let bytes = number.to_le_bytes();
-        std::array::from_fn(|at| bytes[at])
-    }
     Some(match to {
         DType::F32 => numbers.flat_map(|n| n.to_f32().to_le_bytes()).collect(),
         DType::I32 => numbers.flat_map(|n| lower::<4>(n.to_i64())).collect(),

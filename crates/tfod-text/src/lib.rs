@@ -11,7 +11,7 @@
 //! ```
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::Path;
 
 /// A name that can be part of a message.
@@ -61,8 +61,8 @@ fn escaped(text: &str, is_unsafe: impl Fn(char) -> bool) -> Cow<'_, str> {
     let mut safe = String::with_capacity(text.len() + 8);
     for c in text.chars() {
         if is_unsafe(c) {
-            // None of them has more than four digits.
-            safe.push_str(&format!("\\u{:04x}", u32::from(c)));
+            // None of them has more than four digits. Writing into a string does not fail.
+            let _ = write!(safe, "\\u{:04x}", u32::from(c));
         } else {
             safe.push(c);
         }

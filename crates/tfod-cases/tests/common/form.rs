@@ -177,15 +177,11 @@ impl<'a> Form<'a> {
             .collect();
         let line = format!("{} = {op}({})", types.join(", "), inputs.join(", "));
         // What is written alike is one node.
-        let number = match self.lines.get(&line) {
-            Some(number) => *number,
-            None => {
-                let number = self.lines.len() + 1;
-                let _ = writeln!(self.text, "%{number} {line}");
-                self.lines.insert(line, number);
-                number
-            }
-        };
+        let next = self.lines.len() + 1;
+        let number = *self.lines.entry(line.clone()).or_insert(next);
+        if number == next {
+            let _ = writeln!(self.text, "%{number} {line}");
+        }
         for (index, output) in node.outputs.iter().enumerate() {
             self.places.insert(*output, format!("%{number}.{index}"));
         }

@@ -312,7 +312,7 @@ impl Reader<'_, '_> {
             let problem = "is the result of a loop over something else than all slices";
             return Err(refused(stack, problem.to_owned()));
         }
-        let name = super::legal(&scope.own(&found.name));
+        let name = super::legal(scope.own(&found.name));
         let results = b.map(&name, &inputs, |b, arguments| {
             let mut inner = Scope {
                 prefix: "/body/".to_owned(),

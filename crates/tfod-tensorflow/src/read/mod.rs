@@ -10,6 +10,7 @@
 //! ```
 
 mod loops;
+mod node;
 mod ops;
 mod sizes;
 
@@ -117,7 +118,7 @@ fn read(
     let mut scope = Scope::default();
     for (at, key) in inputs {
         let node = reader.node(at)?;
-        let (dtype, shape) = reader.declared(node, &key)?;
+        let (dtype, shape) = Reader::declared(node, &key)?;
         let value = b.input(&legal(&key), dtype, shape);
         scope.values.insert(FlatTensor { node: at, port: 0 }, value);
     }
@@ -285,7 +286,7 @@ impl<'g, 'a> Reader<'g, 'a> {
     }
 
     /// The element type and shape of a placeholder. Of unknown sizes, all leading ones are the batch; those of images are called so.
-    fn declared(&self, node: &FlatNode<'_>, key: &str) -> Result<(DType, Shape), ReadError> {
+    fn declared(node: &FlatNode<'_>, key: &str) -> Result<(DType, Shape), ReadError> {
         if node.op != PLACEHOLDER {
             return Err(refused(node, "is an input, and no placeholder".to_owned()));
         }

@@ -1,27 +1,18 @@
 //! The counterpart of each of TensorFlow's operations. Attributes that are inputs there have to be constants, unless the graph has them as inputs, too.
 
 use tfod_graph::{
-    Binary, Builder, Compare, ConvAttrs, DType, Dim, NmsAttrs, Op, Padding, PixelGrid, PoolAttrs,
-    Reduce, ResizeMethod, SoftNmsAttrs, Tensor, Unary, ValueId,
+    Binary, Builder, Compare, DType, Dim, Op, Padding, PixelGrid, Reduce, ResizeMethod, Unary,
+    ValueId,
 };
 
+use super::node::{Result, Writing};
 use super::sizes::{Size, reshaped};
-use super::{ReadError, Reader, element_type, refused};
+use super::{Reader, element_type};
 use crate::constants::FlatNode;
 use crate::messages::attr;
 
 /// The operation that takes a feature out of an example; all of its inputs but the first are defaults.
 pub(super) const EXAMPLE: &str = "ParseSingleExample";
-
-/// One node on its way into the graph.
-struct Writing<'w, 'g, 'a> {
-    b: &'w mut Builder,
-    node: &'g FlatNode<'a>,
-    name: &'w str,
-    inputs: &'w [ValueId],
-}
-
-type Result<T> = std::result::Result<T, ReadError>;
 
 impl<'g, 'a> Reader<'g, 'a> {
     /// Writes a node; gives its outputs.
@@ -45,6 +36,7 @@ impl<'g, 'a> Reader<'g, 'a> {
         Ok(values)
     }
 
+    #[allow(clippy::too_many_lines, reason = "a table: one arm for each operation")]
     fn written(&mut self, w: &mut Writing<'_, '_, '_>) -> Result<Vec<ValueId>> {
         if let Some(op) = elementwise(&w.node.op) {
             return w.all(op);
@@ -454,200 +446,6 @@ impl<'g, 'a> Reader<'g, 'a> {
             self.sizes.note(w.b, *value);
         }
         w.with(Op::Reshape(kept), &part)
-    }
-}
-
-impl Writing<'_, '_, '_> {
-    fn refuse(&self, problem: &str) -> ReadError {
-        refused(self.node, problem.to_owned())
-    }
-
-    fn input(&self, position: usize) -> Result<ValueId> {
-        let input = self.inputs.get(position).copied();
-        input.ok_or_else(|| self.refuse(&format!("has no input {position}")))
-    }
-
-    /// An operation on these values.
-    fn with(&mut self, op: Op, inputs: &[ValueId]) -> Result<Vec<ValueId>> {
-        Ok(self.b.add(self.name, op, inputs)?)
-    }
-
-    /// An operation on all inputs.
-    fn all(&mut self, op: Op) -> Result<Vec<ValueId>> {
-        self.with(op, self.inputs)
-    }
-
-    /// An operation on the first inputs.
-    fn of(&mut self, op: Op, inputs: usize) -> Result<Vec<ValueId>> {
-        let all = self.inputs.get(..inputs);
-        let all = all.ok_or_else(|| self.refuse(&format!("has fewer than {inputs} inputs")))?;
-        self.with(op, all)
-    }
-
-    fn flag(&self, name: &str, default: bool) -> bool {
-        let found = self.node.attr(name).and_then(attr::bool);
-        found.unwrap_or(default)
-    }
-
-    fn constant(&self, value: ValueId) -> Option<&Tensor> {
-        let graph = self.b.graph();
-        match &graph.node(graph.value(value).node).op {
-            Op::Constant(tensor) => Some(tensor),
-            _ => None,
-        }
-    }
-
-    fn integers_of(&self, value: ValueId) -> Result<Vec<i64>> {
-        let tensor = self.constant(value);
-        let numbers = tensor.and_then(|tensor| match tensor.dtype() {
-            DType::I32 => Some(tensor.to_i32()?.into_iter().map(i64::from).collect()),
-            DType::I64 => {
-                let all = tensor.data().as_chunks::<8>().0.iter();
-                Some(all.map(|bytes| i64::from_le_bytes(*bytes)).collect())
-            }
-            _ => None,
-        });
-        numbers.ok_or_else(|| self.refuse("is given computed numbers where constants are expected"))
-    }
-
-    fn integer(&self, input: usize) -> Result<i64> {
-        let all = self.integers_of(self.input(input)?)?;
-        match all.as_slice() {
-            [one] => Ok(*one),
-            _ => Err(self.refuse("is given several numbers where one is expected")),
-        }
-    }
-
-    fn float(&self, input: usize) -> Result<f32> {
-        let value = self.input(input)?;
-        let tensor = self.constant(value).and_then(Tensor::to_f32);
-        match tensor.as_deref() {
-            Some([one]) => Ok(*one),
-            _ => Err(self.refuse("is given a computed number where a constant is expected")),
-        }
-    }
-
-    /// An axis of a tensor of this rank; a negative one is counted from behind.
-    fn axis_number(&self, axis: i64, rank: usize) -> Result<usize> {
-        let from_behind = i64::try_from(rank)
-            .ok()
-            .and_then(|rank| axis.checked_add(rank));
-        let axis = if axis < 0 { from_behind } else { Some(axis) };
-        let axis = axis.and_then(|axis| usize::try_from(axis).ok());
-        let axis = axis.filter(|axis| *axis < rank);
-        axis.ok_or_else(|| self.refuse("is along an axis that its input has not"))
-    }
-
-    /// An axis of a tensor, or of one of `more` dimensions more.
-    fn axis_of(&self, axis: Option<&i64>, of: Option<&ValueId>, more: usize) -> Result<usize> {
-        let (Some(axis), Some(of)) = (axis, of) else {
-            return Err(self.refuse("has no inputs"));
-        };
-        self.axis_number(*axis, self.b.shape(*of).rank() + more)
-    }
-
-    fn axis_attr(&self, more: usize) -> Result<usize> {
-        let axis = self.node.attr("axis").and_then(attr::int).unwrap_or(0);
-        self.axis_of(Some(&axis), self.inputs.first(), more)
-    }
-
-    /// The axes of a reduction, ascending.
-    fn reduced_axes(&self) -> Result<Vec<usize>> {
-        let rank = self.b.shape(self.input(0)?).rank();
-        let mut axes = Vec::new();
-        for axis in self.integers_of(self.input(1)?)? {
-            axes.push(self.axis_number(axis, rank)?);
-        }
-        axes.sort_unstable();
-        axes.dedup();
-        Ok(axes)
-    }
-
-    fn channels_last(&self) -> Result<()> {
-        match self.node.attr("data_format").and_then(attr::text) {
-            None | Some("NHWC") => Ok(()),
-            Some(_) => Err(self.refuse("has images with channels first")),
-        }
-    }
-
-    /// The numbers of an attribute that belong to height and width.
-    fn spatial(&self, name: &str) -> Result<[u64; 2]> {
-        let all = self.node.attr(name).and_then(attr::ints);
-        match all.as_deref() {
-            None if name == "dilations" => Ok([1; 2]),
-            Some([1, height, width, 1]) => match (u64::try_from(*height), u64::try_from(*width)) {
-                (Ok(height), Ok(width)) => Ok([height, width]),
-                _ => Err(self.refuse(&format!("has {name} below 0"))),
-            },
-            _ => Err(self.refuse(&format!("has {name} that are not of height and width"))),
-        }
-    }
-
-    fn padding(&self) -> Result<Padding> {
-        match self.node.attr("padding").and_then(attr::text) {
-            Some("SAME") => Ok(Padding::Same),
-            Some("VALID") => Ok(Padding::Valid),
-            _ => Err(self.refuse("has explicit padding")),
-        }
-    }
-
-    fn pooling(&self) -> Result<PoolAttrs> {
-        self.channels_last()?;
-        Ok(PoolAttrs {
-            window: self.spatial("ksize")?,
-            strides: self.spatial("strides")?,
-            padding: self.padding()?,
-        })
-    }
-
-    fn convolution(&self) -> Result<ConvAttrs> {
-        self.channels_last()?;
-        Ok(ConvAttrs {
-            strides: self.spatial("strides")?,
-            padding: self.padding()?,
-            dilations: self.spatial("dilations")?,
-        })
-    }
-
-    /// The number of selections; results must be filled up to it.
-    fn selections(&self) -> Result<u64> {
-        if !self.flag("pad_to_max_output_size", false) {
-            return Err(self.refuse("gives as many results as it finds"));
-        }
-        let most = u64::try_from(self.integer(2)?);
-        most.map_err(|_| self.refuse("selects less than none"))
-    }
-
-    fn suppression(&mut self) -> Result<Vec<ValueId>> {
-        let attrs = NmsAttrs {
-            max_output_size: self.selections()?,
-            iou_threshold: self.float(3)?,
-            score_threshold: self.float(4)?,
-        };
-        self.of(Op::NonMaxSuppression(attrs), 2)
-    }
-
-    fn soft_suppression(&mut self) -> Result<Vec<ValueId>> {
-        let attrs = SoftNmsAttrs {
-            max_output_size: self.selections()?,
-            score_threshold: self.float(4)?,
-            sigma: self.float(5)?,
-        };
-        // Below 1, boxes are dropped as well as decayed; without decay they are only dropped.
-        if self.float(3)? < 1.0 || attrs.sigma <= 0.0 {
-            return Err(self.refuse("both drops boxes and decays their scores"));
-        }
-        self.of(Op::SoftNonMaxSuppression(attrs), 2)
-    }
-
-    fn example(&mut self) -> Result<Vec<ValueId>> {
-        let keys = self.node.attr("dense_keys").and_then(attr::texts);
-        let sparse = self.node.attr("num_sparse").and_then(attr::int);
-        let key = match keys.as_deref() {
-            Some([key]) if sparse.unwrap_or(0) == 0 => (*key).to_owned(),
-            _ => return Err(self.refuse("takes several features out of an example")),
-        };
-        self.of(Op::ExampleFeature { key }, 1)
     }
 }
 
