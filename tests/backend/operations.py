@@ -246,6 +246,7 @@ def cast(image, pixels, **_):
 
 # Shapes that are known.
 
+KNOWN_SIZES = {"": (4, 5), "_up": (14, 11), "_same": (7, 9)}
 GRIDS = {"": {}, "_centers": {"half_pixel_centers": True}, "_aligned": {"align_corners": True}}
 
 
@@ -264,24 +265,34 @@ def pad(image, **_):
 @case
 def resize(pixels, photo, **_):
     results = {}
-    for suffix, size in (("", (4, 5)), ("_up", (14, 11)), ("_same", (7, 9))):
-        for method in ("bilinear", "nearest", "bicubic"):
+    for suffix, size in KNOWN_SIZES.items():
+        for method in ("bilinear", "nearest"):
             for grid in ("", "_centers"):
                 results[f"resize_{method}{grid}{suffix}"] = resized(pixels, method, size, grid)
-        results[f"resize_area{suffix}"] = resized(pixels, "area", size, "")
     for grid in ("", "_centers"):
         results[f"resize_unknown_bilinear{grid}"] = resized(photo, "bilinear", (5, 8), grid)
     return results
 
 
 @case
-def resize_aligned(pixels, **_):
+def resize_smooth(pixels, **_):
+    ways = (("bicubic", ""), ("bicubic", "_centers"), ("area", ""))
+    return {f"resize_{method}{grid}{suffix}": resized(pixels, method, size, grid) for method, grid in ways for suffix, size in KNOWN_SIZES.items()}
+
+
+def resized_aligned(pixels, methods):
     sizes = {"": (4, 5), "_up": (14, 11), "_single": (1, 1)}
-    return {
-        f"resize_{method}_aligned{suffix}": resized(pixels, method, size, "_aligned")
-        for method in ("bilinear", "nearest", "bicubic", "area")
-        for suffix, size in sizes.items()
-    }
+    return {f"resize_{method}_aligned{suffix}": resized(pixels, method, size, "_aligned") for method in methods for suffix, size in sizes.items()}
+
+
+@case
+def resize_aligned(pixels, **_):
+    return resized_aligned(pixels, ("bilinear", "nearest"))
+
+
+@case
+def resize_aligned_smooth(pixels, **_):
+    return resized_aligned(pixels, ("bicubic", "area"))
 
 
 @case

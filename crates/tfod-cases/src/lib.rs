@@ -19,7 +19,7 @@ mod size;
 
 use tfod_graph::{
     Builder, Built, DType, Dim, Graph, ParameterSpec, Shape, Tensor, TensorView, ValidateError,
-    ValueId, Weights,
+    ValueId, Weights, passes,
 };
 
 /// Some nodes that use one operation, and what they give.
@@ -118,6 +118,41 @@ pub const REFUSED_BY_ONNX: &[&str] = &["resize_computed_smooth", "soft_non_max_s
 
 /// Cases of what ONNX has operators for in some operator sets only, the default among them, which not all runtimes have: a model of their own.
 pub const SOME_OF_ONNX: &[&str] = &["crop_and_resize"];
+
+/// Cases of what TFLite has no operators for: its back end must refuse them.
+pub const REFUSED_BY_TFLITE: &[&str] = &[
+    "resize_smooth",
+    "resize_aligned_smooth",
+    "resize_computed_smooth",
+    "soft_non_max_suppression",
+];
+
+/// The numbers that sizes known only at run time have in the tests, for formats in which all are fixed.
+pub const SIZES: &[(&str, u64)] = &[
+    ("batch", 3),
+    ("height", 8),
+    ("width", 11),
+    ("many", 12),
+    ("crops", 0),
+    ("rest", 33),
+    ("rows", 16),
+    ("columns", 4),
+    ("pad_end/high", 24),
+    ("pad_end/wide", 15),
+    ("pad_end_strided/high", 20),
+    ("pad_end_strided/wide", 10),
+];
+
+/// A graph of cases in which all sizes are fixed.
+///
+/// # Errors
+/// Where a case is not accepted; the error names the node.
+pub fn fixed(graph: &Graph) -> Result<Graph, ValidateError> {
+    passes::with_sizes(graph, &|name| {
+        let mut sizes = SIZES.iter();
+        sizes.find(|(other, _)| *other == name).map(|(_, n)| *n)
+    })
+}
 
 /// One graph of the cases, as it is built: no pass has been run.
 ///

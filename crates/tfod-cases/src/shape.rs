@@ -7,7 +7,9 @@ use crate::{Case, Inputs};
 pub(crate) const CASES: &[Case] = &[
     Case::new("pad", pad),
     Case::new("resize", resize),
+    Case::new("resize_smooth", resize_smooth),
     Case::new("resize_aligned", resize_aligned),
+    Case::new("resize_aligned_smooth", resize_aligned_smooth),
     Case::new("reshape", reshape),
     Case::new("concat", concat),
     Case::new("slice", slice),
@@ -21,22 +23,35 @@ fn pad(b: &mut Builder, given: &Inputs) -> Built<()> {
     Ok(())
 }
 
+/// Resizes to known sizes; the last item says whether samples are in the centres of pixels.
+fn resize_by(b: &mut Builder, given: &Inputs, methods: &[(&str, ResizeMethod, bool)]) -> Built<()> {
+    for (key, method, centers) in methods {
+        for (suffix, size) in [("", [4, 5]), ("_up", [14, 11]), ("_same", [7, 9])] {
+            let key = format!("{key}{suffix}");
+            let value = b.resize(&key, given.pixels, *method, size, *centers)?;
+            b.output(&key, value);
+        }
+    }
+    Ok(())
+}
+
+fn resize_smooth(b: &mut Builder, given: &Inputs) -> Built<()> {
+    let methods = [
+        ("resize_bicubic", ResizeMethod::Bicubic, false),
+        ("resize_bicubic_centers", ResizeMethod::Bicubic, true),
+        ("resize_area", ResizeMethod::Area, false),
+    ];
+    resize_by(b, given, &methods)
+}
+
 fn resize(b: &mut Builder, given: &Inputs) -> Built<()> {
-    for (key, method, centers) in [
+    let methods = [
         ("resize_bilinear", ResizeMethod::Bilinear, false),
         ("resize_bilinear_centers", ResizeMethod::Bilinear, true),
         ("resize_nearest", ResizeMethod::Nearest, false),
         ("resize_nearest_centers", ResizeMethod::Nearest, true),
-        ("resize_bicubic", ResizeMethod::Bicubic, false),
-        ("resize_bicubic_centers", ResizeMethod::Bicubic, true),
-        ("resize_area", ResizeMethod::Area, false),
-    ] {
-        for (suffix, size) in [("", [4, 5]), ("_up", [14, 11]), ("_same", [7, 9])] {
-            let key = format!("{key}{suffix}");
-            let value = b.resize(&key, given.pixels, method, size, centers)?;
-            b.output(&key, value);
-        }
-    }
+    ];
+    resize_by(b, given, &methods)?;
     for (key, centers) in [
         ("resize_unknown_bilinear", false),
         ("resize_unknown_bilinear_centers", true),
@@ -48,12 +63,27 @@ fn resize(b: &mut Builder, given: &Inputs) -> Built<()> {
 }
 
 fn resize_aligned(b: &mut Builder, given: &Inputs) -> Built<()> {
-    for (key, method) in [
+    let methods = [
         ("bilinear", ResizeMethod::Bilinear),
         ("nearest", ResizeMethod::Nearest),
+    ];
+    resize_aligned_by(b, given, methods)
+}
+
+fn resize_aligned_smooth(b: &mut Builder, given: &Inputs) -> Built<()> {
+    let methods = [
         ("bicubic", ResizeMethod::Bicubic),
         ("area", ResizeMethod::Area),
-    ] {
+    ];
+    resize_aligned_by(b, given, methods)
+}
+
+fn resize_aligned_by(
+    b: &mut Builder,
+    given: &Inputs,
+    methods: [(&str, ResizeMethod); 2],
+) -> Built<()> {
+    for (key, method) in methods {
         for (suffix, to) in [("", [4, 5]), ("_up", [14, 11]), ("_single", [1, 1])] {
             let key = format!("resize_{key}_aligned{suffix}");
             let (grid, to) = (PixelGrid::AlignedCorners, to.map(Dim::Known));

@@ -151,6 +151,14 @@ impl Dim {
         }
     }
 
+    /// The size where symbols have the numbers that `size_of` gives; others stay. `None` when it is too large, or below 0.
+    pub fn with_sizes(&self, size_of: &dyn Fn(&str) -> Option<u64>) -> Option<Self> {
+        match self {
+            Self::Known(_) => Some(self.clone()),
+            Self::Unknown(formula) => formula.0.sum.with_sizes(size_of),
+        }
+    }
+
     /// The product of several sizes; `None` when it is too large.
     pub fn product<'a>(dims: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
         let mut dims = dims.into_iter();
@@ -410,6 +418,30 @@ impl Sum {
         Self(BTreeMap::from([(product, 1)]))
     }
 
+    /// See [`Dim::with_sizes`].
+    fn with_sizes(&self, size_of: &dyn Fn(&str) -> Option<u64>) -> Option<Dim> {
+        let mut positive = Dim::Known(0);
+        let mut negative = Dim::Known(0);
+        for (product, coefficient) in &self.0 {
+            let mut term = Dim::Known(u64::try_from(coefficient.unsigned_abs()).ok()?);
+            for factor in product {
+                let factor = match factor {
+                    Factor::Symbol(name) => {
+                        size_of(name).map_or_else(|| Dim::symbol(name), Dim::Known)
+                    }
+                    Factor::Quotient(sum, by) => sum.with_sizes(size_of)?.div_ceil(*by)?,
+                };
+                term = term.times(&factor)?;
+            }
+            if *coefficient < 0 {
+                negative = negative.plus(&term)?;
+            } else {
+                positive = positive.plus(&term)?;
+            }
+        }
+        positive.minus(&negative)
+    }
+
     fn add(&mut self, product: Vec<Factor>, times: i128) -> Option<()> {
         let coefficient = self.0.get(&product).copied().unwrap_or(0);
         match coefficient.checked_add(times)? {
@@ -590,6 +622,24 @@ impl fmt::Display for Factor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn symbols_get_numbers() {
+        let [a, b] = ["a", "b"].map(Dim::symbol);
+        let half = a.grown(1).unwrap().div_ceil(2).unwrap();
+        let size = half.times(&b).unwrap().minus(&a).unwrap();
+        let with = |numbers: &[(&str, u64)]| {
+            size.with_sizes(&|name| {
+                let mut known = numbers.iter();
+                known.find(|(other, _)| *other == name).map(|(_, n)| *n)
+            })
+        };
+        assert_eq!(with(&[("a", 6), ("b", 5)]), Some(Dim::Known(14)));
+        let part = b.times(&Dim::Known(4)).unwrap().shrunk(6);
+        assert_eq!(with(&[("a", 6)]), part);
+        assert_eq!(with(&[]), Some(size.clone()));
+        assert_eq!(with(&[("a", 6), ("b", 1)]), None);
+    }
     use proptest::prelude::*;
 
     fn symbols() -> [Dim; 3] {

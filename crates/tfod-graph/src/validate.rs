@@ -56,6 +56,14 @@ pub enum ValidateError {
         /// The limit.
         limit: usize,
     },
+    /// Numbers given for symbols make a size that no tensor has.
+    #[error(
+        "node `{node}`: a size is below 0, or too large, with the numbers given for its symbols"
+    )]
+    Sizes {
+        /// The node's name.
+        node: String,
+    },
     /// The weights given for a graph are not its own.
     #[error("parameter `{name}`: expected {expected}, found {found}")]
     Weights {

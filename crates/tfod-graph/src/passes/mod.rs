@@ -8,17 +8,20 @@
 //! | [`fold`] | computes what depends on constants and weights alone |
 //! | [`prune`] | drops what no output needs |
 //! | [`share`] | makes equal computations one |
+//! | [`with_sizes`] | gives sizes known only at run time numbers |
 //! | [`unroll`] | replaces a map over a small, known leading dimension by its body |
 
 mod fold;
 mod prune;
 mod rewriter;
 mod share;
+mod sizes;
 mod unroll;
 
 pub use fold::fold;
 pub use prune::prune;
 pub use share::share;
+pub use sizes::with_sizes;
 pub use unroll::unroll;
 
 use crate::graph::Graph;

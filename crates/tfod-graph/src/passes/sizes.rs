@@ -1,0 +1,138 @@
+//! Gives sizes known only at run time numbers: for formats that have none that is unknown.
+
+use crate::dim::Dim;
+use crate::graph::{Graph, Node};
+use crate::op::Op;
+use crate::passes::rewriter::Rewriter;
+use crate::tensor::{Shape, Tensor};
+use crate::validate::ValidateError;
+
+/// The graph in which the named symbols are these numbers, in sub-graphs too. The sizes of values whose sizes are all known are constants, and a resizing to
+/// a known size is no longer told the size at run time.
+///
+/// # Errors
+/// When the numbers do not go together, or the graph breaks an invariant of the crate.
+pub fn with_sizes(
+    graph: &Graph,
+    size_of: &dyn Fn(&str) -> Option<u64>,
+) -> Result<Graph, ValidateError> {
+    let mut rewriter = Rewriter::new(graph);
+    for (_, node) in graph.nodes() {
+        let fixed = |dims: &[Dim]| -> Result<Vec<Dim>, ValidateError> {
+            let dims = dims.iter().map(|dim| dim.with_sizes(size_of));
+            let too_large = || ValidateError::Sizes {
+                node: node.name.clone(),
+            };
+            dims.collect::<Option<Vec<Dim>>>().ok_or_else(too_large)
+        };
+        let op = match &node.op {
+            Op::Input => {
+                let value = graph.value(only(node)?);
+                let shape = Shape(fixed(value.shape.dims())?);
+                let input = rewriter.new.input(&node.name, value.dtype, shape);
+                rewriter.define(node, &[input]);
+                continue;
+            }
+            Op::ShapeOf => {
+                let x = rewriter.get_all(&node.inputs)?;
+                let sizes = x.first().and_then(|x| rewriter.new.shape(*x).sizes());
+                let numbers = sizes.and_then(|sizes| {
+                    let numbers = sizes.iter().map(|n| i32::try_from(*n).ok());
+                    numbers.collect::<Option<Vec<i32>>>()
+                });
+                if let Some(numbers) = numbers {
+                    let tensor = Tensor::i32(&[numbers.len() as u64], &numbers);
+                    let tensor = tensor.unwrap_or_else(|| Tensor::scalar_i32(0));
+                    let constant = rewriter.new.constant(&node.name, tensor)?;
+                    rewriter.define(node, &[constant]);
+                    continue;
+                }
+                Op::ShapeOf
+            }
+            Op::Resize { method, size, grid } => {
+                let [height, width] = size;
+                let size = fixed(&[height.clone(), width.clone()])?;
+                let is_known = size.iter().all(|dim| dim.known().is_some());
+                let [height, width] = <[Dim; 2]>::try_from(size).unwrap_or_else(|_| {
+                    // As many as there were.
+                    [height.clone(), width.clone()]
+                });
+                let op = Op::Resize {
+                    method: *method,
+                    size: [height, width],
+                    grid: *grid,
+                };
+                if is_known {
+                    let mut inputs = rewriter.get_all(&node.inputs)?;
+                    inputs.truncate(1);
+                    let resized = rewriter.new.add(&node.name, op, &inputs)?;
+                    rewriter.define(node, &resized);
+                    continue;
+                }
+                op
+            }
+            Op::Range(dim) => Op::Range(fixed(std::slice::from_ref(dim))?.swap_remove(0)),
+            Op::PadEnd(dims) => Op::PadEnd(fixed(dims)?),
+            Op::Reshape(dims) => Op::Reshape(fixed(dims)?),
+            Op::Map { body, inputs } => Op::Map {
+                body: Box::new(with_sizes(body, size_of)?),
+                inputs: inputs.clone(),
+            },
+            other => other.clone(),
+        };
+        rewriter.copy(node, op)?;
+    }
+    rewriter.finish()
+}
+
+fn only(node: &Node) -> Result<crate::graph::ValueId, ValidateError> {
+    let missing = || ValidateError::Order {
+        node: node.name.clone(),
+    };
+    node.outputs.first().copied().ok_or_else(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builder::Builder;
+    use crate::op::{PixelGrid, ResizeMethod};
+    use crate::tensor::DType;
+    use crate::validate;
+
+    #[test]
+    fn sizes_become_numbers_wherever_they_are() {
+        let mut b = Builder::new("g");
+        let [batch, side, twice] = ["batch", "side", "twice"].map(Dim::symbol);
+        let dims = vec![batch.clone(), side.clone(), side.clone(), 3.into()];
+        let x = b.input("x", DType::F32, Shape(dims));
+        let shape = b.shape_of("shape", x).unwrap();
+        let parts = b.unstack("parts", shape, 0).unwrap();
+        let sides = b.stack("sides", 0, &[parts[1], parts[2]]).unwrap();
+        let method = ResizeMethod::Nearest;
+        let to = [twice.clone(), twice.clone()];
+        let grid = PixelGrid::Corners;
+        let large = b
+            .resize_on("large", x, method, grid, to, Some(sides))
+            .unwrap();
+        let flat = [batch, twice.times(&twice).unwrap(), 3.into()];
+        let flat = b.reshape("flat", large, &flat).unwrap();
+        b.output("flat", flat);
+        b.output("sides", sides);
+        let graph = b.finish();
+        let size_of = |name: &str| match name {
+            "batch" => Some(2),
+            "side" => Some(5),
+            "twice" => Some(10),
+            _ => None,
+        };
+        let fixed = with_sizes(&graph, &size_of).unwrap();
+        validate(&fixed).unwrap();
+        insta::assert_snapshot!(fixed);
+        // Other sizes stay.
+        let some = with_sizes(&graph, &|name| (name == "batch").then_some(2)).unwrap();
+        validate(&some).unwrap();
+        let value = some.outputs()[0].value;
+        assert_eq!(some.value(value).shape.to_string(), "[2, twice*twice, 3]");
+    }
+}
