@@ -4,10 +4,13 @@
 
 use std::collections::BTreeSet;
 
-use tfod_cases::{Case, REFUSED_BY_ONNX, SOME_OF_ONNX, cases, files, toy, weights};
+use tfod_cases::{
+    Case, REFUSED_BY_ONNX, REFUSED_BY_TFLITE, SOME_OF_ONNX, cases, files, fixed, toy, weights,
+};
 use tfod_graph::{Dim, Graph, Op, passes};
 use tfod_onnx::{OnnxWriter, Options};
 use tfod_tensorflow::{NamedGraph, SavedModelWriter};
+use tfod_tflite::TfliteWriter;
 
 /// The operations of a graph and of the graphs inside it.
 fn operations(graph: &Graph, found: &mut BTreeSet<&'static str>) {
@@ -63,5 +66,26 @@ fn onnx_writes_every_case_but_those_it_refuses() {
         let graph = passes::standard(&graph.unwrap()).unwrap();
         let weights = weights(&graph);
         assert!(OnnxWriter::new(&graph, &weights, &Options::default()).is_err());
+    }
+}
+
+#[test]
+fn tflite_writes_every_case_but_those_it_refuses() {
+    for case in cases() {
+        let graph = fixed(&alone(case)).unwrap();
+        let weights = weights(&graph);
+        let written = TfliteWriter::new(&graph, &weights, &tfod_tflite::Options::default());
+        let refused = written.err().map(|e| e.to_string());
+        let expected = REFUSED_BY_TFLITE.contains(&case.name);
+        assert_eq!(refused.is_some(), expected, "{}: {refused:?}", case.name);
+    }
+    let names: Vec<&str> = cases().iter().map(|case| case.name).collect();
+    assert!(REFUSED_BY_TFLITE.iter().all(|name| names.contains(name)));
+    for graph in [files::files(), files::examples()] {
+        let graph = passes::standard(&graph.unwrap()).unwrap();
+        let weights = weights(&graph);
+        let written = TfliteWriter::new(&graph, &weights, &tfod_tflite::Options::default());
+        let refused = written.err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(refused.contains("decoding of files"), "{refused}");
     }
 }

@@ -7,8 +7,8 @@ use crate::passes::rewriter::Rewriter;
 use crate::tensor::{Shape, Tensor};
 use crate::validate::ValidateError;
 
-/// The graph in which the named symbols are these numbers, in sub-graphs too. The sizes of values whose sizes are all known are constants, and a resizing to
-/// a known size is no longer told the size at run time.
+/// The graph in which the named symbols are these numbers, in sub-graphs too. The sizes of values whose sizes are all known are constants, and operations that
+/// were told a size at run time are so no longer where it is known.
 ///
 /// # Errors
 /// When the numbers do not go together, or the graph breaks an invariant of the crate.
@@ -63,10 +63,17 @@ pub fn with_sizes(
                     grid: *grid,
                 };
                 if is_known {
-                    let mut inputs = rewriter.get_all(&node.inputs)?;
-                    inputs.truncate(1);
-                    let resized = rewriter.new.add(&node.name, op, &inputs)?;
-                    rewriter.define(node, &resized);
+                    with_first_input(&mut rewriter, node, op)?;
+                    continue;
+                }
+                op
+            }
+            Op::TopK { k } => {
+                let k = fixed(std::slice::from_ref(k))?.swap_remove(0);
+                let is_known = k.known().is_some();
+                let op = Op::TopK { k };
+                if is_known {
+                    with_first_input(&mut rewriter, node, op)?;
                     continue;
                 }
                 op
@@ -83,6 +90,15 @@ pub fn with_sizes(
         rewriter.copy(node, op)?;
     }
     rewriter.finish()
+}
+
+/// Writes a node that is no longer told a size at run time.
+fn with_first_input(rewriter: &mut Rewriter<'_>, node: &Node, op: Op) -> Result<(), ValidateError> {
+    let mut inputs = rewriter.get_all(&node.inputs)?;
+    inputs.truncate(1);
+    let results = rewriter.new.add(&node.name, op, &inputs)?;
+    rewriter.define(node, &results);
+    Ok(())
 }
 
 fn only(node: &Node) -> Result<crate::graph::ValueId, ValidateError> {

@@ -1,0 +1,266 @@
+//! Feature maps: convolutions with what follows them, pooling, normalisation.
+//!
+//! A convolution's kernel and bias stay open until the end of the lowering: biases and batch normalisation that follow become parts of them, as they do in
+//! TensorFlow's converter. Where several convolutions share a kernel and are followed by normalisations of their own (the heads of detectors on several levels),
+//! it would have to be there once for each; a large one stays shared, and the normalisation is an operator.
+
+use tfod_graph::{ConvAttrs, Node, Padding, PoolAttrs, ValueId};
+
+use super::{Lowering, input, only_output, size, sizes, unsupported};
+use crate::Error;
+use crate::emit::TensorId;
+use crate::operator::{Activation, Arithmetic, Operator, Plain, Reduction, Window};
+use crate::stored::Stored;
+
+/// From this many elements for each output channel on, a shared kernel stays shared: the convolution takes far longer than the two operations on its result
+/// that this costs.
+const SHARED_FROM: u64 = 1024;
+
+/// A convolution whose kernel and bias can still change.
+#[derive(Debug)]
+pub(super) struct Convolution<'a> {
+    name: String,
+    x: TensorId,
+    /// As in the graph.
+    kernel: Stored<'a>,
+    is_depthwise: bool,
+    /// Whether another convolution has the same kernel, and it is large.
+    is_shared: bool,
+    /// Of each output channel.
+    scale: Option<Vec<f64>>,
+    /// Of each output channel.
+    bias: Vec<f64>,
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "the element type has 32 bits"
+)]
+fn narrow(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|value| *value as f32).collect()
+}
+
+impl Lowering<'_, '_> {
+    pub(super) fn conv2d(
+        &mut self,
+        node: &Node,
+        attrs: ConvAttrs,
+        is_depthwise: bool,
+    ) -> Result<TensorId, Error> {
+        let (x, kernel_id) = (self.operand(node, 0)?, self.operand(node, 1)?);
+        let kernel_value = input(node, 1)?;
+        let kernel_sizes = self.emitter.shape(kernel_id).to_vec();
+        let &[height, width, channels, last] = kernel_sizes.as_slice() else {
+            return Err(unsupported(&node.name, "this kernel", "four dimensions"));
+        };
+        let window = Window {
+            padding: attrs.padding,
+            strides: sizes(&node.name, attrs.strides)?,
+            dilations: sizes(&node.name, attrs.dilations)?,
+            activation: Activation::None,
+        };
+        let (operator, outputs) = if is_depthwise {
+            let operator = Operator::DepthwiseConv2d(window, size(&node.name, last)?);
+            (operator, channels * last)
+        } else {
+            (Operator::Conv2d(window), last)
+        };
+        let outputs_known = usize::try_from(outputs).map_err(|_| Error::TooLarge {
+            node: node.name.clone(),
+            value: outputs,
+        })?;
+        if let Some(kernel) = self.emitter.stored(kernel_id).cloned() {
+            // The inputs follow in `write_kernels`.
+            let id = self.result(node, operator, &[x])?;
+            let is_used_again = self.uses.get(&kernel_value).is_some_and(|uses| *uses > 1);
+            self.kernels.insert(
+                id,
+                Convolution {
+                    name: node.name.clone(),
+                    x,
+                    kernel,
+                    is_depthwise,
+                    is_shared: is_used_again
+                        && !is_depthwise
+                        && height * width * channels >= SHARED_FROM,
+                    scale: None,
+                    bias: vec![0.0; outputs_known],
+                },
+            );
+            return Ok(id);
+        }
+        let name = format!("{}/kernel", node.name);
+        let dtype = self.emitter.dtype(kernel_id);
+        let kernel = if is_depthwise {
+            self.reshape(&name, kernel_id, &[1, height, width, outputs])?
+        } else {
+            let order = self.integers(&[3, 0, 1, 2]);
+            let to = [last, height, width, channels];
+            let operator = Operator::Plain(Plain::Transpose);
+            self.emitter
+                .add(&name, operator, &[kernel_id, order], dtype, &to)
+        };
+        let bias = self.vector("bias/none", &vec![0.0; outputs_known]);
+        self.result(node, operator, &[x, kernel, bias])
+    }
+
+    /// Gives convolutions the kernels and biases that they have come to have.
+    pub(super) fn write_kernels(&mut self) {
+        for (id, kernel) in std::mem::take(&mut self.kernels) {
+            let mut stored = kernel.kernel;
+            if let Some(scale) = &kernel.scale {
+                stored = stored.scaled(narrow(scale));
+            }
+            if kernel.is_depthwise {
+                let mut sizes = vec![1];
+                sizes.extend(stored.shape().iter().take(2));
+                sizes.push(kernel.bias.len() as u64);
+                stored = stored.reshaped(&sizes);
+            } else {
+                stored = stored.with_front(3);
+            }
+            let name = format!("{}/kernel", kernel.name);
+            let weights = self.emitter.constant(&name, stored);
+            let name = format!("{}/bias", kernel.name);
+            let bias = self.vector(&name, &kernel.bias);
+            self.emitter.set_inputs(id, vec![kernel.x, weights, bias]);
+        }
+    }
+
+    /// A constant for each channel.
+    fn vector(&mut self, name: &str, values: &[f64]) -> TensorId {
+        let stored = Stored::floats(&[values.len() as u64], &narrow(values));
+        self.emitter.constant(name, stored)
+    }
+
+    /// The convolution that computes a value, if a node that alone uses this may change it.
+    fn open_kernel(&self, value: ValueId, id: TensorId) -> bool {
+        self.is_free(value, id) && self.emitter.is_linear(id) && self.kernels.contains_key(&id)
+    }
+
+    /// The elements of a vector that is known.
+    fn known(&self, node: &Node, position: usize) -> Result<Option<Vec<f64>>, Error> {
+        let id = self.operand(node, position)?;
+        let values = self.emitter.stored(id).and_then(Stored::to_f32);
+        Ok(values.map(|values| values.into_iter().map(f64::from).collect()))
+    }
+
+    pub(super) fn bias_add(&mut self, node: &Node) -> Result<TensorId, Error> {
+        let value = input(node, 0)?;
+        let id = self.find(value)?;
+        if let Some(bias) = self.known(node, 1)?
+            && self.open_kernel(value, id)
+            && let Some(kernel) = self.kernels.get_mut(&id)
+        {
+            for (sum, bias) in kernel.bias.iter_mut().zip(bias) {
+                *sum += bias;
+            }
+            self.emitter.rename(id, &node.name);
+            return Ok(id);
+        }
+        self.elementwise(
+            node,
+            Operator::Arithmetic(Arithmetic::Add, Activation::None),
+        )
+    }
+
+    pub(super) fn batch_norm(&mut self, node: &Node, epsilon: f32) -> Result<TensorId, Error> {
+        let value = input(node, 0)?;
+        let id = self.find(value)?;
+        let mut vectors = [const { Vec::new() }; 4];
+        for (position, vector) in vectors.iter_mut().enumerate() {
+            *vector = self.known(node, position + 1)?.ok_or_else(|| {
+                unsupported(
+                    &node.name,
+                    "batch normalisation with computed parameters",
+                    "parameters that are known",
+                )
+            })?;
+        }
+        let [gamma, beta, mean, variance] = vectors;
+        let scale = gamma.iter().zip(&variance);
+        let scale: Vec<f64> = scale
+            .map(|(gamma, variance)| gamma / (variance + f64::from(epsilon)).sqrt())
+            .collect();
+        let shift = beta.iter().zip(&mean).zip(&scale);
+        let shift: Vec<f64> = shift
+            .map(|((beta, mean), scale)| beta - mean * scale)
+            .collect();
+        if self.open_kernel(value, id)
+            && let Some(kernel) = self.kernels.get_mut(&id)
+            && !kernel.is_shared
+        {
+            for ((bias, scale), shift) in kernel.bias.iter_mut().zip(&scale).zip(&shift) {
+                *bias = *bias * scale + shift;
+            }
+            kernel.scale = Some(match kernel.scale.take() {
+                Some(before) => before.iter().zip(&scale).map(|(a, b)| a * b).collect(),
+                None => scale,
+            });
+            self.emitter.rename(id, &node.name);
+            return Ok(id);
+        }
+        let scale = self.vector(&format!("{}/scale", node.name), &scale);
+        let shift = self.vector(&format!("{}/shift", node.name), &shift);
+        let (dtype, sizes) = self.typed(value)?;
+        let name = format!("{}/scaled", node.name);
+        let operator = Operator::Arithmetic(Arithmetic::Mul, Activation::None);
+        let scaled = self
+            .emitter
+            .add(&name, operator, &[id, scale], dtype, &sizes);
+        let operator = Operator::Arithmetic(Arithmetic::Add, Activation::None);
+        self.result(node, operator, &[scaled, shift])
+    }
+
+    /// The kernel is `[h, w, out, in]`, TFLite's `[out, h, w, in]`.
+    pub(super) fn conv_transpose2d(&mut self, node: &Node, stride: u64) -> Result<TensorId, Error> {
+        let (x, kernel) = (self.operand(node, 0)?, self.operand(node, 1)?);
+        let name = format!("{}/kernel", node.name);
+        let Some(stored) = self.emitter.stored(kernel).cloned() else {
+            return Err(unsupported(
+                &node.name,
+                "a transposed convolution with a computed kernel",
+                "a kernel that is known",
+            ));
+        };
+        let kernel = self.emitter.constant(&name, stored.with_front(2));
+        let to = self.typed(only_output(node)?)?.1;
+        let to = to.iter().map(|n| size(&node.name, *n));
+        let to = to.collect::<Result<Vec<i32>, _>>()?;
+        let to = self.integers(&to);
+        let window = Window {
+            padding: Padding::Same,
+            strides: sizes(&node.name, [stride; 2])?,
+            dilations: [1, 1],
+            activation: Activation::None,
+        };
+        self.result(node, Operator::TransposeConv(window), &[to, kernel, x])
+    }
+
+    pub(super) fn pool(
+        &mut self,
+        node: &Node,
+        attrs: PoolAttrs,
+        operator: fn(Window, [i32; 2]) -> Operator,
+    ) -> Result<TensorId, Error> {
+        let x = self.operand(node, 0)?;
+        let window = Window {
+            padding: attrs.padding,
+            strides: sizes(&node.name, attrs.strides)?,
+            dilations: [1, 1],
+            activation: Activation::None,
+        };
+        let operator = operator(window, sizes(&node.name, attrs.window)?);
+        self.result(node, operator, &[x])
+    }
+
+    pub(super) fn global_average_pool(&mut self, node: &Node) -> Result<TensorId, Error> {
+        let x = self.operand(node, 0)?;
+        let axes = self.integers(&[1, 2]);
+        let operator = Operator::Reduction {
+            kind: Reduction::Mean,
+            keep_dims: true,
+        };
+        self.result(node, operator, &[x, axes])
+    }
+}

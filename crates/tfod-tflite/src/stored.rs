@@ -1,0 +1,226 @@
+//! Tensors whose elements are known when the model is written, and what is done to the elements while they are.
+//!
+//! A kernel of the graph is `[h, w, in, out]`, TFLite's is `[out, h, w, in]`, with the scale of batch normalisation in it. So that large weights are not
+//! copied, a [`Stored`] keeps the bytes where they are; the elements in the new form exist only while they are written.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use tfod_graph::{DType, Tensor, TensorView};
+
+/// Where bytes are.
+#[derive(Clone, Debug)]
+enum Data<'a> {
+    /// In the mapped checkpoint.
+    Borrowed(&'a [u8]),
+    /// In a constant of the graph.
+    Constant(Tensor),
+    /// Computed by the lowering.
+    Computed(Arc<[u8]>),
+}
+
+/// A dense, row-major, little-endian tensor, seen in another form.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored<'a> {
+    dtype: DType,
+    /// The sizes in the order of the bytes.
+    sizes: Vec<u64>,
+    data: Data<'a>,
+    /// The axis that comes first, before the others in their order.
+    front: usize,
+    /// Factors of elements, repeated along the bytes.
+    scale: Option<Arc<[f32]>>,
+}
+
+impl<'a> Stored<'a> {
+    fn new(dtype: DType, sizes: &[u64], data: Data<'a>) -> Self {
+        Self {
+            dtype,
+            sizes: sizes.to_vec(),
+            data,
+            front: 0,
+            scale: None,
+        }
+    }
+
+    /// A constant of the graph.
+    pub(crate) fn constant(tensor: &Tensor) -> Self {
+        let data = Data::Constant(tensor.clone());
+        Self::new(tensor.dtype(), tensor.shape(), data)
+    }
+
+    /// The bytes of a parameter.
+    pub(crate) fn parameter(view: &TensorView<'a>) -> Self {
+        let data = match &view.data {
+            Cow::Borrowed(bytes) => Data::Borrowed(bytes),
+            Cow::Owned(bytes) => Data::Computed(bytes.as_slice().into()),
+        };
+        Self::new(view.dtype, &view.shape, data)
+    }
+
+    pub(crate) fn integers(sizes: &[u64], values: &[i32]) -> Self {
+        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Self::new(DType::I32, sizes, Data::Computed(bytes))
+    }
+
+    pub(crate) fn floats(sizes: &[u64], values: &[f32]) -> Self {
+        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Self::new(DType::F32, sizes, Data::Computed(bytes))
+    }
+
+    pub(crate) fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The sizes of the result.
+    pub(crate) fn shape(&self) -> Vec<u64> {
+        let mut sizes = self.sizes.clone();
+        if let Some(part) = sizes.get_mut(..=self.front) {
+            part.rotate_right(1);
+        }
+        sizes
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.bytes().len() as u64
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.data {
+            Data::Borrowed(bytes) => bytes,
+            Data::Constant(tensor) => tensor.data(),
+            Data::Computed(bytes) => bytes,
+        }
+    }
+
+    /// The same elements with other sizes, of the same product; to be called before [`Self::with_front`].
+    pub(crate) fn reshaped(mut self, sizes: &[u64]) -> Self {
+        debug_assert!(self.front == 0, "reshaped after it was permuted");
+        self.sizes = sizes.to_vec();
+        self
+    }
+
+    /// The tensor with an axis first.
+    pub(crate) fn with_front(mut self, axis: usize) -> Self {
+        debug_assert!(self.front == 0, "permuted twice");
+        self.front = axis;
+        self
+    }
+
+    /// The product with factors, of the last axis or of the last axes together.
+    pub(crate) fn scaled(mut self, factors: Vec<f32>) -> Self {
+        debug_assert!(self.scale.is_none(), "scaled twice");
+        self.scale = Some(factors.into());
+        self
+    }
+
+    /// The elements as `f32`, if that is what they are, in the order of the bytes.
+    pub(crate) fn to_f32(&self) -> Option<Vec<f32>> {
+        let elements = self.bytes().as_chunks::<4>().0.iter();
+        (self.dtype == DType::F32).then(|| elements.map(|b| f32::from_le_bytes(*b)).collect())
+    }
+
+    /// What tells apart tensors that are written as one: the contents of small ones, the places of others, equal ones of which are one already.
+    pub(crate) fn key(&self) -> Key {
+        let contents = match &self.data {
+            Data::Borrowed(bytes) => Contents::At(bytes.as_ptr() as usize),
+            Data::Constant(tensor) => Contents::Constant(tensor.clone()),
+            Data::Computed(bytes) => Contents::Bytes(Arc::clone(bytes)),
+        };
+        let factors = self.scale.iter().flat_map(|scale| scale.iter());
+        Key {
+            dtype: self.dtype,
+            shape: self.shape(),
+            front: self.front,
+            scale: factors.map(|factor| factor.to_bits()).collect(),
+            contents,
+        }
+    }
+
+    /// The elements in the order of [`Self::shape`].
+    pub(crate) fn elements(&self) -> Cow<'_, [u8]> {
+        let bytes = self.bytes();
+        let scaled: Cow<'_, [u8]> = match (&self.scale, self.to_f32()) {
+            (Some(scale), Some(values)) => {
+                let pairs = values.into_iter().zip(scale.iter().cycle());
+                pairs.flat_map(|(v, s)| (v * s).to_le_bytes()).collect()
+            }
+            _ => Cow::Borrowed(bytes),
+        };
+        let Some((axis, behind)) = self.sizes.get(self.front..).and_then(<[u64]>::split_first)
+        else {
+            return scaled;
+        };
+        if self.front == 0 {
+            return scaled;
+        }
+        // Sizes of bytes in memory, and their products, are in the range of `usize`.
+        let row = behind.iter().product::<u64>() * self.dtype.size().unwrap_or(4) as u64;
+        let [axis, row] = [*axis, row].map(|n| usize::try_from(n).unwrap_or(1).max(1));
+        Cow::Owned(with_front(&scaled, axis, row))
+    }
+}
+
+/// Puts an axis of some size first, behind each place of which are so many bytes.
+fn with_front(bytes: &[u8], size: usize, row: usize) -> Vec<u8> {
+    let mut result = Vec::with_capacity(bytes.len());
+    for position in 0..size {
+        for part in bytes.chunks_exact(row).skip(position).step_by(size) {
+            result.extend_from_slice(part);
+        }
+    }
+    result
+}
+
+/// See [`Stored::key`].
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    dtype: DType,
+    shape: Vec<u64>,
+    front: usize,
+    scale: Vec<u32>,
+    contents: Contents,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Contents {
+    At(usize),
+    Constant(Tensor),
+    Bytes(Arc<[u8]>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_are_scaled_and_permuted_while_they_are_written() {
+        let values: Vec<f32> = (0..12u8).map(f32::from).collect();
+        let stored = Stored::floats(&[1, 2, 2, 3], &values)
+            .scaled(vec![1.0, 10.0, 100.0])
+            .with_front(3);
+        assert_eq!(stored.shape(), [3, 1, 2, 2]);
+        let expected = [
+            0.0f32, 3.0, 6.0, 9.0, 10.0, 40.0, 70.0, 100.0, 200.0, 500.0, 800.0, 1100.0,
+        ];
+        let expected: Vec<u8> = expected.iter().flat_map(|v| v.to_le_bytes()).collect();
+        assert_eq!(stored.elements(), expected);
+        assert_eq!(stored.len(), 48);
+        let inner = Stored::floats(&[2, 3, 2], &values).with_front(1);
+        assert_eq!(inner.shape(), [3, 2, 2]);
+        let expected = [
+            0.0f32, 1.0, 6.0, 7.0, 2.0, 3.0, 8.0, 9.0, 4.0, 5.0, 10.0, 11.0,
+        ];
+        let expected: Vec<u8> = expected.iter().flat_map(|v| v.to_le_bytes()).collect();
+        assert_eq!(inner.elements(), expected);
+    }
+
+    #[test]
+    fn only_what_is_written_alike_has_one_key() {
+        let one = Stored::floats(&[2], &[1.0, 2.0]);
+        assert_eq!(one.key(), Stored::floats(&[2], &[1.0, 2.0]).key());
+        assert_ne!(one.key(), one.clone().reshaped(&[2, 1]).key());
+        assert_ne!(one.key(), one.clone().scaled(vec![2.0, 2.0]).key());
+        assert_ne!(one.key(), Stored::floats(&[2], &[1.0, 3.0]).key());
+    }
+}

@@ -1,0 +1,332 @@
+//! The file: the graph's tables, and the weights, streamed.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use tfod_graph::{Graph, Weights};
+
+use crate::Error;
+use crate::emit::{Finished, FinishedStep, TensorInfo};
+use crate::flatbuffer::{Builder, Field, LIMIT, Laid, NodeRef};
+use crate::lower::lower;
+use crate::operator::{Code, runtime, type_number};
+use crate::stored::Stored;
+
+/// The identifier of the format, of which there is one version.
+const IDENTIFIER: [u8; 4] = *b"TFL3";
+const VERSION: i32 = 3;
+
+/// The signature that interpreters look for.
+const SIGNATURE: &str = "serving_default";
+
+/// The bytes of the text of the oldest runtime.
+const RUNTIME_BYTES: usize = 16;
+
+/// What a caller may choose.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Options {
+    /// A description for people; may be empty.
+    pub description: String,
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Size of the file.
+    pub bytes: u64,
+    /// How often each operator is there, by name.
+    pub operators: BTreeMap<&'static str, usize>,
+    /// The oldest runtime that has all of them, as a version of TensorFlow.
+    pub runtime: String,
+}
+
+impl Summary {
+    /// The number of operators.
+    pub fn num_operators(&self) -> usize {
+        self.operators.values().sum()
+    }
+}
+
+/// A graph in the form of a TFLite model.
+#[derive(Debug)]
+pub struct TfliteWriter<'a> {
+    laid: Laid,
+    /// The contents of the blobs.
+    blobs: Vec<Stored<'a>>,
+    summary: Summary,
+}
+
+impl<'a> TfliteWriter<'a> {
+    /// Works out the whole model but for its weights.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Graph`] if the graph breaks one of its invariants or the weights are not its own; [`Error::Unsupported`], [`Error::UnknownSize`],
+    /// [`Error::TooLarge`] and [`Error::NoOutputs`] if TFLite has no form for the graph; [`Error::ModelTooLarge`].
+    pub fn new(graph: &Graph, weights: &'a Weights<'a>, options: &Options) -> Result<Self, Error> {
+        let graph = lower(graph, weights)?;
+        let mut summary = Summary {
+            bytes: 0,
+            operators: BTreeMap::new(),
+            runtime: runtime(
+                graph
+                    .steps
+                    .iter()
+                    .map(|s| s.operator.since())
+                    .fold(5, u32::max),
+            ),
+        };
+        for step in &graph.steps {
+            *summary.operators.entry(step.operator.name()).or_default() += 1;
+        }
+        let (laid, blobs) = file(graph, options, &summary.runtime)?;
+        summary.bytes = laid.length;
+        Ok(Self {
+            laid,
+            blobs,
+            summary,
+        })
+    }
+
+    /// What [`Self::write`] writes.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// Writes the model to `path`, and waits until all is on the disk.
+    ///
+    /// To replace a model safely, write to a new file beside it, and rename that.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<&Summary, Error> {
+        let run = || {
+            let mut file = BufWriter::new(File::create(path)?);
+            self.stream(&mut file)?;
+            file.into_inner()?.sync_all()
+        };
+        let failed = |problem| Error::Io {
+            path: path.to_owned(),
+            action: "write",
+            problem,
+        };
+        run().map_err(failed)?;
+        Ok(&self.summary)
+    }
+
+    /// Writes the model to any writer.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Writer`] if the writer fails.
+    pub fn write_to(&self, mut model: impl Write) -> Result<&Summary, Error> {
+        self.stream(&mut model)
+            .and_then(|()| model.flush())
+            .map_err(Error::Writer)?;
+        Ok(&self.summary)
+    }
+
+    fn stream(&self, file: &mut dyn Write) -> io::Result<()> {
+        let Laid {
+            head,
+            blobs,
+            length,
+        } = &self.laid;
+        file.write_all(head)?;
+        let mut end = head.len() as u64;
+        for ((place, bytes), stored) in blobs.iter().zip(&self.blobs) {
+            pad(file, place - end)?;
+            // Blobs are in a file whose size fits 31 bits.
+            file.write_all(&u32::try_from(*bytes).unwrap_or(u32::MAX).to_le_bytes())?;
+            file.write_all(&stored.elements())?;
+            end = place + 4 + bytes;
+        }
+        pad(file, length - end)
+    }
+}
+
+fn pad(file: &mut dyn Write, bytes: u64) -> io::Result<()> {
+    io::copy(&mut io::Read::take(io::repeat(0), bytes), file)?;
+    Ok(())
+}
+
+/// The tables of the file, and the contents of its blobs.
+fn file<'a>(
+    graph: Finished<'a>,
+    options: &Options,
+    runtime: &str,
+) -> Result<(Laid, Vec<Stored<'a>>), Error> {
+    let mut b = Builder::default();
+    let mut codes: Vec<Code> = graph.steps.iter().map(|s| s.operator.code()).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    let code_tables: Vec<NodeRef> = codes.iter().map(|code| code_table(&mut b, *code)).collect();
+    // The first buffer is that of all tensors without contents.
+    let mut buffers = vec![b.table(Vec::new())];
+    let mut blobs = Vec::new();
+    let mut tensors = Vec::new();
+    for tensor in graph.tensors {
+        let buffer = match &tensor.stored {
+            Some(stored) if stored.len() > 0 => {
+                let blob = b.blob(stored.len());
+                blobs.push(stored.clone());
+                buffers.push(b.table(vec![(0, Field::Ref(blob))]));
+                buffers.len() - 1
+            }
+            _ => 0,
+        };
+        tensors.push(tensor_table(&mut b, &tensor, buffer)?);
+    }
+    let steps = graph.steps.iter();
+    let steps: Vec<NodeRef> = steps.map(|step| step_table(&mut b, step, &codes)).collect();
+    let signature = signature_table(&mut b, &graph.inputs, &graph.outputs, &tensors);
+    let output_numbers: Vec<usize> = graph.outputs.iter().map(|(_, n)| *n).collect();
+    let tensors = tensors.into_iter().map(|(table, _)| table).collect();
+    let fields = [
+        b.refs(tensors),
+        b.ints(numbers(&graph.inputs)),
+        b.ints(numbers(&output_numbers)),
+        b.refs(steps),
+        b.text("main"),
+    ];
+    let subgraph = b.table(in_slots(&fields));
+    let mut text = runtime.as_bytes().to_vec();
+    text.resize(RUNTIME_BYTES, 0);
+    let text = b.bytes(text);
+    buffers.push(b.table(vec![(0, Field::Ref(text))]));
+    let name = b.text("min_runtime_version");
+    let place = number(buffers.len() - 1);
+    let metadata = b.table(vec![(0, Field::Ref(name)), (1, Field::Int(place))]);
+
+    let code_tables = b.refs(code_tables);
+    let subgraphs = b.refs(vec![subgraph]);
+    let description = b.text(&options.description);
+    let buffers = b.refs(buffers);
+    let metadata = b.refs(vec![metadata]);
+    let signatures = b.refs(vec![signature]);
+    let root = b.table(vec![
+        (0, Field::Int(VERSION)),
+        (1, Field::Ref(code_tables)),
+        (2, Field::Ref(subgraphs)),
+        (3, Field::Ref(description)),
+        (4, Field::Ref(buffers)),
+        (6, Field::Ref(metadata)),
+        (7, Field::Ref(signatures)),
+    ]);
+    let too_large = |bytes| Error::ModelTooLarge {
+        bytes,
+        limit: LIMIT,
+    };
+    let laid = b.lay_out(root, IDENTIFIER).map_err(too_large)?;
+    Ok((laid, blobs))
+}
+
+/// Fields that are all there, in the order of their slots.
+fn in_slots(nodes: &[NodeRef]) -> Vec<(usize, Field)> {
+    let fields = nodes.iter().map(|node| Field::Ref(*node));
+    fields.enumerate().collect()
+}
+
+/// Numbers of tensors and buffers, of which there are as many as a graph in memory has.
+fn number(value: usize) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}
+
+fn numbers(values: &[usize]) -> Vec<i32> {
+    values.iter().copied().map(number).collect()
+}
+
+fn code_table(b: &mut Builder, code: Code) -> NodeRef {
+    // Runtimes before 2.4 read the first, later ones the larger of both.
+    let mut fields = vec![
+        (0, Field::Byte(code.number)),
+        (3, Field::Int(code.number.into())),
+    ];
+    fields.retain(|_| code.number != 0);
+    if code.version != 1 {
+        fields.push((2, Field::Int(code.version)));
+    }
+    b.table(fields)
+}
+
+/// A tensor's table, and its name.
+fn tensor_table(
+    b: &mut Builder,
+    tensor: &TensorInfo<'_>,
+    buffer: usize,
+) -> Result<(NodeRef, NodeRef), Error> {
+    let sizes = tensor.shape.iter().map(|&value| {
+        i32::try_from(value).map_err(|_| Error::TooLarge {
+            node: tensor.name.clone(),
+            value,
+        })
+    });
+    let sizes = sizes.collect::<Result<Vec<i32>, _>>()?;
+    let shape = b.ints(sizes);
+    let name = b.text(&tensor.name);
+    let mut fields = vec![(0, Field::Ref(shape)), (3, Field::Ref(name))];
+    let dtype = type_number(tensor.dtype);
+    if dtype != 0 {
+        fields.push((1, Field::Byte(dtype)));
+    }
+    if buffer != 0 {
+        fields.push((2, Field::Int(number(buffer))));
+    }
+    // The rank is known.
+    fields.push((8, Field::Byte(1)));
+    Ok((b.table(fields), name))
+}
+
+fn step_table(b: &mut Builder, step: &FinishedStep, codes: &[Code]) -> NodeRef {
+    let code = codes.binary_search(&step.operator.code()).unwrap_or(0);
+    let inputs = b.ints(numbers(&step.inputs));
+    let outputs = b.ints(numbers(&step.outputs));
+    let mut fields = vec![(1, Field::Ref(inputs)), (2, Field::Ref(outputs))];
+    if code != 0 {
+        fields.push((0, Field::Int(number(code))));
+    }
+    if let Some((kind, options)) = step.operator.options(b) {
+        fields.push((3, Field::Byte(kind)));
+        fields.push((4, Field::Ref(options)));
+    }
+    b.table(fields)
+}
+
+/// The names by which callers know inputs and outputs.
+fn signature_table(
+    b: &mut Builder,
+    inputs: &[usize],
+    outputs: &[(String, usize)],
+    tensors: &[(NodeRef, NodeRef)],
+) -> NodeRef {
+    let mut map = |entries: &mut dyn Iterator<Item = (Option<&str>, usize)>| {
+        let tables = entries.map(|(key, tensor)| {
+            let name = match key {
+                Some(key) => b.text(key),
+                None => tensors[tensor].1,
+            };
+            let mut fields = vec![(0, Field::Ref(name))];
+            if tensor != 0 {
+                fields.push((1, Field::Int(number(tensor))));
+            }
+            b.table(fields)
+        });
+        let tables = tables.collect();
+        b.refs(tables)
+    };
+    let inputs = map(&mut inputs.iter().map(|tensor| (None, *tensor)));
+    let outputs = map(&mut outputs
+        .iter()
+        .map(|(key, tensor)| (Some(key.as_str()), *tensor)));
+    let key = b.text(SIGNATURE);
+    b.table(vec![
+        (0, Field::Ref(inputs)),
+        (1, Field::Ref(outputs)),
+        (2, Field::Ref(key)),
+    ])
+}

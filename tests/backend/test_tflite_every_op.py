@@ -1,0 +1,75 @@
+"""Every operation of the graph, as the TFLite back end writes it, against TensorFlow's own functions and NumPy.
+
+The model is that of `crates/tfod-cases/examples/toy_tflite.rs`: the cases of `operations.py` that TFLite can express, with fixed sizes. It is run by TensorFlow's
+interpreter, with its own kernels and with those of XNNPACK, which is the default, here and in a new TensorFlow.
+
+There are two runs, one of which has scores with ties, of which TFLite's suppression takes boxes in no particular order.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import environments
+import numpy as np
+import pytest
+
+from parity import compare
+
+from . import operations
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+RUNNER = ROOT / "tests" / "oracle" / "run_tflite.py"
+SUPPRESSION = {"non_max_suppression", "non_max_suppression_by_class", "map"}
+KERNELS = ("builtin", "xnnpack")
+
+pytestmark = pytest.mark.quick
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    return {"distinct": operations.make_inputs(tied=False), "tied": operations.make_inputs(tied=True)}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tflite") / "model.tflite"
+    return operations.write("toy_tflite", path), path
+
+
+@pytest.fixture(scope="module", params=["this", "tf-new"])
+def results(request, model, inputs, tmp_path_factory):
+    work = tmp_path_factory.mktemp("results")
+    python = sys.executable
+    if request.param != "this":
+        environment = environments.ENVIRONMENTS[request.param]
+        if not (environment.folder / environments.STAMP).exists():
+            pytest.skip(f"environment {request.param} has not been made: run tests/environments.py")
+        python = environment.python
+    np.savez(work / "inputs.npz", **{f"{run}/{name}": value for run, values in inputs.items() for name, value in values.items()})
+    command = [python, RUNNER, model[1], work / "inputs.npz", work / "outputs.npz", *KERNELS]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return np.load(work / "outputs.npz"), json.loads(ran.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_every_output_is_as_expected(results, model, inputs, kernels):
+    outputs, _ = results
+    for run, values in inputs.items():
+        found = compare.group(outputs, f"{kernels}/{run}/")
+        cases = [case for case in model[0] if run != "tied" or case not in SUPPRESSION]
+        expected = operations.expected(cases, values)
+        if run == "tied":
+            assert set(expected) < set(found)
+            found = {key: value for key, value in found.items() if key in expected}
+        compare.assert_equal(found, expected, f"{kernels} {run}")
+
+
+def test_inputs_and_outputs_are_in_order_and_called_as_in_the_graph(results, model, inputs):
+    _, told = results
+    expected = sorted(operations.expected(model[0], inputs["distinct"]))
+    assert told["inputs"] == list(inputs["distinct"])
+    assert told["outputs"] == expected
+    assert told["signatures"] == {"serving_default": {"inputs": sorted(told["inputs"]), "outputs": expected}}
