@@ -187,9 +187,13 @@ fn fit_of(
     options: &GraphOptions,
     variables: &dyn Variables,
 ) -> Option<Fit> {
-    // What comes after the predictions has no variables.
+    let meta = MetaArchitecture::of(config)?;
     let options = GraphOptions {
-        stage: Stage::Encodings,
+        // What comes after the predictions has no variables, but for networks that make masks of boxes.
+        stage: match &meta.support {
+            Some(support) if (support.takes_boxes)(config) => Stage::Detections,
+            _ => Stage::Encodings,
+        },
         keypoint_labels: options.keypoint_labels.clone(),
         ..GraphOptions::default()
     };

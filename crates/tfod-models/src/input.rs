@@ -181,6 +181,13 @@ pub(crate) fn network_input_in(
     })
 }
 
+/// Declares the boxes that are given besides images, `f32[batch, num_boxes, 4]`; `None` where none are.
+pub(crate) fn given_boxes(b: &mut Builder, options: &GraphOptions) -> Option<ValueId> {
+    let dims = [options.batch_dim(), Dim::symbol("num_boxes"), 4.into()];
+    let has_boxes = options.input.has_boxes();
+    has_boxes.then(|| b.input(BOXES_NAME, DType::F32, Shape(dims.to_vec())))
+}
+
 /// Declares an input of files, and decodes and preprocesses them one by one.
 fn decoded(
     b: &mut Builder,

@@ -108,8 +108,38 @@ pub fn conv2d(
     window: Window,
     use_bias: bool,
 ) -> Built {
+    let kernel = [window.kernel; 2];
+    conv2d_by(b, name, path, x, filters, (kernel, window), use_bias)
+}
+
+/// As [`conv2d`], with a kernel as wide as the window says, and of one row.
+///
+/// # Errors
+/// When the graph refuses a node.
+pub fn conv2d_of_one_row(
+    b: &mut Builder,
+    name: &str,
+    path: &Path,
+    x: ValueId,
+    filters: u64,
+    window: Window,
+    use_bias: bool,
+) -> Built {
+    let kernel = [1, window.kernel];
+    conv2d_by(b, name, path, x, filters, (kernel, window), use_bias)
+}
+
+fn conv2d_by(
+    b: &mut Builder,
+    name: &str,
+    path: &Path,
+    x: ValueId,
+    filters: u64,
+    ([height, width], window): ([u64; 2], Window),
+    use_bias: bool,
+) -> Built {
     b.scope(name, |b| {
-        let shape = [window.kernel, window.kernel, channels(b, x), filters];
+        let shape = [height, width, channels(b, x), filters];
         let kernel = variable(b, path, "kernel", &shape, true)?;
         let (x, attrs) = window.apply(b, x)?;
         let y = b.conv2d("conv2d", x, kernel, attrs)?;

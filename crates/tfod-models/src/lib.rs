@@ -117,8 +117,8 @@ fn written(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mo
 fn with_graph(model: Model, graph: Graph) -> Model {
     let needed: HashSet<_> = graph.parameters().map(|(_, p)| &p.path).collect();
     let written = model.graph.parameters().map(|(_, p)| &p.path);
-    let idle = written.filter(|path| !needed.contains(path));
-    let idle = idle.cloned().collect();
+    let written = written.filter(|path| !needed.contains(path));
+    let idle = model.idle.iter().chain(written).cloned().collect();
     Model {
         graph,
         idle,

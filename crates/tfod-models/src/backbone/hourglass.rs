@@ -65,6 +65,36 @@ pub const HOURGLASS_104: Hourglass = Hourglass {
     stacks: 2,
 };
 
+/// A single hourglass over crops of feature maps, which makes masks: its first convolutions keep the size.
+#[derive(Clone, Debug)]
+pub struct MaskHourglass {
+    /// Channels of the first convolution.
+    pub stem: u64,
+    /// As [`Hourglass::channels`].
+    pub channels: Vec<u64>,
+    /// As [`Hourglass::blocks`].
+    pub blocks: &'static [u64],
+    /// What it leaves out.
+    pub shape: Shape,
+}
+
+/// What an hourglass has.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Whether it halves the map at each step and doubles it again.
+    pub halves: bool,
+    /// Whether what it had at each size is added.
+    pub has_shortcuts: bool,
+}
+
+impl Shape {
+    /// What is called an hourglass.
+    pub const WHOLE: Self = Self {
+        halves: true,
+        has_shortcuts: true,
+    };
+}
+
 /// What changes from one residual block to another.
 #[derive(Clone, Copy)]
 struct Residual {
@@ -174,8 +204,8 @@ fn encoder_decoder(
     b: &mut Builder,
     path: &Path,
     x: ValueId,
-    channels: &[u64],
-    blocks: &[u64],
+    (channels, blocks): (&[u64], &[u64]),
+    shape: Shape,
 ) -> Result<ValueId, ModelError> {
     let ([outer, inner, ..], [count, inner_count, ..]) = (channels, blocks) else {
         return Err(ModelError::Inconsistent(
@@ -184,15 +214,26 @@ fn encoder_decoder(
     };
     let (outer, inner) = (*outer, *inner);
     let list = |name: &str| path.child(name);
-    let same = residuals(*count, outer, outer, 1, false);
-    let encoded = residual_blocks(b, "encode", &list("encoder_block1"), x, &same)?;
-    let down = residuals(*count, inner, inner, 2, outer != inner);
+    let encoded = if shape.has_shortcuts {
+        let same = residuals(*count, outer, outer, 1, false);
+        Some(residual_blocks(
+            b,
+            "encode",
+            &list("encoder_block1"),
+            x,
+            &same,
+        )?)
+    } else {
+        None
+    };
+    let stride = if shape.halves { 2 } else { 1 };
+    let down = residuals(*count, inner, inner, stride, outer != inner);
     let mut y = residual_blocks(b, "down", &list("encoder_block2"), x, &down)?;
     let inside = list("inner_block");
     if channels.len() > 2 {
         let path = inside.child(0);
         y = b.scope("inner", |b| {
-            encoder_decoder(b, &path, y, &channels[1..], &blocks[1..])
+            encoder_decoder(b, &path, y, (&channels[1..], &blocks[1..]), shape)
         })?;
     } else {
         let blocks = residuals(*inner_count, inner, inner, 1, false);
@@ -200,8 +241,19 @@ fn encoder_decoder(
     }
     let up = residuals(*count, inner, outer, 1, false);
     y = residual_blocks(b, "decode", &list("decoder_block"), y, &up)?;
-    y = double(b, "upsample", y, encoded, ResizeMethod::Nearest)?;
-    Ok(b.binary("merge", Binary::Add, encoded, y)?)
+    if shape.halves {
+        y = double(
+            b,
+            "upsample",
+            y,
+            encoded.unwrap_or(x),
+            ResizeMethod::Nearest,
+        )?;
+    }
+    match encoded {
+        Some(encoded) => Ok(b.binary("merge", Binary::Add, encoded, y)?),
+        None => Ok(y),
+    }
 }
 
 impl Hourglass {
@@ -232,7 +284,9 @@ impl Hourglass {
         for stack in 0..self.stacks {
             let nth = |list: &str| path.child(list).child(stack);
             let y = b.scope(&format!("hourglass_{stack}"), |b| {
-                encoder_decoder(b, &nth("hourglass_network"), x, self.channels, self.blocks)
+                let sizes = (self.channels, self.blocks);
+                let path = nth("hourglass_network");
+                encoder_decoder(b, &path, x, sizes, Shape::WHOLE)
             })?;
             let name = format!("output_{stack}");
             let output = conv_block(b, &name, &nth("output_conv"), y, width, 3, 1)?;
@@ -260,6 +314,37 @@ impl Hourglass {
     /// The sides of images are multiples of this.
     pub fn stride(&self) -> u64 {
         4 << (self.channels.len() - 1)
+    }
+}
+
+impl MaskHourglass {
+    /// Writes the network over crops `[n, h, w, c]`. `path` is the Keras model's place in the object tree. Gives the feature map, as large as the crops.
+    ///
+    /// # Errors
+    /// For crops whose size does not halve exactly as often as the hourglass halves it, and when the graph refuses a node.
+    pub fn build(
+        &self,
+        b: &mut Builder,
+        path: &Path,
+        crops: ValueId,
+    ) -> Result<ValueId, ModelError> {
+        let width = self.channels.first().copied().unwrap_or_default();
+        let stem = path.child("conv_input");
+        let mut x = conv_block(b, "stem", &stem.child("conv_block"), crops, self.stem, 3, 1)?;
+        let block = Residual {
+            channels: width,
+            stride: 1,
+            projection: true,
+        };
+        x = b.scope("stem_residual", |b| {
+            residual_block(b, &stem.child("residual_block"), x, block)
+        })?;
+        let first = |list: &str| path.child(list).child(0);
+        let y = b.scope("hourglass", |b| {
+            let sizes = (self.channels.as_slice(), self.blocks);
+            encoder_decoder(b, &first("hourglass_network"), x, sizes, self.shape)
+        })?;
+        conv_block(b, "output", &first("output_conv"), y, width, 3, 1)
     }
 }
 

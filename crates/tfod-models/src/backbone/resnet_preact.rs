@@ -146,6 +146,28 @@ impl ResnetPreact {
     }
 }
 
+/// Blocks that filter twice, over crops `[n, h, w, c]`, whose size they keep: for each stage how many, and their channels. `path` is the Keras model's place in the
+/// object tree.
+///
+/// # Errors
+/// When the graph refuses a node.
+pub fn masks(
+    b: &mut Builder,
+    path: &Path,
+    crops: ValueId,
+    stages: &[(u64, u64)],
+) -> Result<ValueId, ModelError> {
+    let mut layers = Functional::new(path, false, Hyperparams::RESNET);
+    let mut x = crops;
+    for (stage, (blocks, channels)) in stages.iter().enumerate() {
+        for block in 1..=*blocks {
+            let prefix = format!("stage{stage}_block{block}");
+            x = RESNET_18.block(b, &mut layers, &prefix, x, (*channels, 1, block == 1))?;
+        }
+    }
+    Ok(x)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

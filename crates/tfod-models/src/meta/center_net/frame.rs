@@ -71,6 +71,14 @@ impl Frame {
         self.size
     }
 
+    /// Which part of the network's input is image, in both directions: `f32[2]`, or `f32[batch, 1, 2]`.
+    ///
+    /// # Errors
+    /// When the graph refuses a node.
+    pub(super) fn part(&self, b: &mut Builder) -> Result<ValueId, ModelError> {
+        Ok(b.binary("image_part", Binary::Div, self.size, self.input)?)
+    }
+
     /// Boxes `[batch, N, 4]`, in locations of the feature map, as fractions of the image, cut off at its border.
     ///
     /// # Errors

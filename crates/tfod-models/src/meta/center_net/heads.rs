@@ -10,7 +10,7 @@ use tfod_graph::{Builder, Unary, ValueId};
 
 use crate::error::ModelError;
 use crate::fields::{Message, invalid, size};
-use crate::layers::{Path, Window, conv2d, conv2d_or_separable};
+use crate::layers::{Path, Window, conv2d, conv2d_of_one_row, conv2d_or_separable};
 
 /// Channels and kernel of the convolution before the last, where the configuration does not say.
 const STANDARD: (u64, u64) = (256, 3);
@@ -24,6 +24,8 @@ pub(super) struct HeadLayers {
     convolutions: Vec<(u64, u64)>,
     /// Whether they are separable.
     depthwise: bool,
+    /// Whether their kernels have one row.
+    one_row: bool,
 }
 
 impl HeadLayers {
@@ -32,6 +34,15 @@ impl HeadLayers {
         Self {
             convolutions: vec![STANDARD],
             depthwise,
+            one_row: false,
+        }
+    }
+
+    /// One convolution whose kernel has one row.
+    pub(super) fn of_one_row() -> Self {
+        Self {
+            one_row: true,
+            ..Self::standard(false)
         }
     }
 
@@ -69,6 +80,7 @@ impl HeadLayers {
         Ok(Self {
             convolutions: convolutions.collect::<Result<_, _>>()?,
             depthwise,
+            one_row: false,
         })
     }
 }
@@ -101,16 +113,14 @@ impl Head {
                 let convolutions = &self.layers.convolutions;
                 let layer = |index: usize| path.child(format!("layer_with_weights-{index}"));
                 for (index, (filters, kernel)) in convolutions.iter().enumerate() {
-                    x = conv2d_or_separable(
-                        b,
-                        self.layers.depthwise,
-                        &format!("conv_{index}"),
-                        &layer(index),
-                        x,
-                        *filters,
-                        Window::same(*kernel),
-                        true,
-                    )?;
+                    let name = format!("conv_{index}");
+                    let (layer, window) = (layer(index), Window::same(*kernel));
+                    x = if self.layers.one_row {
+                        conv2d_of_one_row(b, &name, &layer, x, *filters, window, true)?
+                    } else {
+                        let depthwise = self.layers.depthwise;
+                        conv2d_or_separable(b, depthwise, &name, &layer, x, *filters, window, true)?
+                    };
                     x = b.unary(&format!("relu_{index}"), Unary::Relu, x)?;
                 }
                 let end = layer(convolutions.len());

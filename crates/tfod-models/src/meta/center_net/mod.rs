@@ -32,19 +32,21 @@ use crate::Model;
 use crate::error::ModelError;
 use crate::facts::{BoxDecoding, Facts, ScoreConversion, StageFacts};
 use crate::fields::{FieldPath, Message, missing, size};
-use crate::input::network_input;
+use crate::input::{given_boxes, network_input};
 use crate::layers::Path;
 use crate::options::{GraphOptions, Stage};
 use crate::postprocess::nms::NonMaxSuppression;
 use crate::resizer::Resizer;
 
 mod boxes;
+mod deepmac;
 mod extractor;
 mod fit;
 mod frame;
 mod heads;
 mod keypoints;
 mod maps;
+mod masks;
 mod objects;
 mod suppression;
 mod tasks;
@@ -86,7 +88,7 @@ pub(super) static CENTER_NET: MetaArchitecture = MetaArchitecture {
     },
     support: Some(Support {
         build,
-        takes_boxes: |_| false,
+        takes_boxes: deepmac::is_configured,
         candidates: fit::candidates,
         alike: &fit::ALIKE,
         templates: fit::templates,
@@ -105,6 +107,7 @@ fn describe(config: &protos::DetectionModel) -> Option<Description<'_>> {
     let Some(Proto::CenterNet(net)) = &config.model else {
         return None;
     };
+    let is_deep_mac = deepmac::is_configured(config);
     let extractor = net.feature_extractor.as_ref();
     let post = net.post_processing.as_ref().map(|post| {
         const STAGE: &str = "post_processing";
@@ -118,7 +121,7 @@ fn describe(config: &protos::DetectionModel) -> Option<Description<'_>> {
         image_resizer: net.image_resizer.as_ref(),
         anchors: AnchorSource::Peaks,
         keypoint_labels: keypoint_labels(net),
-        suppressions: post.into_iter().collect(),
+        suppressions: post.into_iter().filter(|_| !is_deep_mac).collect(),
     })
 }
 
@@ -140,6 +143,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
     let Some(Proto::CenterNet(config)) = &config.model else {
         return Err(missing(PATH));
     };
+    let config = &*deepmac::effective(config);
     let config = Message::new(PATH, config);
     let num_classes = size(config.field("num_classes"), config.num_classes(), 1)?;
     let extractor = config.required("feature_extractor", config.feature_extractor.as_ref())?;
@@ -162,6 +166,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
     let input = b.scope("Preprocessor", |b| {
         network_input(b, options, &resizer, normalization)
     })?;
+    let given_boxes = given_boxes(b, options);
     let features = b.scope("FeatureExtractor", |b| {
         extractor.build(b, &Path::new("_feature_extractor"), input.images)
     })?;
@@ -190,6 +195,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
         Stage::Detections => b.scope::<_, ModelError>("Postprocessor", |b| {
             let objects = center.find(b, &maps, &frame)?;
             let mut detected = detected(b, &maps, &frame, &objects, detection.as_ref())?;
+            detected.given_boxes = given_boxes;
             for task in &tasks {
                 b.scope(task.name(), |b| task.detect(b, &mut detected))?;
             }
@@ -273,6 +279,7 @@ fn detected<'a>(
         frame,
         objects,
         strided_boxes: strided,
+        given_boxes: None,
         outputs,
     })
 }

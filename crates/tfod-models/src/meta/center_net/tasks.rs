@@ -3,13 +3,15 @@
 use tfod_config::protos;
 use tfod_graph::{Builder, ValueId};
 
+use super::deepmac::DeepMac;
 use super::frame::Frame;
 use super::heads::{Head, Maps};
 use super::keypoints::Tasks;
+use super::masks::Masks;
 use super::objects::Objects;
 use super::tracking::{TemporalOffset, Tracking};
 use crate::error::ModelError;
-use crate::fields::{Message, refuse_flag, unsupported};
+use crate::fields::{Message, refuse_flag};
 use crate::options::GraphOptions;
 
 /// Boxes in fractions of the image.
@@ -36,6 +38,8 @@ pub(super) struct Detected<'a> {
     pub objects: &'a Objects,
     /// `f32[batch, N, 4]`, in locations of the feature map, clipped to it; where boxes are predicted.
     pub strided_boxes: Option<ValueId>,
+    /// `f32[batch, boxes, 4]`, in fractions of the image: boxes that masks are made for, where they are given.
+    pub given_boxes: Option<ValueId>,
     /// What is known of the objects, by output key, `f32[batch, N, ...]`, but for [`COUNT`], `f32[batch]`.
     pub outputs: Vec<(&'static str, ValueId)>,
 }
@@ -88,7 +92,7 @@ pub(super) fn output_key(head: &str) -> String {
 /// The tasks of a configuration, in the order in which the reference does them.
 ///
 /// # Errors
-/// For tasks that are not supported, or contradict each other, the label map or the rest of the configuration.
+/// For tasks that contradict each other, the label map or the rest of the configuration.
 pub(super) fn from_config(
     config: Message<'_, protos::CenterNet>,
     options: &GraphOptions,
@@ -97,28 +101,18 @@ pub(super) fn from_config(
         config.field("output_prediction_dict"),
         config.output_prediction_dict(),
     )?;
-    for (field, is_set) in [
-        (
-            "mask_estimation_task",
-            config.mask_estimation_task.is_some(),
-        ),
-        (
-            "densepose_estimation_task",
-            config.densepose_estimation_task.is_some(),
-        ),
-        (
-            "deepmac_mask_estimation",
-            config.deepmac_mask_estimation.is_some(),
-        ),
-    ] {
-        if is_set {
-            let supported = "leaving it out: boxes alone can be exported";
-            return Err(unsupported(config.field(field), "a task", supported));
-        }
+    if let Some(deep_mac) = &config.deepmac_mask_estimation {
+        let deep_mac = config.at("deepmac_mask_estimation", deep_mac);
+        let has_boxes = config.object_detection_task.is_some();
+        let deep_mac = DeepMac::from_config(deep_mac, has_boxes)?;
+        return Ok(vec![Box::new(deep_mac)]);
     }
     let mut tasks: Vec<Box<dyn Task>> = Vec::new();
     if let Some(keypoints) = Tasks::from_config(config, options.keypoint_labels.as_ref())? {
         tasks.push(Box::new(keypoints));
+    }
+    if let Some(masks) = Masks::from_config(config)? {
+        tasks.push(Box::new(masks));
     }
     if let Some(tracking) = Tracking::from_config(config)? {
         tasks.push(Box::new(tracking));
