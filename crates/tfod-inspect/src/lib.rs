@@ -25,11 +25,11 @@ mod onnx;
 mod recognise;
 mod saved_model;
 mod tensors;
-mod text_format;
 mod values;
 mod words;
 
 use std::path::{Path, PathBuf};
+use tfod_tensorflow::messages::text;
 
 use serde_json::{Value, json};
 use tfod_checkpoint::{Bundle, MappedFile};
@@ -170,7 +170,13 @@ pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
         Kind::SavedModel(file, folder) => open_saved_model(file, &folder, &mut tensors)?,
         Kind::Graph(file) => open_graph(Content::Mapped(file), path, &mut tensors)?,
         Kind::GraphText(file) => {
-            let encoded = text_format::encode(path, file.bytes())?;
+            let encoded = text::graph(file.bytes()).map_err(|error| InspectError::Text {
+                path: path.to_owned(),
+                line: error.line,
+                column: error.column,
+                problem: error.problem,
+                found: error.found,
+            })?;
             file.check_length()?;
             open_graph(Content::Encoded(encoded), path, &mut tensors)?
         }

@@ -9,7 +9,7 @@ use tfod_checkpoint::{Located, MappedFile, STATE_FILE, locate};
 use tfod_proto::wire::{Field, Fields};
 
 use crate::InspectError;
-use crate::text_format;
+use tfod_tensorflow::messages::text;
 
 /// What a path is.
 #[derive(Debug)]
@@ -238,7 +238,7 @@ enum Text {
 fn text(path: &Path, bytes: &[u8]) -> Result<Option<Text>, InspectError> {
     const LOOKED_AT: usize = 4096;
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let bytes = text_format::after_comments(bytes);
+    let bytes = text::after_comments(bytes);
     let start = bytes.get(..LOOKED_AT.min(bytes.len())).unwrap_or_default();
     let is_text = |byte: &u8| !matches!(byte, 0..=8 | 11 | 14..=31 | 127);
     // The last character may be cut.
@@ -246,7 +246,7 @@ fn text(path: &Path, bytes: &[u8]) -> Result<Option<Text>, InspectError> {
     if !is_utf8 || !start.iter().all(is_text) {
         return Ok(None);
     }
-    let field = text_format::first_field(start);
+    let field = text::first_field(start);
     Ok(Some(match field.unwrap_or_default() {
         "node" | "library" | "versions" => Text::Graph,
         "model" | "train_config" | "train_input_reader" | "train_input_config" | "eval_config"

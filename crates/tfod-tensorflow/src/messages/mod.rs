@@ -7,5 +7,7 @@
 pub mod attr;
 mod node;
 pub mod tensor;
+pub mod text;
+mod text_schema;
 
 pub use node::Node;

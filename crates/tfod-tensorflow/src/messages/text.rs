@@ -1,14 +1,42 @@
-//! Graphs as text: protobuf's text format, turned into the message that it stands for, so that there is one reader of graphs.
+//! Graphs and SavedModels in protobuf's text format, turned into the encoded messages that they stand for, so that there is one reader of each.
 //!
-//! Only fields that reading a graph needs are in the table; others are passed over. Specified in
+//! Only fields that readers need are in the tables of `text_schema`; others are passed over. Specified in
 //! <https://protobuf.dev/reference/protobuf/textformat-spec/>.
 
-use std::path::Path;
+use std::fmt;
 
 use tfod_proto::DataType;
 use tfod_proto::prost::encoding::{WireType, encode_key, encode_varint};
 
-use crate::InspectError;
+use super::text_schema::{ANY_ASSET, ASSET, GRAPH, Row, SAVED_MODEL, Type};
+use Type::{Bytes, Double, Enum, Float, Message, Packed, Signed, Varint};
+
+/// What a text has at a place where something else was expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextError {
+    /// From 1.
+    pub line: usize,
+    /// In bytes, from 1.
+    pub column: usize,
+    /// What was expected.
+    pub problem: &'static str,
+    /// What is there.
+    pub found: String,
+}
+
+impl fmt::Display for TextError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            line,
+            column,
+            problem,
+            found,
+        } = self;
+        write!(f, "{line}:{column}: {problem}, found {found}")
+    }
+}
+
+impl std::error::Error for TextError {}
 
 /// How much of a text an error shows.
 const SHOWN_BYTES: usize = 30;
@@ -16,91 +44,8 @@ const SHOWN_BYTES: usize = 30;
 /// How deeply messages may be nested.
 const MAX_DEPTH: usize = 64;
 
-/// What a field holds.
-#[derive(Clone, Copy)]
-enum Type {
-    Message(&'static [Row]),
-    Bytes,
-    /// Integers, booleans, enums.
-    Varint,
-    Float,
-    Double,
-}
-
-/// A field: its name, number and type.
-type Row = (&'static str, u32, Type);
-
-use Type::{Bytes, Double, Float, Message, Varint};
-
-const GRAPH: &[Row] = &[
-    ("node", 1, Message(NODE)),
-    ("library", 2, Message(&[("function", 1, Message(FUNCTION))])),
-    ("version", 3, Varint),
-    (
-        "versions",
-        4,
-        Message(&[("producer", 1, Varint), ("min_consumer", 2, Varint)]),
-    ),
-];
-const NODE: &[Row] = &[
-    ("name", 1, Bytes),
-    ("op", 2, Bytes),
-    ("input", 3, Bytes),
-    ("device", 4, Bytes),
-    ("attr", 5, Message(ATTR)),
-];
-const ATTR: &[Row] = &[("key", 1, Bytes), ("value", 2, Message(VALUE))];
-const VALUE: &[Row] = &[
-    ("list", 1, Message(LIST)),
-    ("s", 2, Bytes),
-    ("i", 3, Varint),
-    ("f", 4, Float),
-    ("b", 5, Varint),
-    ("type", 6, Varint),
-    ("shape", 7, Message(SHAPE)),
-    ("tensor", 8, Message(TENSOR)),
-    ("placeholder", 9, Bytes),
-    ("func", 10, Message(&[("name", 1, Bytes)])),
-];
-const LIST: &[Row] = &[
-    ("s", 2, Bytes),
-    ("i", 3, Varint),
-    ("f", 4, Float),
-    ("b", 5, Varint),
-    ("type", 6, Varint),
-    ("shape", 7, Message(SHAPE)),
-];
-const SHAPE: &[Row] = &[
-    (
-        "dim",
-        2,
-        Message(&[("size", 1, Varint), ("name", 2, Bytes)]),
-    ),
-    ("unknown_rank", 3, Varint),
-];
-const TENSOR: &[Row] = &[
-    ("dtype", 1, Varint),
-    ("tensor_shape", 2, Message(SHAPE)),
-    ("tensor_content", 4, Bytes),
-    ("float_val", 5, Float),
-    ("double_val", 6, Double),
-    ("int_val", 7, Varint),
-    ("string_val", 8, Bytes),
-    ("scomplex_val", 9, Float),
-    ("int64_val", 10, Varint),
-    ("bool_val", 11, Varint),
-    ("dcomplex_val", 12, Double),
-    ("half_val", 13, Varint),
-    ("uint32_val", 16, Varint),
-    ("uint64_val", 17, Varint),
-];
-const FUNCTION: &[Row] = &[
-    ("signature", 1, Message(&[("name", 1, Bytes)])),
-    ("node_def", 3, Message(NODE)),
-];
-
 /// The name of a text's first field, if it begins like a message.
-pub(crate) fn first_field(text: &[u8]) -> Option<&str> {
+pub fn first_field(text: &[u8]) -> Option<&str> {
     let mut reader = Reader::new(text);
     reader.skip();
     let name = reader.word();
@@ -110,24 +55,38 @@ pub(crate) fn first_field(text: &[u8]) -> Option<&str> {
 }
 
 /// What comes after comments and space, of which there may be any amount.
-pub(crate) fn after_comments(text: &[u8]) -> &[u8] {
+pub fn after_comments(text: &[u8]) -> &[u8] {
     let mut reader = Reader::new(text);
     reader.skip();
     text.get(reader.at..).unwrap_or_default()
 }
 
 /// The `GraphDef` that a text stands for, encoded.
-pub(crate) fn encode(path: &Path, text: &[u8]) -> Result<Vec<u8>, InspectError> {
+///
+/// # Errors
+/// Where the text is not in the format, or a field has another type.
+pub fn graph(text: &[u8]) -> Result<Vec<u8>, TextError> {
+    encode(text, &GRAPH)
+}
+
+/// The `SavedModel` that a text stands for, encoded.
+///
+/// # Errors
+/// As [`graph`].
+pub fn saved_model(text: &[u8]) -> Result<Vec<u8>, TextError> {
+    encode(text, &SAVED_MODEL)
+}
+
+fn encode(text: &[u8], rows: &'static [Row]) -> Result<Vec<u8>, TextError> {
     let mut reader = Reader::new(text);
     let mut out = Vec::new();
-    match reader.message(Some(GRAPH), None, 0, &mut out) {
+    match reader.message(Some(rows), None, 0, &mut out) {
         Ok(()) => Ok(out),
         Err(problem) => {
             let before = text.get(..reader.token).unwrap_or(text);
             let mut lines = before.rsplit(|byte| *byte == b'\n');
             let last = lines.next().unwrap_or_default();
-            Err(InspectError::Text {
-                path: path.to_owned(),
+            Err(TextError {
                 line: lines.count() + 1,
                 column: last.len() + 1,
                 problem,
@@ -142,6 +101,27 @@ struct Reader<'a> {
     at: usize,
     /// Where what is being read begins.
     token: usize,
+}
+
+/// Numbers of a packed field, which is written when another field begins.
+#[derive(Default)]
+struct Pending {
+    number: Option<u32>,
+    bytes: Vec<u8>,
+}
+
+impl Pending {
+    fn push(&mut self, number: u32, value: &[u8]) {
+        self.number = Some(number);
+        self.bytes.extend_from_slice(value);
+    }
+
+    fn flush(&mut self, out: &mut Vec<u8>) {
+        if let Some(number) = self.number.take() {
+            put_bytes(out, number, &self.bytes);
+            self.bytes.clear();
+        }
+    }
 }
 
 type Read<T> = Result<T, &'static str>;
@@ -220,37 +200,49 @@ impl<'a> Reader<'a> {
         if depth > MAX_DEPTH {
             return Err("expected at most 64 messages inside of each other");
         }
+        let mut packed = Pending::default();
         loop {
             self.skip();
             match (self.peek(), closing) {
-                (None, None) => return Ok(()),
+                (None, None) => {
+                    packed.flush(out);
+                    return Ok(());
+                }
                 (None, Some(_)) => {
                     return Err("expected a field or the closing bracket of a message");
                 }
                 (Some(byte), Some(closing)) if byte == closing => {
                     self.at += 1;
+                    packed.flush(out);
                     return Ok(());
                 }
                 _ => {}
+            }
+            if self.peek() == Some(b'[') {
+                self.any(depth, out)?;
+                continue;
             }
             let name = self.word();
             if name.is_empty() {
                 return Err("expected the name of a field");
             }
             let row = rows.and_then(|rows| rows.iter().find(|row| row.0 == name));
+            if row.map(|row| row.1) != packed.number {
+                packed.flush(out);
+            }
             self.skip();
             let has_colon = self.take(b':');
             self.skip();
             if self.take(b'[') {
                 self.skip();
                 while !self.take(b']') {
-                    self.value(row, true, depth, out)?;
+                    self.value(row, true, depth, out, &mut packed)?;
                     self.skip();
                     self.take(b',');
                     self.skip();
                 }
             } else {
-                self.value(row, has_colon, depth, out)?;
+                self.value(row, has_colon, depth, out, &mut packed)?;
             }
             self.skip();
             if !self.take(b',') {
@@ -259,12 +251,43 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A message in an `Any`, which has the message's type in place of a field's name.
+    fn any(&mut self, depth: usize, out: &mut Vec<u8>) -> Read<()> {
+        let rest = self.text.get(self.at + 1..).unwrap_or_default();
+        let length = rest.iter().position(|byte| matches!(byte, b']' | b'\n'));
+        let name = length.and_then(|length| rest.get(..length));
+        let name = name.ok_or("expected the name of a type and a closing bracket")?;
+        self.at += name.len() + 1;
+        if !self.take(b']') {
+            return Err("expected the name of a type and a closing bracket");
+        }
+        self.skip();
+        self.take(b':');
+        self.skip();
+        let closing = match self.peek() {
+            Some(b'{') => b'}',
+            Some(b'<') => b'>',
+            _ => return Err("expected a message"),
+        };
+        self.at += 1;
+        let is_asset = name.ends_with(ANY_ASSET.as_bytes());
+        let rows: Option<&'static [Row]> = if is_asset { Some(&ASSET) } else { None };
+        let mut inner = Vec::new();
+        self.message(rows, Some(closing), depth + 1, &mut inner)?;
+        if is_asset {
+            put_bytes(out, 1, name);
+            put_bytes(out, 2, &inner);
+        }
+        Ok(())
+    }
+
     fn value(
         &mut self,
         row: Option<&'static Row>,
         has_colon: bool,
         depth: usize,
         out: &mut Vec<u8>,
+        packed: &mut Pending,
     ) -> Read<()> {
         let closing = match self.peek() {
             Some(b'{') => Some(b'}'),
@@ -309,23 +332,12 @@ impl<'a> Reader<'a> {
             return Ok(());
         };
         match kind {
-            Varint => {
-                encode_key(*number, WireType::Varint, out);
-                encode_varint(integer(word).ok_or("expected an integer")?, out);
+            Packed(kind) => packed.push(*number, &scalar(kind, word)?.0),
+            kind => {
+                let (value, wire_type) = scalar(kind, word)?;
+                encode_key(*number, wire_type, out);
+                out.extend_from_slice(&value);
             }
-            Float => {
-                encode_key(*number, WireType::ThirtyTwoBit, out);
-                // `inf` ends in the suffix, too.
-                let digits = word.strip_suffix(['f', 'F']).unwrap_or(word);
-                let float = digits.parse::<f32>().or_else(|_| word.parse());
-                out.extend(float.map_err(|_| "expected a number")?.to_le_bytes());
-            }
-            Double => {
-                encode_key(*number, WireType::SixtyFourBit, out);
-                let double: f64 = word.parse().map_err(|_| "expected a number")?;
-                out.extend(double.to_le_bytes());
-            }
-            Bytes | Message(_) => return Err("expected a string or a message instead of a word"),
         }
         Ok(())
     }
@@ -401,6 +413,42 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// A single value, encoded without its key.
+fn scalar(kind: &Type, word: &str) -> Read<(Vec<u8>, WireType)> {
+    let mut out = Vec::new();
+    Ok(match kind {
+        Varint => {
+            encode_varint(integer(word).ok_or("expected an integer")?, &mut out);
+            (out, WireType::Varint)
+        }
+        Signed => {
+            let value = integer(word).ok_or("expected an integer")?.cast_signed();
+            encode_varint(((value << 1) ^ (value >> 63)).cast_unsigned(), &mut out);
+            (out, WireType::Varint)
+        }
+        Enum(names) => {
+            let named = names.iter().find(|(name, _)| *name == word);
+            let value = named.map(|&(_, value)| value).or_else(|| integer(word));
+            encode_varint(value.ok_or("expected the name of a value")?, &mut out);
+            (out, WireType::Varint)
+        }
+        Float => {
+            // `inf` ends in the suffix, too.
+            let digits = word.strip_suffix(['f', 'F']).unwrap_or(word);
+            let float = digits.parse::<f32>().or_else(|_| word.parse());
+            out.extend(float.map_err(|_| "expected a number")?.to_le_bytes());
+            (out, WireType::ThirtyTwoBit)
+        }
+        Double => {
+            let double: f64 = word.parse().map_err(|_| "expected a number")?;
+            out.extend(double.to_le_bytes());
+            (out, WireType::SixtyFourBit)
+        }
+        Packed(kind) => return scalar(kind, word),
+        Bytes | Message(_) => return Err("expected a string or a message instead of a word"),
+    })
+}
+
 fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
     encode_key(number, WireType::LengthDelimited, out);
     encode_varint(bytes.len() as u64, out);
@@ -442,13 +490,13 @@ mod tests {
     use tfod_proto::prost::Message as _;
 
     fn decode(text: &str) -> GraphDef {
-        let encoded = encode(Path::new("graph.pbtxt"), text.as_bytes()).expect(text);
+        let encoded = graph(text.as_bytes()).expect(text);
         GraphDef::decode(&*encoded).expect(text)
     }
 
     #[test]
     fn every_spelling_is_read() {
-        let graph = decode(
+        let decoded = decode(
             r#"# a comment
             node { name: "a" 'b' op: "Const"
               attr { key: "value" value < tensor { dtype: DT_FLOAT float_val: [1, 2.5, -inf, 3f, nan]
@@ -457,7 +505,7 @@ mod tests {
             }
             versions { producer: 1645 min_consumer: 017 }"#,
         );
-        let node = &graph.node[0];
+        let node = &decoded.node[0];
         assert_eq!((&*node.name, &*node.op), ("ab", "Const"));
         let Some(tfod_proto::attr_value::Value::Tensor(tensor)) = &node.attr["value"].value else {
             panic!("no tensor");
@@ -470,7 +518,7 @@ mod tests {
             .as_ref()
             .map(|s| [s.dim[0].size, s.dim[1].size]);
         assert_eq!(sizes, Some([-1, 16]));
-        let versions = graph.versions.expect("versions");
+        let versions = decoded.versions.expect("versions");
         assert_eq!((versions.producer, versions.min_consumer), (1645, 15));
     }
 
@@ -479,39 +527,73 @@ mod tests {
         let cases = [
             (
                 "node {\n  name: \"a\"\n",
-                "graph.pbtxt:3:1: expected a field or the closing bracket of a message, found the end of the text",
+                "3:1: expected a field or the closing bracket of a message, found the end of the text",
             ),
             (
                 "node {\n name \"a\" }",
-                r#"graph.pbtxt:2:7: expected a colon or a message, found `\"`"#,
+                r#"2:7: expected a colon or a message, found `\"`"#,
             ),
             (
                 "node: 3",
-                "graph.pbtxt:1:7: expected a string or a message instead of a word, found `3`",
+                "1:7: expected a string or a message instead of a word, found `3`",
             ),
             (
                 "\n\nversions { producer: x }",
-                "graph.pbtxt:3:22: expected an integer, found `x`",
+                "3:22: expected an integer, found `x`",
             ),
             (
                 "node { name: \"\\400\" }",
-                r"graph.pbtxt:1:15: expected an escape of one byte, found `\\400`",
+                r"1:15: expected an escape of one byte, found `\\400`",
             ),
-            (
-                "}",
-                "graph.pbtxt:1:1: expected the name of a field, found `}`",
-            ),
+            ("}", "1:1: expected the name of a field, found `}`"),
             (
                 "node { name: \"a\n\" }",
-                r"graph.pbtxt:1:16: expected the string's closing quote, found `\n`",
+                r"1:16: expected the string's closing quote, found `\n`",
             ),
         ];
         for (text, expected) in cases {
-            let error = encode(Path::new("graph.pbtxt"), text.as_bytes()).expect_err(text);
+            let error = graph(text.as_bytes()).expect_err(text);
             assert_eq!(error.to_string(), expected);
         }
         let deep = "a {".repeat(100_000);
-        assert!(encode(Path::new("x"), deep.as_bytes()).is_err());
+        assert!(graph(deep.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn saved_models_are_read_with_what_any_holds() {
+        let text = r#"saved_model_schema_version: 1
+            meta_graphs {
+              meta_info_def { tags: "serve" stripped_op_list { op { name: "Custom" output_arg { name: "y" type: DT_FLOAT } } } }
+              saver_def { restore_op_name: "restore" version: V2 }
+              collection_def { key: "saved_model_assets" value { any_list { value {
+                [type.googleapis.com/tensorflow.AssetFileDef] { tensor_info { name: "path:0" } filename: "words.txt" }
+              } } } }
+              signature_def { key: "s" value { outputs { key: "y" value { composite_tensor {
+                type_spec { type_spec_class: RAGGED_TENSOR_SPEC } components { name: "y:0" dtype: DT_INT64 } } } } } }
+              object_graph_def { concrete_functions { key: "f" value { output_signature { int64_value: -3 } } } }
+            }"#;
+        let encoded = saved_model(text.as_bytes()).expect(text);
+        let model = tfod_proto::SavedModel::decode(&*encoded).expect("a SavedModel");
+        let meta_graph = &model.meta_graphs[0];
+        assert_eq!(
+            meta_graph.meta_info_def.as_ref().map(|info| &*info.tags[0]),
+            Some("serve")
+        );
+        let functions = meta_graph
+            .object_graph_def
+            .as_ref()
+            .map(|graph| &graph.concrete_functions["f"]);
+        let number = functions.and_then(|f| f.output_signature.as_ref()?.kind.clone());
+        assert_eq!(
+            number,
+            Some(tfod_proto::structured_value::Kind::Int64Value(-3))
+        );
+        let has = |bytes: &[u8]| encoded.windows(bytes.len()).any(|window| window == bytes);
+        assert!(has(b"\x0a\x08\x0a\x06path:0\x12\x09words.txt"));
+        assert!(
+            has(b"\x0a\x02\x08\x03"),
+            "the class of the composite tensor"
+        );
     }
 
     #[test]
