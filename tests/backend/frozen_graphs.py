@@ -5,6 +5,7 @@
 
 from collections import Counter
 
+from oracle import saved_models
 from tensorflow.python.framework import op_def_registry
 
 FUNCTIONAL = {"If", "StatelessIf", "While", "StatelessWhile", "Case", "StatelessCase", "PartitionedCall", "StatefulPartitionedCall"}
@@ -105,8 +106,8 @@ def reached(nodes, starts):
 
 
 def reach_problems(graph_def, nodes, interface):
-    """All nodes but inputs are needed by some output."""
-    outputs = [node_name(entry["name"]) for entry in interface["outputs"]]
+    """All nodes but inputs are needed by some output, or by the operation that fills the tables."""
+    outputs = [node_name(entry["name"]) for entry in interface["outputs"]] + [saved_models.INITIALIZER]
     needed = reached(nodes, [name for name in outputs if name in nodes])
     return [
         f"{node.name} ({node.op}) is not needed by any output"

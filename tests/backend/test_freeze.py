@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -21,6 +22,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 from oracle import cache, saved_models, serve
 from parity import compare
+from tensorflow.core.protobuf import saved_model_pb2
 
 from . import frozen_graphs
 
@@ -359,6 +361,80 @@ def test_values_that_only_a_run_decides_are_refused(name, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+TABLES = {
+    "static_table": {("string", "int64", 2)},
+    "table_from_an_asset": {("string", "int64", 3)},
+    "tables_from_columns_of_an_asset": {("string", "float32", 3), ("int64", "string", 2)},
+    "v1_tables_of_two_kinds": {("string", "int64", 2)},
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.quick
+def test_tables_and_what_fills_them_are_named(name, tmp_path):
+    saved_model = saved_models.prepare(MODELS[name]) / "saved_model"
+    table = tmp_path / "table.json"
+    result = tfod_freeze(saved_model, tmp_path / "frozen.pb", f"--json={table}")
+    assert result.returncode == 0, result.stderr
+    shown = json.loads(table.read_text())
+    assert shown["initializer"] == saved_models.INITIALIZER and f"run `{saved_models.INITIALIZER}`" in result.stdout
+    assert {(row["key_dtype"], row["value_dtype"], row["entries"]) for row in shown["tables"]} == TABLES[name]
+    for row in shown["tables"]:
+        assert re.search(rf"{re.escape(row['node'])}: {row['key_dtype']} to {row['value_dtype']}, {row['entries']} entr", result.stdout)
+
+
+@pytest.mark.quick
+def test_the_file_of_a_table_is_needed(tmp_path):
+    saved_model = tmp_path / "saved_model"
+    shutil.copytree(saved_models.prepare(MODELS["table_from_an_asset"]) / "saved_model", saved_model)
+    (asset,) = (saved_model / "assets").iterdir()
+    over_it = tfod_freeze(saved_model, asset)
+    assert over_it.returncode == 1 and "words.txt" in over_it.stderr, over_it.stderr
+    asset.write_text("a\n\nc\n")
+    empty = tfod_freeze(saved_model, tmp_path / "frozen.pb")
+    assert empty.returncode == 1 and "words.txt: line 2 is empty" in empty.stderr, empty.stderr
+    asset.unlink()
+    missing = tfod_freeze(saved_model, tmp_path / "frozen.pb")
+    assert missing.returncode == 1 and "words.txt" in missing.stderr and "cannot be frozen" in missing.stderr, missing.stderr
+
+
+@pytest.mark.quick
+def test_functions_with_tables_are_frozen_by_name(tmp_path):
+    """Tables and assets are objects that the function captures."""
+    path = tmp_path / "words.txt"
+    path.write_text("x\ny\n")
+    module = tf.Module()
+    lines = tf.lookup.TextFileInitializer(str(path), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER)
+    module.lines = tf.lookup.StaticVocabularyTable(lines, 1)
+    module.counts = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1)
+    module.counts.insert(tf.constant(["x"]), tf.constant([5], tf.int64))
+    module.unused = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer([1], [2]), 0)
+    look_up = tf.function(lambda words: module.lines.lookup(words) + module.counts.lookup(words), input_signature=[tf.TensorSpec([None], tf.string, name="words")])
+    module.look_up = look_up
+    tf.saved_model.save(module, str(tmp_path / "model"), signatures={})
+    table = tmp_path / "table.json"
+    graph_def = frozen(tmp_path / "model", tmp_path / "frozen.pb", "--function=look_up", f"--json={table}")
+    interface = shown_interface(json.loads(table.read_text()))
+    assert not frozen_graphs.problems(graph_def, interface)
+    words = np.array(["y", "x", "z"], object)
+    (found,) = saved_models.run_interface(graph_def, interface, {"words": words}).values()
+    np.testing.assert_array_equal(found, look_up(tf.constant(words)).numpy())
+    assert len(json.loads(table.read_text())["tables"]) == 2
+
+
+@pytest.mark.quick
+def test_changes_of_tables_are_dropped_where_nothing_looks_into_them(tmp_path):
+    saved_model = saved_models.prepare(MODELS["table_that_a_call_changes"]) / "saved_model"
+    both = tfod_freeze(saved_model, tmp_path / "frozen.pb", "--drop_updates")
+    assert both.returncode == 1 and "the outputs look into" in both.stderr, both.stderr
+    table = tmp_path / "table.json"
+    graph_def = frozen(saved_model, tmp_path / "frozen.pb", "--drop_updates", "--outputs=length", f"--json={table}")
+    shown = json.loads(table.read_text())
+    assert [update["op"] for update in shown["dropped_updates"]] == ["LookupTableInsertV2"] and not shown["tables"]
+    found = saved_models.run_interface(graph_def, shown_interface(shown), {"words": np.array(["a", "bcd"], object)})
+    assert found["length"].tolist() == [1, 3]
+
+
 @pytest.mark.quick
 def test_only_the_wanted_outputs_are_frozen(tmp_path):
     """What stands in the way of another output does not matter."""
@@ -366,6 +442,7 @@ def test_only_the_wanted_outputs_are_frozen(tmp_path):
     table = tmp_path / "table.json"
     graph_def = frozen(saved_model, tmp_path / "frozen.pb", "--outputs=scores", f"--json={table}")
     interface = shown_interface(json.loads(table.read_text()))
+    assert not any("Table" in op for op in frozen_graphs.operations(graph_def))
     inputs = inputs_for(interface, np.random.Generator(np.random.PCG64(4)))
     found = saved_models.run_interface(graph_def, interface, inputs)
     np.testing.assert_array_equal(found["scores"], first_call(saved_model, inputs)["scores"])
@@ -391,6 +468,22 @@ def test_the_file_itself_works_as_its_folder(tmp_path):
     frozen(saved_model, tmp_path / "folder.pb")
     frozen(saved_model / "saved_model.pb", tmp_path / "file.pb")
     assert (tmp_path / "folder.pb").read_bytes() == (tmp_path / "file.pb").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["sequential", "lstm", "unusual_names", "v1_tables_of_two_kinds", "table_from_an_asset"])
+@pytest.mark.quick
+def test_the_text_form_of_a_saved_model_works_as_the_binary_one(name, tmp_path):
+    saved_model, text = saved_models.prepare(MODELS[name]) / "saved_model", tmp_path / "text"
+    shutil.copytree(saved_model, text)
+    message = saved_model_pb2.SavedModel.FromString((text / "saved_model.pb").read_bytes())
+    (text / "saved_model.pb").unlink()
+    (text / "saved_model.pbtxt").write_text(text_format.MessageToString(message))
+    frozen(saved_model, tmp_path / "binary.pb")
+    frozen(text, tmp_path / "text.pb")
+    assert (tmp_path / "text.pb").read_bytes() == (tmp_path / "binary.pb").read_bytes()
+    (text / "saved_model.pbtxt").write_text("meta_graphs {\n  graph_def { node { name: 3 } }\n}")
+    damaged = tfod_freeze(text, tmp_path / "damaged.pb")
+    assert damaged.returncode == 1 and "saved_model.pbtxt:2:28: expected a string" in damaged.stderr, damaged.stderr
 
 
 @pytest.mark.quick

@@ -27,11 +27,13 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
+from tensorflow.python.eager import wrap_function
 
 from . import cache, freeze_script
 
 FOLDER = cache.FOLDER / "saved_models"
 SEED = 20
+INITIALIZER = "init_all_tables"  # the operation that fills the tables of a frozen graph
 ROUNDING = 1e-5  # between the script's graph and the function: other threads may run the same kernels
 
 
@@ -98,13 +100,15 @@ def normal(rng, *shape, dtype=np.float32):
 
 
 def run_graph(graph_def, feeds, fetches):
-    """Returns the values of tensors of a GraphDef, with the graph run as it is: Grappler is off, so that equal graphs give equal bits."""
+    """Returns the values of tensors of a GraphDef, with the graph run as it is: Grappler is off, so that equal graphs give equal bits. Tables are filled first."""
     config = config_pb2.ConfigProto()
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     config.graph_options.optimizer_options.global_jit_level = config_pb2.OptimizerOptions.OFF
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name="")
         with tf.compat.v1.Session(graph=graph, config=config) as session:
+            if any(node.name == INITIALIZER for node in graph_def.node):
+                session.run(INITIALIZER)
             return session.run(fetches, feeds)
 
 
@@ -172,7 +176,7 @@ def record(model, function, signature, batches, folder, index):
     try:
         graph_def, interface = freeze_script.freeze(function)
         expected = [run_interface(graph_def, interface, batch) for batch in batches]
-    except (ValueError, tf.errors.InvalidArgumentError) as error:
+    except (ValueError, tf.errors.InvalidArgumentError, tf.errors.FailedPreconditionError) as error:
         script_error = f"{type(error).__name__}: {error}"
         expected, interface = direct, interface_of(function)
     else:
@@ -215,6 +219,8 @@ def interface_of(function):
     """Returns the interface that the script's result would have: the function's arguments, and `Identity`, `Identity_1`, …"""
     outputs = sorted(function.structured_outputs)
     names = ["Identity" + (f"_{index}" if index else "") + ":0" for index in range(len(outputs))]
+    if isinstance(function, wrap_function.WrappedFunction):  # TensorFlow 1: tensors keep their names
+        names = [function.structured_outputs[key].name for key in outputs]
     return {
         "inputs": [freeze_script.described(key, tensor) for key, tensor in zip(function._arg_keywords, function.inputs)],
         "outputs": [

@@ -61,7 +61,9 @@ pub use constants::{
     ComputedConstant, Decoded, GraphConstants, StoredConstant, constants_of_graph,
 };
 pub use error::Error;
-pub use freeze::{Endpoint, FreezeError, FreezeOptions, Frozen, Place, SavedModelReader, Update};
+pub use freeze::{
+    Endpoint, FreezeError, FreezeOptions, Frozen, FrozenTable, Place, SavedModelReader, Update,
+};
 pub use read::{ReadError, graph_of_graph_def};
 pub use saved_model::{Asset, NamedGraph, SERVING_DEFAULT, SavedModelWriter, Summary};
 pub use serving::{Filled, WarmupInput, WarmupRequest, example, warmup_requests};

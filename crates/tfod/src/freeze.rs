@@ -8,7 +8,9 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use tfod_tensorflow::{Endpoint, FreezeError, FreezeOptions, Frozen, SavedModelReader, Update};
+use tfod_tensorflow::{
+    Endpoint, FreezeError, FreezeOptions, Frozen, FrozenTable, SavedModelReader, Update,
+};
 
 use crate::output::{Destination, OutputError, failed, write_into};
 use crate::progress::Step;
@@ -21,7 +23,7 @@ const LARGEST: usize = 5;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Freeze {
-    /// The folder with `saved_model.pb`.
+    /// The folder with `saved_model.pb` or `saved_model.pbtxt`.
     pub saved_model_dir: PathBuf,
     /// Where the graph goes. None of the SavedModel's files may be there.
     pub output: Destination,
@@ -53,6 +55,10 @@ pub struct FreezeReport {
     pub halved: Option<usize>,
     /// The assignments to variables that were dropped, if that was asked for.
     pub dropped_updates: Vec<Update>,
+    /// The operation that fills the tables; it has to run once before the first call.
+    pub initialiser: Option<String>,
+    /// The lookup tables.
+    pub tables: Vec<FrozenTable>,
     /// What is to be known before the graph is used.
     pub warnings: Vec<String>,
     /// Bytes of all constants.
@@ -197,7 +203,15 @@ fn input_files(saved_model: &Path) -> Vec<PathBuf> {
     let variables = fs::read_dir(saved_model.join("variables"));
     let variables = variables.into_iter().flatten().flatten();
     let mut files: Vec<PathBuf> = variables.map(|entry| entry.path()).collect();
-    files.push(saved_model.join("saved_model.pb"));
+    let assets = fs::read_dir(saved_model.join("assets"));
+    files.extend(
+        assets
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path()),
+    );
+    files.extend(["saved_model.pb", "saved_model.pbtxt"].map(|name| saved_model.join(name)));
     files
 }
 
@@ -219,6 +233,8 @@ fn describe(frozen: &Frozen<'_>) -> Result<FreezeReport, FreezeError> {
         folded: None,
         halved: None,
         dropped_updates: frozen.dropped_updates().to_vec(),
+        initialiser: frozen.initialiser().map(str::to_owned),
+        tables: frozen.tables(),
         warnings: warnings(frozen),
         constant_bytes: constants.iter().map(|(_, bytes)| bytes).sum(),
         largest,

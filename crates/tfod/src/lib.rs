@@ -73,5 +73,7 @@ pub use tfod_models::fit::{Cause, Explanation};
 pub use tfod_models::{Batch, GraphOption, GraphOptions, InputType, ModelError, Stage};
 pub use tfod_onnx::Error as OnnxError;
 pub use tfod_onnx::{ExternalData, InputLayout, OPSETS};
-pub use tfod_tensorflow::{Endpoint, Error as SavedModelError, FreezeError, FreezeOptions, Update};
+pub use tfod_tensorflow::{
+    Endpoint, Error as SavedModelError, FreezeError, FreezeOptions, FrozenTable, Update,
+};
 pub use trained::TrainedModel;

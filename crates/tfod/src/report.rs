@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use tfod_graph::{Dim, Shape};
 use tfod_models::fit::Cause;
-use tfod_tensorflow::Endpoint;
+use tfod_tensorflow::{Endpoint, FrozenTable};
 
 use crate::{
     Check, CheckReport, CheckpointKind, ExportReport, Format, FreezeReport, Interface, StoredType,
@@ -112,6 +112,15 @@ impl FreezeReport {
                 })
             })
             .collect();
+        let table = |table: &FrozenTable| {
+            json!({
+                "node": table.node,
+                "key_dtype": table.key_dtype.map(StoredType::name),
+                "value_dtype": table.value_dtype.map(StoredType::name),
+                "entries": table.entries,
+            })
+        };
+        let tables: Value = self.tables.iter().map(table).collect();
         json!({
             "inputs": ends(&self.inputs),
             "outputs": ends(&self.outputs),
@@ -123,6 +132,8 @@ impl FreezeReport {
             "folded_batch_norms": self.folded,
             "halved_constants": self.halved,
             "dropped_updates": dropped,
+            "initializer": self.initialiser,
+            "tables": tables,
             "warnings": self.warnings,
             "constant_bytes": self.constant_bytes,
             "largest_constants": largest,

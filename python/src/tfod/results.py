@@ -133,6 +133,18 @@ class DroppedUpdate:
 
 
 @dataclass(frozen=True)
+class Table:
+    """A lookup table of a graph."""
+
+    #: The node that makes it.
+    node: str
+    key_dtype: Optional[str] = None
+    value_dtype: Optional[str] = None
+    #: How many entries it is filled with, where that is known.
+    entries: Optional[int] = None
+
+
+@dataclass(frozen=True)
 class FreezeResult:
     """What `tfod.freeze` did."""
 
@@ -149,6 +161,9 @@ class FreezeResult:
     seconds: float
     warnings: Tuple[str, ...] = ()
     dropped_updates: Tuple[DroppedUpdate, ...] = ()
+    #: The operation that fills the tables: it has to run once before the first call.
+    initializer: Optional[str] = None
+    tables: Tuple[Table, ...] = ()
     #: How many there were, with `fold_batch_norm`.
     folded_batch_norms: Optional[int] = None
     #: How many there were, with `half`.

@@ -1,56 +1,9 @@
-"""What cannot be one graph without state: tables, assets, assignments, generators, iterators."""
+"""What cannot be one graph without state: assets, assignments, generators, iterators, tables that calls change."""
 
 import numpy as np
 import tensorflow as tf
 
 from ..saved_models import floats, model, named, normal, save
-
-WORDS = tf.TensorSpec([None], tf.string)
-
-
-def in_table(folder, make_table):
-    module = tf.Module()
-    module.table = make_table()
-    save(folder, module, serving_default=named(lambda words: {"ids": module.table.lookup(words)}, words=WORDS))
-
-
-@model(refused=("LookupTableFind|table", "table"))
-def static_table(folder, rng):
-    initializer = tf.lookup.KeyValueTensorInitializer(["a", "b"], np.array([1, 2], np.int64))
-    in_table(folder, lambda: tf.lookup.StaticHashTable(initializer, -1))
-
-
-@model(refused=("LookupTableFind|table", "table"))
-def table_from_an_asset(folder, rng):
-    path = folder.parent / "words.txt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("a\nb\nc\n")
-    initializer = tf.lookup.TextFileInitializer(
-        str(path), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
-    )
-    in_table(folder, lambda: tf.lookup.StaticVocabularyTable(initializer, 2))
-
-
-@model(refused=("LookupTableFind|table", "table"))
-def keras_string_lookup(folder, rng):
-    net = tf.keras.Sequential([tf.keras.layers.Input((1,), dtype=tf.string), tf.keras.layers.StringLookup(vocabulary=["a", "b"])])
-    net.save(str(folder), save_format="tf")
-
-
-@model(refused=("LookupTableFind|table", "table"))
-def a_table_behind_one_output(folder, rng):
-    """`scores` does not need the table."""
-    module = tf.Module()
-    module.weight = tf.Variable(normal(rng, 4, 3), name="weight")
-    initializer = tf.lookup.KeyValueTensorInitializer(tf.range(3, dtype=tf.int64), ["cat", "dog", "fox"])
-    module.names = tf.lookup.StaticHashTable(initializer, "?")
-
-    def classify(x):
-        scores = x @ module.weight
-        return {"scores": scores, "names": module.names.lookup(tf.argmax(scores, -1))}
-
-    save(folder, module, serving_default=named(classify, x=floats(None, 4)))
-
 
 @model(refused=("asset",))
 def file_read_from_an_asset(folder, rng):
@@ -149,22 +102,6 @@ def random_generator(folder, rng):
     save(folder, module, serving_default=named(lambda x: {"y": x + module.generator.normal([3])}, x=floats(3)))
 
 
-@model(refused=("table|LookupTableFind", "table"))
-def v1_table(folder, rng):
-    v1 = tf.compat.v1
-    with tf.Graph().as_default(), v1.Session() as session:
-        words = v1.placeholder(tf.string, [None], name="words")
-        initializer = tf.lookup.KeyValueTensorInitializer(["a"], np.array([1], np.int64))
-        table = tf.lookup.StaticHashTable(initializer, -1)
-        builder = v1.saved_model.Builder(str(folder))
-        signature = v1.saved_model.predict_signature_def({"words": words}, {"ids": table.lookup(words)})
-        session.run(v1.tables_initializer())
-        builder.add_meta_graph_and_variables(
-            session, ["serve"], {"serving_default": signature}, main_op=v1.tables_initializer()
-        )
-        builder.save()
-
-
 @model(refused=("Assign", "assign"))
 def v1_assignment(folder, rng):
     v1 = tf.compat.v1
@@ -178,3 +115,26 @@ def v1_assignment(folder, rng):
             session, ["serve"], {"serving_default": v1.saved_model.predict_signature_def({"x": x}, {"y": y})}
         )
         builder.save()
+
+
+@model(refused=("LookupTableInsertV2", "changes .*seen"))
+def table_that_a_call_changes(folder, rng):
+    """`length` does not look into the table."""
+    module = tf.Module()
+    module.seen = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1, name="seen")
+
+    def run(words):
+        module.seen.insert(words, tf.ones_like(words, tf.int64))
+        return {"length": tf.strings.length(words), "known": module.seen.lookup(words)}
+
+    save(folder, module, serving_default=named(run, words=tf.TensorSpec([None], tf.string)))
+
+
+@model(refused=("LookupTableFindV2|table", "each call makes anew"))
+def table_that_each_call_makes(folder, rng):
+    def run(words):
+        table = tf.raw_ops.HashTableV2(key_dtype=tf.string, value_dtype=tf.int64, shared_name="made")
+        tf.raw_ops.LookupTableImportV2(table_handle=table, keys=tf.constant(["a"]), values=tf.constant([1], tf.int64))
+        return {"ids": tf.raw_ops.LookupTableFindV2(table_handle=table, keys=words, default_value=tf.constant(-1, tf.int64))}
+
+    save(folder, tf.Module(), serving_default=named(run, words=tf.TensorSpec([None], tf.string)))

@@ -27,7 +27,7 @@ use super::values::Trimmed;
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The folder with saved_model.pb, or that file
+    /// The folder with saved_model.pb or saved_model.pbtxt, or that file
     #[arg(long = "saved_model_dir", value_name = "DIR")]
     saved_model_dir: PathBuf,
 
@@ -231,6 +231,34 @@ fn dtype(endpoint: &Endpoint) -> &'static str {
     endpoint.dtype.map_or("unknown", tfod::StoredType::name)
 }
 
+/// The tables, and what has to be run before they are used.
+fn tables(report: &FreezeReport) -> Vec<String> {
+    let dtype = |dtype: Option<tfod::StoredType>| dtype.map_or("unknown", tfod::StoredType::name);
+    let mut lines = Vec::new();
+    for (i, table) in report.tables.iter().enumerate() {
+        let title = if i == 0 { "tables" } else { "" };
+        let entries = table
+            .entries
+            .map(|entries| usize::try_from(entries).unwrap_or(usize::MAX));
+        let entries = entries.map_or_else(String::new, |entries| match entries {
+            1 => ", 1 entry".to_owned(),
+            entries => format!(", {entries} entries"),
+        });
+        lines.push(format!(
+            "  {title:<9}  {}: {} to {}{entries}",
+            table.node,
+            dtype(table.key_dtype),
+            dtype(table.value_dtype)
+        ));
+    }
+    if let Some(initialiser) = &report.initialiser {
+        lines.push(format!(
+            "  init       run `{initialiser}` once, before the first call: it fills the tables"
+        ));
+    }
+    lines
+}
+
 fn summary(report: &FreezeReport) -> String {
     let mut lines = vec![format!(
         "Froze {} into {} ({})",
@@ -287,6 +315,7 @@ fn summary(report: &FreezeReport) -> String {
             update.place
         ));
     }
+    lines.extend(tables(report));
     if report.op_counts.contains_key("LoopCond") {
         lines.push(
             "  loops      lowered to TensorFlow 1's; for tf2onnx, freeze with --keep_control_flow"

@@ -48,6 +48,15 @@ pub enum FreezeError {
         what: String,
     },
 
+    /// The text form of a SavedModel is not one.
+    #[error("{}:{problem}", path.shown())]
+    Text {
+        /// The file.
+        path: PathBuf,
+        /// Where, and what was expected.
+        problem: crate::messages::text::TextError,
+    },
+
     /// No meta graph has the tags.
     #[error("{}: no graph is tagged {wanted:?}; the file has {}", path.shown(), choices(available))]
     Tags {

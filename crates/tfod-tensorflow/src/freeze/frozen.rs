@@ -9,9 +9,10 @@ use crate::op_defs;
 
 use super::constants::Store;
 use super::error::{FreezeError, Place, Update};
+use super::expand::tables::fills_table;
+use super::file::File;
 use super::functions::{ARGUMENT, KeptFunction};
 use super::graph::{Graph, NodeId, Tensor};
-use super::model::File;
 use super::names::Names;
 use super::prune::{Cycle, prune};
 
@@ -28,6 +29,10 @@ pub struct Frozen<'a> {
     pub(crate) store: Store,
     pub(crate) producer: i32,
     pub(crate) dropped_updates: Vec<Update>,
+    /// The node that fills all tables.
+    pub(crate) initialiser: Option<NodeId>,
+    /// The nodes that make tables.
+    pub(crate) tables: Vec<NodeId>,
     pub(crate) other_tags: Option<String>,
     pub(crate) inputs: Vec<Interface>,
     pub(crate) outputs: Vec<Interface>,
@@ -59,6 +64,19 @@ pub struct Endpoint {
     pub dtype: Option<DType>,
     /// Its dimensions, `None` for those known only at run time; `None` if not even their number is known.
     pub shape: Option<Vec<Option<u64>>>,
+}
+
+/// A lookup table of a frozen graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrozenTable {
+    /// The node that makes it.
+    pub node: String,
+    /// The type of its keys.
+    pub key_dtype: Option<DType>,
+    /// The type of its values.
+    pub value_dtype: Option<DType>,
+    /// How many entries it is filled with, where constants fill it.
+    pub entries: Option<u64>,
 }
 
 /// The nodes of a graph or function as they are written: their order and names.
@@ -158,12 +176,10 @@ pub(crate) fn list(
     graph: &mut Graph<'_>,
     inputs: &[Interface],
     outputs: &[Interface],
+    initialiser: Option<NodeId>,
 ) -> Result<Listing, FreezeError> {
-    let pinned: Vec<NodeId> = inputs
-        .iter()
-        .chain(outputs)
-        .map(|end| end.tensor.node)
-        .collect();
+    let ends = inputs.iter().chain(outputs).map(|end| end.tensor.node);
+    let pinned: Vec<NodeId> = ends.chain(initialiser).collect();
     let order = prune(graph, &pinned, &mut []).map_err(|found| cycle(file, graph, &found))?;
     Ok(Listing::new(graph, order, &pinned, false))
 }
@@ -243,6 +259,32 @@ impl Frozen<'_> {
     /// The assignments to variables that were dropped.
     pub fn dropped_updates(&self) -> &[Update] {
         &self.dropped_updates
+    }
+
+    /// The operation that fills the graph's tables, to be run once before the first call; `None` where there are no tables.
+    pub fn initialiser(&self) -> Option<&str> {
+        self.initialiser.map(|node| self.listing.name(node))
+    }
+
+    /// The graph's lookup tables.
+    pub fn tables(&self) -> Vec<FrozenTable> {
+        let table = |&id: &NodeId| {
+            let node = self.graph.node(id);
+            let dtype = |name| node.data_type_attr(name).and_then(DType::from_proto);
+            let fills = self.listing.order.iter().map(|&node| self.graph.node(node));
+            let mut fills = fills.filter(|node| fills_table(&node.op));
+            let fill = fills.find(|fill| fill.inputs.first() == Some(&Tensor::of(id)));
+            let keys = fill.and_then(|fill| Some(self.graph.node(fill.inputs.get(1)?.node)));
+            // A table that is stored with its empty places does not tell how many entries it has.
+            let keys = keys.and_then(|keys| keys.content.as_ref());
+            FrozenTable {
+                node: self.listing.name(id).to_owned(),
+                key_dtype: dtype("key_dtype"),
+                value_dtype: dtype("value_dtype"),
+                entries: keys.and_then(|keys| Some(*self.store.shape(keys).first()? as u64)),
+            }
+        };
+        self.tables.iter().map(table).collect()
     }
 
     /// The tags of the graph, where none were asked for, none is tagged `serve`, and it was taken as the only one.

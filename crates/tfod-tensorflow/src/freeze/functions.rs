@@ -128,7 +128,11 @@ impl<'a> Expander<'a, '_> {
                 node: output.name.to_owned(),
                 op: String::new(),
             };
-            let tensor = self.read_or_tensor(&end, value)?;
+            let tensor = match value {
+                // A loop hands the handle of a table on as it came.
+                Value::Tensor(tensor) if self.graph.node(tensor.node).op == ARGUMENT => tensor,
+                value => self.read_or_tensor(&end, value)?,
+            };
             outputs.push((output.name, self.graph.data_type(tensor), tensor));
         }
 

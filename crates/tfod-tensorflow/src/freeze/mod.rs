@@ -17,6 +17,7 @@ mod control_flow;
 mod data_type;
 mod error;
 mod expand;
+mod file;
 mod frozen;
 mod functions;
 mod graph;
@@ -27,6 +28,7 @@ mod passes;
 mod prune;
 mod signature;
 mod text;
+mod text_table;
 mod variables;
 mod wire;
 mod write;
@@ -37,15 +39,15 @@ use std::path::Path;
 use std::thread;
 
 pub use error::{FreezeError, Place, Update};
-pub use frozen::{Endpoint, Frozen};
+pub use frozen::{Endpoint, Frozen, FrozenTable};
 
 pub(crate) use constants::{Content, Store};
 pub(crate) use graph::{NodeId, Tensor as GraphTensor};
 
 use expand::Expander;
+use file::File;
 use frozen::{Interface, list, list_function};
 use graph::Graph;
-use model::File;
 
 type Result<T> = std::result::Result<T, FreezeError>;
 
@@ -94,11 +96,11 @@ pub struct SavedModelReader {
 }
 
 impl SavedModelReader {
-    /// Reads `saved_model.pb` in a folder. Variables are not read yet.
+    /// Reads `saved_model.pb` in a folder, or `saved_model.pbtxt`, its text form. Variables are not read yet.
     ///
     /// # Errors
     ///
-    /// [`FreezeError::NoSavedModel`] or [`FreezeError::Read`].
+    /// [`FreezeError::NoSavedModel`], [`FreezeError::NotSavedModel`], [`FreezeError::Read`] or [`FreezeError::Text`].
     pub fn open(folder: &Path) -> Result<Self> {
         Ok(Self {
             file: File::read(folder)?,
@@ -221,6 +223,7 @@ fn finish<'a>(
         variables,
         library,
         updates,
+        tables,
         ..
     } = expander;
     if options.friendly_names {
@@ -232,7 +235,8 @@ fn finish<'a>(
         }
         name_by_keys(&mut graph, &mut outputs);
     }
-    let listing = list(file, &mut graph, &inputs, &outputs)?;
+    let initialiser = tables.initialiser;
+    let listing = list(file, &mut graph, &inputs, &outputs, initialiser)?;
     let mut functions = Vec::with_capacity(library.functions.len());
     for mut function in library.functions {
         let listing = list_function(file, &mut function)?;
@@ -253,6 +257,8 @@ fn finish<'a>(
         store,
         producer: model.producer,
         dropped_updates: updates.dropped,
+        initialiser,
+        tables: tables.into_nodes(),
         other_tags: model.other_tags.clone(),
         inputs,
         outputs,

@@ -4,29 +4,19 @@
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
 
 use tfod_proto::prost::Message;
 use tfod_proto::wire::{Field, all, last};
 use tfod_proto::{SaverDef, SignatureDef, TensorInfo};
 
-use tfod_text::Shown;
-
 use crate::messages::Node;
 use crate::op_defs::{self, OpDef};
 
-use super::error::FreezeError;
-use super::wire::{Fields, LIMIT, Malformed, attr, map_entry};
+use super::wire::{Fields, Malformed, attr, map_entry};
 
-/// The file in memory, and where it came from.
-#[derive(Debug)]
-pub(crate) struct File {
-    pub(crate) folder: PathBuf,
-    pub(crate) path: PathBuf,
-    pub(crate) bytes: Vec<u8>,
-}
+/// The collections that name what runs before all else, in the order in which they are looked for.
+const INITIALISER_COLLECTIONS: [&str; 3] =
+    ["saved_model_main_op", "legacy_init_op", "table_initializer"];
 
 /// One graph of a SavedModel with everything that belongs to it.
 #[derive(Debug)]
@@ -41,6 +31,12 @@ pub(crate) struct MetaGraph<'a> {
     pub(crate) other_tags: Option<String>,
     /// The operations that the file defines and TensorFlow does not have.
     pub(crate) custom_ops: HashMap<&'a str, OpDef<'a>>,
+    /// The names of the nodes that the file's collections list, of those collections that tell what fills tables.
+    collections: HashMap<&'a str, Vec<&'a str>>,
+    /// The assets' files, and by the node that is fed their paths.
+    assets: Vec<&'a str>,
+    asset_nodes: HashMap<&'a str, usize>,
+    asset_variables: OnceCell<HashMap<&'a str, usize>>,
     /// The encoded `SavedObjectGraph`.
     pub(crate) object_graph: Option<&'a [u8]>,
     /// The version of TensorFlow's graph format that the operations were written for.
@@ -244,179 +240,6 @@ fn text_entry(entry: &[u8]) -> Result<(&str, &str), Malformed> {
     Ok((key, value))
 }
 
-/// Reads a file whole, unless it is larger than a message of protobuf can be.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let file = fs::File::open(path)?;
-    let size = file.metadata()?.len();
-    if size > LIMIT {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("{size} bytes are more than a protobuf message can have"),
-        ));
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-    file.take(LIMIT).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-impl File {
-    /// Reads a SavedModel, given as its folder or as the file in it.
-    pub(crate) fn read(given: &Path) -> Result<Self, FreezeError> {
-        let (folder, path) = if given.is_file() {
-            (given.parent().unwrap_or(Path::new("")), given.to_owned())
-        } else {
-            (given, given.join("saved_model.pb"))
-        };
-        let start = start_of(&path).unwrap_or_default();
-        if let Some(found) = other_kind(&start) {
-            return Err(FreezeError::NotSavedModel { path, found });
-        }
-        let bytes = match read(&path) {
-            Ok(bytes) => bytes,
-            Err(_) if !path.exists() => {
-                return Err(FreezeError::NoSavedModel {
-                    folder: folder.to_owned(),
-                    hint: hint(folder),
-                });
-            }
-            Err(problem) => return Err(FreezeError::Read { path, problem }),
-        };
-        if given.is_file() && bytes.is_empty() {
-            let found = "an empty file; give the folder with saved_model.pb";
-            return Err(FreezeError::NotSavedModel { path, found });
-        }
-        if let Some(found) = other_message(&bytes) {
-            return Err(FreezeError::NotSavedModel { path, found });
-        }
-        Ok(Self {
-            folder: folder.to_owned(),
-            path,
-            bytes,
-        })
-    }
-
-    /// Whether the folder is a module of TensorFlow Hub for TensorFlow 1, whose signatures are where SavedModels have none.
-    pub(crate) fn is_hub_module(&self) -> bool {
-        self.folder.join("tfhub_module.pb").exists()
-    }
-
-    pub(crate) fn damaged(&self, malformed: Malformed, what: &str) -> FreezeError {
-        FreezeError::Damaged {
-            path: self.path.clone(),
-            offset: malformed.offset_in(&self.bytes),
-            what: what.to_owned(),
-        }
-    }
-
-    /// The graph whose tags are exactly `tags`, in any order. Without tags, the one tagged `serve`, or else the only one.
-    pub(crate) fn meta_graph(&self, tags: Option<&[String]>) -> Result<MetaGraph<'_>, FreezeError> {
-        let damaged = |malformed| self.damaged(malformed, "looking for its graphs");
-        let mut wanted = tags.map_or_else(|| vec!["serve".to_owned()], <[String]>::to_vec);
-        wanted.sort_unstable();
-        let mut graphs = Vec::new();
-        for field in Fields::of(&self.bytes) {
-            let (number, field) = field.map_err(damaged)?;
-            if number != 2 {
-                continue;
-            }
-            let message = field
-                .bytes()
-                .ok_or_else(|| damaged(Malformed::at(&self.bytes)))?;
-            let mut found = tags_of(message).map_err(damaged)?;
-            found.sort_unstable();
-            graphs.push((found, message));
-        }
-        let parse = |message, is_only| {
-            let mut graph = MetaGraph::parse(message)
-                .map_err(|malformed| self.damaged(malformed, "reading the graph"))?;
-            graph.other_tags = is_only;
-            Ok(graph)
-        };
-        if let Some((_, message)) = graphs.iter().find(|(found, _)| *found == wanted) {
-            return parse(message, None);
-        }
-        match graphs.as_slice() {
-            [] => Err(damaged(Malformed::at(&self.bytes))),
-            [(found, message)] if tags.is_none() => parse(message, Some(found.join(","))),
-            _ => Err(FreezeError::Tags {
-                path: self.path.clone(),
-                wanted,
-                available: graphs.iter().map(|(found, _)| found.join(",")).collect(),
-            }),
-        }
-    }
-}
-
-/// The first bytes of a file.
-fn start_of(path: &Path) -> io::Result<Vec<u8>> {
-    const LENGTH: u64 = 64;
-    let mut start = Vec::new();
-    fs::File::open(path)?.take(LENGTH).read_to_end(&mut start)?;
-    Ok(start)
-}
-
-/// What a file of a format that begins with bytes of its own is, and what to do with it.
-fn other_kind(start: &[u8]) -> Option<&'static str> {
-    const KINDS: [(usize, &[u8], &str); 5] = [
-        (
-            0,
-            b"version https://git-lfs",
-            "a pointer of Git LFS, not the file itself; fetch it with `git lfs pull`",
-        ),
-        (
-            0,
-            b"\x89HDF\r\n\x1a\n",
-            "an HDF5 file, as Keras writes models and weights; load it in Keras and call `model.export(FOLDER)` (Keras 2: `model.save(FOLDER)`), which writes a SavedModel",
-        ),
-        (
-            0,
-            b"PK\x03\x04",
-            "a ZIP archive, as .keras models are; load it in Keras and call `model.export(FOLDER)`, which writes a SavedModel",
-        ),
-        (
-            4,
-            b"TFL3",
-            "a TensorFlow Lite model, which has no variables to freeze",
-        ),
-        (0, b"\x1f\x8b", "a gzip archive; unpack it first"),
-    ];
-    let has = |&&(at, magic, _): &&(usize, &[u8], &'static str)| {
-        start.get(at..).is_some_and(|rest| rest.starts_with(magic))
-    };
-    KINDS.iter().find(has).map(|&(_, _, found)| found)
-}
-
-/// What a message of another kind is, and what to do with it. A SavedModel has a number, and graphs in field 2.
-fn other_message(bytes: &[u8]) -> Option<&'static str> {
-    const LOOKED_AT: usize = 64;
-    let fields = Fields::of(bytes).take(LOOKED_AT).map_while(Result::ok);
-    let mut seen = Vec::new();
-    for (number, field) in fields {
-        if let (1, Some(node)) = (number, field.bytes()) {
-            let is_node = NodeDef::parse(node).is_ok_and(|node| !node.op.is_empty());
-            return is_node.then_some(
-                "a graph (GraphDef), which is frozen already or has its variables elsewhere; give the folder of a SavedModel",
-            );
-        }
-        seen.push(number);
-    }
-    (seen.contains(&7) && seen.contains(&8)).then_some(
-        "an ONNX model, which has no variables to freeze; `freeze` takes SavedModels and writes TensorFlow's graphs",
-    )
-}
-
-/// What may have been meant by a folder without a SavedModel.
-fn hint(folder: &Path) -> Option<String> {
-    let inner = folder.join("saved_model");
-    if inner.join("saved_model.pb").exists() {
-        return Some(format!("it is in {}", inner.shown()));
-    }
-    folder
-        .join("saved_model.pbtxt")
-        .exists()
-        .then(|| "saved_model.pbtxt, the text form, is not supported".to_owned())
-}
-
 /// Reads a `SignatureDef`, with an entry for each component of a sparse or ragged tensor.
 fn signature(message: &[u8]) -> Result<SignatureDef, Malformed> {
     let mut def = SignatureDef::decode(message).map_err(|_| Malformed::at(message))?;
@@ -484,7 +307,7 @@ fn components(info: &[u8]) -> Result<Vec<(String, TensorInfo)>, Malformed> {
         .collect()
 }
 
-fn tags_of(meta_graph: &[u8]) -> Result<Vec<&str>, Malformed> {
+pub(crate) fn tags_of(meta_graph: &[u8]) -> Result<Vec<&str>, Malformed> {
     let mut tags = Vec::new();
     for field in Fields::of(meta_graph) {
         let (1, field) = field? else { continue };
@@ -501,7 +324,7 @@ fn tags_of(meta_graph: &[u8]) -> Result<Vec<&str>, Malformed> {
 }
 
 impl<'a> MetaGraph<'a> {
-    fn parse(message: &'a [u8]) -> Result<Self, Malformed> {
+    pub(crate) fn parse(message: &'a [u8]) -> Result<Self, Malformed> {
         let mut graph = Self {
             main: Body::default(),
             functions: HashMap::new(),
@@ -510,6 +333,10 @@ impl<'a> MetaGraph<'a> {
             saver: SaverDef::default(),
             other_tags: None,
             custom_ops: HashMap::new(),
+            collections: HashMap::new(),
+            assets: Vec::new(),
+            asset_nodes: HashMap::new(),
+            asset_variables: OnceCell::new(),
             object_graph: None,
             producer: 0,
         };
@@ -522,6 +349,8 @@ impl<'a> MetaGraph<'a> {
                 3 => {
                     graph.saver = SaverDef::decode(bytes()?).map_err(|_| Malformed::at(message))?;
                 }
+                4 => graph.parse_collection(bytes()?)?,
+                6 => graph.parse_asset(bytes()?)?,
                 5 => {
                     let (key, value) = map_entry::<String>(bytes()?)?;
                     let signature = signature(value)?;
@@ -548,6 +377,90 @@ impl<'a> MetaGraph<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What of collections tells how tables are filled: lists of nodes, and the assets of TensorFlow 1.
+    fn parse_collection(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
+        const NODES: u32 = 1;
+        const MESSAGES: u32 = 5;
+        let (key, collection) = map_entry::<&str>(message)?;
+        for field in Fields::of(collection) {
+            let (number, field) = field?;
+            let is_list = number == NODES && INITIALISER_COLLECTIONS.contains(&key);
+            let is_assets = number == MESSAGES && key == "saved_model_assets";
+            let Some(list) = field.bytes().filter(|_| is_list || is_assets) else {
+                continue;
+            };
+            for field in Fields::of(list) {
+                let (1, field) = field? else { continue };
+                let text = || field.borrowed_text().ok_or_else(|| Malformed::at(list));
+                if is_list {
+                    self.collections.entry(key).or_default().push(text()?);
+                } else if let Some(message) = field.bytes().and_then(|any| last(any, 2)?.bytes()) {
+                    self.parse_asset(message)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An `AssetFileDef`.
+    fn parse_asset(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
+        let (mut node, mut file) = (None, None);
+        for field in Fields::of(message) {
+            match field? {
+                (1, info) => node = info.bytes().and_then(|info| last(info, 1)?.borrowed_text()),
+                (2, name) => file = name.borrowed_text(),
+                _ => {}
+            }
+        }
+        if let (Some(tensor), Some(file)) = (node, file) {
+            let node = tensor.split(':').next().unwrap_or(tensor);
+            self.asset_nodes.insert(node, self.assets.len());
+            self.assets.push(file);
+        }
+        Ok(())
+    }
+
+    /// The file of an asset, by its number.
+    pub(crate) fn asset(&self, index: i32) -> Option<&'a str> {
+        self.assets.get(usize::try_from(index).ok()?).copied()
+    }
+
+    /// The file whose path a node of the main graph is fed.
+    pub(crate) fn asset_of(&self, node: &str) -> Option<&'a str> {
+        self.assets.get(*self.asset_nodes.get(node)?).copied()
+    }
+
+    /// The file whose path a variable of the main graph is assigned when the model is loaded.
+    pub(crate) fn asset_of_variable(&self, node: &str) -> Option<&'a str> {
+        let assigned = || {
+            let assignment = |node: &NodeDef<'a>| match (node.op, node.inputs.as_slice()) {
+                ("AssignVariableOp", [variable, path, ..]) => {
+                    Some((*variable, *self.asset_nodes.get(path)?))
+                }
+                _ => None,
+            };
+            let nodes = self.main.nodes.iter().filter(|_| !self.assets.is_empty());
+            nodes.filter_map(assignment).collect()
+        };
+        let index = self.asset_variables.get_or_init(assigned).get(node)?;
+        self.assets.get(*index).copied()
+    }
+
+    /// The nodes that loaders run before all others: the first of the places where the file may say so.
+    pub(crate) fn initialisers(&self) -> Vec<&str> {
+        let signature = self.signatures.get(super::INIT_SIGNATURE);
+        let signature = signature.and_then(|def| def.outputs.get(super::INIT_SIGNATURE));
+        if let Some(info) = signature {
+            return vec![info.name.split(':').next().unwrap_or(&info.name)];
+        }
+        let mut collections = INITIALISER_COLLECTIONS.iter();
+        let nodes = collections.find_map(|key| self.collections.get(key));
+        let nodes = nodes.into_iter().flatten();
+        nodes
+            .map(|node| node.split(':').next().unwrap_or(node))
+            .collect()
     }
 
     /// The definition of an operation: TensorFlow's, or the file's own.

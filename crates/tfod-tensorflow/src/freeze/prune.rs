@@ -32,6 +32,12 @@ pub(crate) fn prune(
     order(graph, &roots(results))
 }
 
+/// Which nodes some others need. Control inputs that mean nothing are dropped.
+pub(crate) fn needed(graph: &mut Graph<'_>, of: &[NodeId]) -> Vec<bool> {
+    drop_controls(graph);
+    reachable(graph, of)
+}
+
 /// Lets the second of two `Identity` nodes in a row copy what the first one copies, with the control inputs of both.
 fn join_identities(graph: &mut Graph<'_>) {
     /// Long chains with many control inputs are left as they are.

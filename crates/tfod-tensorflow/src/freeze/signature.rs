@@ -130,6 +130,8 @@ pub(crate) fn expand(
         };
         interfaces.push(interface(output, called(expander, tensor, name)));
     }
+    let results: Vec<Tensor> = interfaces.iter().map(|output| output.tensor).collect();
+    expander.fill_tables(&mut instance, &results)?;
     Ok((inputs, interfaces))
 }
 
@@ -327,6 +329,10 @@ pub(crate) fn expand_function(
     if outputs.is_empty() {
         return Err(expander.error(&place, "it gives no tensor"));
     }
+    let results: Vec<Tensor> = outputs.iter().map(|output| output.tensor).collect();
+    expander.fill_objects(&results, &mut |expander, table| {
+        expand_part(expander, saved, table, "_initialize", &place).map(|_| ())
+    })?;
     Ok((inputs, outputs))
 }
 
@@ -360,15 +366,76 @@ fn captured_value(
             expander.visit(&mut instance, &[node])?;
             expander.value(&instance, place, Source::Output(node, 0))
         }
-        Some(saved_object::Kind::Asset(_)) => Ok(Expander::refused_capture(
-            place,
-            "the path of an asset, which a frozen graph does not have",
-        )),
+        Some(saved_object::Kind::Asset(asset)) => {
+            let file = expander.model.asset(asset.asset_file_def_index);
+            Ok(Expander::asset_path(place, file.unwrap_or_default()))
+        }
+        Some(saved_object::Kind::Resource(_)) => {
+            if let Some(table) = expander.tables.objects.get(&object) {
+                return Ok(table.clone());
+            }
+            expander.tables.is_making = true;
+            let made = expand_part(expander, saved, object, "_create_resource", place)?;
+            expander.tables.is_making = false;
+            let made = made.and_then(|values| values.into_iter().next());
+            let made = made.unwrap_or_else(|| {
+                Expander::refused_capture(
+                    place,
+                    "a resource, which has to be made and filled before the graph runs",
+                )
+            });
+            expander.tables.objects.insert(object, made.clone());
+            Ok(made)
+        }
         _ => Ok(Expander::refused_capture(
             place,
             "a resource, which has to be made and filled before the graph runs",
         )),
     }
+}
+
+/// Expands a function that belongs to an object, such as the one that makes or fills a table; gives its results, if the object has the function.
+fn expand_part(
+    expander: &mut Expander<'_, '_>,
+    saved: &SavedObjectGraph,
+    object: i32,
+    part: &str,
+    place: &Place,
+) -> Result<Option<Vec<Value>>> {
+    let node = |id: i32| usize::try_from(id).ok().and_then(|id| saved.nodes.get(id));
+    let children = node(object).map(|object| object.children.as_slice());
+    let mut children = children.unwrap_or_default().iter();
+    let function = children.find(|child| child.local_name == part);
+    let function = function.and_then(|child| node(child.node_id)?.kind.as_ref());
+    let Some(saved_object::Kind::Function(function)) = function else {
+        return Ok(None);
+    };
+    let concrete = function.concrete_functions.first();
+    let concrete = concrete.and_then(|name| saved.concrete_functions.get_key_value(name));
+    let Some((name, concrete)) = concrete else {
+        return Ok(None);
+    };
+    let Some((&name, _)) = expander.model.functions.get_key_value(name.as_str()) else {
+        return Ok(None);
+    };
+    let mut values = Vec::with_capacity(concrete.bound_inputs.len());
+    for &captured in &concrete.bound_inputs {
+        values.push(captured_value(expander, saved, captured, place)?);
+    }
+    let function = FunctionRef {
+        name,
+        attrs: Vec::new(),
+    };
+    let prefix = String::new();
+    let done = expander.expand(
+        place,
+        &function,
+        prefix,
+        ScopeId::ROOT,
+        values,
+        Entry::default(),
+    )?;
+    Ok(Some(done.values))
 }
 
 /// A signature of tensors by their names, for graphs that have none.

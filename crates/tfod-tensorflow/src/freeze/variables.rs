@@ -14,7 +14,9 @@ use tfod_proto::prost::Message;
 
 use super::constants::Variable;
 use super::error::{FreezeError, Place};
-use super::model::{Body, File, FunctionBody, MetaGraph, NodeDef};
+use super::expand::tables::makes_table;
+use super::file::File;
+use super::model::{Body, FunctionBody, MetaGraph, NodeDef};
 use super::wire::{Fields, attr};
 
 type Result<T> = std::result::Result<T, FreezeError>;
@@ -67,12 +69,19 @@ struct Stored {
     slice: String,
 }
 
+/// What the restore operation assigns to variables, and the keys and values that it puts into tables.
+#[derive(Debug, Default)]
+struct Restored<'a> {
+    variables: HashMap<Handle<'a>, Stored>,
+    tables: HashMap<Handle<'a>, [Stored; 2]>,
+}
+
 /// The variables of a graph, looked up when they are first needed.
 pub(crate) struct Variables<'a, 'm> {
     file: &'a File,
     model: &'m MetaGraph<'a>,
     bundle: OnceCell<Bundle>,
-    restored: OnceCell<HashMap<Handle<'a>, Stored>>,
+    restored: OnceCell<Restored<'a>>,
     captured: OnceCell<HashMap<Handle<'a>, Stored>>,
     indices: HashMap<Handle<'a>, usize>,
     /// The keys of all variables of the object graph, by object.
@@ -158,11 +167,31 @@ impl<'a, 'm> Variables<'a, 'm> {
         })
     }
 
+    fn restored(&self) -> &Restored<'a> {
+        self.restored.get_or_init(|| Restore::new(self.model).run())
+    }
+
+    /// The indices of the keys and values of a table, if the bundle has them.
+    pub(crate) fn of_table(
+        &mut self,
+        handle: &Handle<'a>,
+        place: &Place,
+    ) -> Result<Option<[usize; 2]>> {
+        let Some([keys, values]) = self.restored().tables.get(handle).cloned() else {
+            return Ok(None);
+        };
+        let mut indices = [0; 2];
+        for (index, stored) in indices.iter_mut().zip([keys, values]) {
+            let name = stored.key.clone();
+            *index = self.found.len();
+            let variable = self.stored(Some(&stored), &name, place)?;
+            self.found.push(variable);
+        }
+        Ok(Some(indices))
+    }
+
     fn locate(&self, handle: &Handle<'a>, place: &Place) -> Result<Variable> {
-        let restored = self
-            .restored
-            .get_or_init(|| Restore::new(self.model).run())
-            .get(handle);
+        let restored = self.restored().variables.get(handle);
         let stored = if restored.is_some() {
             restored
         } else {
@@ -346,7 +375,7 @@ fn parse_slice(slice: &str, shape: &[usize]) -> Option<(Option<Vec<(usize, usize
 /// What the restore operation does, followed without running it.
 struct Restore<'a, 'm> {
     model: &'m MetaGraph<'a>,
-    found: HashMap<Handle<'a>, Stored>,
+    found: Restored<'a>,
     /// The constant strings that restore operations read, by the address of the constant.
     strings: HashMap<usize, Vec<&'a str>>,
     /// Bodies entered so far, against files in which functions call each other without end.
@@ -382,13 +411,13 @@ impl<'a, 'm> Restore<'a, 'm> {
     fn new(model: &'m MetaGraph<'a>) -> Self {
         Self {
             model,
-            found: HashMap::new(),
+            found: Restored::default(),
             strings: HashMap::new(),
             entered: 0,
         }
     }
 
-    fn run(mut self) -> HashMap<Handle<'a>, Stored> {
+    fn run(mut self) -> Restored<'a> {
         let main = &self.model.main;
         let level = Level {
             body: main,
@@ -416,7 +445,19 @@ impl<'a, 'm> Restore<'a, 'm> {
                 && let (Traced::Handle(handle), Traced::Restored(stored)) =
                     (self.trace(level, handle), self.trace(level, value))
             {
-                self.found.insert(handle, stored);
+                self.found.variables.insert(handle, stored);
+            }
+            return;
+        }
+        if node.op == "LookupTableImportV2" {
+            if let [handle, keys, values, ..] = node.inputs.as_slice()
+                && let (Traced::Handle(handle), Traced::Restored(keys), Traced::Restored(values)) = (
+                    self.trace(level, handle),
+                    self.trace(level, keys),
+                    self.trace(level, values),
+                )
+            {
+                self.found.tables.insert(handle, [keys, values]);
             }
             return;
         }
@@ -462,6 +503,7 @@ impl<'a, 'm> Restore<'a, 'm> {
                 ("VarHandleOp" | "VariableV2" | "Variable", _) => {
                     return Traced::Handle(Handle::of(node));
                 }
+                (op, _) if makes_table(op) => return Traced::Handle(Handle::of(node)),
                 ("RestoreV2", [_, keys, slices, ..]) => {
                     let port = input
                         .rsplit_once(':')

@@ -10,10 +10,14 @@ use super::super::data_type::{RESOURCE, type_name};
 use super::super::graph::{Node, Tensor};
 use super::super::model::FunctionRef;
 use super::super::wire::{Attr, attr, value};
+use super::tables::{makes_table, reads_table};
 use super::{Done, Expander, Result, Value, Visit, is_control_flow, strip_ref};
 
 /// As many outputs as a node of an unknown operation is taken to have.
 const UNKNOWN_OUTPUTS: u32 = 64;
+
+/// As many outputs as an operation has that looks into a table.
+const MOST_TABLE_OUTPUTS: usize = 2;
 
 /// What `DataType` adds to a type for a reference to a variable of it.
 const REFERENCE: i32 = 100;
@@ -51,21 +55,42 @@ impl<'a> Expander<'a, '_> {
                 ..Done::default()
             });
         }
+        match visit.inputs.first() {
+            Some(Value::Tensor(_)) if reads_table(op) => self.copied(visit),
+            Some(table @ Value::Refused(_)) if reads_table(op) => Ok(Done {
+                values: vec![table.clone(); MOST_TABLE_OUTPUTS],
+                ..Done::default()
+            }),
+            _ => match self.uninitialised(&visit, op)? {
+                Some(refused) => Ok(refused),
+                None => self.copied(visit),
+            },
+        }
+    }
+
+    /// A stateful operation that makes something which has to be filled first.
+    fn uninitialised(&self, visit: &Visit<'a, '_>, op: &str) -> Result<Option<Done>> {
+        let def = self.model.op_def(op);
+        if def.is_some_and(|def| !def.is_stateful) {
+            return Ok(None);
+        }
+        let outputs = match def.map(|def| def.output_types(visit.attrs.as_slice())) {
+            Some(outputs) => Some(outputs.map_err(|problem| self.error(&visit.place, problem))?),
+            None => None,
+        };
+        let reason = needs_initialisation(op, outputs.as_deref().unwrap_or_default());
+        Ok(reason.map(|reason| Self::refused(visit, outputs.map_or(1, |o| o.len()), reason)))
+    }
+
+    /// An operation as it is, with its inputs in the new graph.
+    pub(super) fn copied(&mut self, visit: Visit<'a, '_>) -> Result<Done> {
+        let op = strip_ref(visit.def.op);
         let def = self.model.op_def(op);
         let outputs = match def.map(|def| def.output_types(visit.attrs.as_slice())) {
             Some(outputs) => Some(outputs.map_err(|problem| self.error(&visit.place, problem))?),
             None => None,
         };
         let is_stateful = def.is_none_or(|def| def.is_stateful);
-        if is_stateful
-            && let Some(reason) = needs_initialisation(op, outputs.as_deref().unwrap_or_default())
-        {
-            return Ok(Self::refused(
-                &visit,
-                outputs.map_or(1, |outputs| outputs.len()),
-                reason,
-            ));
-        }
         if def.is_some_and(|def| def.inputs.iter().any(|input| input.is_ref)) && op == visit.def.op
         {
             return Err(self.refuse(
@@ -80,7 +105,8 @@ impl<'a> Expander<'a, '_> {
             .after(&visit.controls);
         // An operation that nobody knows could have any number of outputs; as many as can be referred to are given.
         node.outputs = outputs;
-        node.is_effect = is_stateful || is_control_flow(op);
+        let is_effect = is_stateful && !reads_table(op) && !makes_table(op);
+        node.is_effect = is_effect || is_control_flow(op);
         node.attrs = self.kept_attrs(&visit, def)?;
         if node.outputs.is_none() {
             let node = self.graph.add(visit.scope, node);
@@ -205,7 +231,7 @@ fn is_same(value: &[u8], default: &[u8]) -> bool {
 fn needs_initialisation(op: &str, outputs: &[i32]) -> Option<&'static str> {
     if op.contains("Table") || op.contains("MutableDenseHash") {
         return Some(
-            "a table, which has to be filled before the graph runs; a frozen graph has neither tables nor assets",
+            "a table that has to be filled before the graph runs, in a way that a frozen graph does not know",
         );
     }
     if op.contains("Iterator") {

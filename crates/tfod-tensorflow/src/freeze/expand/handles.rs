@@ -20,6 +20,12 @@ impl<'a> Expander<'a, '_> {
                 format!("it makes a {what} inside of a function"),
             ));
         }
+        if let Some(asset) = self.model.asset_of_variable(visit.def.name) {
+            return Ok(Done {
+                values: vec![Self::asset_path(&visit.place, asset)],
+                ..Done::default()
+            });
+        }
         let index = self.variables.of(&Handle::of(visit.def), &visit.place)?;
         let variable = self.variables.get(index);
         let declared = visit.attr("dtype").and_then(attr::data_type);

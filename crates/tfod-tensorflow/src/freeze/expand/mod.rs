@@ -11,6 +11,7 @@
 //! | `handles` | operations on the handles of variables |
 //! | `calls` | functions expanded in place |
 //! | `updates` | assignments to variables |
+//! | `tables` | lookup tables and what fills them |
 //! | `copy` | all other operations |
 //!
 //! Conditionals and loops are in `control_flow`, and functions that stay functions in `functions`.
@@ -19,6 +20,7 @@ mod calls;
 mod copy;
 mod handles;
 mod instance;
+pub(crate) mod tables;
 mod updates;
 mod values;
 
@@ -30,9 +32,10 @@ use crate::op_defs;
 use super::budget::Budget;
 use super::constants::{self, Content};
 use super::error::{FreezeError, Place};
+use super::file::File;
 use super::functions::Library;
 use super::graph::{Graph, Node, NodeId, ScopeId, Tensor};
-use super::model::{Body, File, FunctionRef, MetaGraph, NodeDef};
+use super::model::{Body, FunctionRef, MetaGraph, NodeDef};
 use super::variables::Variables;
 use super::wire::attr;
 
@@ -41,6 +44,7 @@ pub(crate) use updates::Written;
 pub(crate) use values::{Done, Source, Value, Visit};
 
 use instance::Slot;
+use tables::{Tables, changes_table, makes_table};
 use updates::Updates;
 use values::Refusal;
 
@@ -58,6 +62,7 @@ pub(crate) struct Expander<'a, 'm> {
     /// The functions being expanded, outermost first.
     pub(crate) active: Vec<&'a str>,
     pub(crate) updates: Updates,
+    pub(crate) tables: Tables<'a>,
     /// Whether a function is being expanded that stays a function.
     pub(crate) is_keeping: bool,
     /// The constant of each variable that was read.
@@ -76,6 +81,7 @@ impl<'a, 'm> Expander<'a, 'm> {
             budget: Budget::new(),
             active: Vec::new(),
             updates: Updates::default(),
+            tables: Tables::default(),
             is_keeping: false,
             reads: HashMap::new(),
         }
@@ -399,9 +405,12 @@ impl<'a, 'm> Expander<'a, 'm> {
             }
             "ReadVariableOp" => {
                 let [handle] = self.inputs(&visit)?;
-                let tensor = self.read(&visit.place, handle, visit.scope)?;
+                let value = match handle {
+                    Value::Refused(refusal) if refusal.asset.is_some() => Value::Refused(refusal),
+                    handle => Value::Tensor(self.read(&visit.place, handle, visit.scope)?),
+                };
                 Ok(Done {
-                    values: vec![Value::Tensor(tensor)],
+                    values: vec![value],
                     controls: visit.controls,
                     ..Done::default()
                 })
@@ -432,6 +441,8 @@ impl<'a, 'm> Expander<'a, 'm> {
             "Case" | "StatelessCase" => self.conditional(&visit, &[]),
             "While" | "StatelessWhile" => self.while_loop(&visit),
             op if updates::is_update(op) => self.update(visit),
+            op if makes_table(op) => self.table(visit),
+            op if changes_table(op) => self.table_change(visit),
             op if self.model.functions.contains_key(op) && op_defs::find(op).is_none() => {
                 let function = FunctionRef {
                     name: visit.def.op,
@@ -472,6 +483,7 @@ impl<'a, 'm> Expander<'a, 'm> {
         let refusal = Rc::new(Refusal {
             place: visit.place.clone(),
             reason: reason.to_owned(),
+            asset: None,
         });
         Done {
             values: vec![Value::Refused(refusal); outputs],
@@ -484,6 +496,16 @@ impl<'a, 'm> Expander<'a, 'm> {
         Value::Refused(Rc::new(Refusal {
             place: place.clone(),
             reason: reason.to_owned(),
+            asset: None,
+        }))
+    }
+
+    /// The path of an asset. Only what reads the file is known not to need it.
+    pub(crate) fn asset_path(place: &Place, asset: &str) -> Value {
+        Value::Refused(Rc::new(Refusal {
+            place: place.clone(),
+            reason: format!("the path of the asset `{asset}`, which a frozen graph does not have"),
+            asset: Some(asset.to_owned()),
         }))
     }
 

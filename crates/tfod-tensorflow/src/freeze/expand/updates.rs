@@ -248,8 +248,16 @@ impl<'a> Expander<'a, '_> {
 
     /// An operation that assigns to a variable.
     pub(super) fn update(&mut self, visit: Visit<'a, '_>) -> Result<Done> {
-        let Some(Value::Variable { index, read }) = visit.inputs.first() else {
-            return self.plain(visit);
+        let (index, read) = match visit.inputs.first() {
+            Some(Value::Variable { index, read }) => (index, read),
+            // Loaders say so where an asset is.
+            Some(Value::Refused(refusal)) if refusal.asset.is_some() => {
+                return Ok(Done {
+                    controls: visit.controls,
+                    ..Done::default()
+                });
+            }
+            _ => return self.plain(visit),
         };
         let (index, read) = (*index, *read);
         let variable = self.variables.get(index).name.clone();

@@ -29,6 +29,8 @@ pub(crate) enum Value {
 pub(crate) struct Refusal {
     pub(crate) place: Place,
     pub(crate) reason: String,
+    /// The file that it is the path of, where it is that of an asset.
+    pub(crate) asset: Option<String>,
 }
 
 /// What a node that was visited gives to others.

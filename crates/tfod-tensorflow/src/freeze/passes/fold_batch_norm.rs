@@ -83,7 +83,13 @@ impl Frozen<'_> {
                 folded += 1;
             }
         }
-        self.listing = list(self.file, &mut self.graph, &self.inputs, &self.outputs)?;
+        self.listing = list(
+            self.file,
+            &mut self.graph,
+            &self.inputs,
+            &self.outputs,
+            self.initialiser,
+        )?;
         Ok(folded)
     }
 

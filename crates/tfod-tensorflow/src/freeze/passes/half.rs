@@ -49,7 +49,13 @@ impl Frozen<'_> {
             }
         }
         let halved = casts.len();
-        self.listing = list(self.file, &mut self.graph, &self.inputs, &self.outputs)?;
+        self.listing = list(
+            self.file,
+            &mut self.graph,
+            &self.inputs,
+            &self.outputs,
+            self.initialiser,
+        )?;
         Ok(halved)
     }
 
