@@ -231,4 +231,7 @@ def test_an_official_export_and_ours_are_the_same_model(tmp_path, name):
     tfod("export", *common, *other, "--output_directory", tmp_path / "anchors")
     command = [BINARY, "verify", "--json", saved_model, tmp_path / "anchors" / "saved_model"]
     result = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
-    assert result.returncode == 1 and json.loads(result.stdout)["weights"]["outcome"] != "same"
+    weights = json.loads(result.stdout)["weights"]
+    assert result.returncode == 1 and weights["outcome"] == "different"
+    apart = [pair for pair in weights["pairs"] if pair["matched_by"] == "shape and nearest values"]
+    assert apart and all(pair["difference"]["max"] > 0 for pair in apart), "the anchors' sizes"

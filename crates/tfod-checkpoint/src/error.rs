@@ -217,6 +217,8 @@ pub enum Error {
         looked_for: Vec<PathBuf>,
         /// What the folder holds, sorted; `None` where there is no folder.
         holds: Option<Vec<String>>,
+        /// Checkpoints of the folder that could be chosen by name, those with the highest numbers first.
+        choices: Vec<String>,
     },
 }
 

@@ -108,6 +108,7 @@ fn no_checkpoint(given: &Path, reason: String, looked_for: Vec<PathBuf>) -> Erro
         reason,
         looked_for,
         holds: None,
+        choices: Vec::new(),
     }
 }
 
@@ -189,6 +190,7 @@ impl<'a> Folder<'a> {
             reason: reason + &self.hint(),
             looked_for,
             holds: Some(self.names.clone()),
+            choices: self.newest_first().into_iter().map(str::to_owned).collect(),
         }
     }
 

@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use tfod::{Check, CheckReport, ConfigKind, Step, Verdict};
+use tfod::{Check, CheckError, CheckReport, ConfigKind, Step, Verdict};
 
 use tfod_text::Shown;
 
 use super::output;
 use super::progress::Progress;
-use super::trained::Trained;
+use super::trained::{self, Trained};
 
 /// Say whether a checkpoint fits a config, and if not, what differs
 ///
@@ -74,6 +74,9 @@ impl Args {
         });
         let report = match checked {
             Ok(report) => report,
+            Err(CheckError::Checkpoint(error)) => {
+                return output::error(&trained::with_flag(&error));
+            }
             Err(error) => return output::error(&error),
         };
         for warning in &report.warnings {

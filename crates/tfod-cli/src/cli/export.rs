@@ -19,7 +19,7 @@ use super::flags;
 use super::output;
 use super::progress::Progress;
 use super::trained::Trained;
-use super::values::Trimmed;
+use super::values::{self, Trimmed};
 
 /// Export a trained checkpoint as a SavedModel, frozen graph or ONNX model
 ///
@@ -118,7 +118,7 @@ pub(super) struct Args {
     #[arg(
         long = "model_version",
         value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..),
+        value_parser = values::from_to(1, u32::MAX),
     )]
     model_version: Option<u32>,
 
@@ -176,7 +176,7 @@ pub(super) struct Args {
     iou_threshold: Option<f32>,
 
     /// Return at most this many detections, whatever the config says
-    #[arg(long = "max_detections", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20), help_heading = GRAPH)]
+    #[arg(long = "max_detections", value_name = "N", value_parser = values::from_to(1, 1 << 20), help_heading = GRAPH)]
     max_detections: Option<u32>,
 
     /// A label map, whose class names go into manifest.json, the SavedModel's assets and the ONNX metadata
@@ -187,7 +187,7 @@ pub(super) struct Args {
     #[arg(
         long = "opset",
         value_name = "N",
-        value_parser = clap::value_parser!(u32).range(i64::from(*OPSETS.start())..=i64::from(*OPSETS.end())),
+        value_parser = values::from_to(*OPSETS.start(), *OPSETS.end()),
         help_heading = ONNX
     )]
     opset: Option<u32>,

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use tfod::{ExportError, GraphOption, ModelError, OutputError, SavedModelError};
 
-use super::output;
+use super::{output, trained};
 
 /// Says what prevented an export. A flag's value that will not do is an error of the command line.
 pub(super) fn failure(error: &ExportError, has_signatures: bool) -> ExitCode {
@@ -35,6 +35,7 @@ pub(super) fn failure(error: &ExportError, has_signatures: bool) -> ExitCode {
         | ExportError::Output(OutputError::InTheWay { .. } | OutputError::Overwrites { .. }) => {
             output::failure(&format!("--output_directory: {error}"))
         }
+        ExportError::Checkpoint(error) => output::failure(&trained::with_flag(error)),
         _ => output::failure(error),
     }
 }

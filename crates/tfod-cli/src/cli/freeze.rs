@@ -125,6 +125,10 @@ Exit status:
 
 impl Args {
     pub(super) fn run(self) -> ExitCode {
+        let flag = match self.output {
+            Some(_) => "--output",
+            None => "--logdir",
+        };
         let file = self.output.or_else(|| Some(self.logdir?.join(self.name?)));
         let Some(file) = file else {
             return ExitCode::from(2);
@@ -133,7 +137,7 @@ impl Args {
         let as_text = self.as_text || is_text_name;
         let output = Destination::of_argument(file);
         let json = self.json.map(Destination::of_argument);
-        if let Some(problem) = problem_of_destinations(&output, json.as_ref(), as_text) {
+        if let Some(problem) = problem_of_destinations(flag, &output, json.as_ref(), as_text) {
             return output::usage(&problem);
         }
         let mut freeze = Freeze::new(self.saved_model_dir, output);
@@ -157,17 +161,17 @@ impl Args {
             Ok(report) => report,
             Err(FreezeFileError::Output(
                 error @ (OutputError::InTheWay { .. } | OutputError::Overwrites { .. }),
-            )) => return output::failure(&format_args!("--output: {error}")),
+            )) => return output::failure(&format_args!("{flag}: {error}")),
             Err(error) => return output::failure(&with_flag(&error)),
         };
         for warning in &report.warnings {
-            eprintln!("warning: {warning}");
+            output::warn(warning);
         }
         let is_taken = report.output.is_standard_output();
         if let Some(json) = &json {
             // Before there was an output, names that differ in case only were not seen to be one file.
             if json.collides_with(&report.output) {
-                return output::failure(&same_place(json));
+                return output::failure(&same_place(flag, json));
             }
             let text = format!("{:#}\n", report.json());
             if let Err(error) = json.write_text(&text) {
@@ -200,12 +204,13 @@ fn with_flag(error: &FreezeFileError) -> String {
 
 /// What speaks against where the graph and the summary go.
 fn problem_of_destinations(
+    flag: &str,
     output: &Destination,
     json: Option<&Destination>,
     as_text: bool,
 ) -> Option<String> {
     if let Some(json) = json.filter(|json| json.collides_with(output)) {
-        return Some(same_place(json));
+        return Some(same_place(flag, json));
     }
     let is_terminal = output.is_standard_output() && std::io::stdout().is_terminal();
     (is_terminal && !as_text).then(|| {
@@ -213,9 +218,9 @@ fn problem_of_destinations(
     })
 }
 
-fn same_place(json: &Destination) -> String {
+fn same_place(flag: &str, json: &Destination) -> String {
     let name = json.name().shown();
-    format!("--output and --json are both {name}; give one of them another file")
+    format!("{flag} and --json are both {name}; give one of them another file")
 }
 
 fn shape(endpoint: &Endpoint) -> String {

@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use tfod::CheckpointError;
+use tfod_text::Shown;
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Trained {
     /// The pipeline.config that the model was trained with
@@ -17,4 +20,16 @@ pub(super) struct Trained {
     /// Without it, the one that the folder's `checkpoint` file names; in a folder without that file, the highest-numbered one.
     #[arg(long = "checkpoint", value_name = "CHECKPOINT")]
     pub(super) checkpoint: Option<String>,
+}
+
+/// An error of the checkpoint, with the flag that chooses another one where there is another.
+pub(super) fn with_flag(error: &CheckpointError) -> String {
+    let choices = match error {
+        CheckpointError::NoCheckpoint { choices, .. } => choices.as_slice(),
+        _ => &[],
+    };
+    match choices.first() {
+        Some(choice) => format!("{error}; try --checkpoint {}", choice.shown()),
+        None => error.to_string(),
+    }
 }

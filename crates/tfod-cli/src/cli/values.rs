@@ -26,3 +26,15 @@ impl<P: TypedValueParser> TypedValueParser for Trimmed<P> {
         self.0.possible_values()
     }
 }
+
+/// A parser of whole numbers between two.
+pub(super) fn from_to(
+    least: u32,
+    most: u32,
+) -> impl Fn(&str) -> Result<u32, String> + Clone + Send + Sync {
+    move |text| {
+        let number = text.parse().ok();
+        let number = number.filter(|number| (least..=most).contains(number));
+        number.ok_or_else(|| format!("expected a whole number from {least} to {most}"))
+    }
+}
