@@ -10,9 +10,9 @@ use prost::Message;
 use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorSet};
 use tfod_checkpoint::{Bundle, index_path, shard_path};
 use tfod_config::{PipelineConfig, protos};
-use tfod_graph::{Binary, Builder, Dim, Shape, Tensor, Unary, Weights};
+use tfod_graph::{Binary, Builder, Dim, Shape, Tensor, Unary, Weights, passes};
 use tfod_onnx::{OnnxWriter, Options};
-use tfod_tensorflow::{FreezeOptions, SavedModelReader};
+use tfod_tensorflow::{FreezeOptions, NamedGraph, SavedModelReader, SavedModelWriter};
 
 const FIXTURES: &str = "../crates/tfod-checkpoint/tests/fixtures";
 
@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     checkpoints()?;
     models()?;
     graphs()?;
+    networks()?;
     dictionary()?;
     Ok(())
 }
@@ -57,6 +58,27 @@ fn graphs() -> Result<(), Box<dyn Error>> {
     let graph = builder.finish();
     let weights = Weights::default();
     OnnxWriter::new(&graph, &weights, &Options::default())?.write("seeds/graph/onnx".as_ref())?;
+    Ok(())
+}
+
+/// Frozen graphs of single operations, those that are not larger than what fuzzing tries.
+fn networks() -> Result<(), Box<dyn Error>> {
+    const LARGEST: usize = 8192;
+    for case in tfod_cases::cases() {
+        let graph = tfod_cases::toy(&[case], Dim::symbol("batch"))?;
+        let graph = passes::standard(&graph)?;
+        let weights = tfod_cases::weights(&graph);
+        let folder = tempfile::tempdir()?;
+        let named = NamedGraph::serving(&graph, &weights);
+        SavedModelWriter::new(&[named], &[])?.write(folder.path())?;
+        let reader = SavedModelReader::open(folder.path())?;
+        let frozen = reader.freeze(&FreezeOptions::default())?;
+        let mut bytes = Vec::new();
+        frozen.write_binary(&mut bytes)?;
+        if bytes.len() <= LARGEST {
+            fs::write(format!("seeds/constants/{}", case.name), bytes)?;
+        }
+    }
     Ok(())
 }
 

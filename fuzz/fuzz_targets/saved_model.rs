@@ -60,7 +60,10 @@ fuzz_target!(|bytes: &[u8]| {
         }
     };
     let _ = (frozen.inputs(), frozen.outputs(), frozen.op_counts());
-    let _ = frozen.constants();
+    let _ = (frozen.constants(), frozen.constant_values());
+    if let Ok(graph) = frozen.to_graph() {
+        tfod_graph::validate(&graph).expect("a graph that was read is valid");
+    }
     let mut binary = Vec::new();
     if frozen.write_binary(&mut binary).is_ok() {
         let promised = frozen.binary_len().expect("what was written has a size");
