@@ -27,8 +27,8 @@ use super::progress::Progress;
 ///
 /// With --image, both are run as well, and all outputs compared: ONNX models as they are, a checkpoint
 /// by exporting it as one, a SavedModel or frozen graph by reading it as one, where its operations are
-/// those of tfod's exports. Each model runs in a process of its own, with at most --max_memory; run only
-/// models that you trust with your machine's time.
+/// those of tfod's exports. Each model runs in a process of its own, with at most --max_memory; run
+/// only models that you trust with your machine's time.
 #[derive(Debug, clap::Args)]
 #[command(
     verbatim_doc_comment,
