@@ -72,6 +72,8 @@ pub struct BoxDecoding {
     pub description: &'static str,
     /// The boxes that encodings are relative to; empty where they are not constants.
     pub anchors: Vec<Corners>,
+    /// What these are, in words.
+    pub anchors_description: &'static str,
 }
 
 /// How class scores are made.
@@ -86,6 +88,9 @@ pub struct ScoreConversion {
     /// Whether class 0 of the raw scores is the background.
     pub has_background: bool,
 }
+
+/// The name of a stage whose boxes others look at.
+pub const PROPOSALS: &str = "proposals";
 
 /// A stage of a detector: boxes and scores are made, and the best are kept.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,7 +137,7 @@ pub struct Meaning {
 }
 
 /// The outputs that the reference's models have, by key: where the graph has to end at least, meaning and unit.
-const OUTPUTS: [(&str, Stage, &str, &str); 20] = [
+const OUTPUTS: [(&str, Stage, &str, &str); 28] = [
     (
         "box_encodings",
         Stage::Encodings,
@@ -155,6 +160,12 @@ const OUTPUTS: [(&str, Stage, &str, &str); 20] = [
         "class_predictions_with_background",
         Stage::Encodings,
         "unconverted class scores of all anchors: see `score_conversion`",
+        "",
+    ),
+    (
+        "cropped_rpn_box_features",
+        Stage::Detections,
+        "what is cropped of the feature maps where detections are",
         "",
     ),
     (
@@ -185,6 +196,12 @@ const OUTPUTS: [(&str, Stage, &str, &str); 20] = [
         "detection_embeddings",
         Stage::Detections,
         "vectors of length 1 that are alike for one object in different images",
+        "",
+    ),
+    (
+        "detection_features",
+        Stage::Detections,
+        "the features that boxes are classified by, of crops where detections are",
         "",
     ),
     (
@@ -236,10 +253,22 @@ const OUTPUTS: [(&str, Stage, &str, &str); 20] = [
         "count",
     ),
     (
+        "num_proposals",
+        Stage::Encodings,
+        "how many rows of each image are proposals; the rest is padding",
+        "count",
+    ),
+    (
         "object_center",
         Stage::Encodings,
         "heat maps, one for each class, before the sigmoid",
         "",
+    ),
+    (
+        "proposal_boxes",
+        Stage::Encodings,
+        "the proposals, which encodings are relative to: ymin, xmin, ymax, xmax, best first",
+        "pixels of the network's input",
     ),
     (
         "raw_detection_boxes",
@@ -248,17 +277,90 @@ const OUTPUTS: [(&str, Stage, &str, &str); 20] = [
         "fractions of the height and width of the network's input, padding included",
     ),
     (
+        "raw_detection_boxes_by_class",
+        Stage::Boxes,
+        "decoded boxes of all proposals, for each class one, before non-max suppression: ymin, xmin, ymax, xmax",
+        "fractions of the image's height and width, 0 to 1",
+    ),
+    (
         "raw_detection_scores",
         Stage::Boxes,
         "converted scores of all anchors before non-max suppression, the background first where the model has one",
         "score",
     ),
+    (
+        "refined_box_encodings",
+        Stage::Encodings,
+        "undecoded boxes of all proposals of all images: see `box_decoding`",
+        "",
+    ),
+    (
+        "rpn_box_encodings",
+        Stage::Encodings,
+        "undecoded boxes of all anchors: see `box_decoding`",
+        "",
+    ),
+    (
+        "rpn_objectness_predictions_with_background",
+        Stage::Encodings,
+        "unconverted scores of all anchors, background and object: see `score_conversion`",
+        "",
+    ),
 ];
 
-/// What the output of a key means.
-pub fn meaning(key: &str) -> Option<Meaning> {
-    let (_, _, text, unit) = OUTPUTS.iter().find(|(known, ..)| *known == key)?;
-    Some(Meaning { text, unit })
+/// Outputs that mean something else in detectors of two stages.
+const OF_TWO_STAGES: [(&str, &str, &str); 4] = [
+    (
+        "class_predictions_with_background",
+        "unconverted class scores of all proposals of all images, the background first: see `score_conversion`",
+        "",
+    ),
+    (
+        "detection_anchor_indices",
+        "the proposal that each detection comes from, a row of raw_detection_boxes",
+        "index, from 0",
+    ),
+    (
+        "raw_detection_boxes",
+        "of each proposal the decoded box of its best class before non-max suppression: ymin, xmin, ymax, xmax",
+        "fractions of the image's height and width, 0 to 1",
+    ),
+    (
+        "raw_detection_scores",
+        "converted scores of all proposals before non-max suppression, the background first",
+        "score",
+    ),
+];
+
+/// Outputs that mean something else in the first stage alone.
+const OF_PROPOSALS: [(&str, &str, &str); 2] = [
+    (
+        "detection_boxes",
+        "the proposals: ymin, xmin, ymax, xmax, best score first",
+        "fractions of the height and width of the network's input, padding included",
+    ),
+    (
+        "detection_multiclass_scores",
+        "the proposals' scores: background and object",
+        "score",
+    ),
+];
+
+impl Facts {
+    /// What the output of a key means in this model.
+    pub fn meaning(&self, key: &str) -> Option<Meaning> {
+        let own: &[(&str, &str, &str)] = match self.stages.as_slice() {
+            [_, _, ..] => &OF_TWO_STAGES,
+            [stage] if stage.name == PROPOSALS => &OF_PROPOSALS,
+            _ => &[],
+        };
+        let own = own.iter().find(|(known, ..)| *known == key);
+        if let Some((_, text, unit)) = own {
+            return Some(Meaning { text, unit });
+        }
+        let (_, _, text, unit) = OUTPUTS.iter().find(|(known, ..)| *known == key)?;
+        Some(Meaning { text, unit })
+    }
 }
 
 /// Where a graph ends that has outputs of these keys, and no others; `None` where a key is unknown.

@@ -5,7 +5,7 @@
 //! - `irrelevant`: setting it changes nothing, because it concerns training only or is not read by the reference; so are all fields below it;
 //! - `refused`: setting it is an error that names it.
 //!
-//! `given` is what else the message has to have for the field to mean something, on top of a small FPNLite or, after the word CLASSIC, of an SSD without a pyramid, or of a small CenterNet; `set`
+//! `given` is what else the message has to have for the field to mean something, on top of a small FPNLite or, after the word CLASSIC, of an SSD without a pyramid, of a small CenterNet or of a small Faster R-CNN; `set`
 //! is what is set, where that is not derived from the field's type; `a => b` are the message without and with it, where it needs company.
 
 #![allow(
@@ -18,7 +18,7 @@ mod common;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use common::{Vary, center_net, detector, keypoint_labels};
+use common::{Vary, center_net, detector, faster_rcnn, keypoint_labels};
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, Value};
 use tfod_config::protos::{self, FILE_DESCRIPTOR_SET};
 use tfod_models::{GraphOptions, ModelError, build};
@@ -32,7 +32,7 @@ struct Table {
     graph: fn(&str) -> Result<String, ModelError>,
 }
 
-const TABLES: [Table; 2] = [
+const TABLES: [Table; 3] = [
     Table {
         text: include_str!("../src/meta/ssd/fields.tsv"),
         message: "Ssd",
@@ -42,6 +42,11 @@ const TABLES: [Table; 2] = [
         text: include_str!("../src/meta/center_net/fields.tsv"),
         message: "CenterNet",
         graph: |text| graph(&center_net(text)),
+    },
+    Table {
+        text: include_str!("../src/meta/faster_rcnn/fields.tsv"),
+        message: "FasterRcnn",
+        graph: |text| graph(&faster_rcnn(text)),
     },
 ];
 

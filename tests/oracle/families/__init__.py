@@ -3,6 +3,6 @@
 
 def cases():
     """Returns the cases of all families."""
-    from . import center_net, efficientdet, mobilenet, postprocessing, resizers, resnet
+    from . import center_net, efficientdet, faster_rcnn, mobilenet, postprocessing, resizers, resnet
 
-    return [case for family in (mobilenet, resnet, efficientdet, center_net, postprocessing, resizers) for case in family.cases()]
+    return [case for family in (mobilenet, resnet, efficientdet, center_net, faster_rcnn, postprocessing, resizers) for case in family.cases()]

@@ -179,6 +179,20 @@ pub(super) struct Args {
     #[arg(long = "max_detections", value_name = "N", value_parser = values::from_to(1, 1 << 20), help_heading = GRAPH)]
     max_detections: Option<u32>,
 
+    /// For a detector of two stages: drop proposals of the first with lower scores than this, whatever the config says
+    #[arg(long = "proposal_score", value_name = "SCORE", value_parser = fraction, help_heading = GRAPH)]
+    proposal_score: Option<f32>,
+
+    /// For a detector of two stages: drop proposals that overlap better ones by more than this, whatever the config says
+    #[arg(long = "proposal_iou", value_name = "IOU", value_parser = fraction, help_heading = GRAPH)]
+    proposal_iou: Option<f32>,
+
+    /// For a detector of two stages: classify at most this many proposals, whatever the config says
+    ///
+    /// Most of the time goes into them, so fewer make the model faster.
+    #[arg(long = "max_proposals", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20), help_heading = GRAPH)]
+    max_proposals: Option<u32>,
+
     /// A label map, whose class names go into manifest.json, the SavedModel's assets and the ONNX metadata
     #[arg(long = "label_map", value_name = "FILE", help_heading = GRAPH)]
     label_map: Option<PathBuf>,
@@ -484,6 +498,9 @@ impl Args {
         export.thresholds.class_scores = scores.classes;
         export.thresholds.iou = self.iou_threshold;
         export.thresholds.max_detections = self.max_detections;
+        export.thresholds.proposal_score = self.proposal_score;
+        export.thresholds.proposal_iou = self.proposal_iou;
+        export.thresholds.max_proposals = self.max_proposals;
         export.label_map = self.label_map;
         export.formats = self.formats;
         export.onnx.opset = self.opset.unwrap_or(export.onnx.opset);

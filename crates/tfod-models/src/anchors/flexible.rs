@@ -7,7 +7,7 @@ use tfod_graph::Builder;
 use crate::anchors::tiling::{Tiling, per_pixel, shaped};
 use crate::anchors::{Image, positive};
 use crate::error::ModelError;
-use crate::fields::{Message, invalid};
+use crate::fields::{FieldPath, Message, invalid};
 use crate::scalar::Float;
 
 /// The configuration of the generator.
@@ -16,6 +16,8 @@ pub struct Flexible {
     /// For each feature map, in pixels.
     tilings: Vec<Tiling>,
     normalize: bool,
+    /// Where the configuration says so.
+    normalize_field: FieldPath,
 }
 
 impl Flexible {
@@ -31,7 +33,13 @@ impl Flexible {
         Ok(Self {
             tilings: grids.map(tiling).collect::<Result<_, _>>()?,
             normalize: config.normalize_coordinates(),
+            normalize_field: config.field("normalize_coordinates"),
         })
+    }
+
+    /// The field that says so, where boxes are parts of the image.
+    pub(super) fn normalized_by(&self) -> Option<FieldPath> {
+        self.normalize.then_some(self.normalize_field)
     }
 
     /// Boxes at each position, for each feature map.

@@ -84,6 +84,15 @@ impl AnchorGenerator {
         }
     }
 
+    /// The field that says so, where boxes are parts of the image, and not pixels.
+    pub(crate) fn normalized_by(&self) -> Option<FieldPath> {
+        match self {
+            Self::Multiscale(generator) => generator.normalized_by(),
+            Self::Flexible(generator) => generator.normalized_by(),
+            Self::Ssd(_) | Self::Grid(_) => None,
+        }
+    }
+
     /// The boxes of each feature map, for feature maps of these heights and widths and an image of this size.
     fn tilings(
         &self,

@@ -63,6 +63,11 @@ impl Multiscale {
         })
     }
 
+    /// The field that says so, where boxes are parts of the image.
+    pub(super) fn normalized_by(&self) -> Option<FieldPath> {
+        self.normalize.then_some(self.normalize_field)
+    }
+
     /// Boxes at each position, for each level.
     pub fn per_location(&self) -> Vec<u64> {
         let boxes = self.aspect_ratios.len() as u64 * u64::from(self.scales_per_octave);

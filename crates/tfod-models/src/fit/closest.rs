@@ -32,9 +32,11 @@ impl Closest {
         self.description()?.num_classes
     }
 
-    /// Whether the background is a class besides.
-    pub fn has_background(&self) -> bool {
-        self.description().is_some_and(|d| d.has_background)
+    /// Whether the background is a class besides; `None` where configurations have no say in that.
+    pub fn has_background(&self) -> Option<bool> {
+        let description = self.description()?;
+        let is_configured = description.family.meta().field == "ssd";
+        is_configured.then_some(description.has_background)
     }
 
     /// Whether everything in the checkpoint is of this network.

@@ -217,6 +217,7 @@ impl BoxCoder {
             scales,
             description,
             anchors,
+            anchors_description: "ymin, xmin, ymax, xmax of each row of box_encodings",
         }
     }
 }

@@ -123,3 +123,25 @@ pub(crate) fn keypoint_labels() -> KeypointLabels {
         item { id: 3 name: 'cat' keypoints { id: 4 label: 'whisker' } keypoints { id: 3 label: 'paw' } }";
     KeypointLabels::of("map", &LabelMap::parse("map", text.as_bytes()).unwrap())
 }
+
+/// A small Faster R-CNN of 2 classes over images of 64x96, with parts that the test changes besides.
+#[allow(dead_code, reason = "not every test has one")]
+pub(crate) fn faster_rcnn(more: &str) -> protos::DetectionModel {
+    let text = format!(
+        "model {{ faster_rcnn {{
+          num_classes: 2
+          image_resizer {{ fixed_shape_resizer {{ height: 64 width: 96 }} }}
+          feature_extractor {{ type: 'faster_rcnn_resnet50_keras' }}
+          first_stage_anchor_generator {{ grid_anchor_generator {{ scales: [0.25, 0.5] aspect_ratios: [0.5, 1.0] }} }}
+          first_stage_max_proposals: 20 initial_crop_size: 8 maxpool_kernel_size: 2 maxpool_stride: 2
+          second_stage_box_predictor {{ mask_rcnn_box_predictor {{ fc_hyperparams {{ }} }} }}
+          second_stage_post_processing {{
+            batch_non_max_suppression {{ iou_threshold: 0.6 max_detections_per_class: 10 max_total_detections: 12 }}
+            score_converter: SOFTMAX
+          }}
+          {more}
+        }} }}"
+    );
+    let config = PipelineConfig::parse("test", text.as_bytes()).unwrap();
+    config.config.message().model.clone().unwrap()
+}

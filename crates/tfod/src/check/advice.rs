@@ -47,7 +47,10 @@ fn suggestion(closest: &Suggestion, config: Option<&ConfigKind>) -> String {
     } = closest;
     let background = closest.has_background;
     let classes = closest.num_classes.map_or_else(String::new, |n| {
-        format!(" with num_classes: {n} and add_background_class: {background}")
+        let background = background.map_or_else(String::new, |background| {
+            format!(" and add_background_class: {background}")
+        });
+        format!(" with num_classes: {n}{background}")
     });
     let is_of_type = config.is_some_and(|config| config.extractor == *extractor);
     if closest.complete && is_of_type {

@@ -124,8 +124,8 @@ pub struct Suggestion {
     pub extractor: String,
     /// Classes without background.
     pub num_classes: Option<i32>,
-    /// Whether the background is a class besides: a checkpoint tells only the sum.
-    pub has_background: bool,
+    /// Whether the background is a class besides: a checkpoint tells only the sum. `None` where configs have no say in that.
+    pub has_background: Option<bool>,
     /// How many of the checkpoint's variables are its.
     pub matched: usize,
     /// How many variables it has.

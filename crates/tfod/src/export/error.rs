@@ -53,6 +53,14 @@ pub enum ExportError {
         /// The meta-architecture's field.
         model: &'static str,
     },
+    /// Thresholds of proposals for a model that makes none, or whose proposals are all it gives.
+    #[error(
+        "the config describes no detector of two stages in `model.{model}`, so there are no thresholds of proposals to set; those of detections are --score_threshold, --iou_threshold and --max_detections"
+    )]
+    NoProposals {
+        /// The meta-architecture's field.
+        model: &'static str,
+    },
     /// A score threshold of a class that there is not.
     #[error("a class with a score threshold is `{given}`; expected {expected}", given = given.shown())]
     UnknownClass {

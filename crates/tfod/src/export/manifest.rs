@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use tfod_config::LabelMap;
-use tfod_models::facts::{self, BoxDecoding, Facts, ScoreConversion, StageFacts, Suppression};
+use tfod_models::facts::{BoxDecoding, Facts, ScoreConversion, StageFacts, Suppression};
 use tfod_models::input::BOXES_NAME;
 use tfod_models::resizer;
 use tfod_models::{GraphOptions, InputType, Model, Stage};
@@ -107,7 +107,7 @@ pub(super) fn facts(about: &About<'_>) -> Map<String, Value> {
             .collect();
         add("labels", json!(labels));
     }
-    for (name, value) in ends(about.interface, about.options) {
+    for (name, value) in ends(about.interface, about.options, &model.facts) {
         add(&name, value);
     }
     if !model.facts.keypoints.is_empty() {
@@ -183,10 +183,15 @@ fn numbers(values: impl IntoIterator<Item = f32>) -> Value {
 }
 
 /// What a model takes and gives: the members `inputs` and `outputs`.
-pub(super) fn ends(interface: &Interface, options: &GraphOptions) -> Map<String, Value> {
+pub(super) fn ends(
+    interface: &Interface,
+    options: &GraphOptions,
+    facts: &Facts,
+) -> Map<String, Value> {
     let inputs = interface.inputs.iter();
     let inputs: Value = inputs.map(|info| input(info, options)).collect();
-    let outputs: Value = interface.outputs.iter().map(output).collect();
+    let outputs = interface.outputs.iter();
+    let outputs: Value = outputs.map(|info| output(info, facts)).collect();
     Map::from_iter([
         ("inputs".to_owned(), inputs),
         ("outputs".to_owned(), outputs),
@@ -228,13 +233,13 @@ fn input(info: &TensorInfo, options: &GraphOptions) -> Value {
     input
 }
 
-fn output(info: &TensorInfo) -> Value {
+fn output(info: &TensorInfo, facts: &Facts) -> Value {
     let mut output = json!({
         "name": info.key,
         "dtype": info.dtype.name(),
         "shape": shape(&info.shape),
     });
-    if let (Some(meaning), Some(members)) = (facts::meaning(&info.key), output.as_object_mut()) {
+    if let (Some(meaning), Some(members)) = (facts.meaning(&info.key), output.as_object_mut()) {
         members.insert("meaning".to_owned(), json!(meaning.text));
         members.insert("unit".to_owned(), json!(meaning.unit));
     }
@@ -325,7 +330,7 @@ fn box_decoding(boxes: &BoxDecoding) -> Value {
         "scales": scales,
         "description": boxes.description,
         "anchors": boxes.anchors.iter().map(|anchor| numbers(*anchor)).collect::<Value>(),
-        "anchors_description": "ymin, xmin, ymax, xmax of each row of box_encodings",
+        "anchors_description": boxes.anchors_description,
     })
 }
 
@@ -333,7 +338,7 @@ fn box_decoding(boxes: &BoxDecoding) -> Value {
 pub(super) fn signatures(signatures: &[&Signature]) -> Value {
     let about = |signature: &&Signature| {
         let interface = Interface::of(&signature.model.graph);
-        let mut about = ends(&interface, &signature.options);
+        let mut about = ends(&interface, &signature.options, &signature.model.facts);
         let input_type = json!(signature.options.input.name());
         about.insert("input_type".to_owned(), input_type);
         (signature.name.clone(), Value::Object(about))

@@ -390,7 +390,7 @@ impl Export {
             let descriptor = format.descriptor();
             let interface = descriptor.interface(of_graph.clone(), self);
             let mut facts = facts.clone();
-            facts.extend(manifest::ends(&interface, &main.options));
+            facts.extend(manifest::ends(&interface, &main.options, &main.model.facts));
             let writer = descriptor.prepare(&Source {
                 export: self,
                 graphs,
@@ -448,16 +448,16 @@ impl Export {
         staging.file(places.config, parts.config.to_text().as_bytes())?;
         let of_graph = parts.signatures.first().map(|main| {
             let interface = Interface::of(&main.model.graph);
-            (interface, &main.options)
+            (interface, &main.options, &main.model.facts)
         });
         let mut files = Map::new();
         for report in &written {
             let mut file = report.particulars.clone();
             file.insert("format".to_owned(), report.format.name().into());
-            if let Some((graph, options)) = &of_graph {
+            if let Some((graph, options, facts)) = &of_graph {
                 let interface = report.format.descriptor().interface(graph.clone(), self);
                 if interface != *parts.interface {
-                    file.extend(manifest::ends(&interface, options));
+                    file.extend(manifest::ends(&interface, options, facts));
                 }
             }
             // The folder that the manifest is about may be the SavedModel.

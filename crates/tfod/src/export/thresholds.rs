@@ -1,6 +1,7 @@
 //! Shortcuts over the configuration's post-processing: they are merged into it like an override, so the `pipeline.config` of the export tells them too.
 
 use tfod_config::{LabelMap, PipelineConfig};
+use tfod_models::meta::SuppressionFields;
 use tfod_models::{ClassThreshold, MetaArchitecture};
 
 use tfod_text::Shown;
@@ -19,6 +20,12 @@ pub struct Thresholds {
     pub iou: Option<f32>,
     /// At most this many detections.
     pub max_detections: Option<u32>,
+    /// Of the first stage of a detector of two: proposals with lower scores are dropped.
+    pub proposal_score: Option<f32>,
+    /// Of two proposals that overlap by more, the one with the lower score is dropped.
+    pub proposal_iou: Option<f32>,
+    /// At most this many proposals.
+    pub max_proposals: Option<u32>,
 }
 
 impl Thresholds {
@@ -45,8 +52,16 @@ impl Thresholds {
             return Ok(());
         };
         let suppressions = (meta.describe)(&model).map(|description| description.suppressions);
+        let mut suppressions = suppressions.unwrap_or_default();
+        if [self.proposal_score, self.proposal_iou] != [None; 2] || self.max_proposals.is_some() {
+            let [proposals, _, ..] = suppressions.as_slice() else {
+                return Err(ExportError::NoProposals { model: meta.field });
+            };
+            let text = self.of_proposals(proposals);
+            config.merge_override(&text)?;
+        }
         // The last one gives the detections.
-        let Some(nms) = suppressions.and_then(|mut all| all.pop()) else {
+        let Some(nms) = suppressions.pop() else {
             return Err(ExportError::NoSuppression { model: meta.field });
         };
         if [self.score, self.iou] == [None; 2] && self.max_detections.is_none() {
@@ -72,6 +87,25 @@ impl Thresholds {
         }
         let text = nms.message.enclose(&fields.join(" "));
         Ok(config.merge_override(&text)?)
+    }
+}
+
+impl Thresholds {
+    /// The thresholds of proposals as text of a configuration.
+    fn of_proposals(&self, fields: &SuppressionFields<'_>) -> String {
+        let score = self.proposal_score.map(|value| value.to_string());
+        let iou = self.proposal_iou.map(|value| value.to_string());
+        let most = self.max_proposals.map(|value| value.to_string());
+        let values = [
+            (fields.score_threshold.field, score),
+            (fields.iou_threshold.field, iou),
+            (fields.max_total.field, most),
+        ];
+        let given = values
+            .into_iter()
+            .filter_map(|(field, value)| Some(format!("{field}: {}", value?)));
+        let given: Vec<String> = given.collect();
+        fields.message.enclose(&given.join(" "))
     }
 }
 

@@ -239,6 +239,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
                     scales: vec![("stride", STRIDE)],
                     description: boxes::DECODING,
                     anchors: Vec::new(),
+                    anchors_description: "there are none",
                 }),
                 scores: Some(ScoreConversion {
                     converter: "SIGMOID",

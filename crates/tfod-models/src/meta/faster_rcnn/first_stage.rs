@@ -9,7 +9,7 @@ use super::frame::Frame;
 use crate::anchors::tiling::Cells;
 use crate::anchors::{AnchorGenerator, Anchors, Corners, Image};
 use crate::error::ModelError;
-use crate::fields::{Message, size};
+use crate::fields::{Message, size, unsupported};
 use crate::head::Predictions;
 use crate::head::convolutional::Convolutional;
 use crate::hyperparams::Hyperparams;
@@ -77,6 +77,10 @@ impl FirstStage {
         let generator = config.first_stage_anchor_generator.as_ref();
         let generator = config.required("first_stage_anchor_generator", generator)?;
         let anchor_generator = AnchorGenerator::from_config(generator)?;
+        if let Some(field) = anchor_generator.normalized_by() {
+            let expected = "false: anchors of a first stage are in pixels (the reference cannot run others either)";
+            return Err(unsupported(field, true, expected));
+        }
         let number = |name, value| size(config.field(name), value, 1);
         let per_location = anchor_generator.per_location();
         let is_static = config.use_static_shapes() && config.use_static_shapes_for_eval();

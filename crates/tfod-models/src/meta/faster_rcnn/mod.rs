@@ -52,11 +52,11 @@ use super::{
 };
 use crate::Model;
 use crate::error::ModelError;
-use crate::facts::{Facts, ScoreConversion, StageFacts};
-use crate::fields::{FieldPath, Message, missing, refuse_flag, size, unsupported};
+use crate::facts::{BoxDecoding, Facts, PROPOSALS, ScoreConversion, StageFacts};
+use crate::fields::{FieldPath, Message, invalid_option, missing, refuse_flag, size, unsupported};
 use crate::input::network_input_in;
 use crate::layers::Path;
-use crate::options::{GraphOptions, Stage};
+use crate::options::{GraphOption, GraphOptions, Stage};
 use crate::resizer::{Resizer, Unit};
 use crate::scalar::spatial;
 use first_stage::{BOX_CODER, FirstStage, Proposals};
@@ -140,7 +140,8 @@ fn describe(config: &protos::DetectionModel) -> Option<Description<'_>> {
         max_per_class: None,
         post_processing: None,
     };
-    let second = rcnn.second_stage_post_processing.as_ref().map(|post| {
+    let post = rcnn.second_stage_post_processing.as_ref();
+    let second = post.filter(|_| rcnn.number_of_stages() != 1).map(|post| {
         const STAGE: &str = "second_stage_post_processing";
         SuppressionFields::of(PATH.child(STAGE), STAGE, post)
     });
@@ -186,7 +187,10 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
     let resizer = resizer(config)?;
     let first = FirstStage::from_config(config)?;
     let second = match config.number_of_stages() {
-        1 => None,
+        1 => {
+            refuse_class_thresholds(options)?;
+            None
+        }
         _ => Some(SecondStage::from_config(config, num_classes)?),
     };
 
@@ -237,9 +241,12 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
         None => &[],
     };
     let proposals = StageFacts {
-        name: "proposals",
+        name: PROPOSALS,
         suppression: Some(first.nms.facts(&[])),
-        boxes: Some(BOX_CODER.facts(predicted.anchors.known())),
+        boxes: Some(BoxDecoding {
+            anchors_description: "ymin, xmin, ymax, xmax of each row of rpn_box_encodings, in pixels of the network's input",
+            ..BOX_CODER.facts(predicted.anchors.known())
+        }),
         scores: Some(ScoreConversion {
             converter: "SOFTMAX",
             logit_scale: 1.0,
@@ -250,7 +257,10 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
     let detections = second.map(|second| StageFacts {
         name: "detections",
         suppression: Some(second.nms.facts(class_thresholds)),
-        boxes: Some(BOX_CODER.facts(Vec::new())),
+        boxes: Some(BoxDecoding {
+            anchors_description: "the rows of proposal_boxes, in pixels of the network's input: decoded boxes are in pixels, too",
+            ..BOX_CODER.facts(Vec::new())
+        }),
         scores: Some(second.score_converter.facts(true)),
     });
     Ok(Model {
@@ -260,7 +270,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
         num_classes,
         image_size,
         facts: Facts {
-            resizing: resizer.facts(),
+            resizing: resizer.facts_of_pixels(normalization),
             normalization,
             keypoints: Vec::new(),
             stages: std::iter::once(proposals).chain(detections).collect(),
@@ -296,6 +306,18 @@ fn refuse_unsupported(config: Message<'_, protos::FasterRcnn>) -> Result<(), Mod
             stages,
             "1, 2",
         )),
+    }
+}
+
+/// Refuses thresholds of classes, which proposals have none of.
+fn refuse_class_thresholds(options: &GraphOptions) -> Result<(), ModelError> {
+    match options.class_thresholds.first() {
+        Some(threshold) => Err(invalid_option(
+            GraphOption::ClassThresholds,
+            threshold.id,
+            "none where number_of_stages is 1: proposals have no classes",
+        )),
+        None => Ok(()),
     }
 }
 
