@@ -7,8 +7,9 @@ import contextlib
 
 import numpy as np
 import tensorflow as tf
+from keras.src.applications import resnet
 from object_detection.builders import model_builder
-from object_detection.models.keras_models import hourglass_network
+from object_detection.models.keras_models import hourglass_network, resnet_v1
 
 from . import checkpoints, images
 
@@ -21,8 +22,11 @@ SYNCHRONISED = tf.keras.layers.experimental.SyncBatchNormalization
 
 
 @contextlib.contextmanager
-def without_downloads():
-    """The reference starts a MobileNetV2 of full width from published weights, which a checkpoint takes the place of at once."""
+def mended():
+    """The reference starts a MobileNetV2 of full width from published weights, which a checkpoint takes the place of at once; and its ResNet-18 and ResNet-34
+    are made by a function that newer releases of Keras have, but do not show.
+    """
+    resnet_v1.resnet.ResNet = resnet.ResNet
     plain = tf.keras.applications.MobileNetV2
 
     def untrained(*args, **kwargs):
@@ -36,7 +40,7 @@ def without_downloads():
 
 
 def build(config):
-    with without_downloads():
+    with mended():
         return model_builder.build(config.model, is_training=False)
 
 
