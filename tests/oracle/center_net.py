@@ -73,7 +73,7 @@ def assign_weights(model, rng):
                 inputs = shape[0] * shape[1] * shape[3] / 4
             else:
                 inputs = checkpoints.fan_in(name, shape)
-            gain = 0.1 if head and head != "object_center" else 2.0
+            gain = 0.02 if head and head != "object_center" else 2.0
             # Blocks that normalise first end with a convolution.
             gain *= 0.1 if "_3_conv" in name else 1
             value = rng.normal(0, (gain / inputs) ** 0.5, size=shape)

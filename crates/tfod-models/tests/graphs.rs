@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Vary, detector, retinanet};
+use common::{Vary, center_net, detector, retinanet};
 use tfod_graph::{Graph, Op, TensorView, Weights, passes, validate};
 use tfod_models::{Batch, GraphOptions, InputType, Stage, build};
 
@@ -13,6 +13,30 @@ fn one_image() {
     let model = build(&detector(Vary::default()), &GraphOptions::default()).unwrap();
     validate(&model.graph).unwrap();
     insta::assert_snapshot!(model.graph);
+}
+
+/// The part of a graph's text that finds objects.
+fn postprocessing(text: &str) -> &str {
+    &text[text.find("  Postprocessor").unwrap()..]
+}
+
+#[test]
+fn objects_are_peaks() {
+    let model = build(&center_net(""), &GraphOptions::default()).unwrap();
+    validate(&model.graph).unwrap();
+    insta::assert_snapshot!(model.graph);
+}
+
+#[test]
+fn objects_of_images_of_any_size_are_suppressed() {
+    let more = "image_resizer { pad_to_multiple_resizer { multiple: 8 } }
+        post_processing { batch_non_max_suppression {
+          score_threshold: 0.1 max_detections_per_class: 3 max_total_detections: 5 change_coordinate_frame: false } }";
+    let options = GraphOptions::new(InputType::FloatImageTensor);
+    let model = build(&center_net(more), &options).unwrap();
+    validate(&model.graph).unwrap();
+    let text = model.graph.to_string();
+    insta::assert_snapshot!(postprocessing(&text));
 }
 
 #[test]
@@ -237,6 +261,8 @@ fn no_node_has_only_constants_and_weights_as_inputs() {
         GraphOptions::new(InputType::EncodedImageStringTensor),
         boxes,
     ];
+    models.push(center_net(""));
+    models.push(center_net("image_resizer { pad_to_multiple_resizer { multiple: 8 } }"));
     for model in &models {
         for options in &options {
             let graph = build(model, options).unwrap().graph;

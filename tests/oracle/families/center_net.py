@@ -151,11 +151,11 @@ SMALL = [
         803,
         extractor="mobilenet_v2",
         num_classes=2,
-        resizer=fixed(64, 32),
+        resizer=fixed(96, 64),
         depth_multiplier=0.35,
         use_depthwise=True,
-        count=500,
-        images=((64, 32), (50, 90)),
+        count=1000,
+        images=((96, 64), (50, 90)),
     ),
     # Sizes that are known only at run time, with and without padding.
     case(

@@ -8,7 +8,7 @@ use super::heads::{Head, HeadLayers, Maps};
 use super::objects::{Objects, by_location};
 use crate::error::ModelError;
 use crate::fields::Message;
-use crate::scalar::{Int, spatial};
+use crate::scalar::{Int, floats, spatial};
 
 /// The head of heights and widths.
 pub(super) const SCALE: &str = "box/scale";
@@ -79,12 +79,11 @@ impl ObjectDetection {
             let places = b.cast("places_float", places, DType::F32)?;
             let [low, high] = corners(b, places, scale, offset)?;
             let sides = spatial(b, "map", map)?;
-            let mut limits = Vec::with_capacity(2);
-            for (side, name) in sides.into_iter().zip(["height", "width"]) {
-                let side = side.to_float(b, &format!("{name}_float"))?;
-                limits.push(side.value(b, name)?);
-            }
-            let limits = b.stack("limits", 0, &limits)?;
+            let limits = [
+                sides[0].to_float(b, "height")?,
+                sides[1].to_float(b, "width")?,
+            ];
+            let limits = floats(b, "limits", &limits)?;
             let mut clipped = Vec::with_capacity(2);
             for (corner, name) in [(low, "low"), (high, "high")] {
                 let at_least =

@@ -1,20 +1,27 @@
 //! The image within the network's input: boxes are told relative to it, and heat maps have no peaks beyond it.
 
-use tfod_graph::{Binary, Builder, Compare, DType, Dim, Tensor, ValueId};
+use tfod_graph::{Binary, Builder, Compare, DType, Dim, Tensor, Unary, ValueId};
 
 use super::STRIDE;
 use crate::error::ModelError;
 use crate::postprocess::window::Extent;
-use crate::scalar::{Int, spatial};
+use crate::scalar::{Float, Int, floats, spatial};
 
 /// Size of the image, without padding, in pixels of the network's input.
 pub(super) struct Frame {
-    /// `f32[2]`, or `f32[batch, 1, 2]` where images had sizes of their own: height and width.
-    size: ValueId,
-    /// Height and width of the network's input, `f32[2]`.
-    input: ValueId,
-    /// Whether there is padding.
-    is_padded: bool,
+    image: Image,
+    /// Height and width of the network's input.
+    input: [Float; 2],
+}
+
+/// How large the image is.
+enum Image {
+    /// As large as the network's input.
+    All,
+    /// The same size in all images: height and width.
+    Common([Float; 2]),
+    /// `f32[batch, 1, 2]`: images had sizes of their own.
+    PerImage(ValueId),
 }
 
 impl Frame {
@@ -27,48 +34,45 @@ impl Frame {
         images: ValueId,
         extent: Option<Extent>,
     ) -> Result<Self, ModelError> {
-        let sides = spatial(b, "input", images)?;
-        let names = ["height", "width"];
-        let mut floats = Vec::with_capacity(2);
-        for (side, name) in sides.into_iter().zip(names) {
-            floats.push(side.to_float(b, &format!("{name}_float"))?);
-        }
-        let mut values = Vec::with_capacity(2);
-        for (side, name) in floats.iter().zip(names) {
-            values.push(side.value(b, name)?);
-        }
-        let input = b.stack("input_size", 0, &values)?;
-        let size = match extent {
-            None => input,
+        let [height, width] = spatial(b, "input", images)?;
+        let input = [height.to_float(b, "height")?, width.to_float(b, "width")?];
+        let image = match extent {
+            None => Image::All,
             Some(Extent::Common(parts)) => {
-                let mut sides = Vec::with_capacity(2);
-                for ((part, side), name) in parts.into_iter().zip(floats).zip(names) {
-                    let pixels = part.binary(b, &format!("image_{name}"), Binary::Mul, side)?;
-                    let pixels = pixels.rounded(b, &format!("image_{name}_pixels"))?;
-                    let pixels = pixels.to_float(b, &format!("image_{name}_exactly"))?;
-                    sides.push(pixels.value(b, &format!("image_{name}_value"))?);
-                }
-                b.stack("image_size", 0, &sides)?
+                let mut pixels = |axis: usize, name: &str| {
+                    let part = parts[axis].binary(b, name, Binary::Mul, input[axis])?;
+                    let pixels = part.rounded(b, &format!("{name}_pixels"))?;
+                    pixels.to_float(b, &format!("{name}_exactly"))
+                };
+                Image::Common([pixels(0, "image_height")?, pixels(1, "image_width")?])
             }
             Some(Extent::PerImage(parts)) => {
+                let input = floats(b, "input_size", &input)?;
                 let pixels = b.binary("image_pixels", Binary::Mul, parts, input)?;
-                let pixels = b.unary("image_exactly", tfod_graph::Unary::Round, pixels)?;
+                let pixels = b.unary("image_exactly", Unary::Round, pixels)?;
                 let batch = b.shape(pixels).dims().first().cloned();
-                let batch = batch.unwrap_or(Dim::Known(1));
-                b.reshape("image_size", pixels, &[batch, 1.into(), 2.into()])?
+                let dims = [batch.unwrap_or(Dim::Known(1)), 1.into(), 2.into()];
+                Image::PerImage(b.reshape("image_size", pixels, &dims)?)
             }
         };
-        Ok(Self {
-            size,
-            input,
-            is_padded: extent.is_some(),
-        })
+        Ok(Self { image, input })
     }
 
-    /// Height and width of the image, `f32[2]`, or `f32[batch, 1, 2]`, which goes with points `[batch, N, 2]`.
-    #[allow(dead_code, reason = "tasks take it")]
-    pub(super) fn size(&self) -> ValueId {
-        self.size
+    /// Height and width of the image, as often as that: `f32[2 * times]`, or `f32[batch, 1, 2 * times]`, which goes with points `[batch, N, 2 * times]`.
+    ///
+    /// # Errors
+    /// When the graph refuses a node.
+    pub(super) fn size(
+        &self,
+        b: &mut Builder,
+        name: &str,
+        times: usize,
+    ) -> Result<ValueId, ModelError> {
+        match &self.image {
+            Image::All => floats(b, name, &self.input.repeat(times)),
+            Image::Common(sides) => floats(b, name, &sides.repeat(times)),
+            Image::PerImage(size) => Ok(b.concat(name, 2, &vec![*size; times])?),
+        }
     }
 
     /// Which part of the network's input is image, in both directions: `f32[2]`, or `f32[batch, 1, 2]`.
@@ -88,7 +92,8 @@ impl Frame {
         b: &mut Builder,
         boxes: ValueId,
     ) -> Result<ValueId, ModelError> {
-        let boxes = self.relative(b, "boxes", boxes, self.size)?;
+        let sides = self.size(b, "boxes_sides", 2)?;
+        let boxes = Self::relative(b, boxes, sides)?;
         let boxes = b.binary_scalar("boxes_clip_low", Binary::Maximum, boxes, 0.0)?;
         Ok(b.binary_scalar("boxes_clip_high", Binary::Minimum, boxes, 1.0)?)
     }
@@ -98,20 +103,13 @@ impl Frame {
     /// # Errors
     /// When the graph refuses a node.
     pub(super) fn of_input(&self, b: &mut Builder, boxes: ValueId) -> Result<ValueId, ModelError> {
-        self.relative(b, "boxes", boxes, self.input)
+        let sides = floats(b, "boxes_sides", &self.input.repeat(2))?;
+        Self::relative(b, boxes, sides)
     }
 
-    fn relative(
-        &self,
-        b: &mut Builder,
-        name: &str,
-        boxes: ValueId,
-        size: ValueId,
-    ) -> Result<ValueId, ModelError> {
-        let axis = b.shape(size).rank().saturating_sub(1);
-        let pixels = b.binary_scalar(&format!("{name}_pixels"), Binary::Mul, boxes, STRIDE)?;
-        let sides = b.concat(&format!("{name}_sides"), axis, &[size, size])?;
-        Ok(b.binary(&format!("{name}_relative"), Binary::Div, pixels, sides)?)
+    fn relative(b: &mut Builder, boxes: ValueId, sides: ValueId) -> Result<ValueId, ModelError> {
+        let pixels = b.binary_scalar("boxes_pixels", Binary::Mul, boxes, STRIDE)?;
+        Ok(b.binary("boxes_relative", Binary::Div, pixels, sides)?)
     }
 
     /// A map `[batch, h, w, c]` with zeros where row or column are not below the height or width of the image. The reference compares numbers of
@@ -120,40 +118,93 @@ impl Frame {
     /// # Errors
     /// When the graph refuses a node.
     pub(super) fn masked(&self, b: &mut Builder, map: ValueId) -> Result<ValueId, ModelError> {
-        if !self.is_padded {
-            return Ok(map);
-        }
-        b.scope("mask", |b| {
-            let map_sides = spatial(b, "map", map)?;
-            let dims = b.shape(map).dims().to_vec();
-            let per_image = b.shape(self.size).rank() == 3;
-            let batch = if per_image {
-                dims.first().cloned().unwrap_or(Dim::Known(1))
-            } else {
-                Dim::Known(1)
-            };
-            let sides = b.unstack("image_sides", self.size, b.shape(self.size).rank() - 1)?;
-            let mut masks = Vec::with_capacity(2);
-            for (axis, name) in ["rows", "columns"].into_iter().enumerate() {
-                let (count, dim) = (map_sides[axis], dims.get(axis + 1).cloned());
-                let dim = dim.unwrap_or(Dim::Known(1));
-                let numbers = numbers(b, name, count, dim.clone())?;
-                let mut shape = [Dim::Known(1), 1.into(), 1.into(), 1.into()];
-                shape[axis + 1] = dim;
-                let numbers = b.reshape(&format!("{name}_of_map"), numbers, &shape)?;
-                let side = [batch.clone(), 1.into(), 1.into(), 1.into()];
-                let side = b.reshape(&format!("{name}_of_image"), sides[axis], &side)?;
-                let within = b.compare(&format!("{name}_within"), Compare::Less, numbers, side)?;
-                masks.push(b.cast(&format!("{name}_mask"), within, DType::F32)?);
+        let sides = match &self.image {
+            Image::All => return Ok(map),
+            Image::Common(sides) => *sides,
+            Image::PerImage(size) => {
+                let sides = b.unstack("image_sides", *size, 2)?;
+                [Float::Computed(sides[0]), Float::Computed(sides[1])]
             }
-            let mask = b.binary("mask", Binary::Mul, masks[0], masks[1])?;
-            Ok(b.binary("masked", Binary::Mul, map, mask)?)
+        };
+        b.scope("mask", |b| {
+            let mut masked = map;
+            for (axis, name) in ["rows", "columns"].into_iter().enumerate() {
+                let Some(mask) = self.mask(b, name, map, axis, sides[axis])? else {
+                    continue;
+                };
+                masked = b.binary(&format!("masked_{name}"), Binary::Mul, masked, mask)?;
+            }
+            Ok(masked)
         })
+    }
+
+    /// Ones for rows or columns of a map `[batch, h, w, c]` below a side of the image, zeros for others; `None` where there are no others.
+    fn mask(
+        &self,
+        b: &mut Builder,
+        name: &str,
+        map: ValueId,
+        axis: usize,
+        side: Float,
+    ) -> Result<Option<ValueId>, ModelError> {
+        let count = spatial(b, name, map)?[axis];
+        let dims = b.shape(map).dims();
+        let (batch, dim) = (dims.first().cloned(), dims.get(axis + 1).cloned());
+        let (Some(batch), Some(dim)) = (batch, dim) else {
+            return Err(ModelError::Inconsistent("a map has four dimensions".into()));
+        };
+        if let (Int::Known(count), Float::Known(side)) = (count, side) {
+            let values: Vec<f32> = (0..count).map(|n| within(n, side)).collect();
+            if values.iter().all(|value| *value > 0.0) {
+                return Ok(None);
+            }
+            let mut shape = [1; 4];
+            shape[axis + 1] = values.len() as u64;
+            return Ok(Some(constant(b, name, &shape, &values)?));
+        }
+        let numbers = numbers(b, name, count, dim.clone(), axis)?;
+        let is_own = matches!(self.image, Image::PerImage(_));
+        let one = || Dim::Known(1);
+        let side = side.value(b, &format!("{name}_side"))?;
+        let dims = [if is_own { batch } else { one() }, one(), one(), one()];
+        let side = b.reshape(&format!("{name}_of_image"), side, &dims)?;
+        let is_within = b.compare(&format!("{name}_within"), Compare::Less, numbers, side)?;
+        Ok(Some(b.cast(
+            &format!("{name}_mask"),
+            is_within,
+            DType::F32,
+        )?))
     }
 }
 
-/// The numbers from 0 on as floats, `f32[count]`.
-fn numbers(b: &mut Builder, name: &str, count: Int, dim: Dim) -> Result<ValueId, ModelError> {
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "sizes of maps are far below the limit"
+)]
+fn within(number: i32, side: f32) -> f32 {
+    f32::from(u8::from((number as f32) < side))
+}
+
+fn constant(
+    b: &mut Builder,
+    name: &str,
+    shape: &[u64],
+    values: &[f32],
+) -> Result<ValueId, ModelError> {
+    let tensor = Tensor::f32(shape, values);
+    let tensor =
+        tensor.ok_or_else(|| ModelError::Inconsistent("a map of impossible size".into()))?;
+    Ok(b.constant(name, tensor)?)
+}
+
+/// The numbers from 0 on as floats, along one of the axes of rows and columns of a map.
+fn numbers(
+    b: &mut Builder,
+    name: &str,
+    count: Int,
+    dim: Dim,
+    axis: usize,
+) -> Result<ValueId, ModelError> {
     match count {
         Int::Known(count) => {
             #[expect(
@@ -161,14 +212,16 @@ fn numbers(b: &mut Builder, name: &str, count: Int, dim: Dim) -> Result<ValueId,
                 reason = "sizes of maps are far below the limit"
             )]
             let values: Vec<f32> = (0..count).map(|n| n as f32).collect();
-            let tensor = Tensor::f32(&[values.len() as u64], &values);
-            let tensor =
-                tensor.ok_or_else(|| ModelError::Inconsistent("numbers without a count".into()))?;
-            Ok(b.constant(name, tensor)?)
+            let mut shape = [1; 4];
+            shape[axis + 1] = values.len() as u64;
+            constant(b, name, &shape, &values)
         }
         Int::Computed(count) => {
-            let range = b.range(&format!("{name}_range"), count, dim)?;
-            Ok(b.cast(name, range, DType::F32)?)
+            let range = b.range(&format!("{name}_range"), count, dim.clone())?;
+            let range = b.cast(&format!("{name}_float"), range, DType::F32)?;
+            let mut dims = [const { Dim::Known(1) }; 4];
+            dims[axis + 1] = dim;
+            Ok(b.reshape(name, range, &dims)?)
         }
     }
 }
