@@ -262,7 +262,9 @@ fn no_node_has_only_constants_and_weights_as_inputs() {
         boxes,
     ];
     models.push(center_net(""));
-    models.push(center_net("image_resizer { pad_to_multiple_resizer { multiple: 8 } }"));
+    models.push(center_net(
+        "image_resizer { pad_to_multiple_resizer { multiple: 8 } }",
+    ));
     for model in &models {
         for options in &options {
             let graph = build(model, options).unwrap().graph;

@@ -150,12 +150,12 @@ SMALL = [
         "mobilenet_v2",
         803,
         extractor="mobilenet_v2",
-        num_classes=2,
-        resizer=fixed(96, 64),
+        num_classes=1,
+        resizer=fixed(64, 96),
         depth_multiplier=0.35,
         use_depthwise=True,
-        count=1000,
-        images=((96, 64), (50, 90)),
+        count=500,
+        images=((64, 96), (50, 90)),
     ),
     # Sizes that are known only at run time, with and without padding.
     case(

@@ -80,7 +80,46 @@ impl Frame {
     /// # Errors
     /// When the graph refuses a node.
     pub(super) fn part(&self, b: &mut Builder) -> Result<ValueId, ModelError> {
-        Ok(b.binary("image_part", Binary::Div, self.size, self.input)?)
+        let sides = match &self.image {
+            Image::All => self.input,
+            Image::Common(sides) => *sides,
+            Image::PerImage(size) => {
+                let input = floats(b, "input_size", &self.input)?;
+                return Ok(b.binary("image_part", Binary::Div, *size, input)?);
+            }
+        };
+        let mut part = |axis: usize| {
+            let name = format!("image_part_{axis}");
+            sides[axis].binary(b, &name, Binary::Div, self.input[axis])
+        };
+        let parts = [part(0)?, part(1)?];
+        floats(b, "image_part", &parts)
+    }
+
+    /// What a row and a column of the feature map are in fractions of the image, for values `[batch, N, k]`: scalars, or `f32[batch, 1, 1]`.
+    ///
+    /// # Errors
+    /// When the graph refuses a node.
+    pub(super) fn location(&self, b: &mut Builder) -> Result<[ValueId; 2], ModelError> {
+        let names = ["row", "column"];
+        let sides = match &self.image {
+            Image::All => self.input,
+            Image::Common(sides) => *sides,
+            Image::PerImage(size) => {
+                let stride = b.constant("stride", Tensor::scalar_f32(STRIDE))?;
+                let parts = b.binary("locations", Binary::Div, stride, *size)?;
+                let parts = b.unstack("location", parts, 2)?;
+                let batch = b.shape(parts[0]).dims().first().cloned();
+                let dims = [batch.unwrap_or(Dim::Known(1)), 1.into(), 1.into()];
+                let row = b.reshape(names[0], parts[0], &dims)?;
+                return Ok([row, b.reshape(names[1], parts[1], &dims)?]);
+            }
+        };
+        let mut part = |axis: usize| {
+            let part = Float::Known(STRIDE).binary(b, names[axis], Binary::Div, sides[axis])?;
+            part.value(b, names[axis])
+        };
+        Ok([part(0)?, part(1)?])
     }
 
     /// Boxes `[batch, N, 4]`, in locations of the feature map, as fractions of the image, cut off at its border.

@@ -220,7 +220,8 @@ fn in_maps(
     }
     let sides = b.stack("map_sides", 0, &sides)?;
     let pixels = b.binary_scalar("map_pixels", Binary::Mul, sides, STRIDE)?;
-    let parts = b.binary("image_in_map", Binary::Div, detected.frame.size(), pixels)?;
+    let size = detected.frame.size(b, "image_size", 1)?;
+    let parts = b.binary("image_in_map", Binary::Div, size, pixels)?;
     let last = b.shape(parts).rank().saturating_sub(1);
     let parts = b.concat("image_corners_in_map", last, &[parts, parts])?;
     Ok(b.binary("boxes_in_map", Binary::Mul, boxes, parts)?)

@@ -1,8 +1,7 @@
 //! Keypoint tasks among the tasks of a model.
 
-use tfod_graph::{Builder, Dim, ValueId};
+use tfod_graph::{Builder, ValueId};
 
-use super::super::STRIDE;
 use super::super::heads::Head;
 use super::super::tasks::{self, Detected};
 use super::TaskMaps;
@@ -56,24 +55,6 @@ impl Task {
     }
 }
 
-/// What rows and columns of cells are in parts of the image, for values `[batch, n, k]`.
-fn scale(b: &mut Builder, detected: &Detected<'_>) -> Result<[ValueId; 2], ModelError> {
-    let size = detected.frame.size();
-    let stride = b.constant("stride", tfod_graph::Tensor::scalar_f32(STRIDE))?;
-    let parts = b.binary("cell_in_image", tfod_graph::Binary::Div, stride, size)?;
-    let last = b.shape(parts).rank().saturating_sub(1);
-    let mut sides = b.unstack("cell_side", parts, last)?;
-    for side in &mut sides {
-        let mut dims = b.shape(*side).dims().to_vec();
-        if !dims.is_empty() {
-            dims.push(Dim::Known(1));
-            *side = b.reshape("cell_sides", *side, &dims)?;
-        }
-    }
-    <[ValueId; 2]>::try_from(sides)
-        .map_err(|_| ModelError::Inconsistent("an image has height and width".into()))
-}
-
 impl tasks::Task for Tasks {
     fn name(&self) -> &'static str {
         "keypoints"
@@ -100,7 +81,7 @@ impl tasks::Task for Tasks {
                 depth: has_depth.then(|| map(DEPTH)).transpose()?,
             });
         }
-        let scale = scale(b, detected)?;
+        let scale = detected.frame.location(b)?;
         let boxes = detected.strided_boxes;
         let found = self.find(b, &maps, (detected.objects, boxes), scale)?;
         detected.outputs.push((KEYPOINTS, found.keypoints));
