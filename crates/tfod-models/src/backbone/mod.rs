@@ -3,6 +3,7 @@
 pub mod efficientnet;
 pub(crate) mod functional;
 pub mod hourglass;
+pub mod inception_resnet_v2;
 pub mod mobilenet_v1;
 pub mod mobilenet_v2;
 pub mod resnet_preact;
