@@ -38,6 +38,7 @@ pub mod options;
 pub mod postprocess;
 pub mod resizer;
 mod scalar;
+mod side_inputs;
 
 pub use error::ModelError;
 pub use facts::Facts;
@@ -46,6 +47,7 @@ pub use input::InputType;
 pub use labels::KeypointLabels;
 pub use meta::MetaArchitecture;
 pub use options::{Batch, ClassThreshold, GraphOption, GraphOptions, Stage};
+pub use side_inputs::SideInput;
 
 use std::collections::HashSet;
 
@@ -105,6 +107,17 @@ fn written(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mo
             options.input,
             "another type: only models with `deepmac_mask_estimation` make masks of given boxes",
         ));
+    }
+    if options.side_inputs.is_some() {
+        let described = (meta.describe)(config);
+        if described.is_none_or(|described| described.family != meta::Family::ContextRcnn) {
+            let expected = "off: only Context R-CNN takes side inputs, and the config has no `model.faster_rcnn.context_config`";
+            return Err(fields::invalid_option(
+                GraphOption::UseSideInputs,
+                "on",
+                expected,
+            ));
+        }
     }
     let mut model = (support.build)(config, options)?;
     if let Some(keys) = &options.outputs {

@@ -9,6 +9,7 @@ use crate::error::ModelError;
 use crate::fields::invalid_option;
 use crate::input::{INPUT_NAME, InputType};
 use crate::labels::KeypointLabels;
+use crate::side_inputs::SideInput;
 
 /// How many images the graph takes at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,14 @@ pub enum GraphOption {
     Outputs,
     /// [`GraphOptions::class_thresholds`]
     ClassThresholds,
+    /// Whether there are [`GraphOptions::side_inputs`].
+    UseSideInputs,
+    /// The shapes of [`GraphOptions::side_inputs`].
+    SideInputShapes,
+    /// The types of [`GraphOptions::side_inputs`].
+    SideInputTypes,
+    /// The names of [`GraphOptions::side_inputs`].
+    SideInputNames,
 }
 
 impl GraphOption {
@@ -70,6 +79,10 @@ impl GraphOption {
             Self::NoPreprocess => "leaving preprocessing to the caller is",
             Self::Outputs => "the outputs wanted are",
             Self::ClassThresholds => "a class with a score threshold is",
+            Self::UseSideInputs => "taking side inputs is",
+            Self::SideInputShapes => "the shapes of the side inputs are",
+            Self::SideInputTypes => "the types of the side inputs are",
+            Self::SideInputNames => "the names of the side inputs are",
         }
     }
 }
@@ -99,6 +112,8 @@ pub struct GraphOptions {
     pub class_thresholds: Vec<ClassThreshold>,
     /// What the label map says that the configuration names, where it names one: see [`Description::keypoint_labels`](crate::meta::Description).
     pub keypoint_labels: Option<KeypointLabels>,
+    /// Inputs beside the image, for detectors that take some.
+    pub side_inputs: Option<Vec<SideInput>>,
 }
 
 /// The score threshold of a class.
@@ -111,7 +126,7 @@ pub struct ClassThreshold {
 }
 
 /// Whether a name can be that of an argument in every program that calls the model.
-fn is_identifier(name: &str) -> bool {
+pub(crate) fn is_identifier(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }

@@ -70,7 +70,7 @@ pub use tfod_checkpoint::{Error as CheckpointError, Found as CheckpointFound};
 pub use tfod_config::ConfigError;
 pub use tfod_graph::{DType, Dim, Shape};
 pub use tfod_models::fit::{Cause, Explanation};
-pub use tfod_models::{Batch, GraphOption, GraphOptions, InputType, ModelError, Stage};
+pub use tfod_models::{Batch, GraphOption, GraphOptions, InputType, ModelError, SideInput, Stage};
 pub use tfod_onnx::Error as OnnxError;
 pub use tfod_onnx::{ExternalData, InputLayout, OPSETS};
 pub use tfod_tensorflow::{

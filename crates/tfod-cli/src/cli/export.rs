@@ -9,8 +9,8 @@ use clap::builder::{
     BoolishValueParser, PossibleValuesParser, StringValueParser, TypedValueParser as _,
 };
 use tfod::{
-    Batch, Export, ExportReport, ExternalData, Format, GraphOptions, InputLayout, InputType,
-    Layout, OPSETS, SignatureOptions, Stage, TensorInfo,
+    Batch, Export, ExportError, ExportReport, ExternalData, Format, GraphOptions, InputLayout,
+    InputType, Layout, ModelError, OPSETS, SideInput, SignatureOptions, Stage, TensorInfo,
 };
 
 use tfod_text::Shown;
@@ -227,7 +227,7 @@ pub(super) struct Args {
     #[arg(long, short)]
     verbose: bool,
 
-    /// Only for Context R-CNN, which is not supported: must be false
+    /// Take inputs beside the image, which the next three flags describe: for Context R-CNN
     #[arg(
         long = "use_side_inputs",
         value_name = "BOOL",
@@ -243,7 +243,7 @@ pub(super) struct Args {
     #[arg(long = "nouse_side_inputs", hide = true)]
     no_use_side_inputs: bool,
 
-    /// Read only with --use_side_inputs
+    /// With --use_side_inputs, their shapes: sizes separated by commas, shapes by `/`; -1 for a size known only at run time. For Context R-CNN 1,2000,2057/1
     #[arg(
         long = "side_input_shapes",
         value_name = "SHAPES",
@@ -251,7 +251,7 @@ pub(super) struct Args {
     )]
     side_input_shapes: Option<String>,
 
-    /// Read only with --use_side_inputs
+    /// With --use_side_inputs, their types, separated by commas. For Context R-CNN tf.float32,tf.int32
     #[arg(
         long = "side_input_types",
         value_name = "TYPES",
@@ -259,7 +259,7 @@ pub(super) struct Args {
     )]
     side_input_types: Option<String>,
 
-    /// Read only with --use_side_inputs
+    /// With --use_side_inputs, their names, separated by commas. For Context R-CNN context_features,valid_context_size
     #[arg(
         long = "side_input_names",
         value_name = "NAMES",
@@ -445,11 +445,10 @@ Exit status:
 
 impl Args {
     pub(super) fn run(self) -> ExitCode {
-        if self.use_side_inputs && !self.no_use_side_inputs {
-            return output::usage(&format_args!(
-                "--use_side_inputs: side inputs are for Context R-CNN, which is not supported; leave the flag out"
-            ));
-        }
+        let side_inputs = match self.side_inputs() {
+            Ok(inputs) => inputs,
+            Err(error) => return flags::failure(&ExportError::Options(error), false),
+        };
         if !self.formats.contains(&Format::Onnx) {
             let given = [
                 (self.opset.is_some(), "--opset"),
@@ -483,6 +482,7 @@ impl Args {
             (false, false) => Stage::Detections,
         };
         graph.outputs = self.outputs;
+        graph.side_inputs = side_inputs;
         let trained = self.trained;
         let mut export = Export::new(
             trained.pipeline_config,
@@ -524,6 +524,22 @@ impl Args {
             summary(&report, self.verbose)
         };
         output::print(&text)
+    }
+}
+
+impl Args {
+    /// What the model is given beside images.
+    fn side_inputs(&self) -> Result<Option<Vec<SideInput>>, ModelError> {
+        if !self.use_side_inputs || self.no_use_side_inputs {
+            return Ok(None);
+        }
+        let text = |list: &Option<String>| list.clone().unwrap_or_default();
+        let inputs = SideInput::parse(
+            &text(&self.side_input_shapes),
+            &text(&self.side_input_types),
+            &text(&self.side_input_names),
+        );
+        inputs.map(Some)
     }
 }
 

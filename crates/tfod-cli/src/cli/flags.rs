@@ -59,6 +59,10 @@ fn flag(option: GraphOption, has_signatures: bool) -> Flag {
         GraphOption::InputSize => Flag::Value("--input_size"),
         GraphOption::NoPreprocess => Flag::Switch("--no_preprocess"),
         GraphOption::Outputs => Flag::Value("--outputs"),
+        GraphOption::UseSideInputs => Flag::Switch("--use_side_inputs"),
+        GraphOption::SideInputShapes => Flag::Value("--side_input_shapes"),
+        GraphOption::SideInputTypes => Flag::Value("--side_input_types"),
+        GraphOption::SideInputNames => Flag::Value("--side_input_names"),
         GraphOption::ClassThresholds => Flag::Value("--score_threshold"),
         // Options that this command has no flag for keep the library's word.
         _ => Flag::PartOf("the options of the graph"),
