@@ -2,7 +2,8 @@
 
 
 def cases():
-    """Returns the cases of all families."""
-    from . import center_net, efficientdet, faster_rcnn, mobilenet, postprocessing, resizers, resnet
+    """Returns the cases of all families but Context R-CNN, whose models have further inputs."""
+    from . import center_net, efficientdet, faster_rcnn, mask_rcnn, mobilenet, postprocessing, resizers, resnet
 
-    return [case for family in (mobilenet, resnet, efficientdet, center_net, faster_rcnn, postprocessing, resizers) for case in family.cases()]
+    families = (mobilenet, resnet, efficientdet, center_net, faster_rcnn, mask_rcnn, postprocessing, resizers)
+    return [case for family in families for case in family.cases()]

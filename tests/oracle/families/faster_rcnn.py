@@ -28,6 +28,7 @@ class FasterRcnn:
     num_classes: int = 3
     resizer: Resizer = keep_aspect_ratio(96, 128, pad_to_max_dimension=True)
     extractor: str = "faster_rcnn_resnet50_keras"
+    stride: Optional[int] = None  # of the first stage's feature maps
     stages: Optional[int] = None
     levels: Optional[Tuple[int, int]] = None  # of a pyramid; None: the extractor's own, without a message
     anchor_levels: Tuple[int, int] = (2, 6)  # of a pyramid
@@ -52,6 +53,7 @@ class FasterRcnn:
     dropout: Optional[float] = None  # keep probability; None: no dropout
     fc_batch_norm: Optional[BatchNorm] = None
     share_box: Optional[bool] = None
+    masks: Tuple[str, ...] = ()  # lines of mask_rcnn_box_predictor
     nms: Nms = Nms(0.0, 0.6, 10, 16)
     score_converter: Optional[str] = "SOFTMAX"
     logit_scale: Optional[float] = None
@@ -93,7 +95,7 @@ class FasterRcnn:
                 )
             pyramid = pyramid + hyperparams(self.activation, self.batch_norm)
             pyramid = pyramid + field("override_base_feature_extractor_hyperparams", self.override_base)
-        return block("feature_extractor", field("type", self.extractor), field("batch_norm_trainable", True), pyramid)
+        return block("feature_extractor", field("type", self.extractor), field("first_stage_features_stride", self.stride), field("batch_norm_trainable", True), pyramid)
 
     def text(self):
         """Returns the config in protobuf's text format, with the training parts that real configs have."""
@@ -128,6 +130,7 @@ class FasterRcnn:
                     field("dropout_keep_probability", self.dropout),
                     dense,
                     field("share_box_across_classes", self.share_box),
+                    self.masks,
                 ),
             ),
             block(

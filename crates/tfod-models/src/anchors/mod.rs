@@ -215,6 +215,18 @@ pub enum Anchors {
 }
 
 impl Anchors {
+    /// Their corners, `f32[num_anchors, 4]`.
+    pub(crate) fn value(&self, b: &mut Builder, name: &str) -> Result<ValueId, ModelError> {
+        let anchors = match self {
+            Self::Known(anchors) => anchors,
+            Self::Computed(corners) => return Ok(*corners),
+        };
+        let values: Vec<f32> = anchors.iter().flatten().copied().collect();
+        let tensor = Tensor::f32(&[anchors.len() as u64, 4], &values)
+            .ok_or_else(|| ModelError::Inconsistent("anchors without corners".into()))?;
+        Ok(b.constant(name, tensor)?)
+    }
+
     /// Height and width, and the centres, each `f32[num_anchors, 2]`.
     pub(crate) fn sizes_and_centers(&self, b: &mut Builder) -> Result<[ValueId; 2], ModelError> {
         let anchors = match self {

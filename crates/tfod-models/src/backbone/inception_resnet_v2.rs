@@ -152,7 +152,7 @@ impl InceptionResnetV2 {
     /// Writes the rest of the network over maps `[n, h, w, 1088]`: `[n, h', w', 1536]`. `path` is the place of the Keras model of this part.
     ///
     /// # Errors
-    /// With a stride of 8 for maps of more than one pixel, as the reference: there, only some branches of `mixed_7a` keep the size.
+    /// When the graph refuses a node.
     pub fn second_part(
         self,
         b: &mut Builder,

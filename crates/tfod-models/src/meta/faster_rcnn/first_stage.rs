@@ -2,7 +2,7 @@
 //! anchor how likely there is an object, and how the anchor is to be moved. The best boxes of an image are its proposals.
 
 use tfod_config::protos;
-use tfod_graph::{Builder, ConvAttrs, Padding, Tensor, Unary, ValueId};
+use tfod_graph::{Builder, ConvAttrs, Padding, Unary, ValueId};
 
 use super::PATH;
 use super::frame::Frame;
@@ -241,13 +241,7 @@ fn clipped(
             }
             return Ok(Anchors::Known(clipped));
         }
-        (Anchors::Known(anchors), _) => {
-            let values: Vec<f32> = anchors.iter().flatten().copied().collect();
-            let tensor = Tensor::f32(&[anchors.len() as u64, 4], &values)
-                .ok_or_else(|| ModelError::Inconsistent("anchors without corners".into()))?;
-            b.constant("anchors", tensor)?
-        }
-        (Anchors::Computed(anchors), _) => anchors,
+        (anchors, _) => anchors.value(b, "anchors")?,
     };
     Ok(Anchors::Computed(frame.clipped_to_network(b, corners)?))
 }

@@ -6,6 +6,8 @@
 //! | [`first_stage`] | anchors, proposals |
 //! | [`crops`] | regions of interest |
 //! | [`second_stage`], [`box_head`] | classification and refinement of proposals, detections |
+//! | [`third_stage`], [`mask_head`] | masks of detections |
+//! | [`context`] | features that attend to a memory bank |
 //! | [`frame`] | pixels, and parts of an image |
 //!
 //! Outputs of two stages, all `f32`, as the reference's (`P` = `first_stage_max_proposals`, `M` = `max_total_detections`, `C` classes):
@@ -27,6 +29,21 @@
 //! | `refined_box_encodings` | `[batch * P, C, 4]`, `[batch * P, 1, 4]` where classes share a box | only at [`Stage::Encodings`] |
 //! | `class_predictions_with_background` | `[batch * P, C + 1]` | only at [`Stage::Encodings`] |
 //! | `proposal_boxes` | `[batch, P, 4]` | only at [`Stage::Encodings`]: what encodings are relative to, in pixels of the network's input |
+//!
+//! With a third stage there are masks, and all that the stages before have predicted (`N` anchors, `K` masks each: one for each class, or one for all):
+//!
+//! | key | shape | |
+//! | --- | --- | --- |
+//! | `detection_masks` | `[batch, M, h, w]` | 0..1, of the detection's class, within its box |
+//! | `mask_predictions` | `[batch * M, K, h, w]` | logits |
+//! | `anchors` | `[N, 4]` | in pixels of the network's input |
+//! | `box_classifier_features` | `[batch * P, h, w, channels]` | what proposals are classified by |
+//! | `final_anchors`, `proposal_boxes_normalized` | `[batch, P, 4]` | proposals, in 0..1 of the network's input |
+//! | `image_shape` | `[4]` | of the network's input |
+//! | `num_proposals`, `proposal_boxes`, `refined_box_encodings`, `class_predictions_with_background`, `rpn_box_encodings`, `rpn_objectness_predictions_with_background` | | as at [`Stage::Encodings`] |
+//! | `raw_detection_feature_map_indices` | `[batch, P, boxes]` | zeros; with `return_raw_detections_during_predict` |
+//!
+//! With `context_config` (Context R-CNN, [`context`]) a memory bank is given beside the image: `context_features` `[batch, size, length]`, and `valid_context_size` `[batch]` (`i32`).
 //!
 //! Outputs of one stage (`N` anchors); the reference's exporter cannot export it, because there are no classes:
 //!
@@ -59,17 +76,22 @@ use crate::layers::Path;
 use crate::options::{GraphOption, GraphOptions, Stage};
 use crate::resizer::{Resizer, Unit};
 use crate::scalar::spatial;
+use context::Context;
 use first_stage::{BOX_CODER, FirstStage, Proposals};
 use frame::Frame;
 use second_stage::{Regions, SecondStage};
+use third_stage::{Before, First, ThirdStage};
 
 mod box_head;
+mod context;
 mod crops;
 mod extractor;
 mod first_stage;
 mod fit;
 mod frame;
+mod mask_head;
 mod second_stage;
+mod third_stage;
 
 const PATH: FieldPath = FieldPath::MODEL.child("faster_rcnn");
 
@@ -160,8 +182,8 @@ fn describe(config: &protos::DetectionModel) -> Option<Description<'_>> {
 fn family(rcnn: &protos::FasterRcnn) -> Family {
     let predictor = rcnn.second_stage_box_predictor.as_ref();
     match predictor.and_then(|p| p.box_predictor_oneof.as_ref()) {
-        _ if rcnn.context_config.is_some() => Family::ContextRcnn,
         Some(BoxPredictorOneof::RfcnBoxPredictor(_)) => Family::Rfcn,
+        _ if rcnn.context_config.is_some() => Family::ContextRcnn,
         Some(BoxPredictorOneof::MaskRcnnBoxPredictor(predictor))
             if predictor.predict_instance_masks() =>
         {
@@ -186,12 +208,17 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
     let extractor = extractor::from_config(extractor)?;
     let resizer = resizer(config)?;
     let first = FirstStage::from_config(config)?;
+    let context = Context::from_config(config)?;
     let second = match config.number_of_stages() {
         1 => {
             refuse_class_thresholds(options)?;
             None
         }
         _ => Some(SecondStage::from_config(config, num_classes)?),
+    };
+    let third = match config.number_of_stages() {
+        3 => Some(ThirdStage::from_config(config, num_classes)?),
+        _ => None,
     };
 
     let architecture = config.feature_extractor.as_ref().map_or("", |e| e.r#type());
@@ -201,6 +228,9 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
     let input = b.scope("Preprocessor", |b| {
         network_input_in(b, options, &resizer, normalization, Unit::Pixel)
     })?;
+    let memory = context
+        .map(|context| context.inputs(b, options))
+        .transpose()?;
     let frame = b.scope::<_, ModelError>("ImageSize", |b| {
         let network = spatial(b, "image", input.images)?;
         Frame::new(b, network, input.extent)
@@ -226,12 +256,23 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
                     extractor: extractor.as_ref(),
                     maps: &maps,
                     frame,
+                    memory,
                 };
-                let flags = Features {
-                    of_boxes: config.output_final_box_features(),
-                    of_maps: config.output_final_box_rpn_features(),
+                let more = match third {
+                    // The reference gives features of detections only where there is no third stage.
+                    Some(stage) => More::Masks(
+                        stage,
+                        First {
+                            images: input.images,
+                            predicted: &predicted,
+                        },
+                    ),
+                    None => More::Features {
+                        of_boxes: config.output_final_box_features(),
+                        of_maps: config.output_final_box_rpn_features(),
+                    },
                 };
-                detection_outputs(b, second, regions, proposals, flags, options)?;
+                detection_outputs(b, second, regions, proposals, more, options)?;
             }
         }
     }
@@ -292,19 +333,12 @@ fn refuse_unsupported(config: Message<'_, protos::FasterRcnn>) -> Result<(), Mod
         config.field("inplace_batchnorm_update"),
         config.inplace_batchnorm_update(),
     )?;
-    if config.context_config.is_some() {
-        return Err(unsupported(
-            config.field("context_config"),
-            "a message",
-            "none",
-        ));
-    }
     match config.number_of_stages() {
-        1 | 2 => Ok(()),
+        1..=3 => Ok(()),
         stages => Err(unsupported(
             config.field("number_of_stages"),
             stages,
-            "1, 2",
+            "1, 2, 3",
         )),
     }
 }
@@ -349,25 +383,31 @@ fn proposal_outputs(b: &mut Builder, proposals: Proposals, stage: Stage) {
     b.output("raw_detection_scores", proposals.raw_scores);
 }
 
-/// Which features of detections are outputs.
+/// What is said of detections beside boxes and classes.
 #[derive(Clone, Copy, Debug)]
-struct Features {
-    /// `output_final_box_features`
-    of_boxes: bool,
-    /// `output_final_box_rpn_features`
-    of_maps: bool,
+enum More<'a> {
+    Features {
+        /// `output_final_box_features`
+        of_boxes: bool,
+        /// `output_final_box_rpn_features`
+        of_maps: bool,
+    },
+    Masks(ThirdStage, First<'a>),
 }
 
-/// The outputs of a detector of two stages.
+/// The outputs of a detector of two or three stages.
 fn detection_outputs(
     b: &mut Builder,
     second: &SecondStage,
     regions: Regions<'_>,
     proposals: Proposals,
-    features: Features,
+    more: More<'_>,
     options: &GraphOptions,
 ) -> Result<(), ModelError> {
     let predicted = second.predict(b, regions, proposals)?;
+    if let (More::Masks(third, _), Stage::Boxes | Stage::Encodings) = (more, options.stage) {
+        third.mention(b, predicted.features)?;
+    }
     if options.stage == Stage::Encodings {
         let key = "class_predictions_with_background";
         b.output(key, predicted.refined.class_scores);
@@ -398,16 +438,30 @@ fn detection_outputs(
         b.output("num_detections", detections.count);
         Ok(Some(detections))
     })?;
-    let Some(detections) = detections.filter(|_| features.of_boxes || features.of_maps) else {
+    let Some(detections) = detections else {
         return Ok(());
     };
+    let (of_boxes, of_maps) = match more {
+        More::Features { of_boxes, of_maps } => (of_boxes, of_maps),
+        More::Masks(third, first) => {
+            let before = Before {
+                first,
+                proposals,
+                predicted,
+            };
+            return third.outputs(b, second, regions, before, detections);
+        }
+    };
+    if !of_boxes && !of_maps {
+        return Ok(());
+    }
     b.scope("DetectionFeatures", |b| {
         let crops = second.crop(b, regions, detections.boxes)?;
-        if features.of_maps {
+        if of_maps {
             let crops = SecondStage::by_detection(b, detections.boxes, crops)?;
             b.output("cropped_rpn_box_features", crops);
         }
-        if features.of_boxes {
+        if of_boxes {
             let values = second.features(b, regions, crops)?;
             let values = SecondStage::by_detection(b, detections.boxes, values)?;
             b.output("detection_features", values);

@@ -7,6 +7,7 @@ use tfod_graph::{Builder, Compare, DType, Dim, Reduce, Tensor, ValueId};
 
 use super::PATH;
 use super::box_head::{BoxPredictor, Refined};
+use super::context::{Memory, Position};
 use super::crops::Crops;
 use super::extractor::FeatureExtractor;
 use super::first_stage::{BOX_CODER, Proposals};
@@ -37,11 +38,15 @@ pub(super) struct Regions<'a> {
     /// From fine to coarse.
     pub(super) maps: &'a [ValueId],
     pub(super) frame: Frame,
+    /// What features attend to.
+    pub(super) memory: Option<Memory>,
 }
 
 /// What the second stage predicts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Predicted {
+    /// What proposals are classified by, `[batch * max_proposals, h, w, channels]`.
+    pub(super) features: ValueId,
     /// Of each proposal of all images.
     pub(super) refined: Refined,
     /// `[batch, max_proposals, 4]`, in pixels.
@@ -152,13 +157,24 @@ impl SecondStage {
         regions: Regions<'_>,
         proposals: Proposals,
     ) -> Result<Predicted, ModelError> {
-        let crops = self.crop(b, regions, proposals.boxes)?;
-        let features = self.features(b, regions, crops)?;
+        let Proposals { boxes, count, .. } = proposals;
+        let mut crops = self.crop(b, regions, boxes)?;
+        if let Some(memory) = regions.memory {
+            crops = memory.attended(b, Position::Crops, crops, boxes, count)?;
+        }
+        let mut features = self.features(b, regions, crops)?;
+        if let Some(memory) = regions.memory {
+            features = memory.attended(b, Position::Features, features, boxes, count)?;
+        }
         let refined = b.scope("SecondStageBoxPredictor", |b| {
             self.predictor.build(b, features)
         })?;
         let proposals = b.scope("Proposals", |b| regions.frame.absolute(b, proposals.boxes))?;
-        Ok(Predicted { refined, proposals })
+        Ok(Predicted {
+            features,
+            refined,
+            proposals,
+        })
     }
 
     /// Decodes boxes and converts scores.

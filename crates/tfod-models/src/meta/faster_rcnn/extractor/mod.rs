@@ -3,6 +3,7 @@
 //!
 //! A feature extractor is chosen by its name in the configuration. Each is a file here, listed in [`EXTRACTORS`].
 
+mod inception_resnet_v2;
 mod resnet_v1;
 mod resnet_v1_fpn;
 
@@ -46,7 +47,11 @@ type FromConfig = fn(
 ) -> Result<Box<dyn FeatureExtractor>, ModelError>;
 
 /// Feature extractors, by their name in the configuration.
-const EXTRACTORS: [(&str, FromConfig); 6] = [
+const EXTRACTORS: [(&str, FromConfig); 7] = [
+    (
+        "faster_rcnn_inception_resnet_v2_keras",
+        inception_resnet_v2::from_config,
+    ),
     ("faster_rcnn_resnet50_keras", |config| {
         resnet_v1::from_config(config, RESNET_50)
     }),
