@@ -77,3 +77,53 @@ fn long_chains_come_back() {
     b.output("y", x);
     comes_back("chain", &b.finish(), &Weights::default());
 }
+
+/// Numbers from a seed: SplitMix64.
+fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// What is damaged is refused or another valid graph, and never ends the program.
+#[test]
+fn damaged_graphs_are_refused_or_valid() {
+    let mut state = 1;
+    let (mut refused, mut valid) = (0, 0);
+    for case in cases() {
+        let graph = passes::standard(&toy(&[case], Dim::symbol("batch")).unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let weights = weights(&graph);
+        SavedModelWriter::new(&[NamedGraph::serving(&graph, &weights)], &[])
+            .unwrap()
+            .write(folder.path())
+            .unwrap();
+        let reader = SavedModelReader::open(folder.path()).unwrap();
+        let frozen = reader.freeze(&FreezeOptions::default()).unwrap();
+        let mut bytes = Vec::new();
+        frozen.write_binary(&mut bytes).unwrap();
+        for _ in 0..60 {
+            let mut damaged = bytes.clone();
+            for _ in 0..=random(&mut state) % 3 {
+                let at = usize::try_from(random(&mut state)).unwrap() % damaged.len();
+                let bit = random(&mut state) % 8;
+                damaged[at] ^= 1 << bit;
+            }
+            match graph_of_graph_def(&damaged) {
+                Ok(graph) => {
+                    tfod_graph::validate(&graph).unwrap();
+                    valid += 1;
+                }
+                Err(error) => {
+                    assert!(!error.to_string().contains('\n'), "{error}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(
+        refused > 100 && valid > 100,
+        "{refused} refused, {valid} valid"
+    );
+}

@@ -16,7 +16,9 @@ mod sizes;
 
 use std::collections::HashMap;
 
-use tfod_graph::{Builder, DType, Dim, Graph, Shape, Tensor, ValidateError, ValueId, passes};
+use tfod_graph::{
+    Builder, DType, Dim, Graph, Shape, Tensor, ValidateError, ValueId, passes, validate,
+};
 use tfod_proto::wire::Malformed;
 use tfod_text::Shown;
 
@@ -125,9 +127,11 @@ fn read(
     reader.read_into(&mut b, &mut scope, &flat.outputs)?;
     for (key, tensor) in outputs.iter().zip(&flat.outputs) {
         let value = reader.value(&scope, tensor)?;
-        b.output(key, value);
+        b.output(&legal(key), value);
     }
-    Ok(passes::standard(&b.finish())?)
+    let graph = passes::standard(&b.finish())?;
+    validate(&graph)?;
+    Ok(graph)
 }
 
 /// How many bytes of constants may be made of fewer bytes in the file.
