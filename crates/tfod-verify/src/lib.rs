@@ -205,11 +205,10 @@ impl Side {
             variables: replaced.kept,
             ..Constants::default()
         };
-        for (name, shape, bytes) in replaced.tensors {
-            constants
-                .from
-                .insert(name.clone(), replaced.variables.clone());
-            self.found.hold_floats(name, &shape, bytes);
+        for computed in replaced.tensors {
+            constants.from.insert(computed.name.clone(), computed.from);
+            let shape = &computed.shape;
+            self.found.hold_floats(computed.name, shape, computed.bytes);
         }
         self.constants = Some(constants);
     }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use tfod_config::PipelineConfig;
-use tfod_graph::{DType, Graph, Op, passes};
+use tfod_graph::{Graph, passes};
 use tfod_models::GraphOptions;
 use tfod_models::fit::Fit;
 
@@ -23,14 +23,24 @@ pub(crate) fn network(side: &Side) -> Option<HashMap<String, String>> {
     names_by_key(config, &TrainedModel::open(&facts.prefix, None).ok()?)
 }
 
-/// What an export computes from the variables of a checkpoint with a config, and stores in their place: tensors of floats.
+/// What an export computes from the variables of a checkpoint with a config, and stores in their place.
 pub(crate) struct Replaced {
-    /// Each with its name, shape and elements, little-endian.
-    pub(crate) tensors: Vec<(String, Vec<u64>, Vec<u8>)>,
-    /// The keys of the variables in whose place they are.
-    pub(crate) variables: BTreeSet<String>,
+    /// What is computed.
+    pub(crate) tensors: Vec<Computed>,
     /// The keys of the variables that stay as they are.
     pub(crate) kept: BTreeSet<String>,
+}
+
+/// A tensor of floats that is computed from variables.
+pub(crate) struct Computed {
+    /// Its name in the network.
+    pub(crate) name: String,
+    /// Its sizes.
+    pub(crate) shape: Vec<u64>,
+    /// Its elements, little-endian.
+    pub(crate) bytes: Vec<u8>,
+    /// The keys of the variables.
+    pub(crate) from: BTreeSet<String>,
 }
 
 /// What exports of a checkpoint store in place of variables; `None` where there is no such thing.
@@ -45,33 +55,42 @@ pub(crate) fn replaced(side: &Side) -> Option<Replaced> {
     if !Fit::new(&model, &trained).is_complete() {
         return None;
     }
-    let weights = trained.weights(&model.graph).ok()?;
-    let (folded, _) = passes::fold(&model.graph, weights).ok()?;
+    let graph = &model.graph;
+    let weights = trained.weights(graph).ok()?;
+    let decided = passes::decided(graph, &weights).ok()?;
+    let (folded, _) = passes::fold(graph, weights).ok()?;
     let keys = |graph: &Graph| -> BTreeSet<String> {
         let parameters = graph.parameters();
         parameters.map(|(_, of)| trained.key(&of.path)).collect()
     };
     let kept = keys(&folded);
-    let variables: BTreeSet<String> = keys(&model.graph).difference(&kept).cloned().collect();
-    let constants = |graph: &'_ Graph| -> BTreeSet<String> {
-        let constants = graph.nodes();
-        let constants = constants.filter(|(_, node)| matches!(node.op, Op::Constant(_)));
-        constants.map(|(_, node)| node.name.clone()).collect()
-    };
-    let known = constants(&model.graph);
-    let tensors = folded.nodes().filter_map(|(_, node)| match &node.op {
-        Op::Constant(tensor) if tensor.dtype() == DType::F32 && !known.contains(&node.name) => {
-            let shape = tensor.shape().to_vec();
-            Some((node.name.clone(), shape, tensor.data().to_vec()))
+    let variables: BTreeSet<String> = keys(graph).difference(&kept).cloned().collect();
+    let tensors = decided.into_iter().map(|of| {
+        let from = of.from.iter();
+        let from = from.map(|id| trained.key(&graph.parameter(*id).path));
+        // The numbers that an export has apart are one tensor here.
+        let shape = match of.results.as_slice() {
+            [one] => one.shape().to_vec(),
+            several => vec![
+                several
+                    .iter()
+                    .map(|part| part.shape().iter().product::<u64>())
+                    .sum(),
+            ],
+        };
+        let bytes = of
+            .results
+            .iter()
+            .flat_map(|part| part.data().iter().copied());
+        Computed {
+            name: of.name,
+            shape,
+            bytes: bytes.collect(),
+            from: from.collect(),
         }
-        _ => None,
     });
-    let tensors: Vec<_> = tensors.collect();
-    (!variables.is_empty()).then_some(Replaced {
-        tensors,
-        variables,
-        kept,
-    })
+    let tensors = tensors.collect();
+    (!variables.is_empty()).then_some(Replaced { tensors, kept })
 }
 
 /// The names of the variables of an official SavedModel, by key, with the config that such an export has beside it.

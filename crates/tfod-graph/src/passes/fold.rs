@@ -5,9 +5,9 @@
 //! order of the elements.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::graph::{Graph, Node, ValueId, Weights};
+use crate::graph::{Graph, Node, ParamId, ValueId, Weights};
 use crate::op::{Binary, Op, Reduce, Unary};
 use crate::passes::rewriter::Rewriter;
 use crate::passes::{prune, share};
@@ -61,6 +61,63 @@ pub fn fold<'a>(
     });
     let kept = kept.collect::<Result<Vec<_>, _>>()?;
     Ok((folded, Weights(kept)))
+}
+
+/// What a node computes from weights, and something else than such a node reads.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    /// The node's name.
+    pub name: String,
+    /// Its results.
+    pub results: Vec<Tensor>,
+    /// The parameters that it is computed from.
+    pub from: BTreeSet<ParamId>,
+}
+
+/// What [`fold`] puts in place of parameters, before equal values are made one.
+///
+/// # Errors
+/// When the weights are not those of the graph.
+pub fn decided(graph: &Graph, weights: &Weights<'_>) -> Result<Vec<Decided>, ValidateError> {
+    validate_weights(graph, weights)?;
+    let computed = computed(graph, weights);
+    let mut from: HashMap<ValueId, BTreeSet<ParamId>> = HashMap::new();
+    let mut read: HashSet<ValueId> = graph.outputs().iter().map(|of| of.value).collect();
+    for (_, node) in graph.nodes() {
+        let origins = match &node.op {
+            Op::Parameter(id) => BTreeSet::from([*id]),
+            _ if node
+                .outputs
+                .iter()
+                .all(|value| computed.contains_key(value)) =>
+            {
+                let inputs = node.inputs.iter().filter_map(|input| from.get(input));
+                inputs.flatten().copied().collect()
+            }
+            _ => {
+                read.extend(&node.inputs);
+                continue;
+            }
+        };
+        from.extend(node.outputs.iter().map(|value| (*value, origins.clone())));
+    }
+    let nodes = graph.nodes().filter_map(|(_, node)| {
+        let results = node
+            .outputs
+            .iter()
+            .map(|value| computed.get(value).cloned());
+        let results: Vec<Tensor> = results.collect::<Option<_>>()?;
+        let from = from
+            .get(node.outputs.first()?)
+            .filter(|from| !from.is_empty())?;
+        let is_read = node.outputs.iter().any(|value| read.contains(value));
+        is_read.then(|| Decided {
+            name: node.name.clone(),
+            results,
+            from: from.clone(),
+        })
+    });
+    Ok(nodes.collect())
 }
 
 /// The results of all nodes that have only known inputs, and at least one.
@@ -351,6 +408,11 @@ mod tests {
             view(&[4], &[1.0; 4]),
             view(&[3, 1], &[0.5, -2.0, 1.5]),
         ]);
+        let decided = decided(&graph, &weights).unwrap();
+        let names: Vec<&str> = decided.iter().map(|of| of.name.as_str()).collect();
+        assert_eq!(names, ["parts"]);
+        assert_eq!(decided[0].results.len(), 3);
+        assert_eq!(decided[0].from, BTreeSet::from([ParamId::at(1)]));
         let (folded, weights) = fold(&graph, weights).unwrap();
         crate::validate(&folded).unwrap();
         validate_weights(&folded, &weights).unwrap();

@@ -18,7 +18,7 @@ mod share;
 mod sizes;
 mod unroll;
 
-pub use fold::fold;
+pub use fold::{Decided, decided, fold};
 pub use prune::prune;
 pub use share::share;
 pub use sizes::with_sizes;
