@@ -470,6 +470,62 @@ def test_the_file_itself_works_as_its_folder(tmp_path):
     assert (tmp_path / "folder.pb").read_bytes() == (tmp_path / "file.pb").read_bytes()
 
 
+def unknown_sizes(graph_def):
+    """Returns the tensors whose shape TensorFlow does not infer, but for what loops count and what suppression decides."""
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name="")
+        outputs = [tensor for operation in graph.get_operations() for tensor in operation.outputs]
+    # The last outputs of a normalisation are room for gradients.
+    outputs = [tensor for tensor in outputs if not tensor.op.type.startswith("FusedBatchNorm") or tensor.value_index == 0]
+    plain = [tensor for tensor in outputs if tensor.dtype not in (tf.variant, tf.resource)]
+    return [tensor.name for tensor in plain if not tensor.shape.is_fully_defined()]
+
+
+@pytest.mark.quick
+def test_sizes_of_inputs_are_fixed_with_what_follows(tmp_path):
+    table = tmp_path / "table.json"
+    saved_model = saved_models.prepare(MODELS["sizes_computed_from_sizes"]) / "saved_model"
+    free = frozen(saved_model, tmp_path / "free.pb")
+    assert frozen_graphs.operations(free)["Shape"] and unknown_sizes(free)
+    graph_def = frozen(saved_model, tmp_path / "fixed.pb", "--input_shape=image=2,10,13,3", f"--json={table}")
+    shown = json.loads(table.read_text())
+    interface = shown_interface(shown)
+    assert not frozen_graphs.problems(graph_def, interface)
+    operations = frozen_graphs.operations(graph_def)
+    assert not operations.keys() & {"Shape", "Pack", "FloorDiv", "Range", "Cast"}, operations
+    assert shown["fixed_sizes"] > 0 and not unknown_sizes(graph_def)
+    inputs = {"image": np.random.Generator(np.random.PCG64(4)).normal(size=(2, 10, 13, 3)).astype(np.float32)}
+    found = saved_models.run_interface(graph_def, interface, inputs)
+    assert_same(found, first_call(saved_model, inputs), CLOSE, "fixed sizes")
+    assert {row["key"]: row["shape"] for row in shown["outputs"]} == {key: list(value.shape) for key, value in found.items()}
+    partly = tfod_freeze(saved_model, tmp_path / "partly.pb", "--input_shape=image=?,10,13,3", f"--json={table}")
+    assert partly.returncode == 0, partly.stderr
+    assert {row["key"]: row["shape"] for row in json.loads(table.read_text())["outputs"]}["padded"] == [-1, 12, 15, 4]
+
+
+@pytest.mark.quick
+def test_official_exports_with_fixed_sizes_have_unknown_ones_in_suppression_only(tmp_path):
+    saved_model = saved_models.prepare(MODELS["official_shapes"]) / "saved_model"
+    graph_def = frozen(saved_model, tmp_path / "frozen.pb", "--input_shape=input_tensor=1,48,64,3")
+    loops = ("/enter_", "/merge_", "/switch_", "/exit_", "/next_", "map/while")
+    interface = [name for name in unknown_sizes(graph_def) if name.startswith("Identity")]
+    others = [name for name in unknown_sizes(graph_def) if not name.startswith("Identity")]
+    assert all("Postprocessor" in name or name.startswith("StatefulPartitionedCall/") and "/" not in name[24:] or any(part in name for part in loops) for name in others), others
+    assert len(interface) <= 8
+
+
+@pytest.mark.parametrize(
+    "shape, words",
+    [("image=2,10", "4 dimensions, not 2"), ("image=2,10,13,4", "dimension 3 is 3, not 4"), ("picture=1,2,3,3", "no such input; there are `image`")],
+)
+@pytest.mark.quick
+def test_sizes_that_do_not_fit_are_refused(shape, words, tmp_path):
+    saved_model = saved_models.prepare(MODELS["sizes_computed_from_sizes"]) / "saved_model"
+    result = tfod_freeze(saved_model, tmp_path / "frozen.pb", f"--input_shape={shape}")
+    assert result.returncode == 1 and words in result.stderr and "--input_shape" in result.stderr, result.stderr
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", ["sequential", "lstm", "unusual_names", "v1_tables_of_two_kinds", "table_from_an_asset"])
 @pytest.mark.quick
 def test_the_text_form_of_a_saved_model_works_as_the_binary_one(name, tmp_path):

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tfod_tensorflow::{
-    Endpoint, FreezeError, FreezeOptions, Frozen, FrozenTable, SavedModelReader, Update,
+    Endpoint, FreezeError, FreezeOptions, Frozen, FrozenTable, InputShape, SavedModelReader, Update,
 };
 
 use crate::output::{Destination, OutputError, failed, write_into};
@@ -31,6 +31,8 @@ pub struct Freeze {
     pub as_text: bool,
     /// What is frozen, and how.
     pub options: FreezeOptions,
+    /// Shapes that inputs shall have; sizes computed from them become constants.
+    pub input_shapes: Vec<InputShape>,
     /// Fold batch normalisation into the convolution before it.
     pub fold_batch_norm: bool,
     /// Store large constants in half precision, behind casts.
@@ -49,6 +51,8 @@ pub struct FreezeReport {
     pub op_counts: BTreeMap<String, usize>,
     /// The functions that stayed functions.
     pub functions: Vec<String>,
+    /// How many tensors that sizes decide became constants, if sizes of inputs were fixed.
+    pub fixed_sizes: Option<usize>,
     /// How many batch normalisations were folded, if that was asked for.
     pub folded: Option<usize>,
     /// How many constants were stored in half precision, if that was asked for.
@@ -102,6 +106,7 @@ impl Freeze {
             output: output.into(),
             as_text: false,
             options: FreezeOptions::default(),
+            input_shapes: Vec::new(),
             fold_batch_norm: false,
             half: false,
         }
@@ -168,6 +173,11 @@ impl Freeze {
         tell(Step::Expand);
         let reader = SavedModelReader::open(&self.saved_model_dir)?;
         let mut frozen = reader.freeze(&self.options)?;
+        let fixed = if self.input_shapes.is_empty() {
+            None
+        } else {
+            Some(frozen.fix_input_shapes(&self.input_shapes)?)
+        };
         let folded = if self.fold_batch_norm {
             Some(frozen.fold_batch_norm()?)
         } else {
@@ -181,6 +191,7 @@ impl Freeze {
         tell(Step::Write("the frozen graph"));
         let (output, bytes) = write(&mut frozen)?;
         let mut report = describe(&frozen)?;
+        report.fixed_sizes = fixed;
         report.folded = folded;
         report.halved = halved;
         report.output = output;
@@ -230,6 +241,7 @@ fn describe(frozen: &Frozen<'_>) -> Result<FreezeReport, FreezeError> {
         outputs: frozen.outputs(),
         op_counts: counts.map(|(op, count)| (op.to_owned(), count)).collect(),
         functions: frozen.functions().map(str::to_owned).collect(),
+        fixed_sizes: None,
         folded: None,
         halved: None,
         dropped_updates: frozen.dropped_updates().to_vec(),

@@ -74,6 +74,6 @@ pub use tfod_models::{Batch, GraphOption, GraphOptions, InputType, ModelError, S
 pub use tfod_onnx::Error as OnnxError;
 pub use tfod_onnx::{ExternalData, InputLayout, OPSETS};
 pub use tfod_tensorflow::{
-    Endpoint, Error as SavedModelError, FreezeError, FreezeOptions, FrozenTable, Update,
+    Endpoint, Error as SavedModelError, FreezeError, FreezeOptions, FrozenTable, InputShape, Update,
 };
 pub use trained::TrainedModel;

@@ -129,6 +129,7 @@ impl FreezeReport {
             "nodes": self.op_counts.values().sum::<usize>(),
             "ops": self.op_counts,
             "functions": self.functions,
+            "fixed_sizes": self.fixed_sizes,
             "folded_batch_norms": self.folded,
             "halved_constants": self.halved,
             "dropped_updates": dropped,

@@ -185,6 +185,12 @@ def export(
     return result
 
 
+def _shapes(shapes: Optional[Mapping[str, Sequence[Optional[int]]]]) -> List[str]:
+    """Spells --input_shape for each input; sizes that are None stay as they are."""
+    named = (shapes or {}).items()
+    return [f"--input_shape={name}={','.join('?' if size is None else str(size) for size in shape)}" for name, shape in named]
+
+
 def freeze(
     saved_model_dir: PathLike,
     output: PathLike,
@@ -195,6 +201,7 @@ def freeze(
     inputs: Optional[Several] = None,
     outputs: Optional[Several] = None,
     tags: Optional[Several] = None,
+    input_shape: Optional[Mapping[str, Sequence[Optional[int]]]] = None,
     friendly_names: bool = False,
     drop_updates: bool = False,
     keep_control_flow: bool = False,
@@ -225,7 +232,8 @@ def freeze(
     }
     with tempfile.TemporaryDirectory(prefix="tfod-") as folder:
         report = Path(folder) / "report.json"
-        _process.run(["freeze", *_flags({**values, "json": report})], progress).check((0,))
+        flags = [*_flags({**values, "json": report}), *_shapes(input_shape)]
+        _process.run(["freeze", *flags], progress).check((0,))
         result = parse(FreezeResult, _json.loads(report.read_text(encoding="utf-8")))
     for text in result.warnings:
         _warnings.warn(text, TfodWarning, stacklevel=2)

@@ -164,6 +164,8 @@ class FreezeResult:
     #: The operation that fills the tables: it has to run once before the first call.
     initializer: Optional[str] = None
     tables: Tuple[Table, ...] = ()
+    #: How many tensors that sizes decide became constants, with `input_shape`.
+    fixed_sizes: Optional[int] = None
     #: How many there were, with `fold_batch_norm`.
     folded_batch_norms: Optional[int] = None
     #: How many there were, with `half`.

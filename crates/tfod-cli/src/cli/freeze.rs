@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::builder::StringValueParser;
 use tfod::{
-    Destination, Endpoint, Freeze, FreezeError, FreezeFileError, FreezeReport, OutputError, bytes,
-    count,
+    Destination, Endpoint, Freeze, FreezeError, FreezeFileError, FreezeReport, InputShape,
+    OutputError, bytes, count,
 };
 
 use tfod_text::Shown;
@@ -73,6 +73,12 @@ pub(super) struct Args {
     /// The tags of the graph, separated by commas; '' for a graph without tags [default: serve, or the only graph]
     #[arg(long = "tags", value_name = "TAGS", value_delimiter = ',', value_parser = Trimmed(StringValueParser::new()))]
     tags: Option<Vec<String>>,
+
+    /// The shape that an input has: its key and its sizes, ? for those that stay unknown; may be given for each input
+    ///
+    /// What the graph computes from sizes becomes constant where it follows from these, and the shapes of outputs are told as far as they follow.
+    #[arg(long = "input_shape", value_name = "NAME=SIZES", value_parser = input_shape)]
+    input_shapes: Vec<InputShape>,
 
     /// Name inputs and outputs by their keys in the signature: detection_boxes instead of Identity_1
     #[arg(long = "friendly_names")]
@@ -151,6 +157,7 @@ impl Args {
         freeze.options.drop_updates = self.drop_updates;
         freeze.options.keep_control_flow = self.keep_control_flow;
         freeze.options.friendly_names = self.friendly_names;
+        freeze.input_shapes = self.input_shapes;
         freeze.fold_batch_norm = self.fold_batch_norm;
         freeze.half = self.half;
         if let Some(Err(error)) = json.as_ref().map(|json| freeze.spare_inputs(json)) {
@@ -187,6 +194,33 @@ impl Args {
     }
 }
 
+/// An input's name and its sizes: `input_tensor=1,320,320,3`.
+fn input_shape(text: &str) -> Result<InputShape, String> {
+    let expected = "expected NAME=SIZES, such as input_tensor=1,320,320,3";
+    let (input, sizes) = text.rsplit_once('=').ok_or(expected)?;
+    let input = input.trim().to_owned();
+    if input.is_empty() {
+        return Err(expected.to_owned());
+    }
+    let size = |size: &str| match size.trim() {
+        "?" | "-1" => Ok(None),
+        size => match size.parse::<u32>() {
+            Ok(size) if size > 0 => Ok(Some(u64::from(size))),
+            _ => Err(format!(
+                "`{size}` is no size: expected 1 to 4294967295, or ?"
+            )),
+        },
+    };
+    // A scalar has no sizes.
+    let sizes = sizes.trim().trim_start_matches('[').trim_end_matches(']');
+    let sizes = if sizes.is_empty() { None } else { Some(sizes) };
+    let shape = sizes.into_iter().flat_map(|sizes| sizes.split(','));
+    Ok(InputShape {
+        input,
+        shape: shape.map(size).collect::<Result<_, _>>()?,
+    })
+}
+
 /// The error, and the flag that helps.
 fn with_flag(error: &FreezeFileError) -> String {
     let flag = match error {
@@ -197,6 +231,7 @@ fn with_flag(error: &FreezeFileError) -> String {
             " (--function)"
         }
         FreezeFileError::Freeze(FreezeError::TooLarge { .. }) => " (--half)",
+        FreezeFileError::Freeze(FreezeError::InputShape { .. }) => " (--input_shape)",
         _ => "",
     };
     format!("{error}{flag}")
@@ -304,6 +339,12 @@ fn summary(report: &FreezeReport) -> String {
         .map(|(op, n)| format!("{n} {}", op.shown()))
         .collect();
     lines.push(format!("  ops        {}", ops.join(", ")));
+    if let Some(fixed) = report.fixed_sizes {
+        let fixed = count(fixed, "tensor");
+        lines.push(format!(
+            "  sizes      {fixed} that they decide made constant"
+        ));
+    }
     if let Some(folded) = report.folded {
         let folded = count(folded, "batch normalisation");
         lines.push(format!("  folded     {folded}"));

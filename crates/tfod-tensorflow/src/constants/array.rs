@@ -186,6 +186,14 @@ impl Array {
         }
     }
 
+    /// Its elements, if they are 32-bit floats.
+    pub(crate) fn floats(&self) -> Option<&[f32]> {
+        match &self.data {
+            Data::Float(all) => Some(all),
+            _ => None,
+        }
+    }
+
     /// Its elements as sizes of dimensions.
     pub(crate) fn sizes(&self) -> Option<Vec<usize>> {
         let sizes = self.integers()?.into_iter();

@@ -181,7 +181,7 @@ impl Walk<'_, '_> {
             }
         }
         let inputs: Vec<&Array> = inputs.iter().map(|array| &**array).collect();
-        let Some(outputs) = ops::compute(node, &inputs, self.left) else {
+        let Some(outputs) = ops::compute(node.operation(), &inputs, self.left) else {
             return Known::No;
         };
         let computed: usize = outputs.iter().map(|array| array.data.len()).sum();

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use tfod_proto::wire::{Fields, Malformed};
 
+use super::ops::Operation;
 use crate::freeze::{Content, Frozen, NodeId, Store};
 use crate::messages::{Node, attr};
 
@@ -75,6 +76,13 @@ pub(crate) struct FrozenFlat<'a> {
 }
 
 impl FlatNode<'_> {
+    pub(super) fn operation(&self) -> Operation<'_> {
+        Operation {
+            op: &self.op,
+            attrs: &self.attrs,
+        }
+    }
+
     /// An attribute's encoded value.
     pub(crate) fn attr(&self, name: &str) -> Option<&[u8]> {
         let found = self.attrs.iter().find(|(found, _)| found == name);

@@ -16,8 +16,9 @@ use tfod_proto::wire::Malformed;
 use crate::freeze::Frozen;
 
 pub use array::Decoded;
-pub(crate) use array::num_elements;
+pub(crate) use array::{Array, Data, num_elements};
 pub(crate) use flat::{FlatGraph, FlatNode, Stored, Tensor as FlatTensor};
+pub(crate) use ops::{Operation, compute};
 
 /// The constants of a graph, as what runs at run time reads them.
 #[derive(Clone, Debug, Default)]

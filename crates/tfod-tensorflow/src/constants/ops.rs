@@ -7,8 +7,15 @@ use tfod_proto::prost::Message as _;
 use tfod_proto::{AttrValue, attr_value::Value};
 
 use super::array::{Array, Data, num_elements};
-use super::flat::FlatNode;
+use crate::freeze::Attr;
 use crate::messages::attr;
+
+/// An operation with its attributes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operation<'n> {
+    pub(crate) op: &'n str,
+    pub(crate) attrs: &'n [Attr<'n>],
+}
 
 /// Whether an operation is computed here.
 pub(super) fn is_known(op: &str) -> bool {
@@ -51,23 +58,23 @@ fn is_structural(op: &str) -> bool {
 }
 
 /// An encoded attribute of a node.
-fn encoded<'n>(node: &'n FlatNode<'_>, name: &str) -> Option<&'n [u8]> {
+fn encoded<'n>(node: Operation<'n>, name: &str) -> Option<&'n [u8]> {
     let (_, value) = node.attrs.iter().find(|(found, _)| found == name)?;
     Some(value)
 }
 
-fn int_attr(node: &FlatNode<'_>, name: &str) -> i64 {
+fn int_attr(node: Operation<'_>, name: &str) -> i64 {
     encoded(node, name).and_then(attr::int).unwrap_or(0)
 }
 
-fn type_attr(node: &FlatNode<'_>, name: &str) -> Option<DType> {
+fn type_attr(node: Operation<'_>, name: &str) -> Option<DType> {
     DType::from_proto(encoded(node, name).and_then(attr::data_type)?)
 }
 
 /// The outputs of a node; `None` if it cannot be computed, or has more than `most` elements.
 #[expect(clippy::too_many_lines, reason = "a table: one arm for each operation")]
-pub(super) fn compute(node: &FlatNode<'_>, inputs: &[&Array], most: usize) -> Option<Vec<Array>> {
-    let op = &*node.op;
+pub(crate) fn compute(node: Operation<'_>, inputs: &[&Array], most: usize) -> Option<Vec<Array>> {
+    let op = node.op;
     if matches!(op, "Unpack" | "Split" | "SplitV") {
         return parts(node, inputs, most);
     }
@@ -462,7 +469,7 @@ fn reshape(x: &Array, dims: &[i64], most: usize) -> Option<Array> {
     reshaped(x, dims.iter().map(size).collect(), most)
 }
 
-fn squeeze(node: &FlatNode<'_>, x: &Array, most: usize) -> Option<Array> {
+fn squeeze(node: Operation<'_>, x: &Array, most: usize) -> Option<Array> {
     let dims = encoded(node, "squeeze_dims").and_then(|value| AttrValue::decode(value).ok());
     let dims = match dims.and_then(|dims| dims.value) {
         Some(Value::List(list)) => list.i,
@@ -535,7 +542,7 @@ fn slice(
 }
 
 fn strided_slice(
-    node: &FlatNode<'_>,
+    node: Operation<'_>,
     x: &Array,
     [begin, end, strides]: [&Array; 3],
     most: usize,
@@ -743,8 +750,8 @@ fn softmax(x: &Array, most: usize) -> Option<Array> {
 }
 
 /// The outputs of an operation that takes an array apart.
-fn parts(node: &FlatNode<'_>, inputs: &[&Array], most: usize) -> Option<Vec<Array>> {
-    let (x, axis, sizes, is_dropped) = match (&*node.op, inputs) {
+fn parts(node: Operation<'_>, inputs: &[&Array], most: usize) -> Option<Vec<Array>> {
+    let (x, axis, sizes, is_dropped) = match (node.op, inputs) {
         ("Unpack", [x]) => {
             let axis = place(int_attr(node, "axis"), x.shape.len())?;
             (x, axis, vec![1; x.shape[axis].min(most)], true)
@@ -797,27 +804,19 @@ mod tests {
         Array::new(Vec::new(), Data::Int32(vec![number])).expect("a scalar")
     }
 
-    fn node(op: &'static str, attrs: &[(&'static str, Value)]) -> FlatNode<'static> {
-        let encoded = |value: &Value| {
+    fn try_run(op: &str, attrs: &[(&'static str, Value)], inputs: &[&Array]) -> Option<Vec<Array>> {
+        let encoded = |(name, value): &(&'static str, Value)| {
             let value = AttrValue {
                 value: Some(value.clone()),
             };
-            value.encode_to_vec()
+            ((*name).into(), value.encode_to_vec().into())
         };
-        FlatNode {
-            name: "node".into(),
-            op: op.into(),
-            inputs: Vec::new(),
-            attrs: attrs
-                .iter()
-                .map(|(name, value)| ((*name).into(), encoded(value).into()))
-                .collect(),
-            value: None,
-        }
+        let attrs: Vec<Attr<'_>> = attrs.iter().map(encoded).collect();
+        compute(Operation { op, attrs: &attrs }, inputs, 1000)
     }
 
-    fn run(op: &'static str, attrs: &[(&'static str, Value)], inputs: &[&Array]) -> Vec<Array> {
-        compute(&node(op, attrs), inputs, 1000).expect("it is computed")
+    fn run(op: &str, attrs: &[(&'static str, Value)], inputs: &[&Array]) -> Vec<Array> {
+        try_run(op, attrs, inputs).expect("it is computed")
     }
 
     #[test]
@@ -885,7 +884,7 @@ mod tests {
             [floats(&[3], &[0.0, 2.0, 3.0])]
         );
         let two = floats(&[2], &[0.0, 0.0]);
-        assert_eq!(compute(&node("AddV2", &[]), &[&two, &ones], 1000), None);
+        assert_eq!(try_run("AddV2", &[], &[&two, &ones]), None);
         let keeps = [("keep_dims", Value::B(true))];
         let x = floats(&[2, 2], &[1.0, 2.0, 3.0, 4.0]);
         assert_eq!(
@@ -897,25 +896,22 @@ mod tests {
     #[test]
     fn integers_that_do_not_fit_and_arrays_that_are_too_large_are_left_alone() {
         let big = ints(&[i32::MAX]);
-        assert_eq!(compute(&node("Add", &[]), &[&big, &big], 1000), None);
+        assert_eq!(try_run("Add", &[], &[&big, &big]), None);
         let (one, million) = (floats(&[], &[1.0]), ints(&[1000, 1000]));
-        assert_eq!(compute(&node("Fill", &[]), &[&million, &one], 1000), None);
+        assert_eq!(try_run("Fill", &[], &[&million, &one]), None);
         let range = [&int(0), &int(i32::MAX), &int(1)];
-        assert_eq!(compute(&node("Range", &[]), &range, 1000), None);
+        assert_eq!(try_run("Range", &[], &range), None);
         assert_eq!(
             run("Range", &[], &[&int(5), &int(0), &int(-2)]),
             [ints(&[5, 3, 1])]
         );
-        assert_eq!(
-            compute(&node("FloorDiv", &[]), &[&int(-7), &int(0)], 9),
-            None
-        );
+        assert_eq!(try_run("FloorDiv", &[], &[&int(-7), &int(0)]), None);
         assert_eq!(run("FloorDiv", &[], &[&int(-7), &int(2)]), [int(-4)]);
         let stuck = [
             &floats(&[], &[0.0]),
             &floats(&[], &[1.0]),
             &floats(&[], &[0.0]),
         ];
-        assert_eq!(compute(&node("Range", &[]), &stuck, 1000), None);
+        assert_eq!(try_run("Range", &[], &stuck), None);
     }
 }

@@ -136,41 +136,6 @@ impl Content<'_> {
         Content::Encoded(tensor.into())
     }
 
-    /// The elements of a small integer constant that is not a variable.
-    pub(crate) fn integers(&self) -> Option<Vec<i64>> {
-        const MOST: usize = 1 << 10;
-        let Content::Encoded(encoded) = self else {
-            return None;
-        };
-        let dtype = DType::from_proto(self.data_type())?;
-        let size = match dtype {
-            DType::Int32 | DType::Int64 => dtype.size()?,
-            _ => return None,
-        };
-        let count = tensor::shape(encoded).ok()??;
-        let count = count.iter().try_fold(1usize, |count, &size| {
-            count.checked_mul(usize::try_from(size).ok()?)
-        });
-        let count = count.filter(|&count| count <= MOST)?;
-        let content = tensor::content(encoded);
-        let bytes = if content.is_empty() {
-            Cow::Owned(tensor::listed(encoded, dtype)?)
-        } else {
-            Cow::Borrowed(content)
-        };
-        let number = |bytes: &[u8]| {
-            let wide = |bytes| Some(i64::from_le_bytes(bytes));
-            let narrow = |bytes| Some(i64::from(i32::from_le_bytes(bytes)));
-            bytes
-                .try_into()
-                .map_or_else(|_| bytes.try_into().ok().and_then(narrow), wide)
-        };
-        let mut numbers: Vec<i64> = bytes.chunks(size).map(number).collect::<Option<_>>()?;
-        let last = numbers.last().copied().unwrap_or(0);
-        (numbers.len() <= count).then(|| numbers.resize(count, last))?;
-        Some(numbers)
-    }
-
     /// A numeric tensor from its elements, little-endian.
     pub(crate) fn numeric(data_type: i32, shape: &[usize], bytes: &[u8]) -> Self {
         let mut tensor = header(data_type, shape);

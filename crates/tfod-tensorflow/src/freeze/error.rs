@@ -107,6 +107,17 @@ pub enum FreezeError {
         available: Vec<String>,
     },
 
+    /// An input cannot have the shape that was asked for.
+    #[error("{}: input `{input}`: {problem}", path.shown())]
+    InputShape {
+        /// The file.
+        path: PathBuf,
+        /// The key of the input, or the name asked for.
+        input: String,
+        /// What is wrong.
+        problem: String,
+    },
+
     /// A signature names a tensor that it cannot have.
     #[error("{}: {}, {what} `{key}`: {problem}", path.shown(), if signature.is_empty() { "the given tensors".to_owned() } else { format!("signature `{}`", signature.shown()) }, key = key.shown(), problem = problem.shown())]
     SignatureTensor {

@@ -40,9 +40,11 @@ use std::thread;
 
 pub use error::{FreezeError, Place, Update};
 pub use frozen::{Endpoint, Frozen, FrozenTable};
+pub use passes::InputShape;
 
 pub(crate) use constants::{Content, Store};
 pub(crate) use graph::{NodeId, Tensor as GraphTensor};
+pub(crate) use wire::Attr;
 
 use expand::Expander;
 use file::File;

@@ -185,6 +185,7 @@ fn part_of<'l>(line: &'l [u8], delimiter: &[u8], index: i64) -> Result<&'l [u8],
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::constants::{Array, Decoded};
 
     const INT64: i32 = 9;
     const STRING: i32 = 7;
@@ -200,6 +201,12 @@ mod tests {
         }
     }
 
+    fn integers(content: &Content<'_>) -> Vec<i64> {
+        let decoded = Decoded::of(&encoded(content)).expect("a tensor");
+        let array = Array::of(&decoded, 10).expect("few numbers");
+        array.integers().expect("integers")
+    }
+
     fn encoded(content: &Content<'_>) -> Vec<u8> {
         match content {
             Content::Encoded(bytes) => bytes.to_vec(),
@@ -213,16 +220,16 @@ mod tests {
             offset: 2,
             ..columns((WHOLE_LINE, STRING), (LINE_NUMBER, INT64))
         };
-        let [keys, values] = parse(b"bread\r\nmilk\n", &columns).unwrap();
+        let [keys, values] = parse(b"bread\r\nmilk\n", &columns).expect("a vocabulary");
         assert!(encoded(&keys).ends_with(b"\x42\x05bread\x42\x04milk"));
-        assert_eq!(values.integers().unwrap(), [2, 3]);
+        assert_eq!(integers(&values), [2, 3]);
     }
 
     #[test]
     fn columns_are_read_as_numbers() {
         let text = b"k\t5\t0.5\nl\t-6\t2";
-        let [keys, values] = parse(text, &columns((1, INT64), (2, FLOAT))).unwrap();
-        assert_eq!(keys.integers().unwrap(), [5, -6]);
+        let [keys, values] = parse(text, &columns((1, INT64), (2, FLOAT))).expect("columns");
+        assert_eq!(integers(&keys), [5, -6]);
         let floats: Vec<u8> = [0.5f32, 2.0].iter().flat_map(|f| f.to_le_bytes()).collect();
         assert!(encoded(&values).ends_with(&floats));
     }
@@ -230,7 +237,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_said_with_its_line() {
         let text = b"a\t1\n\nb\t2\n";
-        let problem = |columns: &Columns, text: &[u8]| parse(text, columns).unwrap_err();
+        let problem = |columns: &Columns, text: &[u8]| parse(text, columns).expect_err("a problem");
         let whole = columns((WHOLE_LINE, STRING), (LINE_NUMBER, INT64));
         assert_eq!(problem(&whole, text), "line 2 is empty");
         let second = columns((0, STRING), (1, INT64));
@@ -241,7 +248,7 @@ mod tests {
             ..whole
         };
         assert!(problem(&five, b"a\nb").contains("5 lines were expected, and there are 2"));
-        let outside = read(Path::new("."), Path::new("../x"), &five).unwrap_err();
+        let outside = read(Path::new("."), Path::new("../x"), &five).expect_err("a problem");
         assert!(outside.contains("outside"), "{outside}");
     }
 }

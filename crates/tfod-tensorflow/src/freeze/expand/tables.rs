@@ -298,7 +298,7 @@ impl<'a, 'm> Expander<'a, 'm> {
                 let slot = main.body.by_name.get(name).map(|&node| &main.slots[node]);
                 matches!(slot, Some(Slot::Done(done)) if done.values.iter().any(is_needed))
             };
-            if inputs.iter().any(|input| gives_table(input)) {
+            if inputs.iter().any(gives_table) {
                 found.push(index);
             } else {
                 stack.extend(inputs.iter().filter_map(|input| input.strip_prefix('^')));

@@ -178,7 +178,7 @@ impl Frozen<'_> {
             return Ok(Some(self.store.shape(content)).filter(|_| content.data_type() == FLOAT));
         }
         Ok(constants
-            .value(&self.graph, &self.store, kernel)?
+            .floats(&self.graph, &self.store, kernel)?
             .map(|array| array.shape.clone()))
     }
 
@@ -197,8 +197,8 @@ impl Frozen<'_> {
                 return Ok(None);
             };
             Ok(constants
-                .value(&self.graph, &self.store, tensor)?
-                .and_then(|array| per_channel(&array.shape, &array.numbers, channels)))
+                .floats(&self.graph, &self.store, tensor)?
+                .and_then(|array| per_channel(&array.shape, array.floats()?, channels)))
         };
         let is_first = node.inputs.first() == Some(&of);
         let is_norm = matches!(
@@ -308,11 +308,12 @@ impl Frozen<'_> {
                     factors: Arc::from(factors),
                 }
             } else {
-                let Some(array) = constants.value(&self.graph, &self.store, kernel)? else {
+                let Some(array) = constants.floats(&self.graph, &self.store, kernel)? else {
                     return Ok(false);
                 };
                 let scaled = array
-                    .numbers
+                    .floats()
+                    .unwrap_or_default()
                     .iter()
                     .zip(factors.iter().cycle())
                     .map(|(number, factor)| number * factor);

@@ -1,0 +1,259 @@
+//! Sizes of inputs fixed, and what follows from them.
+//!
+//! A graph says the shapes of its inputs only; whatever reads it infers the others. Here they are inferred as far as [`shape_functions`] knows the operations, to
+//! tell the shapes of outputs, and to put constants in place of what the graph computes from sizes, which many readers do not.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use tfod_proto::prost::Message as _;
+use tfod_proto::{TensorShapeProto, tensor_shape_proto};
+
+use crate::constants::{Array, Operation, compute};
+
+use super::super::constants::Content;
+use super::super::error::FreezeError;
+use super::super::frozen::{Frozen, list};
+use super::super::graph::{Node, ScopeId, Tensor};
+use super::super::wire::value;
+use super::arithmetic;
+use super::shape_functions::{self, Dims};
+
+/// Values of more elements are no sizes.
+const MAX_ELEMENTS: usize = 1 << 10;
+
+/// The shape that an input shall have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputShape {
+    /// The input's key, or the name of its tensor or node.
+    pub input: String,
+    /// Its dimensions; `None` leaves one as it is.
+    pub shape: Vec<Option<u64>>,
+}
+
+/// What is known of the tensors of a graph.
+#[derive(Default)]
+struct Known {
+    shapes: HashMap<Tensor, Dims>,
+    values: HashMap<Tensor, Rc<Array>>,
+    /// Values that sizes decide.
+    sizes: HashSet<Tensor>,
+}
+
+impl Frozen<'_> {
+    /// Fixes sizes of inputs. Shapes of outputs are then told as far as they follow, and what is computed from known sizes becomes constant; gives how many
+    /// such constants there are.
+    ///
+    /// # Errors
+    ///
+    /// [`FreezeError::InputShape`] where there is no such input, or it has another shape; those of reading constants.
+    pub fn fix_input_shapes(&mut self, shapes: &[InputShape]) -> Result<usize, FreezeError> {
+        for shape in shapes {
+            self.fix_input_shape(shape)?;
+        }
+        let known = self.known()?;
+        for output in &mut self.outputs {
+            let found = known.shapes.get(&output.tensor);
+            output.shape = merged(output.shape.take(), found.cloned());
+        }
+        let mut constants: HashMap<Tensor, Tensor> = HashMap::new();
+        for id in self.listing.order.clone() {
+            let node = self.graph.node(id);
+            let is_folded = |port| known.sizes.contains(&Tensor { node: id, port });
+            let outputs = u32::try_from(node.outputs.as_ref().map_or(0, Vec::len)).unwrap_or(0);
+            if node.scope != ScopeId::ROOT || (outputs > 0 && (0..outputs).all(is_folded)) {
+                continue;
+            }
+            for place in 0..node.inputs.len() {
+                let tensor = self.graph.node(id).inputs[place];
+                let Some(array) = known
+                    .values
+                    .get(&tensor)
+                    .filter(|_| known.sizes.contains(&tensor))
+                else {
+                    continue;
+                };
+                let constant = *constants.entry(tensor).or_insert_with(|| {
+                    let value = array.decoded();
+                    let data_type = tfod_proto::DataType::from(value.dtype).into();
+                    let content = Content::numeric(data_type, &value.shape, &value.bytes);
+                    let name = self.graph.node(tensor.node).name.clone();
+                    Tensor::of(self.graph.add(ScopeId::ROOT, Node::constant(name, content)))
+                });
+                self.graph.node_mut(id).inputs[place] = constant;
+            }
+        }
+        self.listing = list(
+            self.file,
+            &mut self.graph,
+            &self.inputs,
+            &self.outputs,
+            self.initialiser,
+        )?;
+        Ok(constants.len())
+    }
+
+    fn fix_input_shape(&mut self, wanted: &InputShape) -> Result<(), FreezeError> {
+        let path = self.file.path.clone();
+        let error = |input: &str, problem: String| FreezeError::InputShape {
+            path: path.clone(),
+            input: input.to_owned(),
+            problem,
+        };
+        let is_meant = |input: &&mut super::super::frozen::Interface| {
+            let node = self.listing.name(input.tensor.node);
+            let name = wanted.input.strip_suffix(":0").unwrap_or(&wanted.input);
+            input.key == wanted.input || node == name
+        };
+        let keys: Vec<String> = self
+            .inputs
+            .iter()
+            .map(|input| format!("`{}`", input.key))
+            .collect();
+        let Some(input) = self.inputs.iter_mut().find(is_meant) else {
+            let problem = format!("there is no such input; there are {}", keys.join(", "));
+            return Err(error(&wanted.input, problem));
+        };
+        let shape = match &input.shape {
+            None => wanted.shape.clone(),
+            Some(declared) if declared.len() != wanted.shape.len() => {
+                let problem = format!(
+                    "it has {} dimensions, not {}",
+                    declared.len(),
+                    wanted.shape.len()
+                );
+                return Err(error(&input.key, problem));
+            }
+            Some(declared) => {
+                let mut shape = Vec::with_capacity(declared.len());
+                for (place, pair) in declared.iter().zip(&wanted.shape).enumerate() {
+                    shape.push(match pair {
+                        (Some(size), Some(other)) if size != other => {
+                            let problem = format!("its dimension {place} is {size}, not {other}");
+                            return Err(error(&input.key, problem));
+                        }
+                        (declared, wanted) => declared.or(*wanted),
+                    });
+                }
+                shape
+            }
+        };
+        let size = |size: &Option<u64>| tensor_shape_proto::Dim {
+            size: size.map_or(-1, |size| i64::try_from(size).unwrap_or(i64::MAX)),
+            name: String::new(),
+        };
+        let message = TensorShapeProto {
+            dim: shape.iter().map(size).collect(),
+            unknown_rank: false,
+        };
+        let node = self.graph.node_mut(input.tensor.node);
+        node.attrs.retain(|(name, _)| name != "shape");
+        let encoded = value::shape(&message.encode_to_vec());
+        node.attrs.push(("shape".into(), encoded));
+        input.shape = Some(shape);
+        Ok(())
+    }
+
+    /// Infers what follows from the shapes of inputs and from constants.
+    fn known(&self) -> Result<Known, FreezeError> {
+        let mut known = Known::default();
+        for input in &self.inputs {
+            if let Some(shape) = &input.shape {
+                known.shapes.insert(input.tensor, shape.clone());
+            }
+        }
+        for &id in &self.listing.order {
+            let node = self.graph.node(id);
+            if let Some(content) = &node.content {
+                let shape = self.store.shape(content);
+                let count = shape
+                    .iter()
+                    .try_fold(1usize, |n, &size| n.checked_mul(size));
+                if count.is_some_and(|count| count <= MAX_ELEMENTS)
+                    && let Some(array) = arithmetic::stored(&self.store, content)?
+                {
+                    known.values.insert(Tensor::of(id), Rc::new(array));
+                }
+                let shape = shape.into_iter().map(|size| Some(size as u64)).collect();
+                known.shapes.insert(Tensor::of(id), shape);
+                continue;
+            }
+            let shapes: Vec<Option<&Dims>> = node
+                .inputs
+                .iter()
+                .map(|input| known.shapes.get(input))
+                .collect();
+            let values: Vec<Option<&Array>> = node
+                .inputs
+                .iter()
+                .map(|input| known.values.get(input).map(|value| &**value))
+                .collect();
+            let operation = Operation {
+                op: &node.op,
+                attrs: &node.attrs,
+            };
+            let computed = sizes_of(operation, &shapes)
+                .or_else(|| compute(operation, &all(&values)?, MAX_ELEMENTS));
+            let inferred = shape_functions::infer(operation, &shapes, &values);
+            let is_size = matches!(&*node.op, "Shape" | "Size" | "Rank")
+                || node.inputs.iter().any(|input| known.sizes.contains(input));
+            let ports = |index: usize| Tensor {
+                node: id,
+                port: u32::try_from(index).unwrap_or(u32::MAX),
+            };
+            for (index, shape) in inferred.into_iter().enumerate() {
+                if let Some(shape) = shape {
+                    known.shapes.entry(ports(index)).or_insert(shape);
+                }
+            }
+            for (index, array) in computed.into_iter().flatten().enumerate() {
+                let tensor = ports(index);
+                let shape = array.shape.iter().map(|&size| Some(size as u64)).collect();
+                known.shapes.insert(tensor, shape);
+                known.values.insert(tensor, Rc::new(array));
+                if is_size {
+                    known.sizes.insert(tensor);
+                }
+            }
+        }
+        Ok(known)
+    }
+}
+
+/// The values of all inputs, if they are known; a node without inputs is no computation.
+fn all<'v>(values: &[Option<&'v Array>]) -> Option<Vec<&'v Array>> {
+    if values.is_empty() {
+        return None;
+    }
+    values.iter().copied().collect()
+}
+
+/// What an operation tells of the sizes of its input, whose elements need not be known.
+fn sizes_of(operation: Operation<'_>, shapes: &[Option<&Dims>]) -> Option<Vec<Array>> {
+    let [Some(shape)] = shapes else { return None };
+    let known: Option<Vec<u64>> = shape.iter().copied().collect();
+    let numbers = match operation.op {
+        "Shape" => known?,
+        "Size" => vec![known?.into_iter().try_fold(1u64, u64::checked_mul)?],
+        "Rank" => vec![shape.len() as u64],
+        _ => return None,
+    };
+    let dims = if operation.op == "Shape" {
+        vec![numbers.len()]
+    } else {
+        Vec::new()
+    };
+    let array = shape_functions::integers(operation, dims, &numbers)?;
+    Some(vec![array])
+}
+
+/// Of two descriptions of one shape, what either knows.
+fn merged(one: Option<Dims>, other: Option<Dims>) -> Option<Dims> {
+    match (one, other) {
+        (Some(one), Some(other)) if one.len() == other.len() => {
+            let pairs = one.into_iter().zip(other);
+            Some(pairs.map(|(one, other)| one.or(other)).collect())
+        }
+        (one, other) => one.or(other),
+    }
+}
