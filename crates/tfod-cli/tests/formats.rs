@@ -242,6 +242,7 @@ fn kind(format: tfod::Format) -> &'static str {
         tfod::Format::SavedModel => "saved_model",
         tfod::Format::Frozen => "graph",
         tfod::Format::Onnx => "onnx",
+        tfod::Format::Tflite => "tflite",
         _ => panic!("say here what inspect calls {}", format.name()),
     }
 }

@@ -710,8 +710,8 @@ fn a_command_line_for_the_official_exporter_is_understood() {
         ("--iou_threshold", "nan", "expected a number from 0 to 1"),
         (
             "--format",
-            "onnx, tflite",
-            "[possible values: saved_model, frozen, onnx]",
+            "onnx, coreml",
+            "[possible values: saved_model, frozen, onnx, tflite]",
         ),
     ] {
         let output = run(&["--flagfile=flags", "--output_directory=x", flag, value]);

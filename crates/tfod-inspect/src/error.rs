@@ -80,7 +80,7 @@ pub enum InspectError {
 }
 
 const LOOKED_FOR: &str = "a checkpoint (folder, prefix or .index), a pipeline.config, a SavedModel (folder or saved_model.pb), a GraphDef \
-                          (.pb or .pbtxt), an ONNX model, the folder of an export";
+                          (.pb or .pbtxt), an ONNX model, a TFLite model, the folder of an export";
 
 /// What is wrong with a message, before the file is known.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! What is this file? Checkpoints, configs, SavedModels, graphs, ONNX models and exports, looked into.
+//! What is this file? Checkpoints, configs, SavedModels, graphs, ONNX models, TFLite models and exports, looked into.
 //!
 //! [`inspect`] recognises a path by its content and reads what there is to know without loading anything: files are mapped, messages are read field by
 //! field, and tensors stay where they are until [`Inspection::elements`] asks for one. Whatever a file claims, time and memory stay in proportion to its size.
@@ -25,6 +25,8 @@ mod onnx;
 mod recognise;
 mod saved_model;
 mod tensors;
+mod tflite;
+mod tflite_operators;
 mod values;
 mod words;
 
@@ -45,6 +47,7 @@ pub use oldest::Oldest;
 pub use onnx::OnnxFacts;
 pub use saved_model::{MetaGraph, SavedModelFacts, Signature};
 pub use tensors::{Element, Elements, Statistics, TensorInfo, listing, num_elements};
+pub use tflite::TfliteFacts;
 pub use tfod_checkpoint::{DType as StoredType, Kind as BundleKind};
 pub use tfod_config::{Change, Setting};
 pub use values::{ValueDifference, difference, in_order};
@@ -62,11 +65,11 @@ const JSON_VERSION: u32 = 1;
 pub struct Inspection {
     /// The path given.
     pub path: PathBuf,
-    /// Of a config or an ONNX model, the file, also where the path is a folder with that alone; of others, the path.
+    /// Of a config, an ONNX or a TFLite model, the file, also where the path is a folder with that alone; of others, the path.
     pub file: PathBuf,
     /// What it is, and what there is to say of it.
     pub facts: Facts,
-    /// All tensors that it holds: a checkpoint's, a SavedModel's variables and constants, a graph's constants, ONNX's initialisers.
+    /// All tensors that it holds: a checkpoint's, a SavedModel's variables and constants, a graph's constants, ONNX's initialisers, TFLite's buffers.
     pub tensors: Vec<TensorInfo>,
     source: Source,
     /// Elements of tensors that were computed.
@@ -88,6 +91,8 @@ pub enum Facts {
     MetaGraph(Box<MetaGraph>),
     /// An ONNX model.
     Onnx(Box<OnnxFacts>),
+    /// A TFLite model.
+    Tflite(Box<TfliteFacts>),
     /// The folder of an export.
     Export(ExportFacts),
 }
@@ -102,6 +107,7 @@ impl Facts {
             Self::Graph(_) => "graph",
             Self::MetaGraph(_) => "meta_graph",
             Self::Onnx(_) => "onnx",
+            Self::Tflite(_) => "tflite",
             Self::Export(_) => "export",
         }
     }
@@ -115,6 +121,7 @@ impl Facts {
             Self::Graph(_) => "a TensorFlow graph",
             Self::MetaGraph(_) => "a TensorFlow 1 meta graph",
             Self::Onnx(_) => "an ONNX model",
+            Self::Tflite(_) => "a TFLite model",
             Self::Export(_) => "an export",
         }
     }
@@ -192,6 +199,13 @@ pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
             let facts =
                 onnx::scan(bytes, &mut tensors).map_err(|damage| damaged(damage, path, bytes))?;
             (Facts::Onnx(Box::new(facts)), Source::of(file))
+        }
+        Kind::Tflite(file) => {
+            file.path().clone_into(&mut resolved);
+            let bytes = file.bytes();
+            let facts =
+                tflite::scan(bytes, &mut tensors).map_err(|damage| damaged(damage, path, bytes))?;
+            (Facts::Tflite(Box::new(facts)), Source::of(file))
         }
         Kind::Export(pieces) => (Facts::Export(ExportFacts::of(&pieces)), Source::default()),
     };
@@ -294,7 +308,9 @@ impl Inspection {
             Facts::Onnx(onnx) => {
                 hurdles::of_onnx(&onnx.ops, &onnx.inputs, !onnx.external.is_empty())
             }
-            Facts::Checkpoint(_) | Facts::Config(_) | Facts::Export(_) => Vec::new(),
+            Facts::Checkpoint(_) | Facts::Config(_) | Facts::Export(_) | Facts::Tflite(_) => {
+                Vec::new()
+            }
         }
     }
 
@@ -347,6 +363,7 @@ impl Inspection {
                 let folder = self.file.parent().unwrap_or(Path::new(""));
                 onnx::elements(message(range)?, folder).map_err(failed)
             }
+            Place::Tflite(range) => tflite::elements(tensor, message(range)?).map_err(failed),
             Place::Held(index) => {
                 let held = self.held(*index);
                 held.ok_or_else(|| failed("it is not held here".to_owned()))
@@ -379,6 +396,7 @@ impl Inspection {
             Facts::Graph(facts) => Value::Object(facts.json()),
             Facts::MetaGraph(facts) => facts.json(),
             Facts::Onnx(facts) => facts.json(),
+            Facts::Tflite(facts) => facts.json(),
             Facts::Export(facts) => facts.json(),
         };
         json!({

@@ -22,6 +22,7 @@ pub(crate) enum Kind {
     /// A `MetaGraphDef`, which TensorFlow 1 writes beside checkpoints.
     MetaGraph(MappedFile),
     Onnx(MappedFile),
+    Tflite(MappedFile),
     /// A graph as text.
     GraphText(MappedFile),
     /// A folder with several of these.
@@ -29,11 +30,12 @@ pub(crate) enum Kind {
 }
 
 /// The pieces of an export, and what training calls its config.
-pub(crate) const PIECES: [&str; 6] = [
+pub(crate) const PIECES: [&str; 7] = [
     "checkpoint",
     "saved_model",
     "frozen.pb",
     "model.onnx",
+    "model.tflite",
     "pipeline.config",
     "manifest.json",
 ];
@@ -42,7 +44,7 @@ pub(crate) const PIECES: [&str; 6] = [
 const TABLE_MAGIC: [u8; 8] = 0xdb47_7524_8b80_fb57_u64.to_le_bytes();
 
 /// How files of other formats begin.
-const OTHER_FORMATS: [(usize, &[u8], &str); 7] = [
+const OTHER_FORMATS: [(usize, &[u8], &str); 6] = [
     (
         0,
         b"\x89HDF\r\n\x1a\n",
@@ -53,7 +55,6 @@ const OTHER_FORMATS: [(usize, &[u8], &str); 7] = [
         b"PK\x03\x04",
         "a ZIP archive, such as a .keras model or a PyTorch checkpoint",
     ),
-    (4, b"TFL3", "a TensorFlow Lite model"),
     (0, b"\x1f\x8b", "a gzip archive; unpack it first"),
     (0, b"\x93NUMPY", "a NumPy array"),
     (0, b"\x89PNG", "a PNG image"),
@@ -192,6 +193,9 @@ fn file(path: &Path, mapped: MappedFile) -> Result<Kind, InspectError> {
                 "a checkpoint's index by its content, but its name does not end in .index, so its data cannot be found",
             )),
         };
+    }
+    if bytes.get(4..).is_some_and(|rest| rest.starts_with(b"TFL3")) {
+        return Ok(Kind::Tflite(mapped));
     }
     let other = OTHER_FORMATS
         .iter()

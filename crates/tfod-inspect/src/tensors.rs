@@ -32,6 +32,8 @@ pub(crate) enum Place {
     TensorFlow(std::ops::Range<usize>),
     /// ONNX's `TensorProto`, at these bytes of the file.
     Onnx(std::ops::Range<usize>),
+    /// The elements themselves, at these bytes of a TFLite model.
+    Tflite(std::ops::Range<usize>),
     /// Computed, and kept with what was found out of the file.
     Held(usize),
 }

@@ -81,6 +81,13 @@ fn signatures(facts: &Facts) -> Signatures<'_> {
             String::new(),
             (onnx.inputs.iter().collect(), onnx.outputs.iter().collect()),
         )]),
+        Facts::Tflite(model) => BTreeMap::from([(
+            String::new(),
+            (
+                model.inputs.iter().collect(),
+                model.outputs.iter().collect(),
+            ),
+        )]),
         Facts::Checkpoint(_) | Facts::Config(_) | Facts::Export(_) => BTreeMap::new(),
     }
 }
@@ -99,6 +106,7 @@ pub(crate) fn ops(facts: &Facts) -> BTreeMap<String, u64> {
         Facts::MetaGraph(meta) => meta.graph.ops.clone(),
         Facts::Graph(graph) => graph.ops.clone(),
         Facts::Onnx(onnx) => onnx.ops.clone(),
+        Facts::Tflite(model) => model.ops.clone(),
         Facts::Checkpoint(_) | Facts::Config(_) | Facts::Export(_) => BTreeMap::new(),
     }
 }

@@ -76,4 +76,5 @@ pub use tfod_onnx::{ExternalData, InputLayout, OPSETS};
 pub use tfod_tensorflow::{
     Endpoint, Error as SavedModelError, FreezeError, FreezeOptions, FrozenTable, InputShape, Update,
 };
+pub use tfod_tflite::Error as TfliteError;
 pub use trained::TrainedModel;

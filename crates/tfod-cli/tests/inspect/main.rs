@@ -353,11 +353,10 @@ fn an_export_is_told_by_its_pieces() {
 #[test]
 fn other_files_are_named() {
     let folder = Folder::new();
-    let cases: [(&str, &[u8], &str); 10] = [
+    let cases: [(&str, &[u8], &str); 9] = [
         ("empty", b"", "the file is empty"),
         ("weights.h5", b"\x89HDF\r\n\x1a\n....", "an HDF5 file"),
         ("m.keras", b"PK\x03\x04.....", "a ZIP archive"),
-        ("m.tflite", b"\x1c\0\0\0TFL3....", "a TensorFlow Lite model"),
         ("labels", b"item { id: 1 name: 'a' }", "a label map"),
         (
             "a.json",

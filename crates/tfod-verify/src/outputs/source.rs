@@ -80,6 +80,9 @@ impl Source {
                     made: None,
                 })));
             }
+            Facts::Tflite(_) => {
+                return Ok(Err("is a TFLite model, which is not run here; export the checkpoint with --format onnx, and give that".to_owned()));
+            }
             Facts::Checkpoint(_) => return Ok(Ok(None)),
             Facts::SavedModel(_) => of_saved_model(side),
             Facts::Graph(_) => std::fs::read(&side.found.file)

@@ -100,6 +100,9 @@ pub enum ExportError {
     /// The ONNX model cannot be made.
     #[error(transparent)]
     Onnx(#[from] tfod_onnx::Error),
+    /// The TFLite model cannot be made.
+    #[error(transparent)]
+    Tflite(#[from] tfod_tflite::Error),
     /// A file that goes into the export cannot be read, or the output folder not be written.
     #[error(transparent)]
     Output(#[from] OutputError),

@@ -8,6 +8,7 @@
 //!   manifest.json    how the model is to be used
 //!   frozen.pb        one GraphDef with the weights inside, when that format is asked for
 //!   model.onnx       an ONNX model, when that format is asked for; beyond 2 GB its weights are in model.onnx.data
+//!   model.tflite     a TFLite model, when that format is asked for
 //! ```
 //!
 //! Nothing is written before the configuration is understood and every variable has been found; then all is written beside, and put in place by
@@ -199,9 +200,20 @@ struct Parts<'a> {
     trained: &'a TrainedModel,
     /// The main one first.
     signatures: &'a [&'a Signature],
+    /// The networks of formats that need other ones.
+    fitted: &'a Fitted,
     /// What the formats have in common.
     interface: &'a Interface,
     facts: Map<String, Value>,
+}
+
+/// The networks of formats that need other ones than the main signature's.
+type Fitted = Vec<(Format, Signature)>;
+
+/// The network of a format.
+fn of_format<'s>(format: Format, main: &'s Signature, fitted: &'s Fitted) -> &'s Signature {
+    let mut own = fitted.iter().filter(|(other, _)| *other == format);
+    own.next().map_or(main, |(_, signature)| signature)
 }
 
 /// The configuration of an export.
@@ -272,6 +284,7 @@ impl Export {
         let labels = self.label_map.as_deref().map(LabelMap::read).transpose()?;
         let whole = self.whole_options(&configured)?;
         let (main, others) = self.signatures(config, labels.as_ref(), &whole)?;
+        let (main, fitted) = self.fitted(config, main)?;
         let model = &main.model;
         if let Some(labels) = &labels {
             warnings.extend(label_warnings(labels, model.num_classes));
@@ -285,10 +298,13 @@ impl Export {
             .iter()
             .map(|signature| self.with_weights(&signature.model.graph, &trained))
             .collect::<Result<Vec<_>, _>>()?;
+        let fitted_computed = fitted
+            .iter()
+            .map(|(_, signature)| self.with_weights(&signature.model.graph, &trained))
+            .collect::<Result<Vec<_>, _>>()?;
         let assets = labels.as_ref();
         let assets = assets.map_or_else(Vec::new, |l| labels::assets(l, model.num_classes));
-        let of_graph = Interface::of(&model.graph);
-        let interface = self.common_interface(&of_graph);
+        let interface = self.common_interface(&main, &fitted);
         let facts = manifest::facts(&About {
             model,
             interface: &interface,
@@ -298,15 +314,18 @@ impl Export {
             keypoint_edges: keypoint_edges(config),
             checkpoint_index: &source(&with_ending(trained.prefix(), ".index"))?,
         });
-        let graphs = signatures.iter().zip(&computed);
-        let graphs: Vec<_> = graphs
-            .map(|(signature, (graph, weights))| NamedGraph {
-                name: &signature.name,
-                graph,
-                weights,
-            })
-            .collect();
-        let prepared = self.prepare(&main, &graphs, &signatures, &assets, &facts)?;
+        let graphs = signatures.iter().copied().zip(&computed).map(named);
+        let graphs: Vec<_> = graphs.collect();
+        let own = fitted.iter().map(|(_, signature)| signature);
+        let own: Vec<_> = own.zip(&fitted_computed).map(named).collect();
+        let own = fitted.iter().map(|(format, _)| *format).zip(own).collect();
+        let networks = Networks {
+            main: &main,
+            fitted: &fitted,
+            graphs,
+            own,
+        };
+        let prepared = self.prepare(&networks, &signatures, &assets, &facts)?;
 
         self.spare_checkpoint(&target, &trained)?;
         self.spare_label_map(&target, &assets)?;
@@ -315,6 +334,7 @@ impl Export {
             config,
             trained: &trained,
             signatures: &signatures,
+            fitted: &fitted,
             interface: &interface,
             facts,
         };
@@ -337,7 +357,7 @@ impl Export {
         })?;
         warnings.extend(left_warning(&replaced.left));
         if let Some(format) = self.formats.first() {
-            let interface = format.descriptor().interface(of_graph, self);
+            let interface = self.interface(*format, &main, &fitted);
             let told = self
                 .layout
                 .finish(&self.output, *format, &main.name, &interface)?;
@@ -379,21 +399,28 @@ impl Export {
     /// Works out every format. What one cannot express is found here.
     fn prepare<'a>(
         &self,
-        main: &Signature,
-        graphs: &[NamedGraph<'a>],
+        networks: &Networks<'_, 'a>,
         signatures: &[&Signature],
         assets: &'a [Asset],
         facts: &Map<String, Value>,
     ) -> Result<Vec<Prepared<'a>>, ExportError> {
-        let of_graph = Interface::of(&main.model.graph);
+        let Networks {
+            main,
+            fitted,
+            graphs,
+            own,
+        } = networks;
         let prepare = |(format, is_wanted): (Format, bool)| {
-            let descriptor = format.descriptor();
-            let interface = descriptor.interface(of_graph.clone(), self);
+            let interface = self.interface(format, main, fitted);
             let mut facts = facts.clone();
-            facts.extend(manifest::ends(&interface, &main.options, &main.model.facts));
-            let writer = descriptor.prepare(&Source {
+            let network = of_format(format, main, fitted);
+            let (options, of_model) = (&network.options, &network.model.facts);
+            facts.extend(manifest::ends(&interface, options, of_model));
+            let own = own.iter().find(|(other, _)| *other == format);
+            let own = own.map(|(_, graph)| std::slice::from_ref(graph));
+            let writer = format.descriptor().prepare(&Source {
                 export: self,
-                graphs,
+                graphs: own.unwrap_or(graphs),
                 signatures,
                 assets,
                 facts: &facts,
@@ -421,13 +448,46 @@ impl Export {
     }
 
     /// What a graph takes and gives as all formats have it; where they differ, as the graph does.
-    fn common_interface(&self, graph: &Interface) -> Interface {
+    fn common_interface(&self, main: &Signature, fitted: &Fitted) -> Interface {
         let formats = self.formats.iter();
-        let mut all = formats.map(|format| format.descriptor().interface(graph.clone(), self));
+        let mut all = formats.map(|format| self.interface(*format, main, fitted));
         let first = all.next();
         match first {
             Some(first) if all.all(|other| other == first) => first,
-            _ => graph.clone(),
+            _ => Interface::of(&main.model.graph),
+        }
+    }
+
+    /// What a format takes and gives.
+    fn interface(&self, format: Format, main: &Signature, fitted: &Fitted) -> Interface {
+        let graph = &of_format(format, main, fitted).model.graph;
+        format.descriptor().interface(Interface::of(graph), self)
+    }
+
+    /// The main network, and those of formats that need other ones. Where all formats need another one, that is the main one.
+    fn fitted(
+        &self,
+        config: &PipelineConfig,
+        main: Signature,
+    ) -> Result<(Signature, Fitted), ExportError> {
+        let mut fitted = Vec::new();
+        for (format, _) in self.formats_to_write() {
+            let options = format.descriptor().fitted(&main.options, &main.model);
+            if let Some(options) = options.map_err(ExportError::Options)? {
+                let signature = Signature {
+                    name: main.name.clone(),
+                    model: self.build(config, &options)?,
+                    options,
+                };
+                fitted.push((format, signature));
+            }
+        }
+        match fitted.pop() {
+            Some((_, signature)) if self.formats_to_write().count() == 1 => Ok((signature, fitted)),
+            last => {
+                fitted.extend(last);
+                Ok((main, fitted))
+            }
         }
     }
 
@@ -446,17 +506,15 @@ impl Export {
         }
         let written = self.write_formats(prepared, staging, tell)?;
         staging.file(places.config, parts.config.to_text().as_bytes())?;
-        let of_graph = parts.signatures.first().map(|main| {
-            let interface = Interface::of(&main.model.graph);
-            (interface, &main.options, &main.model.facts)
-        });
         let mut files = Map::new();
         for report in &written {
             let mut file = report.particulars.clone();
             file.insert("format".to_owned(), report.format.name().into());
-            if let Some((graph, options, facts)) = &of_graph {
-                let interface = report.format.descriptor().interface(graph.clone(), self);
+            if let Some(main) = parts.signatures.first() {
+                let interface = self.interface(report.format, main, parts.fitted);
                 if interface != *parts.interface {
+                    let network = of_format(report.format, main, parts.fitted);
+                    let (options, facts) = (&network.options, &network.model.facts);
                     file.extend(manifest::ends(&interface, options, facts));
                 }
             }
@@ -682,11 +740,15 @@ impl Export {
             })
         };
         let (main, others) = signatures::main_and_others(&self.signatures, &self.graph);
-        if main.input.is_encoded() && self.formats.contains(&Format::Onnx) {
+        let mut formats = self.formats.iter();
+        let without = formats.find_map(|format| format.descriptor().without_decoding());
+        if let Some(name) = without.filter(|_| main.input.is_encoded()) {
             return Err(ExportError::Options(ModelError::Option {
                 option: GraphOption::InputType,
                 given: main.input.to_string(),
-                expected: "image_tensor or float_image_tensor for ONNX, whose runtimes have no operator that decodes image files".to_owned(),
+                expected: format!(
+                    "image_tensor or float_image_tensor for {name}, whose runtimes have no operator that decodes image files"
+                ),
             }));
         }
         let others = others.into_iter().map(build).collect::<Result<_, _>>()?;
@@ -712,6 +774,27 @@ impl Export {
             })
         };
         build(message.ok_or_else(missing)?, options).map_err(in_config)
+    }
+}
+
+/// The networks of an export, with their weights.
+struct Networks<'s, 'a> {
+    main: &'s Signature,
+    fitted: &'s Fitted,
+    /// Of all signatures, the main one first.
+    graphs: Vec<NamedGraph<'a>>,
+    /// Of the formats in `fitted`.
+    own: Vec<(Format, NamedGraph<'a>)>,
+}
+
+/// A signature's network with its weights.
+fn named<'a>(
+    (signature, (graph, weights)): (&'a Signature, &'a (Graph, Weights<'a>)),
+) -> NamedGraph<'a> {
+    NamedGraph {
+        name: &signature.name,
+        graph,
+        weights,
     }
 }
 

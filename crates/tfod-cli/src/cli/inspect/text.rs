@@ -7,7 +7,7 @@ use tfod_checkpoint::ShardState;
 use tfod_inspect::counted;
 use tfod_inspect::{
     Amount, CheckpointFacts, ConfigFacts, ExportFacts, Facts, GraphFacts, Inspection, MetaGraph,
-    OnnxFacts, Port, SavedModelFacts, TensorInfo,
+    OnnxFacts, Port, SavedModelFacts, TensorInfo, TfliteFacts,
 };
 
 use tfod::bytes as size;
@@ -65,6 +65,10 @@ pub(super) fn report(found: &Inspection) -> String {
         Facts::Onnx(facts) => {
             onnx(facts, &mut lines);
             "ONNX model"
+        }
+        Facts::Tflite(facts) => {
+            tflite(facts, &mut lines);
+            "TFLite model"
         }
         Facts::Export(facts) => {
             export(facts, &mut lines);
@@ -337,6 +341,32 @@ fn onnx(facts: &OnnxFacts, lines: &mut Lines) {
         format!("{key}: {start}{more}")
     });
     lines.list("metadata", short);
+}
+
+fn tflite(facts: &TfliteFacts, lines: &mut Lines) {
+    lines.add("version", facts.version.to_string());
+    if !facts.description.is_empty() {
+        lines.add("description", &facts.description);
+    }
+    if !facts.signatures.is_empty() {
+        lines.add("signatures", facts.signatures.join(", "));
+    }
+    ports("input", &facts.inputs, lines);
+    ports("output", &facts.outputs, lines);
+    lines.add("operators", facts.nodes.to_string());
+    lines.add("ops", ops(&facts.ops));
+    let newer = facts.versions.iter().filter_map(|(name, versions)| {
+        let version = versions.last().filter(|version| **version > 1)?;
+        Some(format!("{name} {version}"))
+    });
+    let newer: Vec<String> = newer.collect();
+    if !newer.is_empty() {
+        lines.add("op versions", newer.join(", "));
+    }
+    lines.add("constants", size(facts.constant_bytes));
+    if !facts.metadata.is_empty() {
+        lines.add("metadata", facts.metadata.join(", "));
+    }
 }
 
 fn export(facts: &ExportFacts, lines: &mut Lines) {

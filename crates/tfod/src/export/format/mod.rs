@@ -4,10 +4,12 @@
 mod frozen;
 mod onnx;
 mod saved_model;
+mod tflite;
 
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
+use tfod_models::{GraphOptions, Model, ModelError};
 use tfod_tensorflow::{Asset, NamedGraph};
 
 use super::signatures::Signature;
@@ -25,11 +27,13 @@ pub enum Format {
     Frozen,
     /// An ONNX model: the file `model.onnx`.
     Onnx,
+    /// A TFLite model: the file `model.tflite`.
+    Tflite,
 }
 
 impl Format {
     /// All that are supported, in the order in which they are written: a format that is made from another comes after it.
-    pub const ALL: [Self; 3] = [Self::SavedModel, Self::Frozen, Self::Onnx];
+    pub const ALL: [Self; 4] = [Self::SavedModel, Self::Frozen, Self::Onnx, Self::Tflite];
 
     /// The table of formats.
     pub(super) fn descriptor(self) -> &'static dyn Descriptor {
@@ -37,6 +41,7 @@ impl Format {
             Self::SavedModel => &saved_model::SavedModel,
             Self::Frozen => &frozen::Frozen,
             Self::Onnx => &onnx::Onnx,
+            Self::Tflite => &tflite::Tflite,
         }
     }
 
@@ -95,6 +100,23 @@ pub(super) trait Descriptor {
     /// The format that it is made from, which is written before.
     fn made_from(&self) -> Option<Format> {
         None
+    }
+
+    /// What users call it in a sentence, if no program that runs it decodes files of images.
+    fn without_decoding(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The options of the graph that this format is written from, where it needs other ones than were asked for: `model` is what those make.
+    ///
+    /// # Errors
+    /// Where the format cannot do what was asked for, or needs to be told more.
+    fn fitted(
+        &self,
+        _asked: &GraphOptions,
+        _model: &Model,
+    ) -> Result<Option<GraphOptions>, ModelError> {
+        Ok(None)
     }
 
     /// What a graph takes and gives, in this format.

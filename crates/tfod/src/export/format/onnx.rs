@@ -64,6 +64,10 @@ impl Descriptor for Onnx {
         })
     }
 
+    fn without_decoding(&self) -> Option<&'static str> {
+        Some("ONNX")
+    }
+
     fn interface(&self, mut graph: Interface, export: &Export) -> Interface {
         for input in &mut graph.inputs {
             if input.layout.is_none() || export.onnx.input_layout == InputLayout::Nhwc {
