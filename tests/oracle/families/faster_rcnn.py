@@ -164,7 +164,8 @@ SMALL = FasterRcnn()
 PYRAMID = FasterRcnn(extractor="faster_rcnn_resnet50_fpn_keras", matmul=True)
 STATIC = (("use_static_shapes", True), ("use_static_shapes_for_eval", True))
 
-QUICK = [
+# None is of the quick tier: ResNets cannot be made narrow here.
+CASES = [
     Case(
         "faster_rcnn",
         replace(SMALL, matmul=True, share_box=True, more=(("use_static_shapes", True),)).text(),
@@ -180,9 +181,6 @@ QUICK = [
         images=((100, 75), (64, 150)),
         float_images=((2, 70, 110),),
     ),
-]
-
-DEFAULT = [
     Case("faster_rcnn_pyramid", PYRAMID.text(), seed=702, checkpoint="sharded", images=((96, 128),), float_images=((2, 100, 80),)),
     Case(
         "faster_rcnn_features",
@@ -255,7 +253,7 @@ DEFAULT = [
             pyramid_depth=64,
             override_base=None,
             activation="SWISH",
-            resizer=Resizer("fixed_shape", (("height", 100), ("width", 120))),
+            resizer=Resizer("fixed_shape", (("height", 96), ("width", 128))),
             num_classes=1,
             nms=Nms(0.0, 0.6, 10, 10, more=(("soft_nms_sigma", 0.4),)),
         ).text(),
@@ -263,6 +261,7 @@ DEFAULT = [
         images=((100, 120),),
         float_images=((2, 100, 80),),
     ),
+    # The reference fails where a side is so far from a multiple of 32 that an anchor is all in the padding.
     Case(
         "faster_rcnn_pyramid_own_sizes",
         replace(
@@ -272,11 +271,11 @@ DEFAULT = [
             anchor_levels=(3, 5),
             batch_norm=None,
             override_base=None,
-            resizer=keep_aspect_ratio(90, 150),
+            resizer=keep_aspect_ratio(96, 160),
         ).text(),
         seed=709,
-        images=((120, 80),),
-        float_images=((2, 100, 140),),
+        images=((120, 160),),
+        float_images=((2, 80, 80),),
     ),
 ]
 
@@ -423,4 +422,4 @@ def full_size():
 
 def cases():
     """Returns every case of the family."""
-    return QUICK + [replace(case, tier="default") for case in DEFAULT] + full_size() + combinations()
+    return [replace(case, tier="default") for case in CASES] + full_size() + combinations()

@@ -4,7 +4,7 @@
 use tfod_graph::{Binary, Builder, MapInput, Tensor, ValueId};
 
 use crate::error::ModelError;
-use crate::scalar::Float;
+use crate::scalar::{Float, float_vector};
 
 /// How much of height and width is image, in the units of boxes: parts of the network's input, or pixels.
 #[derive(Clone, Copy, Debug)]
@@ -25,9 +25,7 @@ impl Window {
     pub(crate) fn new(b: &mut Builder, extent: Extent) -> Result<Self, ModelError> {
         let corners = match extent {
             Extent::Common([height, width]) => {
-                let height = height.value(b, "window/height")?;
-                let width = width.value(b, "window/width")?;
-                b.stack("window", 0, &[height, width, height, width])?
+                float_vector(b, "window", &[height, width, height, width])?
             }
             Extent::PerImage(extents) => b.concat("window", 1, &[extents, extents])?,
         };

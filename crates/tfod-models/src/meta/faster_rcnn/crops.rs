@@ -157,7 +157,7 @@ impl Crops {
             })?;
         }
         let joined = b.concat("maps_of_levels", 0, &padded)?;
-        let factors = b.stack("scales_of_levels", 0, &factors)?;
+        let factors = table(b, "scales_of_levels", &factors)?;
         let levels = boxes.row(b, levels)?;
         let factors = b.gather("scale", factors, levels)?;
         let batch = size_along(b, "batch", maps.first().copied(), 0)?;
@@ -303,6 +303,7 @@ fn with_border(
         let size = spatial(b, "map", map)?;
         let padded = b.pad("pad", map, &[(0, 0), (0, 1), (0, 1), (0, 0)])?;
         let scale = coordinate_scale(b, size, size)?;
+        let scale = float_vector(b, "scale", &scale)?;
         let flat = b.binary("scaled_boxes", Binary::Mul, boxes.flat, scale)?;
         Ok((padded, Boxes { flat, ..boxes }))
     })
@@ -310,7 +311,11 @@ fn with_border(
 
 /// What boxes in parts of a map of this size are multiplied by, `[4]`, to be boxes in parts of one of the size `of` and a row and a column more: parts are counted
 /// between the centres of outer pixels.
-fn coordinate_scale(b: &mut Builder, size: [Int; 2], of: [Int; 2]) -> Result<ValueId, ModelError> {
+fn coordinate_scale(
+    b: &mut Builder,
+    size: [Int; 2],
+    of: [Int; 2],
+) -> Result<[Float; 4], ModelError> {
     let mut scale = |name: &str, size: Int, of: Int| {
         let between = size.binary(b, &format!("{name}_between"), Binary::Sub, Int::Known(1))?;
         let between = between.to_float(b, &format!("{name}_between_float"))?;
@@ -321,7 +326,25 @@ fn coordinate_scale(b: &mut Builder, size: [Int; 2], of: [Int; 2]) -> Result<Val
         scale("height", size[0], of[0])?,
         scale("width", size[1], of[1])?,
     ];
-    float_vector(b, "scale", &[height, width, height, width])
+    Ok([height, width, height, width])
+}
+
+/// Rows of numbers, `[rows, 4]`; a constant where all are known.
+fn table(b: &mut Builder, name: &str, rows: &[[Float; 4]]) -> Result<ValueId, ModelError> {
+    let known = rows.iter().flatten().map(|value| match value {
+        Float::Known(x) => Some(*x),
+        Float::Computed(_) => None,
+    });
+    if let Some(known) = known.collect::<Option<Vec<f32>>>()
+        && let Some(tensor) = Tensor::f32(&[rows.len() as u64, 4], &known)
+    {
+        return Ok(b.constant(name, tensor)?);
+    }
+    let rows = rows
+        .iter()
+        .map(|row| float_vector(b, &format!("{name}/row"), row))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(b.stack(name, 0, &rows)?)
 }
 
 /// Height and width of the finest of these maps with a pixel more.

@@ -18,6 +18,8 @@ use crate::postprocess::window::clip;
 
 /// Partitioned suppression works through boxes in tiles of this many, and has no more places than these.
 const TILE: u64 = 512;
+/// Of more places than this the empty ones are not told apart.
+const MOST_COUNTED: u64 = 1 << 20;
 
 /// What the places of a table point to.
 struct Sources {
@@ -52,7 +54,8 @@ impl NonMaxSuppression {
         // Sorted twice, as in the reference, because ties of the second order are in that of the first.
         let none = b.constant("no_score", Tensor::scalar_f32(-1.0))?;
         let zero = b.constant("zero", Tensor::scalar_f32(0.0))?;
-        let scores = b.select("scores", selection.filled, selection.scores, none)?;
+        let [last_of_rows, last] = self.last_places(b, candidates.rows, selection)?;
+        let scores = b.select("scores", selection.filled, selection.scores, last_of_rows)?;
         let scores = selection.flat(b, "flat_scores", scores)?;
         let [scores, sorted] = b.top_k("sorted", scores, selection.places())?;
         let box_anchors = selection.flat(b, "flat_anchors", sources.boxes)?;
@@ -69,7 +72,7 @@ impl NonMaxSuppression {
         let boxes = clip(b, boxes, image.window)?;
         let area = area(b, boxes)?;
         let has_area = b.cast("has_area", area, DType::Bool)?;
-        let scores = b.select("ranked_scores", has_area, scores, none)?;
+        let scores = b.select("ranked_scores", has_area, scores, last)?;
         let valid = b.compare("valid", Compare::GreaterEqual, scores, zero)?;
         let valid = b.cast("valid_float", valid, DType::F32)?;
         let count = b.reduce("valid_count", Reduce::Sum, valid, &[0])?;
@@ -78,7 +81,10 @@ impl NonMaxSuppression {
         #[expect(clippy::cast_precision_loss, reason = "sizes are at most 2^20")]
         let num_detections =
             b.binary_scalar("num_detections", Binary::Minimum, count, kept as f32)?;
-        let [scores, best] = b.top_k("best", scores, kept)?;
+        let [mut scores, best] = b.top_k("best", scores, kept)?;
+        if self.tells_empty_apart(selection) {
+            scores = b.binary("best_scores", Binary::Maximum, scores, none)?;
+        }
         let places = b.gather("places", sorted, best)?;
         let box_anchors = b.gather("box_anchors", box_anchors, best)?;
         let field_anchors = selection.flat(b, "flat_field_anchors", sources.fields)?;
@@ -99,6 +105,37 @@ impl NonMaxSuppression {
                 fields,
             }),
         })
+    }
+
+    /// Whether no selection has a lower score than empty places, of which there are not too many to be counted.
+    fn tells_empty_apart(self, selection: Selection) -> bool {
+        self.score_threshold >= -1.0 && selection.places() <= MOST_COUNTED
+    }
+
+    /// What empty places of the table count, `[rows, per_row]`, and places of the sorted one that are no detections, `[places]`: not -1 all of them, but one less
+    /// than those before, because not every runtime keeps equal scores in their order.
+    fn last_places(
+        self,
+        b: &mut Builder,
+        rows: u64,
+        selection: Selection,
+    ) -> Result<[ValueId; 2], ModelError> {
+        if !self.tells_empty_apart(selection) {
+            let none = b.constant("no_score", Tensor::scalar_f32(-1.0))?;
+            return Ok([none; 2]);
+        }
+        let count = as_i32(selection.places());
+        #[expect(clippy::cast_precision_loss, reason = "whole numbers below 2^24")]
+        let scores: Vec<f32> = (0..count).map(|place| -1.0 - place as f32).collect();
+        let mut table = |name: &str, sizes: &[u64]| {
+            let table = Tensor::f32(sizes, &scores)
+                .ok_or_else(|| ModelError::Inconsistent("a score for each place".into()))?;
+            Ok::<_, ModelError>(b.constant(name, table)?)
+        };
+        Ok([
+            table("scores_of_empty", &[rows, selection.per_row])?,
+            table("scores_of_others", &[selection.places()])?,
+        ])
     }
 
     /// Scores `[num_anchors, rows]` that do not pass the threshold where a box has no coordinate above 0.

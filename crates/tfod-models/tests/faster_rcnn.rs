@@ -1,0 +1,299 @@
+//! Two-stage detectors: what they give, what is refused, and why a checkpoint does not fit.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::collections::HashMap;
+
+use common::faster_rcnn;
+use tfod_config::protos::DetectionModel;
+use tfod_graph::validate;
+use tfod_models::fit::{Found, Variables, closest, explain};
+use tfod_models::{Batch, GraphOptions, InputType, Model, Stage, build};
+
+/// The outputs of a network with their shapes, in the order of keys.
+fn outputs(model: &Model) -> Vec<String> {
+    let graph = &model.graph;
+    validate(graph).unwrap();
+    let outputs = graph.outputs().iter();
+    let mut outputs: Vec<String> = outputs
+        .map(|output| format!("{} {}", output.key, graph.value(output.value).shape))
+        .collect();
+    outputs.sort();
+    outputs
+}
+
+fn of(config: &str, stage: Stage) -> Vec<String> {
+    let mut options = GraphOptions::new(InputType::FloatImageTensor);
+    options.batch = Some(Batch::Fixed(2));
+    options.stage = stage;
+    outputs(&build(&faster_rcnn(config), &options).unwrap())
+}
+
+#[test]
+fn each_stage_has_outputs_of_its_own() {
+    assert_eq!(
+        of("", Stage::Detections),
+        [
+            "detection_anchor_indices [2, 12]",
+            "detection_boxes [2, 12, 4]",
+            "detection_classes [2, 12]",
+            "detection_multiclass_scores [2, 12, 3]",
+            "detection_scores [2, 12]",
+            "num_detections [2]",
+            "raw_detection_boxes [2, 20, 4]",
+            "raw_detection_scores [2, 20, 3]",
+        ]
+    );
+    assert_eq!(
+        of("", Stage::Boxes),
+        [
+            "num_proposals [2]",
+            "raw_detection_boxes [2, 20, 4]",
+            "raw_detection_boxes_by_class [2, 20, 2, 4]",
+            "raw_detection_scores [2, 20, 3]",
+        ]
+    );
+    assert_eq!(
+        of("", Stage::Encodings),
+        [
+            "class_predictions_with_background [40, 3]",
+            "num_proposals [2]",
+            "proposal_boxes [2, 20, 4]",
+            "refined_box_encodings [40, 2, 4]",
+        ]
+    );
+    let features = "output_final_box_features: true output_final_box_rpn_features: true";
+    let given = of(features, Stage::Detections);
+    for expected in [
+        "cropped_rpn_box_features [2, 12, 4, 4, 1024]",
+        "detection_features [2, 12, 2, 2, 2048]",
+    ] {
+        assert!(given.contains(&expected.to_owned()), "{given:?}");
+    }
+    let shared =
+        "second_stage_box_predictor { mask_rcnn_box_predictor { share_box_across_classes: true } }";
+    let given = of(shared, Stage::Boxes);
+    assert!(
+        !given.iter().any(|output| output.contains("by_class")),
+        "{given:?}"
+    );
+}
+
+#[test]
+fn one_stage_gives_proposals() {
+    assert_eq!(
+        of("number_of_stages: 1", Stage::Detections),
+        [
+            "detection_boxes [2, 20, 4]",
+            "detection_multiclass_scores [2, 20, 2]",
+            "detection_scores [2, 20]",
+            "num_detections [2]",
+            "raw_detection_boxes [2, 96, 4]",
+            "raw_detection_scores [2, 96, 2]",
+        ]
+    );
+    assert_eq!(
+        of("number_of_stages: 1", Stage::Encodings),
+        [
+            "rpn_box_encodings [2, 96, 4]",
+            "rpn_objectness_predictions_with_background [2, 96, 2]",
+        ]
+    );
+}
+
+#[test]
+fn anchors_of_images_of_any_size_are_counted_at_run_time() {
+    let resizer =
+        "image_resizer { keep_aspect_ratio_resizer { min_dimension: 64 max_dimension: 96 } }";
+    let options = GraphOptions::new(InputType::FloatImageTensor);
+    let model = build(&faster_rcnn(resizer), &options).unwrap();
+    validate(&model.graph).unwrap();
+    assert_eq!((model.image_size, model.facts.num_anchors()), (None, None));
+    let mut options = options;
+    options.input_size = Some([80, 120]);
+    let model = build(&faster_rcnn(resizer), &options).unwrap();
+    assert_eq!(model.image_size, Some([64, 96]));
+    assert_eq!(model.facts.num_anchors(), Some(4 * 6 * 4));
+}
+
+fn refusal(config: &str) -> String {
+    match build(&faster_rcnn(config), &GraphOptions::default()) {
+        Ok(_) => String::from("accepted"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn refusals_name_the_field() {
+    let pyramid = "feature_extractor { type: 'faster_rcnn_resnet50_fpn_keras' }";
+    let grey = "image_resizer { fixed_shape_resizer { convert_to_grayscale: true } }";
+    for (config, expected) in [
+        ("num_classes: 0", "`model.faster_rcnn.num_classes` is 0"),
+        (
+            "number_of_stages: 4",
+            "`model.faster_rcnn.number_of_stages`: 4",
+        ),
+        (
+            "initial_crop_size: 0",
+            "`model.faster_rcnn.initial_crop_size` is 0",
+        ),
+        (
+            "maxpool_kernel_size: 9",
+            "`model.faster_rcnn.maxpool_kernel_size` is 9; expected at most initial_crop_size (8)",
+        ),
+        (
+            "maxpool_stride: 0",
+            "`model.faster_rcnn.maxpool_stride` is 0",
+        ),
+        (
+            "first_stage_max_proposals: 0",
+            "`model.faster_rcnn.first_stage_max_proposals` is 0",
+        ),
+        (
+            "first_stage_max_proposals: 2000000000",
+            "`model.faster_rcnn.first_stage_max_proposals` is 2000000000",
+        ),
+        (
+            "first_stage_nms_iou_threshold: 1.5",
+            "`model.faster_rcnn.first_stage_nms_iou_threshold` is 1.5",
+        ),
+        (
+            "first_stage_nms_score_threshold: nan",
+            "`model.faster_rcnn.first_stage_nms_score_threshold` is NaN",
+        ),
+        (
+            "feature_extractor { type: 'faster_rcnn_resnet50' }",
+            "`model.faster_rcnn.feature_extractor.type`: faster_rcnn_resnet50, a type of the TensorFlow 1",
+        ),
+        (
+            "feature_extractor { first_stage_features_stride: 8 }",
+            "`model.faster_rcnn.feature_extractor.first_stage_features_stride`: 8",
+        ),
+        (
+            "feature_extractor { conv_hyperparams {} }",
+            "`model.faster_rcnn.feature_extractor.conv_hyperparams`: a value",
+        ),
+        (
+            pyramid,
+            "the config has no `model.faster_rcnn.feature_extractor.conv_hyperparams`",
+        ),
+        (
+            grey,
+            "`model.faster_rcnn.image_resizer`: convert_to_grayscale: true",
+        ),
+        (
+            "first_stage_anchor_generator { grid_anchor_generator { height_offset: 1000 } }",
+            "`first_stage_anchor_generator` places an anchor",
+        ),
+        (
+            "first_stage_anchor_generator { grid_anchor_generator { scales: 0 } }",
+            "`model.faster_rcnn.first_stage_anchor_generator.grid_anchor_generator.scales`",
+        ),
+        (
+            "second_stage_box_predictor { rfcn_box_predictor {} }",
+            "`model.faster_rcnn.second_stage_box_predictor`: rfcn_box_predictor",
+        ),
+        (
+            "second_stage_box_predictor { mask_rcnn_box_predictor { box_code_size: 5 } }",
+            "`model.faster_rcnn.second_stage_box_predictor.mask_rcnn_box_predictor.box_code_size` is 5",
+        ),
+        (
+            "second_stage_post_processing { batch_non_max_suppression { use_combined_nms: true change_coordinate_frame: false } }",
+            "`model.faster_rcnn.second_stage_post_processing.batch_non_max_suppression.use_combined_nms`",
+        ),
+        (
+            "inplace_batchnorm_update: true",
+            "`model.faster_rcnn.inplace_batchnorm_update`: true",
+        ),
+    ] {
+        let said = refusal(config);
+        assert!(said.contains(expected), "{config}: {said}");
+    }
+}
+
+/// The variables of a network, in place of a checkpoint.
+struct Trained(HashMap<Vec<String>, (usize, Vec<u64>)>);
+
+impl Trained {
+    fn of(config: &DetectionModel) -> Self {
+        let model = build(config, &GraphOptions::default()).unwrap();
+        let parameters = model.graph.parameters().enumerate();
+        let variables = parameters.map(|(i, (_, p))| (p.path.clone(), (i, p.shape.clone())));
+        Self(variables.collect())
+    }
+}
+
+impl Variables for Trained {
+    fn find(&self, path: &[String]) -> Option<Found<'_>> {
+        let (id, shape) = self.0.get(path)?;
+        Some(Found { id: *id, shape })
+    }
+
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+}
+
+#[test]
+fn each_field_is_found() {
+    let predictor = |text: &str| {
+        format!("second_stage_box_predictor {{ mask_rcnn_box_predictor {{ {text} }} }}")
+    };
+    for (trained, field, value) in [
+        ("num_classes: 7".to_owned(), "num_classes", "7"),
+        ("number_of_stages: 1".to_owned(), "number_of_stages", "1"),
+        (
+            "feature_extractor { type: 'faster_rcnn_resnet101_keras' }".to_owned(),
+            "feature_extractor.type",
+            "faster_rcnn_resnet101_keras",
+        ),
+        (
+            predictor("share_box_across_classes: true"),
+            "share_box_across_classes",
+            "true",
+        ),
+        (predictor("use_dropout: true"), "use_dropout", "true"),
+        (
+            "first_stage_box_predictor_depth: 64".to_owned(),
+            "first_stage_box_predictor_depth",
+            "64",
+        ),
+        (
+            "first_stage_box_predictor_kernel_size: 1".to_owned(),
+            "first_stage_box_predictor_kernel_size",
+            "1",
+        ),
+        (
+            "first_stage_anchor_generator { grid_anchor_generator { scales: 1 } }".to_owned(),
+            "scales",
+            "3 numbers",
+        ),
+    ] {
+        let variables = Trained::of(&faster_rcnn(&trained));
+        let explanation = explain(&faster_rcnn(""), &GraphOptions::default(), &variables);
+        assert!(explanation.complete, "{trained}: {explanation:?}");
+        let causes: Vec<String> = explanation.causes.iter().map(ToString::to_string).collect();
+        let [cause] = explanation.causes.as_slice() else {
+            unreachable!("{trained}: one cause, not {causes:?}")
+        };
+        assert!(
+            cause.field.ends_with(field) && cause.trained == value,
+            "{trained}: {causes:?}"
+        );
+    }
+}
+
+#[test]
+fn the_network_of_a_checkpoint_is_found() {
+    let trained =
+        faster_rcnn("num_classes: 5 feature_extractor { type: 'faster_rcnn_resnet152_keras' }");
+    let closest = closest(&Trained::of(&trained)).unwrap();
+    assert!(closest.is_complete());
+    assert_eq!(closest.extractor, "faster_rcnn_resnet152_keras");
+    assert_eq!(
+        (closest.num_classes(), closest.has_background()),
+        (Some(5), None)
+    );
+}
