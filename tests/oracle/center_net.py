@@ -4,12 +4,13 @@ A peak of a heat map is one only if no neighbour is higher, and objects are sort
 """
 
 import contextlib
+import unittest.mock
 
 import numpy as np
 import tensorflow as tf
 from keras.src.applications import resnet
 from object_detection.builders import model_builder
-from object_detection.models.keras_models import hourglass_network, resnet_v1
+from object_detection.models.keras_models import hourglass_network, mobilenet_v2, resnet_v1
 
 from . import checkpoints, images
 
@@ -18,7 +19,8 @@ HEAD_GAINS = (1.0, 0.3, 2.0, 0.1)  # variance of the heat map head's last kernel
 OTHER_SEEDS = 3
 # What heads' last layers give about: logits of heat maps, sides of boxes in locations, distances from the location.
 BIASES = {"object_center": (-1.5, 0.3), "box/scale": (5.0, 2.0), "box/offset": (0.5, 0.2)}
-SYNCHRONISED = tf.keras.layers.experimental.SyncBatchNormalization
+# Extractors have layers of TensorFlow 1, too.
+BATCH_NORMS = (*checkpoints.BATCH_NORMS, tf.compat.v1.keras.layers.BatchNormalization)
 
 
 @contextlib.contextmanager
@@ -27,16 +29,17 @@ def mended():
     are made by a function that newer releases of Keras have, but do not show.
     """
     resnet_v1.resnet.ResNet = resnet.ResNet
-    plain = tf.keras.applications.MobileNetV2
+    applications = mobilenet_v2.tf.keras.applications
+    plain = applications.MobileNetV2
 
     def untrained(*args, **kwargs):
         return plain(*args, **{**kwargs, "weights": None})
 
-    tf.keras.applications.MobileNetV2 = untrained
+    applications.MobileNetV2 = untrained
     try:
         yield
     finally:
-        tf.keras.applications.MobileNetV2 = plain
+        applications.MobileNetV2 = plain
 
 
 def build(config):
@@ -135,7 +138,8 @@ def attempt(config, seed):
     checkpoints.detect(model, batch[:1])  # creates the variables
     rng = np.random.Generator(np.random.PCG64(seed))
     assign_weights(model, rng)
-    checkpoints.measure_batch_norms(model, batch, rng)
+    with unittest.mock.patch.object(checkpoints, "BATCH_NORMS", BATCH_NORMS):
+        checkpoints.measure_batch_norms(model, batch, rng)
     (*_, last) = model.prediction_head_dict["object_center"]
     kernel = last.layers[-1].kernel
     value = kernel.numpy()

@@ -10,7 +10,7 @@ mod common;
 
 use std::collections::HashMap;
 
-use common::{Vary, detector, retinanet};
+use common::{Vary, center_net, detector, retinanet};
 use tfod_config::protos::DetectionModel;
 use tfod_models::fit::{Explanation, Fit, Found, Variables, closest, explain};
 use tfod_models::{GraphOptions, InputType, build};
@@ -415,4 +415,63 @@ fn the_network_of_a_checkpoint_is_found() {
 fn an_unrelated_checkpoint_is_near_nothing() {
     let unrelated = Trained([(vec!["dense".to_owned()], (0, vec![3, 4]))].into());
     assert!(closest(&unrelated).is_none());
+}
+
+#[test]
+fn each_field_of_a_center_net_is_found() {
+    const NET: &str = "model.center_net.";
+    let narrow = "num_filters: [32, 16] kernel_sizes: [5, 1]";
+    let head = |name: &str| format!("{name} {{ {narrow} }}");
+    let cases = [
+        ("", "num_classes: 5".to_owned(), "num_classes", "5"),
+        ("", "use_depthwise: true".into(), "use_depthwise", "true"),
+        (
+            "",
+            "feature_extractor { type: 'hourglass_20' }".into(),
+            "feature_extractor.type",
+            "hourglass_20",
+        ),
+        (
+            "",
+            format!("object_center_params {{ {} }}", head("center_head_params")),
+            "object_center_params.center_head_params",
+            "num_filters: [32, 16] kernel_sizes: [5, 1]",
+        ),
+        (
+            "",
+            format!("object_detection_task {{ {} }}", head("scale_head_params")),
+            "object_detection_task.scale_head_params",
+            "num_filters: [32, 16] kernel_sizes: [5, 1]",
+        ),
+        (
+            "",
+            format!("object_detection_task {{ {} }}", head("offset_head_params")),
+            "object_detection_task.offset_head_params",
+            "num_filters: [32, 16] kernel_sizes: [5, 1]",
+        ),
+        // A type whose name asks for what the reference does where the field is given only.
+        (
+            "feature_extractor { type: 'mobilenet_v2_fpn_sep_conv' depth_multiplier: 0.5 }",
+            "feature_extractor { use_separable_conv: true }".into(),
+            "feature_extractor.use_separable_conv",
+            "true",
+        ),
+        (
+            "feature_extractor { type: 'mobilenet_v2' }",
+            "feature_extractor { depth_multiplier: 0.5 }".into(),
+            "feature_extractor.depth_multiplier",
+            "0.5",
+        ),
+    ];
+    for (both, trained, field, value) in cases {
+        let trained = Trained::of(&center_net(&format!("{both} {trained}")));
+        let found = explain(&center_net(both), &GraphOptions::default(), &trained);
+        let causes: Vec<(String, &str)> = found
+            .causes
+            .iter()
+            .map(|cause| (cause.field.to_owned(), cause.trained.as_str()))
+            .collect();
+        assert_eq!(causes, [(format!("{NET}{field}"), value)], "{found:?}");
+        assert!(found.complete, "{found:?}");
+    }
 }

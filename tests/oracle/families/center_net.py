@@ -140,7 +140,7 @@ SMALL = [
         bgr_ordering=True,
         center_head=Head((16, 24), (5, 1)),
         scale_head=Head(),
-        nms=(("score_threshold", 0.0), ("iou_threshold", 0.5), ("max_total_detections", 30), ("change_coordinate_frame", False), ("use_class_agnostic_nms", True)),
+        nms=(("score_threshold", 0.0), ("iou_threshold", 0.5), ("max_detections_per_class", 30), ("max_total_detections", 30), ("change_coordinate_frame", False), ("use_class_agnostic_nms", True)),
         images=((96, 96), (64, 90), (150, 60)),
         float_images=((2, 60, 80),),
         **RESNET,
