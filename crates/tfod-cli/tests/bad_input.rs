@@ -148,7 +148,8 @@ const CASES: &[Case] = &[
         e.edit_config("ssd_mobilenet_v2_fpn_keras", "ssd_inception_v2_keras");
     }),
     ("another meta-architecture", |e| {
-        e.set("--config_override", "model { center_net { } }");
+        let other = "model { experimental_model { name: 'mine' } }";
+        e.set("--config_override", other);
     }),
     ("no checkpoint folder", |e| {
         e.set("--trained_checkpoint_dir", "trained");
