@@ -8,6 +8,7 @@
 )]
 
 mod compare;
+mod computed;
 mod hostile;
 mod make;
 #[cfg(feature = "run")]
