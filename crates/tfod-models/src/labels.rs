@@ -54,7 +54,7 @@ impl KeypointLabels {
 
     /// The names of all classes, for errors.
     pub(crate) fn names(&self) -> String {
-        let names = self.classes.iter().map(|class| class.name.as_str());
+        let names = self.classes.iter().map(|class| format!("{:?}", class.name));
         names.collect::<Vec<_>>().join(", ")
     }
 }
@@ -90,6 +90,6 @@ mod tests {
         assert_eq!(first, ["tail", "nose"]);
         assert_eq!(labels.class("b").map(|class| class.id), Some(2));
         assert_eq!(labels.class("a"), None);
-        assert_eq!(labels.names(), "b, b");
+        assert_eq!(labels.names(), "\"b\", \"b\"");
     }
 }

@@ -38,3 +38,39 @@ pub(crate) fn keypoint_labels(
     })?;
     Ok(Some(KeypointLabels::of(named.file, &labels)))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    fn labels(center_net: &str) -> Result<Option<KeypointLabels>, KeypointLabelsError> {
+        let text = format!("model {{ center_net {{ {center_net} }} }}");
+        keypoint_labels(
+            &PipelineConfig::parse("test", text.as_bytes())
+                .unwrap()
+                .config,
+        )
+    }
+
+    #[test]
+    fn only_keypoint_tasks_need_a_label_map() {
+        let absent = "keypoint_label_map_path: 'absent/map.pbtxt' ";
+        let task = "keypoint_estimation_task { } ";
+        for text in [
+            absent.to_owned(),
+            task.to_owned(),
+            absent.to_owned() + task + "deepmac_mask_estimation { }",
+        ] {
+            assert!(labels(&text).unwrap().is_none(), "{text}");
+        }
+        let error = labels(&(absent.to_owned() + task)).unwrap_err().to_string();
+        for part in [
+            "`model.center_net.keypoint_label_map_path`: absent/map.pbtxt: the label map cannot be read",
+            "--config_override 'model { center_net { keypoint_label_map_path: \"FILE\" } }'",
+        ] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

@@ -4,7 +4,7 @@ use tfod_graph::{Binary, Builder, DType, Dim, Tensor, ValueId};
 
 use super::objects::Objects;
 use crate::error::ModelError;
-use crate::scalar::{Int, spatial};
+use crate::scalar::{Float, Int, spatial};
 
 fn not_a_map() -> ModelError {
     ModelError::Inconsistent("a feature map has four dimensions".into())
@@ -78,4 +78,57 @@ pub(super) fn object_numbers(b: &mut Builder, objects: &Objects) -> Result<Value
             "objects have two dimensions".into(),
         )),
     }
+}
+
+/// Sizes as floats, `f32[n]`; a constant where all are known.
+pub(super) fn float_sizes(
+    b: &mut Builder,
+    name: &str,
+    sizes: &[Int],
+) -> Result<ValueId, ModelError> {
+    let mut known = Vec::with_capacity(sizes.len());
+    let mut floats = Vec::with_capacity(sizes.len());
+    for size in sizes {
+        let float = size.to_float(b, &format!("{name}/part_float"))?;
+        floats.push(float);
+        if let Float::Known(number) = float {
+            known.push(number);
+        }
+    }
+    if known.len() == sizes.len() {
+        return constant(b, name, &known);
+    }
+    let mut values = Vec::with_capacity(sizes.len());
+    for float in floats {
+        values.push(float.value(b, &format!("{name}/part"))?);
+    }
+    Ok(b.stack(name, 0, &values)?)
+}
+
+/// A constant `f32[n]`.
+fn constant(b: &mut Builder, name: &str, values: &[f32]) -> Result<ValueId, ModelError> {
+    let tensor = Tensor::f32(&[values.len() as u64], values)
+        .ok_or_else(|| ModelError::Inconsistent("as many numbers as there are".into()))?;
+    Ok(b.constant(name, tensor)?)
+}
+
+/// Rows and columns of all cells of a map: `f32[cells]`; constants where the size is known.
+pub(super) fn grid(b: &mut Builder, map: ValueId) -> Result<[ValueId; 2], ModelError> {
+    let [_, height, width, _] = map_dims(b, map)?;
+    let known = |dim: &Dim| dim.known().and_then(|n| u16::try_from(n).ok());
+    if let (Some(height), Some(width)) = (known(&height), known(&width)) {
+        let cells = (0..height).flat_map(|row| (0..width).map(move |column| (row, column)));
+        let [rows, columns]: [Vec<f32>; 2] = [
+            cells.clone().map(|(row, _)| f32::from(row)).collect(),
+            cells.map(|(_, column)| f32::from(column)).collect(),
+        ];
+        return Ok([
+            constant(b, "rows", &rows)?,
+            constant(b, "columns", &columns)?,
+        ]);
+    }
+    let cells = count(&[&height, &width])?;
+    let number = num_cells(b, map)?.value(b, "num_cells")?;
+    let cells = b.range("all_cells", number, cells)?;
+    rows_and_columns(b, cells, map)
 }

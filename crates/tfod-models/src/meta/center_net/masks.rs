@@ -7,7 +7,7 @@ use tfod_graph::{Binary, Builder, Compare, DType, Dim, Tensor, Unary, ValueId};
 
 use super::STRIDE;
 use super::heads::{Head, HeadLayers};
-use super::maps::{count, map_dims};
+use super::maps::{count, float_sizes, map_dims};
 use super::objects::Objects;
 use super::tasks::{self, Detected};
 use crate::error::ModelError;
@@ -108,18 +108,21 @@ impl Masks {
         let number = dims.get(1).cloned().unwrap_or(Dim::Known(1));
         let all = count(&[&batch, &number])?;
         let boxes = b.reshape("all_boxes", boxes, &[all.clone(), 4.into()])?;
-        let image = image_numbers(b, maps.masks, objects.classes)?;
+        let image = image_numbers(b, maps.masks, objects.classes, 1)?;
 
         let heat = b.unary("heat", Unary::Sigmoid, maps.masks)?;
         let by_class = b.transpose("by_class", heat, &[0, 3, 1, 2])?;
         let images = count(&[&batch, &classes])?;
         let by_class = b.reshape("class_images", by_class, &[images, height, width, 1.into()])?;
         let num_classes = classes.known().and_then(|n| i32::try_from(n).ok());
-        let num_classes = Tensor::scalar_i32(num_classes.unwrap_or(i32::MAX));
-        let num_classes = b.constant("num_classes", num_classes)?;
-        let first = b.binary("first_image", Binary::Mul, image, num_classes)?;
+        let first = image_numbers(
+            b,
+            maps.masks,
+            objects.classes,
+            num_classes.unwrap_or(i32::MAX),
+        )?;
         let own = b.binary("own_image", Binary::Add, first, objects.classes)?;
-        let own = b.reshape("own_images", own, &[all.clone()])?;
+        let own = b.reshape("own_images", own, std::slice::from_ref(&all))?;
         let cut = b.crop_and_resize("cut", by_class, boxes, own, self.size)?;
         let threshold = b.constant("threshold", Tensor::scalar_f32(self.threshold))?;
         let mask = b.compare("is_object", Compare::GreaterEqual, cut, threshold)?;
@@ -132,7 +135,7 @@ impl Masks {
             let zero = b.constant("zero", Tensor::scalar_i32(0))?;
             let none = b.binary("nothing", Binary::Mul, objects.classes, zero)?;
             let image = b.binary("images_of_each", Binary::Add, image, none)?;
-            let image = b.reshape("part_images", image, &[all.clone()])?;
+            let image = b.reshape("part_images", image, std::slice::from_ref(&all))?;
             let classes = b.reshape(
                 "classes_of_all",
                 objects.classes,
@@ -214,11 +217,8 @@ fn in_maps(
     map: ValueId,
     boxes: ValueId,
 ) -> Result<ValueId, ModelError> {
-    let mut sides = Vec::with_capacity(2);
-    for side in spatial(b, "map", map)? {
-        sides.push(side.to_float(b, "map_side_float")?.value(b, "map_side")?);
-    }
-    let sides = b.stack("map_sides", 0, &sides)?;
+    let sides = spatial(b, "map", map)?;
+    let sides = float_sizes(b, "map_sides", &sides)?;
     let pixels = b.binary_scalar("map_pixels", Binary::Mul, sides, STRIDE)?;
     let size = detected.frame.size(b, "image_size", 1)?;
     let parts = b.binary("image_in_map", Binary::Div, size, pixels)?;
@@ -227,27 +227,32 @@ fn in_maps(
     Ok(b.binary("boxes_in_map", Binary::Mul, boxes, parts)?)
 }
 
-/// The number of the image that objects are in: `i32[batch, 1]`, to be broadcast.
-fn image_numbers(b: &mut Builder, map: ValueId, like: ValueId) -> Result<ValueId, ModelError> {
-    let batch = b
-        .shape(like)
-        .dims()
-        .first()
-        .cloned()
-        .unwrap_or(Dim::Known(1));
-    let numbers = if let Some(count) = batch.known() {
+/// The number of the image that objects are in, times a factor: `i32[batch, 1]`, to be broadcast.
+fn image_numbers(
+    b: &mut Builder,
+    map: ValueId,
+    like: ValueId,
+    factor: i32,
+) -> Result<ValueId, ModelError> {
+    let batch = b.shape(like).dims().first().cloned();
+    let batch = batch.unwrap_or(Dim::Known(1));
+    let name = format!("image_numbers_{factor}");
+    if let Some(count) = batch.known() {
         let numbers = 0..i32::try_from(count).unwrap_or(i32::MAX);
-        let numbers: Vec<i32> = numbers.collect();
-        let numbers = Tensor::i32(&[count], &numbers)
+        let numbers: Vec<i32> = numbers.map(|n| n.saturating_mul(factor)).collect();
+        let numbers = Tensor::i32(&[count, 1], &numbers)
             .ok_or_else(|| ModelError::Inconsistent("one number for each image".into()))?;
-        b.constant("image_numbers", numbers)?
-    } else {
-        let shape = b.shape_of("batch/shape", map)?;
-        let parts = b.unstack("batch/sizes", shape, 0)?;
-        let first = parts.first().copied();
-        let first = first.ok_or_else(|| ModelError::Inconsistent("maps have a batch".into()))?;
-        b.range("image_numbers", first, batch.clone())?
-    };
+        return Ok(b.constant(&name, numbers)?);
+    }
+    let shape = b.shape_of("batch/shape", map)?;
+    let parts = b.unstack("batch/sizes", shape, 0)?;
+    let first = parts.first().copied();
+    let first = first.ok_or_else(|| ModelError::Inconsistent("maps have a batch".into()))?;
+    let mut numbers = b.range("image_numbers", first, batch.clone())?;
+    if factor != 1 {
+        let factor = b.constant("image_factor", Tensor::scalar_i32(factor))?;
+        numbers = b.binary(&name, Binary::Mul, numbers, factor)?;
+    }
     Ok(b.reshape("image_of", numbers, &[batch, 1.into()])?)
 }
 

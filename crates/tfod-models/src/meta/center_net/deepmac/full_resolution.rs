@@ -109,18 +109,15 @@ pub(super) fn crops(
     let [all, height, _, _] = map_dims(b, logits)?;
     let number = b.shape(boxes).dims().get(1).cloned();
     let number = number.unwrap_or(Dim::Known(1));
-    let count =
-        match number.known().and_then(|n| i32::try_from(n).ok()) {
-            Some(count) => Int::Known(count),
-            None => {
-                let shape = b.shape_of("boxes/shape", boxes)?;
-                let parts = b.unstack("boxes/sizes", shape, 0)?;
-                let count = parts.get(1).copied();
-                Int::Computed(count.ok_or_else(|| {
-                    ModelError::Inconsistent("boxes have three dimensions".into())
-                })?)
-            }
-        };
+    let count = if let Some(count) = number.known().and_then(|n| i32::try_from(n).ok()) {
+        Int::Known(count)
+    } else {
+        let shape = b.shape_of("boxes/shape", boxes)?;
+        let parts = b.unstack("boxes/sizes", shape, 0)?;
+        let count = parts.get(1).copied();
+        let missing = || ModelError::Inconsistent("boxes have three dimensions".into());
+        Int::Computed(count.ok_or_else(missing)?)
+    };
     let [rows, _] = spatial(b, "masks", logits)?;
     let stride = Int::Known(STRIDE);
     let to = [

@@ -17,7 +17,7 @@ use tfod_config::protos;
 use tfod_config::protos::detection_model::Model as Proto;
 
 use super::heads::{Head, HeadLayers};
-use super::maps::{count, flattened, map_dims};
+use super::maps::{count, flattened, float_sizes, map_dims};
 use super::tasks::{self, Detected};
 use crate::error::ModelError;
 use crate::layers::Path;
@@ -207,9 +207,7 @@ fn in_parts(
 
 /// Height, width, height and width of a map: `f32[4]`.
 fn sides(b: &mut Builder, [height, width]: [Int; 2]) -> Result<ValueId, ModelError> {
-    let height = float(b, "height", height)?;
-    let width = float(b, "width", width)?;
-    Ok(b.stack("sides", 0, &[height, width, height, width])?)
+    float_sizes(b, "sides", &[height, width, height, width])
 }
 
 /// The values of a map at the centres of boxes `f32[batch, n, 4]`, and zeros for centres beyond it: `f32[batch * n, c]`.

@@ -3,7 +3,7 @@
 
 use tfod_graph::{Binary, Builder, Compare, DType, Dim, Reduce, Unary, ValueId};
 
-use super::super::maps::{count, map_dims, num_cells, rows_and_columns};
+use super::super::maps::{grid, rows_and_columns};
 use super::super::objects::Objects;
 use super::candidates::{Picked, by_keypoint};
 use super::config::Task;
@@ -11,15 +11,6 @@ use super::refine::regressed;
 use super::{Keypoints, TaskMaps};
 use crate::error::ModelError;
 use crate::scalar::{Float, spatial};
-
-/// Rows and columns of all cells of a map: `f32[cells]`.
-fn grid(b: &mut Builder, map: ValueId) -> Result<[ValueId; 2], ModelError> {
-    let [_, height, width, _] = map_dims(b, map)?;
-    let cells = count(&[&height, &width])?;
-    let number = num_cells(b, map)?.value(b, "num_cells")?;
-    let cells = b.range("all_cells", number, cells)?;
-    rows_and_columns(b, cells, map)
-}
 
 /// For boxes `[batch, n, 4]`, whether cells are within, as `f32[batch, 1, n, cells]`: 0 or 1. The low borders are, the high ones are not.
 fn within(

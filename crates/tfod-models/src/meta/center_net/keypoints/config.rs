@@ -130,7 +130,7 @@ impl Tasks {
                     message.field("keypoint_class_name"),
                     format!("{name:?}"),
                     format!(
-                        "the name of a class with keypoints in {}: {}",
+                        "the name of a class with keypoints in {:?}: {}",
                         labels.origin,
                         labels.names()
                     ),
@@ -177,7 +177,7 @@ impl Tasks {
                 return Err(invalid(
                     task.path.child("keypoint_class_name"),
                     format!(
-                        "that of a class whose keypoint {:?} has the id {} in {origin}",
+                        "that of a class whose keypoint {:?} has the id {} in {origin:?}",
                         keypoint.label, keypoint.id
                     ),
                     format!(
@@ -216,7 +216,7 @@ fn check_against(task: &Task, others: &[Task], origin: &str) -> Result<(), Model
             return Err(invalid(
                 class,
                 given,
-                format!("an id of its own for each keypoint in {origin}"),
+                format!("an id of its own for each keypoint in {origin:?}"),
             ));
         }
     }

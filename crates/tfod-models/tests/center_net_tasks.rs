@@ -1,0 +1,172 @@
+//! Further tasks of a CenterNet: what the configuration, the label map and the options must agree on.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod common;
+
+use common::{center_net, keypoint_labels};
+use tfod_models::{GraphOptions, InputType, Model, ModelError, build};
+
+fn with_labels(input: InputType) -> GraphOptions {
+    let mut options = GraphOptions::new(input);
+    options.keypoint_labels = Some(keypoint_labels());
+    options
+}
+
+fn built(text: &str) -> Result<Model, ModelError> {
+    build(&center_net(text), &with_labels(InputType::ImageTensor))
+}
+
+fn error(text: &str) -> String {
+    match built(text) {
+        Err(error) => error.to_string(),
+        Ok(_) => panic!("`{text}` is taken"),
+    }
+}
+
+fn task(class: &str, more: &str) -> String {
+    format!(
+        "keypoint_estimation_task {{ task_name: '{class}' keypoint_class_name: '{class}' {more} }}"
+    )
+}
+
+fn keys(model: &Model) -> Vec<&str> {
+    let outputs = model.graph.outputs().iter();
+    outputs.map(|output| output.key.as_str()).collect()
+}
+
+#[test]
+fn keypoints_need_the_label_map() {
+    let config = center_net(&task("person", ""));
+    let error = build(&config, &GraphOptions::default()).unwrap_err();
+    let text = "the config has no `model.center_net.keypoint_label_map_path`";
+    assert_eq!(error.to_string(), text);
+}
+
+#[test]
+fn tasks_and_label_map_must_agree() {
+    let unknown = error(&task("horse", ""));
+    assert!(
+        unknown.contains("keypoint_estimation_task[0].keypoint_class_name")
+            && unknown.contains("\"horse\"")
+            && unknown.contains("\"person\", \"dog\", \"cat\""),
+        "{unknown}"
+    );
+    let twice = error(&(task("person", "") + &task("person", "task_name: 'again'")));
+    assert!(twice.contains("keypoint_estimation_task[1]"), "{twice}");
+    let shared = error(&(task("person", "") + &task("dog", "")));
+    assert!(shared.contains("an id of its own"), "{shared}");
+    let beyond = error(&task("cat", ""));
+    assert!(beyond.contains("ids from 0 to 1"), "{beyond}");
+    // With one class, ids are no places.
+    built(&("num_classes: 1 ".to_owned() + &task("cat", ""))).unwrap();
+}
+
+#[test]
+fn what_the_reference_cannot_do_is_refused() {
+    for (text, field) in [
+        (task("person", "predict_depth: true"), "predict_depth"),
+        (task("person", "candidate_ranking_mode: 'best'"), "candidate_ranking_mode"),
+        (
+            task("person", "candidate_ranking_mode: 'gaussian_weighted_const'"),
+            "candidate_ranking_mode",
+        ),
+        (
+            "num_classes: 1 ".to_owned()
+                + &task(
+                    "person",
+                    "candidate_ranking_mode: 'gaussian_weighted_const' argmax_postprocessing: true",
+                ),
+            "argmax_postprocessing",
+        ),
+        (
+            "densepose_estimation_task { num_parts: 3 }".to_owned(),
+            "densepose_estimation_task",
+        ),
+        (
+            "deepmac_mask_estimation { network_type: 'fully_connected' }".to_owned(),
+            "network_type",
+        ),
+        (
+            "deepmac_mask_estimation { network_type: 'cond_inst3' }".to_owned(),
+            "use_instance_embedding",
+        ),
+        (
+            "deepmac_mask_estimation { network_type: 'cond_inst3' use_instance_embedding: false }".to_owned(),
+            "deepmac_mask_estimation.dim",
+        ),
+        (
+            "deepmac_mask_estimation { network_type: 'embedding_projection' use_instance_embedding: false }".to_owned(),
+            "use_xy",
+        ),
+    ] {
+        let error = error(&text);
+        assert!(error.contains(field), "{text}: {error}");
+    }
+}
+
+#[test]
+fn keypoints_are_named_in_the_order_of_outputs() {
+    let names = |text: &str| built(text).unwrap().facts.keypoints;
+    let both = task("person", "") + &task("cat", "");
+    assert_eq!(names(&both), ["nose", "ear", "eye", "paw", "whisker"]);
+    let single = "num_classes: 1 ".to_owned() + &task("person", "");
+    assert_eq!(names(&single), ["nose", "eye", "ear"]);
+    assert!(names("").is_empty());
+}
+
+#[test]
+fn a_classifier_of_the_training_is_idle() {
+    let model =
+        built("track_estimation_task { reid_embed_size: 6 num_fc_layers: 2 num_track_ids: 9 }");
+    let idle = model.unwrap().idle;
+    let paths: Vec<String> = idle.iter().map(|path| path.join("/")).collect();
+    for layer in ["0/kernel", "1/moving_variance", "2/bias"] {
+        let path = format!("track_reid_classification_net/layer_with_weights-{layer}");
+        assert!(paths.contains(&path), "{layer}: {paths:?}");
+    }
+    assert!(
+        !paths.iter().any(|path| path.contains("weights-3/")),
+        "{paths:?}"
+    );
+}
+
+#[test]
+fn only_deep_mac_makes_masks_of_given_boxes() {
+    let options = with_labels(InputType::ImageAndBoxesTensor);
+    let refused = build(&center_net("mask_estimation_task { }"), &options).unwrap_err();
+    assert!(
+        refused.to_string().contains("deepmac_mask_estimation"),
+        "{refused}"
+    );
+    // Other tasks are left aside, label map and all.
+    let text = "deepmac_mask_estimation { network_type: 'resnet4' mask_size: 16 } ".to_owned()
+        + &task("horse", "");
+    let model = build(&center_net(&text), &options).unwrap();
+    let inputs = model.graph.inputs().iter();
+    let shapes: Vec<String> = inputs
+        .map(|input| model.graph.value(*input).shape.to_string())
+        .collect();
+    assert_eq!(shapes, ["[1, height, width, 3]", "[1, num_boxes, 4]"]);
+    assert!(keys(&model).contains(&"detection_masks"));
+    let detected = build(&center_net(&text), &GraphOptions::default()).unwrap();
+    assert_eq!(detected.graph.inputs().len(), 1);
+    assert_eq!(keys(&detected), keys(&model));
+}
+
+#[test]
+fn sizes_known_only_at_run_time_are_no_hindrance() {
+    let resizer = "image_resizer { pad_to_multiple_resizer { multiple: 32 } } feature_extractor { type: 'resnet_v2_50' } ";
+    for tasks in [
+        task("person", "per_keypoint_offset: true") + "mask_estimation_task { mask_height: 8 mask_width: 8 }",
+        "deepmac_mask_estimation { network_type: 'hourglass10' predict_full_resolution_masks: true }".to_owned(),
+    ] {
+        for input in [InputType::FloatImageTensor, InputType::EncodedImageStringTensor] {
+            build(&center_net(&(resizer.to_owned() + &tasks)), &with_labels(input)).unwrap();
+        }
+    }
+}
