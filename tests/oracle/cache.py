@@ -36,7 +36,7 @@ def sources_hash(*further):
 
 _SOURCES_HASH = sources_hash()
 # Of models that have a module of their own.
-_OF_FAMILY = {"center_net {": sources_hash("center_net.py")}
+_OF_FAMILY = {"center_net {": sources_hash("center_net.py", "center_net_tasks.py")}
 
 
 def key(case):

@@ -12,7 +12,7 @@ from keras.src.applications import resnet
 from object_detection.builders import model_builder
 from object_detection.models.keras_models import hourglass_network, mobilenet_v2, resnet_v1
 
-from . import checkpoints, images
+from . import center_net_tasks, checkpoints, images
 
 NOISE = 1e-5
 HEAD_GAINS = (1.0, 0.3, 2.0, 0.1)  # variance of the heat map head's last kernel, times its fan-in
@@ -44,7 +44,9 @@ def mended():
 
 def build(config):
     with mended():
-        return model_builder.build(config.model, is_training=False)
+        model = model_builder.build(config.model, is_training=False)
+    center_net_tasks.build_idle(model)
+    return model
 
 
 def last_of_residual_blocks(model):
@@ -68,6 +70,7 @@ def assign_weights(model, rng):
         for network in heads[head]:
             last = {id(variable) for variable in network.layers[-1].weights}
             variables += [(head if id(variable) in last else None, variable) for variable in network.weights]
+    variables += center_net_tasks.further_variables(model)
     for head, variable in variables:
         shape, name = variable.shape.as_list(), variable.name
         kind = name.split("/")[-1].split(":")[0]
@@ -79,13 +82,14 @@ def assign_weights(model, rng):
             gain = 0.02 if head and head != "object_center" else 2.0
             # Blocks that normalise first end with a convolution.
             gain *= 0.1 if "_3_conv" in name else 1
+            gain *= center_net_tasks.gain(head)
             value = rng.normal(0, (gain / inputs) ** 0.5, size=shape)
         elif kind == "gamma":
             value = rng.uniform(0.5, 1.5, size=shape) * (0.3 if id(variable) in residual else 1.0)
         elif kind == "beta":
             value = rng.normal(0.0 if id(variable) in residual else 1.0, 0.5, size=shape)
         elif kind == "bias":
-            value = rng.normal(*BIASES.get(head, (0.5, 0.3)), size=shape)
+            value = rng.normal(*BIASES.get(head, center_net_tasks.bias(head, (0.5, 0.3))), size=shape)
         elif kind == "moving_mean":
             value = np.zeros(shape)
         elif kind == "moving_variance":
@@ -176,7 +180,7 @@ def order(detections):
     classes = detections["detection_classes"][0, :count].numpy()
     # Different objects have different boxes.
     rest = [np.round(detections[key][0, :count].numpy(), 2) for key in ("detection_boxes_strided",) if key in detections]
-    return count, classes.tobytes(), *rest
+    return count, classes.tobytes(), *rest, *center_net_tasks.choices(detections)
 
 
 def same(a, b):

@@ -56,6 +56,7 @@ class CenterNet:
     center_head: Optional[Head] = Head((24,), (3,))
     scale_head: Optional[Head] = Head((16,), (3,))
     offset_head: Optional[Head] = Head((16,), (3,))
+    boxes: bool = True
     nms: Tuple[Tuple[str, object], ...] = ()  # fields of a suppression
     more: Tuple[str, ...] = ()  # lines
 
@@ -89,7 +90,9 @@ class CenterNet:
                 block("localization_loss", block("l1_localization_loss")),
                 head("scale_head_params", self.scale_head),
                 head("offset_head_params", self.offset_head),
-            ),
+            )
+            if self.boxes
+            else [],
             block(
                 "object_center_params",
                 field("object_center_loss_weight", 1.0),
