@@ -52,6 +52,11 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// The origin of a text that is merged into a config and in no file.
+    pub const OVERRIDE: &'static str = "config_override";
+}
+
 /// A problem at a place in a text.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub struct Diagnostic {

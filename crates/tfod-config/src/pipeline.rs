@@ -73,13 +73,13 @@ impl PipelineConfig {
         })
     }
 
-    /// Merges the text of `--config_override` into the config: scalars replace, messages merge, lists grow.
+    /// Merges a text into the config: scalars replace, messages merge, lists grow.
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Text`] for a text that does not fit the schema in whatever block; the config is unchanged then.
+    /// [`ConfigError::Text`] for a text that does not fit the schema in whatever block, with [`ConfigError::OVERRIDE`] as its origin; the config is unchanged then.
     pub fn merge_override(&mut self, text: &str) -> Result<(), ConfigError> {
-        let origin = "--config_override";
+        let origin = ConfigError::OVERRIDE;
         let source = Source::decode(origin, text.as_bytes())?;
         let mut fields = self.fields.clone();
         text::merge(source, &mut fields, &[])?;

@@ -77,6 +77,7 @@ impl Args {
             Err(CheckError::Checkpoint(error)) => {
                 return output::error(&trained::with_flag(&error));
             }
+            Err(CheckError::Config(error)) => return output::error(&trained::of_config(&error)),
             Err(error) => return output::error(&error),
         };
         for warning in &report.warnings {

@@ -36,6 +36,7 @@ pub(super) fn failure(error: &ExportError, has_signatures: bool) -> ExitCode {
             output::failure(&format!("--output_directory: {error}"))
         }
         ExportError::Checkpoint(error) => output::failure(&trained::with_flag(error)),
+        ExportError::Config(error) => output::failure(&trained::of_config(error)),
         _ => output::failure(error),
     }
 }

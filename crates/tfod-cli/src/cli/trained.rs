@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use tfod::CheckpointError;
+use tfod::{CheckpointError, ConfigError};
 use tfod_text::Shown;
 
 #[derive(Debug, clap::Args)]
@@ -20,6 +20,18 @@ pub(super) struct Trained {
     /// Without it, the one that the folder's `checkpoint` file names; in a folder without that file, the highest-numbered one.
     #[arg(long = "checkpoint", value_name = "CHECKPOINT")]
     pub(super) checkpoint: Option<String>,
+}
+
+/// An error of the config, with the flag that gives an override where that is what it is about.
+pub(super) fn of_config(error: &ConfigError) -> String {
+    match error {
+        ConfigError::Text(diagnostic) if diagnostic.origin == ConfigError::OVERRIDE => {
+            let mut diagnostic = diagnostic.clone();
+            "--config_override".clone_into(&mut diagnostic.origin);
+            diagnostic.to_string()
+        }
+        error => error.to_string(),
+    }
 }
 
 /// An error of the checkpoint, with the flag that chooses another one where there is another.

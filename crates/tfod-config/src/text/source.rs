@@ -30,7 +30,7 @@ const OTHER_FILES: [(&[u8], &str); 8] = [
 /// Characters shown before the caret where the line has to be cut.
 const EXCERPT_CONTEXT: usize = 40;
 
-/// A text and its origin (a path, or the name of a flag).
+/// A text and its origin (a path, or what else it came from).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Source<'a> {
     pub(crate) origin: &'a str,

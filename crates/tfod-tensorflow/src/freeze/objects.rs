@@ -193,3 +193,122 @@ pub(crate) fn spec_parts(
     let dtype = spec.and_then(|spec| DType::from_proto(spec.dtype));
     (dtype, spec.and_then(|spec| spec.shape.as_ref()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tfod_proto::{
+        DictValue, SavedFunction, SavedObject, TupleValue, saved_object::ObjectReference,
+        tensor_shape_proto::Dim,
+    };
+
+    fn structure(kind: Structure) -> StructuredValue {
+        StructuredValue { kind: Some(kind) }
+    }
+
+    fn spec(name: &str, sizes: &[i64]) -> StructuredValue {
+        let dim = |&size: &i64| Dim {
+            size,
+            name: String::new(),
+        };
+        structure(Structure::TensorSpecValue(TensorSpecProto {
+            name: name.to_owned(),
+            shape: Some(TensorShapeProto {
+                dim: sizes.iter().map(dim).collect(),
+                unknown_rank: false,
+            }),
+            dtype: 1,
+        }))
+    }
+
+    fn object(children: &[(&str, i32)], functions: &[&str]) -> SavedObject {
+        let child = |&(name, node_id): &(&str, i32)| ObjectReference {
+            node_id,
+            local_name: name.to_owned(),
+        };
+        let function = SavedFunction {
+            concrete_functions: functions.iter().map(|&name| name.to_owned()).collect(),
+            function_spec: None,
+        };
+        SavedObject {
+            children: children.iter().map(child).collect(),
+            kind: (!functions.is_empty()).then_some(Kind::Function(function)),
+        }
+    }
+
+    /// A root with `embed` of two concrete functions, a module with another function that leads back to the root, and signatures.
+    fn saved() -> SavedObjectGraph {
+        let concrete = |sizes: &[i64]| {
+            let arguments = TupleValue {
+                values: vec![spec("x", sizes)],
+            };
+            let results = [
+                (
+                    "b".to_owned(),
+                    structure(Structure::NoneValue(Default::default())),
+                ),
+                ("a".to_owned(), spec("", sizes)),
+            ];
+            SavedConcreteFunction {
+                bound_inputs: Vec::new(),
+                canonicalized_input_signature: Some(structure(Structure::TupleValue(arguments))),
+                output_signature: Some(structure(Structure::DictValue(DictValue {
+                    fields: results.into(),
+                }))),
+            }
+        };
+        let named = [
+            ("f_1".to_owned(), concrete(&[-1, 4])),
+            ("f_2".to_owned(), concrete(&[2, 4])),
+            ("g_1".to_owned(), concrete(&[3])),
+        ];
+        SavedObjectGraph {
+            nodes: vec![
+                object(&[("encoder", 1), ("embed", 2), ("signatures", 3)], &[]),
+                object(&[("run", 4), ("parent", 0), ("lost", 99)], &[]),
+                object(&[], &["f_1", "f_2", "missing"]),
+                object(&[("serving_default", 2)], &[]),
+                object(&[], &["g_1"]),
+            ],
+            concrete_functions: named.into(),
+        }
+    }
+
+    #[test]
+    fn functions_are_listed_by_their_paths_those_at_the_root_first() {
+        let listed = listed(&saved());
+        assert_eq!(
+            listed,
+            [
+                "embed(x: float32 [?, 4])",
+                "embed(x: float32 [2, 4])",
+                "encoder.run(x: float32 [3])"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_name_is_a_path_a_path_with_specs_or_a_function_of_the_library() {
+        let saved = saved();
+        let found = |name: &str| -> Vec<String> {
+            let found = named(&saved, name).into_iter();
+            found.map(|function| function.name.to_owned()).collect()
+        };
+        assert_eq!(found("embed"), ["f_1", "f_2"]);
+        assert_eq!(found("embed(x:float32[2,4])"), ["f_2"]);
+        assert_eq!(found("g_1"), ["g_1"]);
+        assert!(found("signatures.serving_default").is_empty());
+    }
+
+    #[test]
+    fn results_are_leaves_without_those_that_are_none() {
+        let saved = saved();
+        let found = named(&saved, "encoder.run");
+        let keys: Vec<String> = found[0].results().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["a"]);
+        assert_eq!(
+            (key(""), key("1"), key("x.0")),
+            ("output_0".into(), "output_1".into(), "x.0".into())
+        );
+    }
+}
