@@ -125,6 +125,7 @@ def max_pool(image, photo, **_):
         "max_pool": tf.nn.max_pool2d(image - 20, 3, 2, "SAME"),
         "max_pool_uneven": tf.nn.max_pool2d(image, [2, 3], [1, 2], "VALID"),
         "max_pool_unknown": tf.nn.max_pool2d(photo.astype(np.float32), 2, 1, "SAME"),
+        "max_pool_zeros": tf.nn.max_pool2d(np.pad(image - 20, ((0, 0), (1, 1), (1, 1), (0, 0))), 3, 2, "VALID"),
     }
 
 

@@ -79,6 +79,11 @@ fn max_pool(b: &mut Builder, given: &Inputs) -> Built<()> {
     let attrs = PoolAttrs::new(2, 1, Padding::Same);
     let value = b.max_pool("max_pooled_unknown", photo, attrs)?;
     b.output("max_pool_unknown", value);
+    // Zeros are larger than what they surround.
+    let padded = b.pad("zeros_around", negative, &[(0, 0), (1, 1), (1, 1), (0, 0)])?;
+    let attrs = PoolAttrs::new(3, 2, Padding::Valid);
+    let value = b.max_pool("max_pooled_zeros", padded, attrs)?;
+    b.output("max_pool_zeros", value);
     Ok(())
 }
 

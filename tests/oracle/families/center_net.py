@@ -206,6 +206,9 @@ SMALL = [
     ),
 ]
 
+# The rest are locations without a peak, which have equal scores: OpenVINO's TopK does not say which of equals comes first.
+FEWER_PEAKS_THAN_OBJECTS = ("centernet_mobilenet_v2",)
+
 # On small images: what differs is the network.
 LARGE = [
     case(

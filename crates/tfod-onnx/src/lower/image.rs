@@ -211,7 +211,17 @@ impl Lowering<'_, '_> {
         op: &'static str,
         attrs: PoolAttrs,
     ) -> Result<Place, Error> {
-        let map = self.map_operand(node)?;
+        let mut map = self.map_operand(node)?;
+        let from = self.graph.node(self.graph.value(input(node, 0)?).node);
+        if op == "MaxPool" && matches!(from.op, Op::Pad(_)) {
+            // ONNX Runtime joins the two as if the padding were smaller than all values. This changes nothing, and stands between them.
+            let lowest = self.float(f32::MIN);
+            let name = format!("{}/padded", self.name(&node.name));
+            let shape = Shape(self.emitter.dims(map.id).to_vec());
+            let typed = (self.emitter.dtype(map.id), shape);
+            let inputs = [map.id, lowest];
+            map.id = self.emitter.add(&name, "Max", &inputs, vec![], typed);
+        }
         let moved = ConvAttrs {
             strides: attrs.strides,
             padding: attrs.padding,
