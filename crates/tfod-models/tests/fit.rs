@@ -10,7 +10,7 @@ mod common;
 
 use std::collections::HashMap;
 
-use common::{Vary, center_net, detector, retinanet};
+use common::{Vary, center_net, detector, keypoint_labels, retinanet};
 use tfod_config::protos::DetectionModel;
 use tfod_models::fit::{Explanation, Fit, Found, Variables, closest, explain};
 use tfod_models::{GraphOptions, InputType, build};
@@ -23,7 +23,9 @@ impl Trained {
     }
 
     fn of(config: &DetectionModel) -> Self {
-        let model = build(config, &GraphOptions::default()).unwrap();
+        let mut options = GraphOptions::default();
+        options.keypoint_labels = Some(keypoint_labels());
+        let model = build(config, &options).unwrap();
         let needed = model.graph.parameters();
         let needed = needed.map(|(_, p)| (p.path.clone(), p.shape.clone()));
         let idle = model.idle.iter().map(|path| (path.clone(), vec![1]));
@@ -473,5 +475,97 @@ fn each_field_of_a_center_net_is_found() {
             .collect();
         assert_eq!(causes, [(format!("{NET}{field}"), value)], "{found:?}");
         assert!(found.complete, "{found:?}");
+    }
+}
+
+#[test]
+fn each_task_of_a_center_net_is_found() {
+    let task = |more: &str| {
+        format!(
+            "keypoint_estimation_task {{ task_name: 'a' keypoint_class_name: 'person' {more} }}"
+        )
+    };
+    let single = |more: &str| format!("num_classes: 1 {}", task(more));
+    let deep_mac = |more: &str| {
+        format!(
+            "deepmac_mask_estimation {{ network_type: 'hourglass10' dim: 32 pixel_embedding_dim: 8 {more} }}"
+        )
+    };
+    let masks = "mask_estimation_task { } ".to_owned();
+    let parts = |more: &str| format!("{masks} densepose_estimation_task {{ {more} }}");
+    let track = |size: u32| format!("track_estimation_task {{ reid_embed_size: {size} }}");
+    let nothing = String::new;
+    let cases = [
+        (
+            task(""),
+            task("per_keypoint_offset: true"),
+            "keypoint_estimation_task.per_keypoint_offset",
+            "true",
+        ),
+        (
+            single("predict_depth: true"),
+            single(""),
+            "keypoint_estimation_task.predict_depth",
+            "false",
+        ),
+        (
+            single("predict_depth: true"),
+            single("predict_depth: true per_keypoint_depth: true"),
+            "keypoint_estimation_task.per_keypoint_depth",
+            "true",
+        ),
+        (task(""), nothing(), "keypoint_estimation_task", "left out"),
+        (masks.clone(), nothing(), "mask_estimation_task", "left out"),
+        (nothing(), masks.clone(), "mask_estimation_task", "given"),
+        (
+            parts(""),
+            parts("num_parts: 5"),
+            "densepose_estimation_task.num_parts",
+            "5",
+        ),
+        (
+            masks.clone(),
+            parts("num_parts: 5"),
+            "densepose_estimation_task",
+            "given",
+        ),
+        (
+            track(64),
+            track(32),
+            "track_estimation_task.reid_embed_size",
+            "32",
+        ),
+        (
+            nothing(),
+            "temporal_offset_task { }".to_owned(),
+            "temporal_offset_task",
+            "given",
+        ),
+        (
+            deep_mac(""),
+            deep_mac("dim: 16"),
+            "deepmac_mask_estimation.dim",
+            "16",
+        ),
+        (
+            deep_mac(""),
+            deep_mac("pixel_embedding_dim: 4"),
+            "deepmac_mask_estimation.pixel_embedding_dim",
+            "4",
+        ),
+    ];
+    let mut options = GraphOptions::default();
+    options.keypoint_labels = Some(keypoint_labels());
+    for (configured, trained, field, value) in cases {
+        let trained = Trained::of(&center_net(&trained));
+        let found = explain(&center_net(&configured), &options, &trained);
+        let causes: Vec<(&str, &str)> = found
+            .causes
+            .iter()
+            .map(|cause| (cause.field, cause.trained.as_str()))
+            .collect();
+        let field = format!("model.center_net.{field}");
+        assert_eq!(causes, [(field.as_str(), value)], "{found:?}");
+        assert!(found.complete, "{field}: {found:?}");
     }
 }

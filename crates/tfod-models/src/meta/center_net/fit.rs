@@ -6,7 +6,7 @@ use tfod_config::protos::detection_model::Model as Proto;
 use tfod_config::{PipelineConfig, protos};
 
 use super::boxes::{OFFSET, SCALE};
-use super::{OBJECT_CENTER, extractor};
+use super::{OBJECT_CENTER, extractor, fit_tasks};
 use crate::fit::{Candidate, Cause, Variables};
 
 const CLASSES: &str = "model.center_net.num_classes";
@@ -28,13 +28,13 @@ const MULTIPLIERS: [f32; 7] = [0.35, 0.5, 0.75, 1.0, 1.3, 1.4, 2.0];
 const MOST_LAYERS: usize = 16;
 
 /// Collects candidates that differ from the configuration in one field.
-struct Candidates<'a> {
-    base: &'a protos::CenterNet,
+pub(super) struct Candidates<'a> {
+    pub(super) base: &'a protos::CenterNet,
     list: Vec<Candidate>,
 }
 
 impl Candidates<'_> {
-    fn push<T: ToString>(
+    pub(super) fn push<T: ToString>(
         &mut self,
         field: &'static str,
         configured: T,
@@ -75,7 +75,10 @@ impl Candidates<'_> {
 }
 
 /// The convolutions of a trained head: those before the last by channels and kernel size, and the channels of the last.
-fn trained_head(variables: &dyn Variables, head: &str) -> Option<(PredictionHeadParams, i32)> {
+pub(super) fn trained_head(
+    variables: &dyn Variables,
+    head: &str,
+) -> Option<(PredictionHeadParams, i32)> {
     let shape = |layer: usize, name: &str| {
         let path = [
             "_prediction_head_dict",
@@ -130,6 +133,7 @@ pub(super) fn candidates(
     };
     head_candidates(&mut all, variables);
     extractor_candidates(&mut all);
+    fit_tasks::candidates(&mut all, variables);
     all.list
 }
 

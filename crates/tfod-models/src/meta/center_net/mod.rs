@@ -42,6 +42,7 @@ mod boxes;
 mod deepmac;
 mod extractor;
 mod fit;
+mod fit_tasks;
 mod frame;
 mod heads;
 mod keypoints;
