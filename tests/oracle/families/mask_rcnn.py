@@ -35,7 +35,7 @@ def masks(height, width, depth=None, layers=None, agnostic=None, upsample=None, 
 SMALL_MASKS = replace(SMALL, stages=3, proposals=16, nms=Nms(0.0, 0.6, 6, 8), masks=masks(9, 11, 24, 2))
 
 CASES = [
-    Case("mask_rcnn", SMALL_MASKS.text(), seed=860, checkpoint="training", images=((96, 128),), float_images=((2, 90, 120),)),
+    Case("mask_rcnn", SMALL_MASKS.text(), seed=860, checkpoint="training", images=((96, 128),), float_images=((2, 90, 120),), tier="default"),
     Case(
         "mask_rcnn_upsampled",
         replace(
