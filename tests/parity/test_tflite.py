@@ -68,6 +68,19 @@ def test_detections_equal_the_reference(case, oracle, tmp_path):
 
 
 @pytest.mark.parametrize("case", BASE)
+def test_kernels_of_half_the_bits_change_little(case, oracle, tmp_path):
+    results = oracle(case)
+    arrays = np.load(stages.prepare(results))
+    image = arrays["preprocessed"]
+    whole, half = (export(results, tmp_path / kind, image, "--no_preprocess", "--raw_encodings", f"--weights={kind}") for kind in ("float32", "float16"))
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    found = run(half, image)
+    for key in ("box_encodings", "class_predictions_with_background"):
+        difference = np.abs(found[key].astype(np.float64) - arrays[key]) / (1 + np.abs(arrays[key]))
+        assert 0 < difference.mean() < 2e-3 and difference.max() < 2e-2, f"{key}: {difference.mean():.2g} on average, {difference.max():.2g} at worst"
+
+
+@pytest.mark.parametrize("case", BASE)
 def test_encodings_equal_the_reference(case, oracle, tmp_path):
     results = oracle(case)
     arrays = np.load(stages.prepare(results))

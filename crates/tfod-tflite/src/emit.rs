@@ -36,6 +36,8 @@ pub(crate) struct Step {
 pub(crate) struct Emitter<'a> {
     tensors: Vec<TensorInfo<'a>>,
     steps: Vec<Step>,
+    /// Steps that come before all others: they have only constants as inputs.
+    first: Vec<Step>,
     inputs: Vec<TensorId>,
     outputs: Vec<(String, TensorId)>,
     /// The step that computes a tensor.
@@ -125,6 +127,23 @@ impl<'a> Emitter<'a> {
         outputs
     }
 
+    /// A constant whose floats are stored with 16 bits, as a tensor of floats. Runtimes widen it once, when the model is loaded.
+    pub(crate) fn half_constant(&mut self, name: &str, stored: Stored<'a>) -> TensorId {
+        let (dtype, shape) = (stored.dtype(), stored.shape());
+        let half = self.constant(name, stored);
+        let known = self.first.iter().find(|step| step.inputs == [half]);
+        if let Some(&[wide]) = known.map(|step| step.outputs.as_slice()) {
+            return wide;
+        }
+        let wide = self.tensor(&format!("{name}/wide"), dtype, &shape);
+        self.first.push(Step {
+            operator: Operator::Dequantize,
+            inputs: vec![half],
+            outputs: vec![wide],
+        });
+        wide
+    }
+
     fn push(&mut self, operator: Operator, inputs: &[TensorId], outputs: Vec<TensorId>) {
         for id in &outputs {
             self.made_by.insert(*id, self.steps.len());
@@ -184,7 +203,7 @@ impl<'a> Emitter<'a> {
     pub(crate) fn finish(self) -> Finished<'a> {
         let mut needed: HashSet<TensorId> = self.outputs.iter().map(|(_, id)| *id).collect();
         let mut kept = Vec::new();
-        for step in self.steps.into_iter().rev() {
+        for step in self.first.into_iter().chain(self.steps).rev() {
             if step.outputs.iter().any(|id| needed.contains(id)) {
                 needed.extend(&step.inputs);
                 needed.extend(&step.outputs);

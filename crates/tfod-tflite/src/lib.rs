@@ -53,4 +53,4 @@ mod tests;
 mod writer;
 
 pub use error::Error;
-pub use writer::{Options, Summary, TfliteWriter};
+pub use writer::{Options, Summary, TfliteWriter, WeightType};

@@ -125,6 +125,8 @@ pub(crate) enum Operator {
         batch_dims: i32,
     },
     Cast(DType, DType),
+    /// Of floats of 16 bits.
+    Dequantize,
 }
 
 /// How a file refers to an operator.
@@ -205,6 +207,7 @@ impl Operator {
             Self::Gather { batch_dims: 0 } => (36, 1, 6, "GATHER"),
             Self::Gather { .. } => (36, 5, TWO + 5, "GATHER"),
             Self::Cast(..) => (53, 1, 5, "CAST"),
+            Self::Dequantize => (6, 3, 15, "DEQUANTIZE"),
         }
     }
 
@@ -304,6 +307,7 @@ impl Operator {
             }
             Self::Pad(_) => (22, Vec::new()),
             Self::Slice(_) => (48, Vec::new()),
+            Self::Dequantize => (38, Vec::new()),
             Self::ResizeBilinear(grid) => (
                 15,
                 vec![
@@ -362,6 +366,9 @@ fn dilations(window: &Window, slot: usize) -> impl Iterator<Item = (usize, Field
         .filter(|(_, dilation)| *dilation != 1)
         .map(|(slot, dilation)| (slot, Field::Int(dilation)))
 }
+
+/// TFLite's number for floats of 16 bits.
+pub(crate) const HALF: u8 = 1;
 
 /// TFLite's number for an element type.
 pub(crate) fn type_number(dtype: DType) -> u8 {

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use half::f16;
 use tfod_graph::{DType, Tensor, TensorView};
 
 /// Where bytes are.
@@ -30,6 +31,8 @@ pub(crate) struct Stored<'a> {
     front: usize,
     /// Factors of elements, repeated along the bytes.
     scale: Option<Arc<[f32]>>,
+    /// Whether floats are written with 16 bits.
+    is_half: bool,
 }
 
 impl<'a> Stored<'a> {
@@ -40,6 +43,7 @@ impl<'a> Stored<'a> {
             data,
             front: 0,
             scale: None,
+            is_half: false,
         }
     }
 
@@ -81,8 +85,35 @@ impl<'a> Stored<'a> {
         sizes
     }
 
+    /// The number of bytes written.
     pub(crate) fn len(&self) -> u64 {
-        self.bytes().len() as u64
+        let bytes = self.bytes().len() as u64;
+        if self.is_half { bytes / 2 } else { bytes }
+    }
+
+    /// Whether floats are written with 16 bits.
+    pub(crate) fn is_half(&self) -> bool {
+        self.is_half
+    }
+
+    /// The tensor with its floats in 16 bits, rounded to the nearest; `None` where one is too large for that.
+    pub(crate) fn halved(mut self) -> Option<Self> {
+        let mut values = self.products()?.into_iter();
+        let fits = values.all(|value| !value.is_finite() || f16::from_f32(value).is_finite());
+        self.is_half = true;
+        fits.then_some(self)
+    }
+
+    /// The floats times their factors, in the order of the bytes.
+    fn products(&self) -> Option<Vec<f32>> {
+        let values = self.to_f32()?;
+        Some(match &self.scale {
+            Some(scale) => {
+                let pairs = values.into_iter().zip(scale.iter().cycle());
+                pairs.map(|(value, factor)| value * factor).collect()
+            }
+            None => values,
+        })
     }
 
     fn bytes(&self) -> &[u8] {
@@ -132,6 +163,7 @@ impl<'a> Stored<'a> {
             dtype: self.dtype,
             shape: self.shape(),
             front: self.front,
+            is_half: self.is_half,
             scale: factors.map(|factor| factor.to_bits()).collect(),
             contents,
         }
@@ -139,13 +171,14 @@ impl<'a> Stored<'a> {
 
     /// The elements in the order of [`Self::shape`].
     pub(crate) fn elements(&self) -> Cow<'_, [u8]> {
-        let bytes = self.bytes();
-        let scaled: Cow<'_, [u8]> = match (&self.scale, self.to_f32()) {
-            (Some(scale), Some(values)) => {
-                let pairs = values.into_iter().zip(scale.iter().cycle());
-                pairs.flat_map(|(v, s)| (v * s).to_le_bytes()).collect()
+        let products = (self.is_half || self.scale.is_some()).then(|| self.products());
+        let scaled: Cow<'_, [u8]> = match products.flatten() {
+            Some(values) if self.is_half => {
+                let halves = values.into_iter().map(f16::from_f32);
+                halves.flat_map(f16::to_le_bytes).collect()
             }
-            _ => Cow::Borrowed(bytes),
+            Some(values) => values.into_iter().flat_map(f32::to_le_bytes).collect(),
+            None => Cow::Borrowed(self.bytes()),
         };
         let Some((axis, behind)) = self.sizes.get(self.front..).and_then(<[u64]>::split_first)
         else {
@@ -155,7 +188,11 @@ impl<'a> Stored<'a> {
             return scaled;
         }
         // Sizes of bytes in memory, and their products, are in the range of `usize`.
-        let row = behind.iter().product::<u64>() * self.dtype.size().unwrap_or(4) as u64;
+        let element = match self.dtype.size() {
+            _ if self.is_half => 2,
+            size => size.unwrap_or(4) as u64,
+        };
+        let row = behind.iter().product::<u64>() * element;
         let [axis, row] = [*axis, row].map(|n| usize::try_from(n).unwrap_or(1).max(1));
         Cow::Owned(with_front(&scaled, axis, row))
     }
@@ -178,6 +215,7 @@ pub(crate) struct Key {
     dtype: DType,
     shape: Vec<u64>,
     front: usize,
+    is_half: bool,
     scale: Vec<u32>,
     contents: Contents,
 }
@@ -213,6 +251,20 @@ mod tests {
         ];
         let expected: Vec<u8> = expected.iter().flat_map(|v| v.to_le_bytes()).collect();
         assert_eq!(inner.elements(), expected);
+    }
+
+    #[test]
+    fn floats_are_halved_if_all_of_them_can_be() {
+        let stored = Stored::floats(&[2, 2], &[1.0, 2.0, 3.0, 0.1])
+            .scaled(vec![1.0, 2.0])
+            .with_front(1);
+        let stored = stored.halved().unwrap();
+        assert_eq!((stored.len(), stored.shape()), (8, vec![2, 2]));
+        let expected = [1.0, 3.0, 4.0, 0.2].map(f16::from_f32);
+        let expected: Vec<u8> = expected.into_iter().flat_map(f16::to_le_bytes).collect();
+        assert_eq!(stored.elements(), expected);
+        let large = Stored::floats(&[1], &[700.0]).scaled(vec![100.0]);
+        assert!(large.halved().is_none());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use tfod_graph::{
     Shape, TensorView, Unary, ValueId, Weights,
 };
 
-use crate::{Error, Options, TfliteWriter};
+use crate::{Error, Options, TfliteWriter, WeightType};
 
 fn image(b: &mut Builder, channels: u64) -> ValueId {
     b.input("image", DType::F32, Shape::known(&[1, 8, 8, channels]))
@@ -113,6 +113,23 @@ fn large_shared_kernels_are_stored_once() {
     let (operators, bytes) = written(&levels(8));
     assert_eq!(operators, [("CONV_2D", 2), ("MUL", 1)]);
     assert!(bytes.len() > 2 * (3 * 3 * 8 * 16 * 4));
+}
+
+#[test]
+fn kernels_of_half_the_bits_are_widened_first() {
+    let graph = levels(128);
+    let weights = halves(&graph);
+    let mut options = Options::default();
+    let size = |options: &Options| {
+        let writer = TfliteWriter::new(&graph, &weights, options).unwrap();
+        writer.summary().clone()
+    };
+    let whole = size(&options);
+    options.weights = WeightType::Float16;
+    let half = size(&options);
+    assert_eq!(half.operators["DEQUANTIZE"], 1);
+    let kernel = 3 * 3 * 128 * 16 * 4;
+    assert!((kernel / 2 - 1024..=kernel / 2).contains(&(whole.bytes - half.bytes)));
 }
 
 #[test]

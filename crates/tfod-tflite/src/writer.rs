@@ -11,7 +11,7 @@ use crate::Error;
 use crate::emit::{Finished, FinishedStep, TensorInfo};
 use crate::flatbuffer::{Builder, Field, LIMIT, Laid, NodeRef};
 use crate::lower::lower;
-use crate::operator::{Code, runtime, type_number};
+use crate::operator::{Code, HALF, runtime, type_number};
 use crate::stored::Stored;
 
 /// The identifier of the format, of which there is one version.
@@ -24,12 +24,38 @@ const SIGNATURE: &str = "serving_default";
 /// The bytes of the text of the oldest runtime.
 const RUNTIME_BYTES: usize = 16;
 
+/// How kernels of convolutions are stored. Everything else, biases and anchors among it, has 32 bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WeightType {
+    /// 32-bit floats.
+    #[default]
+    Float32,
+    /// 16-bit floats, rounded to the nearest, which runtimes widen when they load the model; a kernel with a number that is too large keeps 32 bits.
+    Float16,
+}
+
+impl WeightType {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Float32, Self::Float16];
+
+    /// What users call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Float32 => "float32",
+            Self::Float16 => "float16",
+        }
+    }
+}
+
 /// What a caller may choose.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Options {
     /// A description for people; may be empty.
     pub description: String,
+    /// How kernels are stored.
+    pub weights: WeightType,
 }
 
 /// What was written.
@@ -68,7 +94,7 @@ impl<'a> TfliteWriter<'a> {
     /// [`Error::Graph`] if the graph breaks one of its invariants or the weights are not its own; [`Error::Unsupported`], [`Error::UnknownSize`],
     /// [`Error::TooLarge`] and [`Error::NoOutputs`] if TFLite has no form for the graph; [`Error::ModelTooLarge`].
     pub fn new(graph: &Graph, weights: &'a Weights<'a>, options: &Options) -> Result<Self, Error> {
-        let graph = lower(graph, weights)?;
+        let graph = lower(graph, weights, options.weights)?;
         let mut summary = Summary {
             bytes: 0,
             operators: BTreeMap::new(),
@@ -270,7 +296,12 @@ fn tensor_table(
     let shape = b.ints(sizes);
     let name = b.text(&tensor.name);
     let mut fields = vec![(0, Field::Ref(shape)), (3, Field::Ref(name))];
-    let dtype = type_number(tensor.dtype);
+    let is_half = tensor.stored.as_ref().is_some_and(Stored::is_half);
+    let dtype = if is_half {
+        HALF
+    } else {
+        type_number(tensor.dtype)
+    };
     if dtype != 0 {
         fields.push((1, Field::Byte(dtype)));
     }

@@ -58,7 +58,7 @@ pub use check::{
 };
 pub use export::{
     Export, ExportError, ExportReport, Format, FormatReport, Interface, Layout, Misfit,
-    MisfitVariable, OnnxOptions, SignatureOptions, TensorInfo, Thresholds, Unused,
+    MisfitVariable, OnnxOptions, SignatureOptions, TensorInfo, TfliteOptions, Thresholds, Unused,
 };
 pub use freeze::{Freeze, FreezeFileError, FreezeReport};
 pub use keypoint_labels::KeypointLabelsError;
@@ -76,5 +76,5 @@ pub use tfod_onnx::{ExternalData, InputLayout, OPSETS};
 pub use tfod_tensorflow::{
     Endpoint, Error as SavedModelError, FreezeError, FreezeOptions, FrozenTable, InputShape, Update,
 };
-pub use tfod_tflite::Error as TfliteError;
+pub use tfod_tflite::{Error as TfliteError, WeightType};
 pub use trained::TrainedModel;

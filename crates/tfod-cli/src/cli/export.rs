@@ -11,6 +11,7 @@ use clap::builder::{
 use tfod::{
     Batch, Export, ExportError, ExportReport, ExternalData, Format, GraphOptions, InputLayout,
     InputType, Layout, ModelError, OPSETS, SideInput, SignatureOptions, Stage, TensorInfo,
+    WeightType,
 };
 
 use tfod_text::Shown;
@@ -219,6 +220,19 @@ pub(super) struct Args {
     #[arg(long = "external_data", help_heading = ONNX)]
     external_data: bool,
 
+    /// How the kernels of the TFLite model are stored; float32 without it
+    ///
+    ///   float32  as in the checkpoint
+    ///   float16  half the size; boxes and scores change by some 1e-3
+    #[arg(
+        long = "weights",
+        value_name = "TYPE",
+        verbatim_doc_comment,
+        value_parser = PossibleValuesParser::new(WeightType::ALL.map(WeightType::name)).map(|name| weight_type(&name)),
+        help_heading = TFLITE
+    )]
+    weights: Option<WeightType>,
+
     /// Print a summary for scripts, as one JSON object
     #[arg(long)]
     json: bool,
@@ -270,6 +284,7 @@ pub(super) struct Args {
 
 const GRAPH: &str = "Options of the graph";
 const ONNX: &str = "Options of the ONNX model";
+const TFLITE: &str = "Options of the TFLite model";
 
 const FORMATS: &str = "What to write, separated by commas";
 
@@ -316,6 +331,12 @@ fn signature(text: &str) -> Result<SignatureOptions, String> {
     let mut signature = SignatureOptions::new(name, input);
     signature.input_name = input_name;
     Ok(signature)
+}
+
+/// The type of weights of a name that has been checked.
+fn weight_type(name: &str) -> WeightType {
+    let mut all = WeightType::ALL.into_iter();
+    all.find(|kind| kind.name() == name).unwrap_or_default()
 }
 
 fn layout(name: &str) -> InputLayout {
@@ -461,6 +482,11 @@ impl Args {
                 ));
             }
         }
+        if self.weights.is_some() && !self.formats.contains(&Format::Tflite) {
+            return output::usage(&format_args!(
+                "--weights is for TFLite: add tflite to --format, or leave the flag out"
+            ));
+        }
         if self.model_version.is_some() && self.layout == "official" {
             return output::usage(&format_args!(
                 "--model_version is for servers: add --layout tfserving or triton, or leave the flag out"
@@ -503,6 +529,7 @@ impl Args {
         export.thresholds.max_proposals = self.max_proposals;
         export.label_map = self.label_map;
         export.formats = self.formats;
+        export.tflite.weights = self.weights.unwrap_or_default();
         export.onnx.opset = self.opset.unwrap_or(export.onnx.opset);
         export.onnx.input_layout = self.input_layout.unwrap_or(export.onnx.input_layout);
         if self.external_data {

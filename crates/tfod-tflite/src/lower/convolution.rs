@@ -11,6 +11,7 @@ use crate::Error;
 use crate::emit::TensorId;
 use crate::operator::{Activation, Arithmetic, Operator, Plain, Reduction, Window};
 use crate::stored::Stored;
+use crate::writer::WeightType;
 
 /// From this many elements for each output channel on, a shared kernel stays shared: the convolution takes far longer than the two operations on its result
 /// that this costs.
@@ -105,7 +106,7 @@ impl Lowering<'_, '_> {
     }
 
     /// Gives convolutions the kernels and biases that they have come to have.
-    pub(super) fn write_kernels(&mut self) {
+    pub(super) fn write_kernels(&mut self, to: WeightType) {
         for (id, kernel) in std::mem::take(&mut self.kernels) {
             let mut stored = kernel.kernel;
             if let Some(scale) = &kernel.scale {
@@ -120,7 +121,14 @@ impl Lowering<'_, '_> {
                 stored = stored.with_front(3);
             }
             let name = format!("{}/kernel", kernel.name);
-            let weights = self.emitter.constant(&name, stored);
+            let half = match to {
+                WeightType::Float16 => stored.clone().halved(),
+                WeightType::Float32 => None,
+            };
+            let weights = match half {
+                Some(half) => self.emitter.half_constant(&name, half),
+                None => self.emitter.constant(&name, stored),
+            };
             let name = format!("{}/bias", kernel.name);
             let bias = self.vector(&name, &kernel.bias);
             self.emitter.set_inputs(id, vec![kernel.x, weights, bias]);

@@ -20,6 +20,7 @@ use crate::Error;
 use crate::emit::{Emitter, Finished, TensorId};
 use crate::operator::Operator;
 use crate::stored::Stored;
+use crate::writer::WeightType;
 use convolution::Convolution;
 
 /// Maps over more slices are refused: TFLite's models have one body for each.
@@ -29,7 +30,11 @@ const MOST_SLICES: u64 = 1024;
 ///
 /// # Errors
 /// When the graph or its weights are not valid, or TFLite has no counterpart for what a node asks for.
-pub(crate) fn lower<'a>(graph: &Graph, weights: &'a Weights<'a>) -> Result<Finished<'a>, Error> {
+pub(crate) fn lower<'a>(
+    graph: &Graph,
+    weights: &'a Weights<'a>,
+    stored: WeightType,
+) -> Result<Finished<'a>, Error> {
     validate(graph)?;
     validate_weights(graph, weights)?;
     if graph.outputs().is_empty() {
@@ -66,7 +71,7 @@ pub(crate) fn lower<'a>(graph: &Graph, weights: &'a Weights<'a>) -> Result<Finis
         let results = node.outputs.iter().copied().zip(results);
         lowering.bound.extend(results);
     }
-    lowering.write_kernels();
+    lowering.write_kernels(stored);
     let mut outputs: Vec<&Output> = graph.outputs().iter().collect();
     outputs.sort_by(|a, b| a.key.cmp(&b.key));
     for output in outputs {

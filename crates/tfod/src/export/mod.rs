@@ -47,7 +47,7 @@ use crate::output::identity::is_same;
 use crate::progress::Step;
 use crate::trained::{MODEL, TrainedModel};
 pub use error::{ExportError, Misfit, MisfitVariable};
-pub use format::{Format, FormatReport, OnnxOptions};
+pub use format::{Format, FormatReport, OnnxOptions, TfliteOptions};
 use format::{Source, Writer};
 pub use layout::Layout;
 use manifest::About;
@@ -84,6 +84,8 @@ pub struct Export {
     pub formats: Vec<Format>,
     /// Options of the ONNX model.
     pub onnx: OnnxOptions,
+    /// Options of the TFLite model.
+    pub tflite: TfliteOptions,
     /// How the files are laid out.
     pub layout: Layout,
     /// Where the export goes. Files there that are not of an export stay.
@@ -252,6 +254,7 @@ impl Export {
             label_map: None,
             formats: vec![Format::SavedModel],
             onnx: OnnxOptions::default(),
+            tflite: TfliteOptions::default(),
             layout: Layout::default(),
             output: output.into(),
         }

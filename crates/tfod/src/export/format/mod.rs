@@ -16,6 +16,7 @@ use super::signatures::Signature;
 use super::{Export, ExportError, Interface};
 use crate::progress::Step;
 pub use onnx::OnnxOptions;
+pub use tflite::TfliteOptions;
 
 /// What a model can be exported as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,12 +4,20 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 use tfod_models::{Batch, GraphOption, GraphOptions, Model, ModelError};
-use tfod_tflite::{Options, TfliteWriter};
+use tfod_tflite::{Options, TfliteWriter, WeightType};
 
 use super::{Descriptor, Format, FormatReport, Source, Writer, members};
 use crate::export::ExportError;
 use crate::progress::Step;
 use crate::report::{bytes, count};
+
+/// Options that only TFLite has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TfliteOptions {
+    /// How kernels are stored.
+    pub weights: WeightType,
+}
 
 pub(super) struct Tflite;
 
@@ -54,11 +62,13 @@ impl Descriptor for Tflite {
     fn prepare<'a>(&self, model: &Source<'_, 'a>) -> Result<Box<dyn Writer + 'a>, ExportError> {
         let main = model.main()?;
         let mut options = Options::default();
+        options.weights = model.export.tflite.weights;
         let architecture = model.facts.get("architecture").and_then(Value::as_str);
         options.description = architecture.unwrap_or_default().to_owned();
         Ok(Box::new(Prepared {
             writer: TfliteWriter::new(main.graph, main.weights, &options)?,
             signature: main.name.to_owned(),
+            weights: options.weights,
             left_to_the_caller: resizing(model.facts),
         }))
     }
@@ -105,6 +115,7 @@ fn resizing(facts: &Map<String, Value>) -> Option<Value> {
 struct Prepared<'a> {
     writer: TfliteWriter<'a>,
     signature: String,
+    weights: WeightType,
     left_to_the_caller: Option<Value>,
 }
 
@@ -119,20 +130,23 @@ impl Writer for Prepared<'_> {
         Ok(FormatReport {
             format: Format::Tflite,
             summary: format!(
-                "{} in {}, for TensorFlow Lite {} or newer",
+                "{} in {}, kernels in {}, for TensorFlow Lite {} or newer",
                 count(written.num_operators(), "operator"),
                 bytes(written.bytes),
+                self.weights.name(),
                 written.runtime,
             ),
             figures: json!({
                 "operators": written.num_operators(),
                 "bytes": written.bytes,
+                "weights": self.weights.name(),
                 "min_runtime_version": written.runtime,
             }),
             beside: Vec::new(),
             particulars: members(json!({
                 "signature": self.signature,
                 "operators": written.operators,
+                "weights": self.weights.name(),
                 "min_runtime_version": written.runtime,
                 "resizing_by_caller": self.left_to_the_caller,
             })),
