@@ -67,9 +67,13 @@ def test_the_first_row_is_nearer_to_real_configs_than_the_last(name):
 
 def test_every_extractor_and_every_kind_of_checkpoint_is_in_the_default_tier():
     default = cases.of_tier("default")
-    settings = [usage.settings(case.config) for case in default]
-    extractors = {each["model.ssd.feature_extractor.type"] for each in settings}
-    everywhere = {usage.settings(case.config)["model.ssd.feature_extractor.type"] for case in cases.of_tier("exhaustive")}
+    field = "model.ssd.feature_extractor.type"  # of SSDs, whose fields are counted
+
+    def of(tier):
+        settings = [usage.settings(case.config) for case in cases.of_tier(tier)]
+        return {each[field] for each in settings if field in each}
+
+    extractors, everywhere = of("default"), of("exhaustive")
     known = {name for name in usage.counts()["model.ssd.feature_extractor.type"]}
     assert known <= extractors == everywhere
     assert {case.checkpoint for case in default} == {case.checkpoint for case in cases.of_tier("exhaustive")}

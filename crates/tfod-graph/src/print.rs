@@ -155,8 +155,9 @@ fn attributes(op: &Op) -> String {
         }
         Op::CropAndResize { height, width } => format!(" size=[{height}, {width}]"),
         Op::Transpose(order) => format!(" order={order:?}"),
-        Op::Concat { axis } | Op::Unstack { axis } | Op::Stack { axis } => format!(" axis={axis}"),
-        Op::ArgMax { axis } => format!(" axis={axis}"),
+        Op::Concat { axis } | Op::Unstack { axis } | Op::Stack { axis } | Op::ArgMax { axis } => {
+            format!(" axis={axis}")
+        }
         Op::Gather { batch_dims } if *batch_dims > 0 => format!(" batch_dims={batch_dims}"),
         Op::Slice(ranges) => {
             let range = |r: &Option<(u64, u64)>| match r {

@@ -585,15 +585,14 @@ impl<'a> Lowering<'a, '_> {
         let x = self.operand(value, Layout::ChannelsLast)?;
         let own = self.emitter.dtype(x);
         let carried = self.carried(x, DType::U8, DType::I32);
-        let [values, indices] = match k.known() {
-            Some(k) => self.best(&name, carried, k)?,
-            None => {
-                self.refuse_batched(node, "a selection of a computed number")?;
-                let count = self.operand(input(node, 1)?, Layout::ChannelsLast)?;
-                let count = self.wide(count);
-                let count = self.reshape(&format!("{name}/count"), count, Shape::known(&[1]))?;
-                self.largest(&name, carried, count, k.clone())
-            }
+        let [values, indices] = if let Some(k) = k.known() {
+            self.best(&name, carried, k)?
+        } else {
+            self.refuse_batched(node, "a selection of a computed number")?;
+            let count = self.operand(input(node, 1)?, Layout::ChannelsLast)?;
+            let count = self.wide(count);
+            let count = self.reshape(&format!("{name}/count"), count, Shape::known(&[1]))?;
+            self.largest(&name, carried, count, k.clone())
         };
         let values = self.cast(&format!("{name}/narrow"), values, own);
         let indices = self.narrow(&format!("{name}/indices"), indices);

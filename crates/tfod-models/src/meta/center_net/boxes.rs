@@ -63,6 +63,7 @@ impl ObjectDetection {
     ///
     /// # Errors
     /// When the graph refuses a node.
+    #[expect(clippy::unused_self, reason = "only where boxes are predicted")]
     pub(super) fn boxes(
         &self,
         b: &mut Builder,
@@ -99,6 +100,7 @@ impl ObjectDetection {
     ///
     /// # Errors
     /// When the graph refuses a node.
+    #[expect(clippy::unused_self, reason = "only where boxes are predicted")]
     pub(super) fn everywhere(
         &self,
         b: &mut Builder,

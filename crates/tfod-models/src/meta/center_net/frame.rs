@@ -9,13 +9,13 @@ use crate::scalar::{Float, Int, floats, spatial};
 
 /// Size of the image, without padding, in pixels of the network's input.
 pub(super) struct Frame {
-    image: Image,
+    image: ImageSize,
     /// Height and width of the network's input.
     input: [Float; 2],
 }
 
 /// How large the image is.
-enum Image {
+enum ImageSize {
     /// As large as the network's input.
     All,
     /// The same size in all images: height and width.
@@ -37,14 +37,14 @@ impl Frame {
         let [height, width] = spatial(b, "input", images)?;
         let input = [height.to_float(b, "height")?, width.to_float(b, "width")?];
         let image = match extent {
-            None => Image::All,
+            None => ImageSize::All,
             Some(Extent::Common(parts)) => {
                 let mut pixels = |axis: usize, name: &str| {
                     let part = parts[axis].binary(b, name, Binary::Mul, input[axis])?;
                     let pixels = part.rounded(b, &format!("{name}_pixels"))?;
                     pixels.to_float(b, &format!("{name}_exactly"))
                 };
-                Image::Common([pixels(0, "image_height")?, pixels(1, "image_width")?])
+                ImageSize::Common([pixels(0, "image_height")?, pixels(1, "image_width")?])
             }
             Some(Extent::PerImage(parts)) => {
                 let input = floats(b, "input_size", &input)?;
@@ -52,7 +52,7 @@ impl Frame {
                 let pixels = b.unary("image_exactly", Unary::Round, pixels)?;
                 let batch = b.shape(pixels).dims().first().cloned();
                 let dims = [batch.unwrap_or(Dim::Known(1)), 1.into(), 2.into()];
-                Image::PerImage(b.reshape("image_size", pixels, &dims)?)
+                ImageSize::PerImage(b.reshape("image_size", pixels, &dims)?)
             }
         };
         Ok(Self { image, input })
@@ -69,9 +69,9 @@ impl Frame {
         times: usize,
     ) -> Result<ValueId, ModelError> {
         match &self.image {
-            Image::All => floats(b, name, &self.input.repeat(times)),
-            Image::Common(sides) => floats(b, name, &sides.repeat(times)),
-            Image::PerImage(size) => Ok(b.concat(name, 2, &vec![*size; times])?),
+            ImageSize::All => floats(b, name, &self.input.repeat(times)),
+            ImageSize::Common(sides) => floats(b, name, &sides.repeat(times)),
+            ImageSize::PerImage(size) => Ok(b.concat(name, 2, &vec![*size; times])?),
         }
     }
 
@@ -81,9 +81,9 @@ impl Frame {
     /// When the graph refuses a node.
     pub(super) fn part(&self, b: &mut Builder) -> Result<ValueId, ModelError> {
         let sides = match &self.image {
-            Image::All => self.input,
-            Image::Common(sides) => *sides,
-            Image::PerImage(size) => {
+            ImageSize::All => self.input,
+            ImageSize::Common(sides) => *sides,
+            ImageSize::PerImage(size) => {
                 let input = floats(b, "input_size", &self.input)?;
                 return Ok(b.binary("image_part", Binary::Div, *size, input)?);
             }
@@ -103,9 +103,9 @@ impl Frame {
     pub(super) fn location(&self, b: &mut Builder) -> Result<[ValueId; 2], ModelError> {
         let names = ["row", "column"];
         let sides = match &self.image {
-            Image::All => self.input,
-            Image::Common(sides) => *sides,
-            Image::PerImage(size) => {
+            ImageSize::All => self.input,
+            ImageSize::Common(sides) => *sides,
+            ImageSize::PerImage(size) => {
                 let stride = b.constant("stride", Tensor::scalar_f32(STRIDE))?;
                 let parts = b.binary("locations", Binary::Div, stride, *size)?;
                 let parts = b.unstack("location", parts, 2)?;
@@ -158,9 +158,9 @@ impl Frame {
     /// When the graph refuses a node.
     pub(super) fn masked(&self, b: &mut Builder, map: ValueId) -> Result<ValueId, ModelError> {
         let sides = match &self.image {
-            Image::All => return Ok(map),
-            Image::Common(sides) => *sides,
-            Image::PerImage(size) => {
+            ImageSize::All => return Ok(map),
+            ImageSize::Common(sides) => *sides,
+            ImageSize::PerImage(size) => {
                 let sides = b.unstack("image_sides", *size, 2)?;
                 [Float::Computed(sides[0]), Float::Computed(sides[1])]
             }
@@ -202,7 +202,7 @@ impl Frame {
             return Ok(Some(constant(b, name, &shape, &values)?));
         }
         let numbers = numbers(b, name, count, dim.clone(), axis)?;
-        let is_own = matches!(self.image, Image::PerImage(_));
+        let is_own = matches!(self.image, ImageSize::PerImage(_));
         let one = || Dim::Known(1);
         let side = side.value(b, &format!("{name}_side"))?;
         let dims = [if is_own { batch } else { one() }, one(), one(), one()];
