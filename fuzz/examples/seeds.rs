@@ -64,6 +64,7 @@ fn graphs() -> Result<(), Box<dyn Error>> {
 /// Frozen graphs of single operations, those that are not larger than what fuzzing tries.
 fn networks() -> Result<(), Box<dyn Error>> {
     const LARGEST: usize = 8192;
+    fs::create_dir_all("seeds/constants")?;
     for case in tfod_cases::cases() {
         let graph = tfod_cases::toy(&[case], Dim::symbol("batch"))?;
         let graph = passes::standard(&graph)?;
