@@ -13,6 +13,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use tfod_config::protos;
+use tfod_config::protos::detection_model::Model as Proto;
 use tfod_graph::ParamId;
 
 use crate::fields::FieldPath;
@@ -150,6 +151,59 @@ pub(crate) struct Candidate {
     pub(crate) cause: Cause,
     /// The configuration after it.
     pub(crate) config: protos::DetectionModel,
+}
+
+/// Collects changes of single fields of a meta-architecture's message `C`.
+pub(crate) struct Candidates<'a, C> {
+    /// The message as it is.
+    pub base: &'a C,
+    /// Makes a model of a message.
+    model: fn(C) -> Proto,
+    list: Vec<Candidate>,
+}
+
+impl<'a, C: Clone> Candidates<'a, C> {
+    /// None yet.
+    pub(crate) fn new(base: &'a C, model: fn(C) -> Proto) -> Self {
+        Self {
+            base,
+            model,
+            list: Vec::new(),
+        }
+    }
+
+    /// Adds the configuration with one field changed, unless the value is the configured one.
+    pub(crate) fn push<T: ToString>(
+        &mut self,
+        field: &'static str,
+        configured: T,
+        trained: T,
+        change: impl FnOnce(&mut C),
+    ) {
+        let (configured, trained) = (configured.to_string(), trained.to_string());
+        if configured == trained {
+            return;
+        }
+        let mut config = self.base.clone();
+        change(&mut config);
+        self.list.push(Candidate {
+            cause: Cause {
+                field,
+                configured_by: "the config",
+                configured,
+                trained,
+                alternatives: Vec::new(),
+            },
+            config: protos::DetectionModel {
+                model: Some((self.model)(config)),
+            },
+        });
+    }
+
+    /// What was collected.
+    pub(crate) fn into_list(self) -> Vec<Candidate> {
+        self.list
+    }
 }
 
 /// The last dimension of a variable that may be at one of several paths.

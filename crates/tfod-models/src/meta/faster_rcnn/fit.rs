@@ -7,7 +7,7 @@ use tfod_config::protos::detection_model::Model as Proto;
 use tfod_config::{PipelineConfig, protos};
 
 use super::extractor;
-use crate::fit::{Candidate, Cause, Variables, last_size};
+use crate::fit::{Candidate, Variables, last_size};
 
 const CLASSES: &str = "model.faster_rcnn.num_classes";
 const EXTRACTOR: &str = "model.faster_rcnn.feature_extractor.type";
@@ -40,39 +40,7 @@ const LEVELS: std::ops::RangeInclusive<i32> = 4..=8;
 const LARGEST_CROP: i32 = 64;
 
 /// Collects candidates that differ from the configuration in one field.
-struct Candidates<'a> {
-    base: &'a protos::FasterRcnn,
-    list: Vec<Candidate>,
-}
-
-impl Candidates<'_> {
-    fn push<T: ToString>(
-        &mut self,
-        field: &'static str,
-        configured: T,
-        trained: T,
-        change: impl FnOnce(&mut protos::FasterRcnn),
-    ) {
-        let (configured, trained) = (configured.to_string(), trained.to_string());
-        if configured == trained {
-            return;
-        }
-        let mut config = self.base.clone();
-        change(&mut config);
-        self.list.push(Candidate {
-            cause: Cause {
-                field,
-                configured_by: "the config",
-                configured,
-                trained,
-                alternatives: Vec::new(),
-            },
-            config: protos::DetectionModel {
-                model: Some(Proto::FasterRcnn(config)),
-            },
-        });
-    }
-}
+type Candidates<'a> = crate::fit::Candidates<'a, protos::FasterRcnn>;
 
 /// Changes of one field each.
 pub(super) fn candidates(
@@ -82,16 +50,13 @@ pub(super) fn candidates(
     let Some(Proto::FasterRcnn(config)) = &config.model else {
         return Vec::new();
     };
-    let mut all = Candidates {
-        base: config,
-        list: Vec::new(),
-    };
+    let mut all = Candidates::new(config, Proto::FasterRcnn);
     stage_candidates(&mut all, variables);
     head_candidates(&mut all, variables);
     first_stage_candidates(&mut all, variables);
     anchor_candidates(&mut all, variables);
     extractor_candidates(&mut all, variables);
-    all.list
+    all.into_list()
 }
 
 /// A variable's last size, where it is there.

@@ -13,7 +13,7 @@ use tfod_config::protos::image_resizer::ImageResizerOneof as Resizer;
 use tfod_config::protos::ssd_feature_extractor::FeaturePyramidOneof;
 
 use super::extractor;
-use crate::fit::{Candidate, Cause, Variables, last_size};
+use crate::fit::{Candidate, Variables, last_size};
 
 const GRAYSCALE: [&str; 4] = [
     "model.ssd.image_resizer.fixed_shape_resizer.convert_to_grayscale",
@@ -62,39 +62,9 @@ const MOST_LAYERS: i32 = 8;
 /// More rounds of a weighted pyramid than any published model has.
 const MOST_ITERATIONS: i32 = 9;
 /// Collects candidates that differ from the configuration in one field.
-struct Candidates<'a> {
-    base: &'a protos::Ssd,
-    list: Vec<Candidate>,
-}
+type Candidates<'a> = crate::fit::Candidates<'a, protos::Ssd>;
 
 impl Candidates<'_> {
-    fn push<T: ToString>(
-        &mut self,
-        field: &'static str,
-        configured: T,
-        trained: T,
-        change: impl FnOnce(&mut protos::Ssd),
-    ) {
-        let (configured, trained) = (configured.to_string(), trained.to_string());
-        if configured == trained {
-            return;
-        }
-        let mut config = self.base.clone();
-        change(&mut config);
-        self.list.push(Candidate {
-            cause: Cause {
-                field,
-                configured_by: "the config",
-                configured,
-                trained,
-                alternatives: Vec::new(),
-            },
-            config: protos::DetectionModel {
-                model: Some(Proto::Ssd(config)),
-            },
-        });
-    }
-
     fn predictor<T: ToString>(
         &mut self,
         field: &'static str,
@@ -137,14 +107,11 @@ pub(super) fn candidates(
     let Some(Proto::Ssd(config)) = &config.model else {
         return Vec::new();
     };
-    let mut all = Candidates {
-        base: config,
-        list: Vec::new(),
-    };
+    let mut all = Candidates::new(config, Proto::Ssd);
     grayscale_candidate(&mut all);
     predictor_candidates(&mut all, variables);
     extractor_candidates(&mut all, variables);
-    all.list
+    all.into_list()
 }
 
 /// Whether the network sees colours, which its first kernel shows.
