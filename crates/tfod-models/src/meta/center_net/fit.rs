@@ -7,7 +7,7 @@ use tfod_config::{PipelineConfig, protos};
 
 use super::boxes::{OFFSET, SCALE};
 use super::{OBJECT_CENTER, extractor, fit_tasks};
-use crate::fit::{Candidate, Cause, Variables};
+use crate::fit::{Candidate, Variables};
 
 const CLASSES: &str = "model.center_net.num_classes";
 const DEPTHWISE: &str = "model.center_net.use_depthwise";
@@ -28,39 +28,9 @@ const MULTIPLIERS: [f32; 7] = [0.35, 0.5, 0.75, 1.0, 1.3, 1.4, 2.0];
 const MOST_LAYERS: usize = 16;
 
 /// Collects candidates that differ from the configuration in one field.
-pub(super) struct Candidates<'a> {
-    pub(super) base: &'a protos::CenterNet,
-    list: Vec<Candidate>,
-}
+pub(super) type Candidates<'a> = crate::fit::Candidates<'a, protos::CenterNet>;
 
 impl Candidates<'_> {
-    pub(super) fn push<T: ToString>(
-        &mut self,
-        field: &'static str,
-        configured: T,
-        trained: T,
-        change: impl FnOnce(&mut protos::CenterNet),
-    ) {
-        let (configured, trained) = (configured.to_string(), trained.to_string());
-        if configured == trained {
-            return;
-        }
-        let mut config = self.base.clone();
-        change(&mut config);
-        self.list.push(Candidate {
-            cause: Cause {
-                field,
-                configured_by: "the config",
-                configured,
-                trained,
-                alternatives: Vec::new(),
-            },
-            config: protos::DetectionModel {
-                model: Some(Proto::CenterNet(config)),
-            },
-        });
-    }
-
     fn extractor<T: ToString>(
         &mut self,
         field: &'static str,
@@ -127,14 +97,11 @@ pub(super) fn candidates(
     let Some(Proto::CenterNet(config)) = &config.model else {
         return Vec::new();
     };
-    let mut all = Candidates {
-        base: config,
-        list: Vec::new(),
-    };
+    let mut all = Candidates::new(config, Proto::CenterNet);
     head_candidates(&mut all, variables);
     extractor_candidates(&mut all);
     fit_tasks::candidates(&mut all, variables);
-    all.list
+    all.into_list()
 }
 
 fn head_candidates(all: &mut Candidates<'_>, variables: &dyn Variables) {
