@@ -54,8 +54,8 @@ pub(super) struct Args {
     ///                                string [batch], JPEG, PNG, GIF or BMP
     ///   tf_example                   tf.train.Example messages with such
     ///                                files in image/encoded: string [batch]
-    ///   image_and_boxes_tensor       one image, as image_tensor, and boxes that
-    ///                                masks are made for: float32 [1, n, 4]
+    ///   image_and_boxes_tensor       one image, as image_tensor, and boxes
+    ///                                to make masks for: float32 [1, n, 4]
     ///                                (DeepMAC)
     #[arg(
         long = "input_type",

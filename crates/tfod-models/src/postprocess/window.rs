@@ -15,10 +15,14 @@ pub(crate) enum Extent {
     PerImage(ValueId),
 }
 
-/// A window that begins in the upper left corner: its height, width, height and width in the units of boxes. `f32[4]` for one image or for all, or
-/// `f32[batch, 4]`.
+/// A window that begins in the upper left corner.
 #[derive(Clone, Copy, Debug)]
-pub struct Window(pub ValueId);
+pub struct Window {
+    /// Its height, width, height and width in the units of boxes. `f32[4]` for one image or for all, or `f32[batch, 4]`.
+    corners: ValueId,
+    /// Height and width, where they are known: what is computed from them alone is a constant then.
+    sides: Option<[f32; 2]>,
+}
 
 impl Window {
     /// From height and width.
@@ -29,28 +33,38 @@ impl Window {
             }
             Extent::PerImage(extents) => b.concat("window", 1, &[extents, extents])?,
         };
-        Ok(Self(corners))
+        let sides = match extent {
+            Extent::Common([Float::Known(height), Float::Known(width)]) => Some([height, width]),
+            _ => None,
+        };
+        Ok(Self { corners, sides })
+    }
+
+    /// As the body of a map over images sees it, which is given these corners.
+    pub(crate) fn in_body(self, corners: ValueId) -> Self {
+        Self { corners, ..self }
     }
 
     /// The window of each image of a batch, in a form that broadcasts to boxes `[batch, ..., 4]` of `rank` dimensions.
     pub(crate) fn for_batch(self, b: &mut Builder, rank: usize) -> Result<Self, ModelError> {
-        let dims = b.shape(self.0).dims();
+        let dims = b.shape(self.corners).dims();
         let [batch, four] = dims else {
             return Ok(self);
         };
         let mut aligned = vec![batch.clone()];
         aligned.extend(std::iter::repeat_n(1.into(), rank.saturating_sub(2)));
         aligned.push(four.clone());
-        Ok(Self(b.reshape("window_of_each", self.0, &aligned)?))
+        let corners = b.reshape("window_of_each", self.corners, &aligned)?;
+        Ok(Self { corners, ..self })
     }
 
     /// How it is passed to the body of a map over images, which sees `f32[4]`.
     pub(crate) fn map_input(self, b: &Builder) -> (ValueId, MapInput) {
-        let kind = match b.shape(self.0).rank() {
+        let kind = match b.shape(self.corners).rank() {
             1 => MapInput::Whole,
             _ => MapInput::Sliced,
         };
-        (self.0, kind)
+        (self.corners, kind)
     }
 
     /// Boxes `[..., 4]` in coordinates of which the window is the unit square.
@@ -58,7 +72,10 @@ impl Window {
     /// # Errors
     /// When the graph refuses a node.
     pub fn relative(self, b: &mut Builder, boxes: ValueId) -> Result<ValueId, ModelError> {
-        let scale = Self::scale(b, self.0)?;
+        let scale = match self.sides {
+            Some([height, width]) => Self::known_scale(b, &[height, width, height, width])?,
+            None => Self::scale(b, self.corners)?,
+        };
         Ok(b.binary("relative_to_window", Binary::Mul, boxes, scale)?)
     }
 
@@ -67,14 +84,28 @@ impl Window {
     /// # Errors
     /// When the graph refuses a node.
     pub fn relative_points(self, b: &mut Builder, points: ValueId) -> Result<ValueId, ModelError> {
-        let sides = self.high_corner(b)?;
-        let scale = Self::scale(b, sides)?;
+        let scale = match self.sides {
+            Some(sides) => Self::known_scale(b, &sides)?,
+            None => {
+                let sides = self.high_corner(b)?;
+                Self::scale(b, sides)?
+            }
+        };
         Ok(b.binary("points_relative_to_window", Binary::Mul, points, scale)?)
     }
 
     /// Height and width: `f32[2]`.
     fn high_corner(self, b: &mut Builder) -> Result<ValueId, ModelError> {
-        Ok(b.slice_last("window_sides", self.0, 0, 2)?)
+        match self.sides {
+            Some(sides) => float_vector(b, "window_sides", &sides.map(Float::Known)),
+            None => Ok(b.slice_last("window_sides", self.corners, 0, 2)?),
+        }
+    }
+
+    /// 1 / `sides`, computed as the graph would
+    fn known_scale(b: &mut Builder, sides: &[f32]) -> Result<ValueId, ModelError> {
+        let scale: Vec<Float> = sides.iter().map(|side| Float::Known(1.0 / side)).collect();
+        float_vector(b, "window_scale", &scale)
     }
 
     /// 1 / `sides`
@@ -113,7 +144,7 @@ pub fn clip(
 ) -> Result<ValueId, ModelError> {
     let boxes = b.binary_scalar("clip_low", Binary::Maximum, boxes, 0.0)?;
     match window {
-        Some(Window(corners)) => Ok(b.binary("clip_high", Binary::Minimum, boxes, corners)?),
+        Some(window) => Ok(b.binary("clip_high", Binary::Minimum, boxes, window.corners)?),
         None => Ok(b.binary_scalar("clip_high", Binary::Minimum, boxes, 1.0)?),
     }
 }

@@ -15,8 +15,8 @@ use super::progress::Progress;
 ///
 /// Takes a checkpoint (folder, prefix or .index; the index alone will do), a pipeline.config, a
 /// SavedModel (folder or saved_model.pb), a graph (frozen .pb, .pbtxt, .meta), an ONNX or TFLite
-/// model, or the folder of an export. What it is is recognised by its content. Nothing is loaded: files of any
-/// size take moments.
+/// model, or the folder of an export. What it is is recognised by its content. Nothing is loaded:
+/// files of any size take moments.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(in crate::cli) struct Args {

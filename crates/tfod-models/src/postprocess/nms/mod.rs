@@ -276,7 +276,7 @@ impl NonMaxSuppression {
             .into_iter()
             .chain(fields.iter().map(|(_, value)| *value))
             .map(|value| (value, MapInput::Sliced));
-        let has_window = window.is_some();
+        let outside = window;
         let window = window.map(|window| window.map_input(b));
         let count = count.map(|count| (count, MapInput::Sliced));
         let inputs: Vec<(ValueId, MapInput)> = sliced.chain(window).chain(count).collect();
@@ -290,7 +290,7 @@ impl NonMaxSuppression {
             let sliced: Vec<(&str, ValueId)> = names.clone().zip(values.iter().copied()).collect();
             // After as many values as there are fields.
             let mut rest = values.iter().skip(sliced.len()).copied();
-            let window = if has_window { rest.next() } else { None };
+            let window = outside.and_then(|window| Some(window.in_body(rest.next()?)));
             let scores = match rest.next() {
                 Some(count) => scores_of_first(b, *scores, count)?,
                 None => *scores,
@@ -299,7 +299,7 @@ impl NonMaxSuppression {
                 boxes: *boxes,
                 scores,
                 fields: &sliced,
-                window: window.map(Window),
+                window,
                 thresholds: thresholds.as_deref(),
             };
             let detections = nms.one_image(b, image)?;

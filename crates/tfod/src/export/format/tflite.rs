@@ -27,7 +27,7 @@ impl Descriptor for Tflite {
     }
 
     fn about(&self) -> &'static str {
-        "model.tflite: for LiteRT (TensorFlow Lite), one size of images"
+        "model.tflite: for LiteRT (TensorFlow Lite), fixed sizes"
     }
 
     fn item(&self) -> &'static str {
