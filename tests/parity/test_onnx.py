@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from oracle import serve
 from oracle.cases import all_cases
-from oracle.families import center_net, efficientdet, postprocessing, resizers
+from oracle.families import center_net, efficientdet, faster_rcnn, postprocessing, resizers
 
 from . import compare
 from .conftest import run_export
@@ -26,7 +26,8 @@ def parameters(are_options):
     return [pytest.param(case, id=case.name, marks=getattr(pytest.mark, case.tier)) for case in cases]
 
 
-NOT_IN_ONNX = {*postprocessing.NOT_IN_ONNX, *resizers.NOT_IN_ONNX}
+SOFT = {*postprocessing.NOT_IN_ONNX, *faster_rcnn.SOFT}
+NOT_IN_ONNX = {*SOFT, *resizers.NOT_IN_ONNX}
 NOT_IN_OPENVINO = {*resizers.NEEDS_EXACT_DIVISION, *efficientdet.TOO_LARGE_FOR_OPENVINO, *center_net.FEWER_PEAKS_THAN_OBJECTS}
 CASES = [case for case in parameters(are_options=False) if case.id not in NOT_IN_ONNX]
 
@@ -79,7 +80,7 @@ def test_every_combination_equals_the_reference_from_its_preprocessed_images(cas
     assert_parity(run(python, model, images), recorded)
 
 
-@pytest.mark.parametrize("case", [case for case in parameters(are_options=False) if case.id in postprocessing.NOT_IN_ONNX])
+@pytest.mark.parametrize("case", [case for case in parameters(are_options=False) if case.id in SOFT])
 def test_soft_suppression_is_refused(case, oracle, tmp_path):
     results = oracle(case)
     with pytest.raises(AssertionError, match="soft_nms_sigma"):

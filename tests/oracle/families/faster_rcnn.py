@@ -15,6 +15,8 @@ from ..cases import Case
 from ..configs import BatchNorm, Nms, Resizer, Symbol, block, field, hyperparams
 from ..design import Design
 
+SOFT = ("faster_rcnn_pyramid_native",)  # soft suppression, which ONNX has not
+
 
 def keep_aspect_ratio(least, most, **fields):
     """Returns a resizer to at least and at most these sides."""
