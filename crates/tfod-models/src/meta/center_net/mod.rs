@@ -57,7 +57,7 @@ use boxes::ObjectDetection;
 use frame::Frame;
 use heads::{Heads, Maps};
 use objects::{ObjectCenter, Objects};
-use tasks::Detected;
+use tasks::{Detected, Task};
 
 /// Where the message stands in the configuration.
 const PATH: FieldPath = FieldPath::MODEL.child("center_net");
@@ -153,13 +153,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
     let resizer = Resizer::from_config(resizer)?;
     let normalization = extractor.normalization();
     resizer.refuse_grayscale()?;
-    let center = ObjectCenter::from_config(config, num_classes)?;
-    let detection = ObjectDetection::from_config(config)?;
-    let tasks = tasks::from_config(config, options)?;
-    if detection.is_none() && tasks.is_empty() {
-        return Err(missing(config.field("object_detection_task")));
-    }
-    let nms = suppression::from_config(config, options)?;
+    let predictor = Predictor::from_config(config, num_classes, options)?;
 
     let architecture = config.feature_extractor.as_ref().map_or("", |e| e.r#type());
     let mut builder = Builder::new(architecture);
@@ -171,10 +165,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
     let features = b.scope("FeatureExtractor", |b| {
         extractor.build(b, &Path::new("_feature_extractor"), input.images)
     })?;
-    let mut heads = vec![center.head()];
-    heads.extend(detection.iter().flat_map(ObjectDetection::heads));
-    heads.extend(tasks.iter().flat_map(|task| task.heads()));
-    let heads = Heads(heads);
+    let heads = predictor.heads();
     let maps = b.scope("Heads", |b| heads.build(b, &features))?;
     let frame = b.scope("Frame", |b| Frame::new(b, input.images, input.extent))?;
 
@@ -184,38 +175,9 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
                 b.output(&head.key, maps.get(&head.name)?);
             }
         }
-        Stage::Boxes => b.scope::<_, ModelError>("Postprocessor", |b| {
-            if let Some(detection) = &detection {
-                let boxes = detection.everywhere(b, &maps, &frame)?;
-                b.output("raw_detection_boxes", boxes);
-            }
-            let scores = center.everywhere(b, &maps)?;
-            b.output("raw_detection_scores", scores);
-            Ok(())
-        })?,
-        Stage::Detections => b.scope::<_, ModelError>("Postprocessor", |b| {
-            let objects = center.find(b, &maps, &frame)?;
-            let mut detected = detected(b, &maps, &frame, &objects, detection.as_ref())?;
-            detected.given_boxes = given_boxes;
-            for task in &tasks {
-                b.scope(task.name(), |b| task.detect(b, &mut detected))?;
-            }
-            let mut outputs = match nms {
-                Some(nms) => suppression::suppress(b, nms, detected, options)?,
-                None => detected.outputs,
-            };
-            for task in &tasks {
-                b.scope(task.name(), |b| task.rescore(b, &mut outputs))?;
-            }
-            outputs.sort_by_key(|(key, _)| *key);
-            for (key, value) in outputs {
-                let value = match key {
-                    tasks::CLASSES => b.binary_scalar("classes_from_1", Binary::Add, value, 1.0)?,
-                    _ => value,
-                };
-                b.output(key, value);
-            }
-            Ok(())
+        Stage::Boxes => b.scope("Postprocessor", |b| predictor.everywhere(b, &maps, &frame))?,
+        Stage::Detections => b.scope("Postprocessor", |b| {
+            predictor.detections(b, &maps, &frame, given_boxes, options)
         })?,
     }
     let image_size = match b.shape(input.images).dims() {
@@ -224,33 +186,126 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
     };
     Ok(Model {
         graph: builder.finish(),
-        idle: tasks.iter().flat_map(|task| task.idle()).collect(),
+        idle: predictor
+            .tasks
+            .iter()
+            .flat_map(|task| task.idle())
+            .collect(),
         architecture: architecture.to_owned(),
         num_classes,
         image_size,
         facts: Facts {
             resizing: resizer.facts_of_pixels(normalization),
             normalization,
-            keypoints: tasks.iter().flat_map(|task| task.keypoints()).collect(),
-            stages: vec![StageFacts {
-                name: "detections",
-                suppression: nms.map(|nms: NonMaxSuppression| nms.facts(&options.class_thresholds)),
-                boxes: detection.map(|_| BoxDecoding {
-                    coder: "object_detection_task",
-                    scales: vec![("stride", STRIDE)],
-                    description: boxes::DECODING,
-                    anchors: Vec::new(),
-                    anchors_description: "there are none",
-                }),
-                scores: Some(ScoreConversion {
-                    converter: "SIGMOID",
-                    logit_scale: 1.0,
-                    calibration: None,
-                    has_background: false,
-                }),
-            }],
+            keypoints: predictor
+                .tasks
+                .iter()
+                .flat_map(|task| task.keypoints())
+                .collect(),
+            stages: vec![predictor.facts(options)],
         },
     })
+}
+
+/// What is predicted, and how it becomes detections.
+struct Predictor {
+    center: ObjectCenter,
+    detection: Option<ObjectDetection>,
+    tasks: Vec<Box<dyn Task>>,
+    nms: Option<NonMaxSuppression>,
+}
+
+impl Predictor {
+    fn from_config(
+        config: Message<'_, protos::CenterNet>,
+        num_classes: u64,
+        options: &GraphOptions,
+    ) -> Result<Self, ModelError> {
+        let center = ObjectCenter::from_config(config, num_classes)?;
+        let detection = ObjectDetection::from_config(config)?;
+        let tasks = tasks::from_config(config, options)?;
+        if detection.is_none() && tasks.is_empty() {
+            return Err(missing(config.field("object_detection_task")));
+        }
+        Ok(Self {
+            center,
+            detection,
+            tasks,
+            nms: suppression::from_config(config, options)?,
+        })
+    }
+
+    fn heads(&self) -> Heads {
+        let mut heads = vec![self.center.head()];
+        heads.extend(self.detection.iter().flat_map(ObjectDetection::heads));
+        heads.extend(self.tasks.iter().flat_map(|task| task.heads()));
+        Heads(heads)
+    }
+
+    /// The outputs at [`Stage::Boxes`].
+    fn everywhere(&self, b: &mut Builder, maps: &Maps, frame: &Frame) -> Result<(), ModelError> {
+        if let Some(detection) = &self.detection {
+            let boxes = detection.everywhere(b, maps, frame)?;
+            b.output("raw_detection_boxes", boxes);
+        }
+        let scores = ObjectCenter::everywhere(b, maps)?;
+        b.output("raw_detection_scores", scores);
+        Ok(())
+    }
+
+    /// The outputs at [`Stage::Detections`].
+    fn detections(
+        &self,
+        b: &mut Builder,
+        maps: &Maps,
+        frame: &Frame,
+        given_boxes: Option<ValueId>,
+        options: &GraphOptions,
+    ) -> Result<(), ModelError> {
+        let objects = self.center.find(b, maps, frame)?;
+        let mut detected = detected(b, maps, frame, &objects, self.detection.as_ref())?;
+        detected.given_boxes = given_boxes;
+        for task in &self.tasks {
+            b.scope(task.name(), |b| task.detect(b, &mut detected))?;
+        }
+        let mut outputs = match self.nms {
+            Some(nms) => suppression::suppress(b, nms, detected, options)?,
+            None => detected.outputs,
+        };
+        for task in &self.tasks {
+            b.scope(task.name(), |b| task.rescore(b, &mut outputs))?;
+        }
+        outputs.sort_by_key(|(key, _)| *key);
+        for (key, value) in outputs {
+            let value = match key {
+                tasks::CLASSES => b.binary_scalar("classes_from_1", Binary::Add, value, 1.0)?,
+                _ => value,
+            };
+            b.output(key, value);
+        }
+        Ok(())
+    }
+
+    /// What users need to know of detections.
+    fn facts(&self, options: &GraphOptions) -> StageFacts {
+        StageFacts {
+            name: "detections",
+            suppression: self.nms.map(|nms| nms.facts(&options.class_thresholds)),
+            boxes: self.detection.as_ref().map(|_| BoxDecoding {
+                coder: "object_detection_task",
+                scales: vec![("stride", STRIDE)],
+                description: boxes::DECODING,
+                anchors: Vec::new(),
+                anchors_description: "there are none",
+            }),
+            scores: Some(ScoreConversion {
+                converter: "SIGMOID",
+                logit_scale: 1.0,
+                calibration: None,
+                has_background: false,
+            }),
+        }
+    }
 }
 
 /// What is known of each object before further tasks: all but boxes are there in any case.

@@ -112,7 +112,7 @@ impl ObjectCenter {
     ///
     /// # Errors
     /// When the graph refuses a node.
-    pub(super) fn everywhere(&self, b: &mut Builder, maps: &Maps) -> Result<ValueId, ModelError> {
+    pub(super) fn everywhere(b: &mut Builder, maps: &Maps) -> Result<ValueId, ModelError> {
         let scores = Self::scores(b, maps)?;
         by_location(b, "all_scores", scores)
     }

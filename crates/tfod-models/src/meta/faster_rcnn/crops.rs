@@ -181,28 +181,25 @@ impl Boxes {
         let (batch, n) = (batch.clone(), *n);
         let count = flat_dim(&batch, n)?;
         let flat = b.reshape("flat", boxes, &[count.clone(), 4.into()])?;
-        let images = match batch.known() {
-            Some(batch) => {
-                let images = (0..).take(usize::try_from(batch).unwrap_or_default());
-                let per_image = usize::try_from(n).unwrap_or_default();
-                let images = images.flat_map(|image| std::iter::repeat_n(image, per_image));
-                let images: Vec<i32> = images.collect();
-                let images = Tensor::i32(&[batch * n], &images)
-                    .ok_or_else(|| ModelError::Inconsistent("an image for each box".into()))?;
-                b.constant("images", images)?
-            }
-            None => {
-                let number = size_along(b, "batch", Some(boxes), 0)?;
-                let number = number.value(b, "batch")?;
-                let image = b.range("image", number, batch.clone())?;
-                let image = b.reshape("image_column", image, &[batch, 1.into()])?;
-                let zeros = vec![0; usize::try_from(n).unwrap_or_default()];
-                let zeros = Tensor::i32(&[1, n], &zeros)
-                    .ok_or_else(|| ModelError::Inconsistent("an image for each box".into()))?;
-                let zeros = b.constant("zeros", zeros)?;
-                let images = b.binary("images", Binary::Add, image, zeros)?;
-                b.reshape("images_flat", images, &[count])?
-            }
+        let images = if let Some(batch) = batch.known() {
+            let images = (0..).take(usize::try_from(batch).unwrap_or_default());
+            let per_image = usize::try_from(n).unwrap_or_default();
+            let images = images.flat_map(|image| std::iter::repeat_n(image, per_image));
+            let images: Vec<i32> = images.collect();
+            let images = Tensor::i32(&[batch * n], &images)
+                .ok_or_else(|| ModelError::Inconsistent("an image for each box".into()))?;
+            b.constant("images", images)?
+        } else {
+            let number = size_along(b, "batch", Some(boxes), 0)?;
+            let number = number.value(b, "batch")?;
+            let image = b.range("image", number, batch.clone())?;
+            let image = b.reshape("image_column", image, &[batch, 1.into()])?;
+            let zeros = vec![0; usize::try_from(n).unwrap_or_default()];
+            let zeros = Tensor::i32(&[1, n], &zeros)
+                .ok_or_else(|| ModelError::Inconsistent("an image for each box".into()))?;
+            let zeros = b.constant("zeros", zeros)?;
+            let images = b.binary("images", Binary::Add, image, zeros)?;
+            b.reshape("images_flat", images, &[count])?
         };
         Ok(Self { flat, images })
     }

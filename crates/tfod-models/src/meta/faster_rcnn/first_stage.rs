@@ -100,7 +100,7 @@ impl FirstStage {
                 config.first_stage_box_predictor_conv_hyperparams.as_ref(),
             )?,
             predictor: Convolutional::bare(CLASS_SLOTS, BOX_CODER.code_size(), &per_location),
-            nms: NonMaxSuppression::of_one_class(OneClass {
+            nms: NonMaxSuppression::of_one_class(&OneClass {
                 iou_threshold: (
                     config.field("first_stage_nms_iou_threshold"),
                     config.first_stage_nms_iou_threshold(),

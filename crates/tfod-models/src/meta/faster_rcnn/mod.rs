@@ -68,12 +68,13 @@ use super::{
     SuppressionFields,
 };
 use crate::Model;
+use crate::anchors::Corners;
 use crate::error::ModelError;
 use crate::facts::{BoxDecoding, Facts, PROPOSALS, ScoreConversion, StageFacts};
 use crate::fields::{FieldPath, Message, invalid_option, missing, refuse_flag, size, unsupported};
 use crate::input::network_input_in;
 use crate::layers::Path;
-use crate::options::{GraphOption, GraphOptions, Stage};
+use crate::options::{ClassThreshold, GraphOption, GraphOptions, Stage};
 use crate::resizer::{Resizer, Unit};
 use crate::scalar::spatial;
 use context::Context;
@@ -258,7 +259,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
                     frame,
                     memory,
                 };
-                let more = match third {
+                let more = match &third {
                     // The reference gives features of detections only where there is no third stage.
                     Some(stage) => More::Masks(
                         stage,
@@ -277,16 +278,39 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
         }
     }
     let image_size = network_size(b, input.images);
-    let class_thresholds = match &second {
-        Some(_) => options.class_thresholds.as_slice(),
-        None => &[],
-    };
+    Ok(Model {
+        graph: builder.finish(),
+        idle: Vec::new(),
+        architecture: architecture.to_owned(),
+        num_classes,
+        image_size,
+        facts: Facts {
+            resizing: resizer.facts_of_pixels(normalization),
+            normalization,
+            keypoints: Vec::new(),
+            stages: stages(
+                &first,
+                predicted.anchors.known(),
+                second.as_ref(),
+                &options.class_thresholds,
+            ),
+        },
+    })
+}
+
+/// What users need to know of the stages: of the second where there is one.
+fn stages(
+    first: &FirstStage,
+    anchors: Vec<Corners>,
+    second: Option<&SecondStage>,
+    class_thresholds: &[ClassThreshold],
+) -> Vec<StageFacts> {
     let proposals = StageFacts {
         name: PROPOSALS,
         suppression: Some(first.nms.facts(&[])),
         boxes: Some(BoxDecoding {
             anchors_description: "ymin, xmin, ymax, xmax of each row of rpn_box_encodings, in pixels of the network's input",
-            ..BOX_CODER.facts(predicted.anchors.known())
+            ..BOX_CODER.facts(anchors)
         }),
         scores: Some(ScoreConversion {
             converter: "SOFTMAX",
@@ -304,19 +328,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
         }),
         scores: Some(second.score_converter.facts(true)),
     });
-    Ok(Model {
-        graph: builder.finish(),
-        idle: Vec::new(),
-        architecture: architecture.to_owned(),
-        num_classes,
-        image_size,
-        facts: Facts {
-            resizing: resizer.facts_of_pixels(normalization),
-            normalization,
-            keypoints: Vec::new(),
-            stages: std::iter::once(proposals).chain(detections).collect(),
-        },
-    })
+    std::iter::once(proposals).chain(detections).collect()
 }
 
 /// Height and width of the network's input, where they are known.
@@ -392,7 +404,7 @@ enum More<'a> {
         /// `output_final_box_rpn_features`
         of_maps: bool,
     },
-    Masks(ThirdStage, First<'a>),
+    Masks(&'a ThirdStage, First<'a>),
 }
 
 /// The outputs of a detector of two or three stages.
@@ -422,7 +434,7 @@ fn detection_outputs(
         b.output("raw_detection_scores", decoded.scores);
         if options.stage == Stage::Boxes {
             b.output("num_proposals", proposals.count);
-            if let Some(boxes) = second.boxes_by_class(b, decoded, regions.frame)? {
+            if let Some(boxes) = SecondStage::boxes_by_class(b, decoded, regions.frame)? {
                 b.output("raw_detection_boxes_by_class", boxes);
             }
             return Ok(None);
@@ -462,7 +474,7 @@ fn detection_outputs(
             b.output("cropped_rpn_box_features", crops);
         }
         if of_boxes {
-            let values = second.features(b, regions, crops)?;
+            let values = SecondStage::features(b, regions, crops)?;
             let values = SecondStage::by_detection(b, detections.boxes, values)?;
             b.output("detection_features", values);
         }

@@ -139,7 +139,6 @@ impl SecondStage {
 
     /// The features that boxes are classified by, from their crops.
     pub(super) fn features(
-        &self,
         b: &mut Builder,
         regions: Regions<'_>,
         crops: ValueId,
@@ -162,7 +161,7 @@ impl SecondStage {
         if let Some(memory) = regions.memory {
             crops = memory.attended(b, Position::Crops, crops, boxes, count)?;
         }
-        let mut features = self.features(b, regions, crops)?;
+        let mut features = Self::features(b, regions, crops)?;
         if let Some(memory) = regions.memory {
             features = memory.attended(b, Position::Features, features, boxes, count)?;
         }
@@ -251,7 +250,6 @@ impl SecondStage {
 
     /// The boxes of each class, `[batch, max_proposals, classes, 4]`, in parts of the image, cut off at its border; `None` where classes share a box.
     pub(super) fn boxes_by_class(
-        &self,
         b: &mut Builder,
         decoded: Decoded,
         frame: Frame,

@@ -135,7 +135,7 @@ impl ThirdStage {
     ) -> Result<Masks, ModelError> {
         b.scope("ThirdStage", |b| {
             let crops = second.crop(b, regions, detections.boxes)?;
-            let features = second.features(b, regions, crops)?;
+            let features = SecondStage::features(b, regions, crops)?;
             let logits = self.head.build(b, features)?;
             let own = of_classes(b, logits, detections.classes)?;
             let masks = b.unary("masks", Unary::Sigmoid, own)?;
@@ -164,7 +164,7 @@ fn of_classes(b: &mut Builder, masks: ValueId, classes: ValueId) -> Result<Value
     let all = flat_dim(&boxes, count)?;
     let rows = b.reshape("of_all_classes", masks, &[all, height, width])?;
     let classes = b.cast("classes", classes, DType::I32)?;
-    let classes = b.reshape("class", classes, &[boxes.clone()])?;
+    let classes = b.reshape("class", classes, std::slice::from_ref(&boxes))?;
     let before = multiples(b, classes, &boxes, count)?;
     let places = b.binary("places", Binary::Add, before, classes)?;
     Ok(b.gather("own", rows, places)?)

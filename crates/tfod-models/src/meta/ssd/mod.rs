@@ -139,10 +139,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
     let box_coder = BoxCoder::from_config(box_coder)?;
     let post = config.required("post_processing", config.post_processing.as_ref())?;
     let score_converter = ScoreConverter::from_config(post)?;
-    let nms = post.batch_non_max_suppression.as_ref();
-    let nms = post.required("batch_non_max_suppression", nms)?;
-    let nms = NonMaxSuppression::from_config(nms)?;
-    check_corners(nms, box_coder)?;
+    let nms = suppression(post, box_coder)?;
     let has_background = has_background(config, num_classes)?;
 
     let architecture = config.feature_extractor.as_ref().map_or("", |e| e.r#type());
@@ -242,6 +239,18 @@ fn anchor_generator(config: Message<'_, protos::Ssd>) -> Result<AnchorGenerator,
         ));
     }
     AnchorGenerator::from_config(generator)
+}
+
+/// The suppression, but none that the boxes of the coder would not suit.
+fn suppression(
+    config: Message<'_, protos::PostProcessing>,
+    box_coder: BoxCoder,
+) -> Result<NonMaxSuppression, ModelError> {
+    let nms = config.batch_non_max_suppression.as_ref();
+    let nms = config.required("batch_non_max_suppression", nms)?;
+    let nms = NonMaxSuppression::from_config(nms)?;
+    check_corners(nms, box_coder)?;
+    Ok(nms)
 }
 
 /// Whether class 0 of the scores is the background, which is no detection.

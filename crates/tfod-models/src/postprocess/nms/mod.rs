@@ -189,7 +189,7 @@ impl NonMaxSuppression {
     ///
     /// # Errors
     /// For thresholds and limits that the reference refuses.
-    pub(crate) fn of_one_class(limits: OneClass) -> Result<Self, ModelError> {
+    pub(crate) fn of_one_class(limits: &OneClass) -> Result<Self, ModelError> {
         let OneClass {
             iou_threshold: (iou_field, iou_threshold),
             score_threshold: (score_field, score_threshold),
@@ -198,7 +198,7 @@ impl NonMaxSuppression {
             combined,
             partitioned,
             path,
-        } = limits;
+        } = *limits;
         let max_total = size(max_field, max_total, 1)?;
         let rules = match (combined, is_static) {
             (true, pad_per_class) => Rules::Combined { pad_per_class },

@@ -174,8 +174,14 @@ mod tests {
         };
         let plain = pixels.normalization(Further::Nothing);
         assert!(plain.reversed);
-        assert_eq!(plain.scale, [0.125, 0.25, 0.5]);
-        assert_eq!(plain.shift, [-0.375, -0.5, -0.5]);
+        assert_eq!(
+            plain.scale.map(f32::to_bits),
+            [0.125, 0.25, 0.5].map(f32::to_bits)
+        );
+        assert_eq!(
+            plain.shift.map(f32::to_bits),
+            [-0.375, -0.5, -0.5].map(f32::to_bits)
+        );
         // Blue comes first, then last: its mean is that of blue.
         let caffe = Pixels {
             stds: [1.0; 3],
@@ -184,6 +190,9 @@ mod tests {
         };
         let caffe = caffe.normalization(Further::Caffe);
         assert!(!caffe.reversed);
-        assert_eq!(caffe.shift, [-103.939, -116.779, -123.68]);
+        assert_eq!(
+            caffe.shift.map(f32::to_bits),
+            [-103.939, -116.779, -123.68].map(f32::to_bits)
+        );
     }
 }
