@@ -251,7 +251,8 @@ fn freeze_does_not_overwrite_its_input_or_its_other_output() {
     ];
     for arguments in both {
         let output = freeze(root.path(), arguments);
-        assert_refused(&output, 2, &["--output", "--json"]);
+        // The flag as it was typed.
+        assert_refused(&output, 2, &[arguments[0], "--json"]);
     }
     assert!(!root.path().join("new.pb").exists());
     assert!(contents(&model) == before);
