@@ -230,8 +230,10 @@ impl Operator {
     pub(crate) fn activation(&mut self) -> Option<&mut Activation> {
         match self {
             Self::Arithmetic(_, activation) => Some(activation),
-            Self::Conv2d(window) | Self::DepthwiseConv2d(window, _) => Some(&mut window.activation),
-            Self::MaxPool(window, _) | Self::AveragePool(window, _) => Some(&mut window.activation),
+            Self::Conv2d(window)
+            | Self::DepthwiseConv2d(window, _)
+            | Self::MaxPool(window, _)
+            | Self::AveragePool(window, _) => Some(&mut window.activation),
             _ => None,
         }
     }

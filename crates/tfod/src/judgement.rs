@@ -34,7 +34,7 @@ impl Configured {
     }
 
     /// The options with which its whole network is built: the defaults, and what its label map says.
-    pub(crate) fn options(&self) -> Result<GraphOptions, KeypointLabelsError> {
+    pub(crate) fn options(&self) -> Result<GraphOptions, Box<KeypointLabelsError>> {
         let mut options = GraphOptions::default();
         options.keypoint_labels = keypoint_labels(&self.config)?;
         Ok(options)

@@ -24,17 +24,19 @@ pub struct KeypointLabelsError {
 /// What the label map says that a configuration names; `None` where its network depends on none, or it names none.
 pub(crate) fn keypoint_labels(
     config: &PipelineConfig,
-) -> Result<Option<KeypointLabels>, KeypointLabelsError> {
+) -> Result<Option<KeypointLabels>, Box<KeypointLabelsError>> {
     let model = config.message().model.as_ref();
     let field = model.and_then(describe).and_then(|d| d.keypoint_labels);
     let Some(named) = field.filter(|named| !named.file.is_empty()) else {
         return Ok(None);
     };
     let labels = LabelMap::read(Path::new(named.file));
-    let labels = labels.map_err(|source| KeypointLabelsError {
-        message: named.message,
-        field: named.field,
-        source: Box::new(source),
+    let labels = labels.map_err(|source| {
+        Box::new(KeypointLabelsError {
+            message: named.message,
+            field: named.field,
+            source: Box::new(source),
+        })
     })?;
     Ok(Some(KeypointLabels::of(named.file, &labels)))
 }
@@ -45,7 +47,7 @@ mod tests {
 
     use super::*;
 
-    fn labels(center_net: &str) -> Result<Option<KeypointLabels>, KeypointLabelsError> {
+    fn labels(center_net: &str) -> Result<Option<KeypointLabels>, Box<KeypointLabelsError>> {
         let text = format!("model {{ center_net {{ {center_net} }} }}");
         keypoint_labels(
             &PipelineConfig::parse("test", text.as_bytes())

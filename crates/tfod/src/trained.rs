@@ -169,12 +169,13 @@ impl TrainedModel {
             let key = self.key(&parameter.path);
             let tensor = self.bundle.tensor(&key)?;
             if tensor.dtype != StoredType::Float32 {
-                return Err(ExportError::Checkpoint(Error::WrongType {
+                let error = Error::WrongType {
                     path: self.prefix().to_owned(),
                     key,
                     expected: "float",
                     found: tensor.dtype,
-                }));
+                };
+                return Err(error.into());
             }
             Ok(TensorView {
                 dtype: DType::F32,

@@ -27,9 +27,9 @@ pub(super) fn failure(error: &ExportError, has_signatures: bool) -> ExitCode {
         ExportError::Formats { given, expected } => {
             output::usage(&format!("--format {given}: expected {expected}"))
         }
-        ExportError::SavedModel(
-            SavedModelError::Identifier { .. } | SavedModelError::Duplicate { .. },
-        ) if has_signatures => output::usage(&format!("--signatures: {error}")),
+        ExportError::SavedModel(problem) if has_signatures && is_of_name(problem) => {
+            output::usage(&format!("--signatures: {error}"))
+        }
         ExportError::VersionExists { .. } => output::failure(&format!("--model_version: {error}")),
         ExportError::WouldLose { .. }
         | ExportError::Output(OutputError::InTheWay { .. } | OutputError::Overwrites { .. }) => {
@@ -39,6 +39,14 @@ pub(super) fn failure(error: &ExportError, has_signatures: bool) -> ExitCode {
         ExportError::Config(error) => output::failure(&trained::of_config(error)),
         _ => output::failure(error),
     }
+}
+
+/// Whether a name will not do.
+fn is_of_name(problem: &SavedModelError) -> bool {
+    matches!(
+        problem,
+        SavedModelError::Identifier { .. } | SavedModelError::Duplicate { .. }
+    )
 }
 
 /// A flag, and how an error shows its value.

@@ -198,8 +198,8 @@ pub(crate) fn spec_parts(
 mod tests {
     use super::*;
     use tfod_proto::{
-        DictValue, SavedFunction, SavedObject, TupleValue, saved_object::ObjectReference,
-        tensor_shape_proto::Dim,
+        DictValue, NoneValue, SavedFunction, SavedObject, TupleValue,
+        saved_object::ObjectReference, tensor_shape_proto::Dim,
     };
 
     fn structure(kind: Structure) -> StructuredValue {
@@ -245,7 +245,7 @@ mod tests {
             let results = [
                 (
                     "b".to_owned(),
-                    structure(Structure::NoneValue(Default::default())),
+                    structure(Structure::NoneValue(NoneValue::default())),
                 ),
                 ("a".to_owned(), spec("", sizes)),
             ];

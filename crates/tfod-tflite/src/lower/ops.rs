@@ -1,6 +1,6 @@
 //! The counterpart of each operation, but for those of feature maps, arithmetic and non-max suppression.
 
-use tfod_graph::{DType, Dim, Node, Op, PixelGrid, Reduce, ResizeMethod, ValidateError};
+use tfod_graph::{DType, Dim, Node, Op, ParamId, PixelGrid, Reduce, ResizeMethod, ValidateError};
 
 use super::{Lowering, axis_number, input, only_output, size, unsupported};
 use crate::Error;
@@ -18,15 +18,7 @@ impl Lowering<'_, '_> {
                 let stored = Stored::constant(tensor);
                 self.emitter.constant(&node.name, stored)
             }
-            Op::Parameter(id) => {
-                let missing = || ValidateError::Weights {
-                    name: node.name.clone(),
-                    expected: "a tensor".into(),
-                    found: "nothing".into(),
-                };
-                let view = self.weights.get(*id).ok_or_else(missing)?;
-                self.emitter.constant(&node.name, Stored::parameter(view))
-            }
+            Op::Parameter(id) => self.parameter(node, *id)?,
             Op::Conv2d(attrs) => self.conv2d(node, *attrs, false)?,
             Op::DepthwiseConv2d(attrs) => self.conv2d(node, *attrs, true)?,
             Op::ConvTranspose2d { stride } => self.conv_transpose2d(node, *stride)?,
@@ -48,13 +40,7 @@ impl Lowering<'_, '_> {
                 let x = self.operand(node, 0)?;
                 self.result(node, Operator::Softmax, &[x])?
             }
-            Op::Cast(to) => {
-                let x = self.operand(node, 0)?;
-                match self.emitter.dtype(x) {
-                    from if from == *to => self.alias(x),
-                    from => self.result(node, Operator::Cast(from, *to), &[x])?,
-                }
-            }
+            Op::Cast(to) => self.converted(node, *to)?,
             Op::Pad(paddings) => self.pad(node, paddings)?,
             Op::PadEnd(_) => self.pad_end(node)?,
             Op::Resize { method, grid, .. } => self.resize(node, *method, *grid)?,
@@ -121,6 +107,24 @@ impl Lowering<'_, '_> {
 
     fn operand_of_input(&self, node: &Node) -> Result<TensorId, Error> {
         self.find(only_output(node)?)
+    }
+
+    fn parameter(&mut self, node: &Node, id: ParamId) -> Result<TensorId, Error> {
+        let missing = || ValidateError::Weights {
+            name: node.name.clone(),
+            expected: "a tensor".into(),
+            found: "nothing".into(),
+        };
+        let view = self.weights.get(id).ok_or_else(missing)?;
+        Ok(self.emitter.constant(&node.name, Stored::parameter(view)))
+    }
+
+    fn converted(&mut self, node: &Node, to: DType) -> Result<TensorId, Error> {
+        let x = self.operand(node, 0)?;
+        match self.emitter.dtype(x) {
+            from if from == to => Ok(self.alias(x)),
+            from => self.result(node, Operator::Cast(from, to), &[x]),
+        }
     }
 
     fn pad(&mut self, node: &Node, paddings: &[(u64, u64)]) -> Result<TensorId, Error> {

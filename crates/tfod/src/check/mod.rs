@@ -206,7 +206,7 @@ impl Check {
                 }
                 Ok(objects) => match TrainedModel::with(bundle, &objects, located.found) {
                     Ok(trained) => report.compare(&configured, &trained),
-                    Err(ExportError::Checkpoint(error)) => return Err(error.into()),
+                    Err(ExportError::Checkpoint(error)) => return Err((*error).into()),
                     // Keys below `model`, but no such object: not what a detector's training writes.
                     Err(_) => report.checkpoint = CheckpointKind::Other(vec!["model".to_owned()]),
                 },

@@ -79,7 +79,7 @@ pub enum ExportError {
     },
     /// The checkpoint cannot be found or read.
     #[error(transparent)]
-    Checkpoint(#[from] tfod_checkpoint::Error),
+    Checkpoint(Box<tfod_checkpoint::Error>),
     /// The checkpoint is of something else.
     #[error("{}: not the checkpoint of a trained detector: {kind}{}", prefix.shown(), remedy(kind, prefix))]
     NotADetector {
@@ -93,10 +93,10 @@ pub enum ExportError {
     Misfit(Box<Misfit>),
     /// The SavedModel cannot be made.
     #[error(transparent)]
-    SavedModel(#[from] tfod_tensorflow::Error),
+    SavedModel(Box<tfod_tensorflow::Error>),
     /// The frozen graph cannot be made.
     #[error(transparent)]
-    Frozen(#[from] crate::FreezeFileError),
+    Frozen(Box<crate::FreezeFileError>),
     /// The ONNX model cannot be made.
     #[error(transparent)]
     Onnx(#[from] tfod_onnx::Error),
@@ -122,6 +122,24 @@ pub enum ExportError {
         /// What it has and the export has not.
         what: String,
     },
+}
+
+impl From<tfod_checkpoint::Error> for ExportError {
+    fn from(error: tfod_checkpoint::Error) -> Self {
+        Self::Checkpoint(Box::new(error))
+    }
+}
+
+impl From<tfod_tensorflow::Error> for ExportError {
+    fn from(error: tfod_tensorflow::Error) -> Self {
+        Self::SavedModel(Box::new(error))
+    }
+}
+
+impl From<crate::FreezeFileError> for ExportError {
+    fn from(error: crate::FreezeFileError) -> Self {
+        Self::Frozen(Box::new(error))
+    }
 }
 
 fn remedy(kind: &CheckpointKind, prefix: &Path) -> String {

@@ -297,14 +297,9 @@ impl Export {
         let (variables, unused, warning) = self.check_fit(&configured, &whole, &trained, model)?;
         warnings.extend(warning);
         let signatures: Vec<&Signature> = std::iter::once(&main).chain(&others).collect();
-        let computed = signatures
-            .iter()
-            .map(|signature| self.with_weights(&signature.model.graph, &trained))
-            .collect::<Result<Vec<_>, _>>()?;
-        let fitted_computed = fitted
-            .iter()
-            .map(|(_, signature)| self.with_weights(&signature.model.graph, &trained))
-            .collect::<Result<Vec<_>, _>>()?;
+        let computed = self.all_with_weights(signatures.iter().copied(), &trained)?;
+        let own = fitted.iter().map(|(_, signature)| signature);
+        let own_computed = self.all_with_weights(own, &trained)?;
         let assets = labels.as_ref();
         let assets = assets.map_or_else(Vec::new, |l| labels::assets(l, model.num_classes));
         let interface = self.common_interface(&main, &fitted);
@@ -318,15 +313,14 @@ impl Export {
             checkpoint_index: &source(&with_ending(trained.prefix(), ".index"))?,
         });
         let graphs = signatures.iter().copied().zip(&computed).map(named);
-        let graphs: Vec<_> = graphs.collect();
-        let own = fitted.iter().map(|(_, signature)| signature);
-        let own: Vec<_> = own.zip(&fitted_computed).map(named).collect();
-        let own = fitted.iter().map(|(format, _)| *format).zip(own).collect();
+        let own = fitted.iter().zip(&own_computed);
+        let own =
+            own.map(|((format, signature), computed)| (*format, named((signature, computed))));
         let networks = Networks {
             main: &main,
             fitted: &fitted,
-            graphs,
-            own,
+            graphs: graphs.collect(),
+            own: own.collect(),
         };
         let prepared = self.prepare(&networks, &signatures, &assets, &facts)?;
 
@@ -359,13 +353,7 @@ impl Export {
             manifest::listed(&target.join(places.manifest))
         })?;
         warnings.extend(left_warning(&replaced.left));
-        if let Some(format) = self.formats.first() {
-            let interface = self.interface(*format, &main, &fitted);
-            let told = self
-                .layout
-                .finish(&self.output, *format, &main.name, &interface)?;
-            warnings.extend(told);
-        }
+        warnings.extend(self.finish(&main, &fitted)?);
 
         Ok(ExportReport {
             signatures: interfaces(&main, &interface, &others),
@@ -397,6 +385,27 @@ impl Export {
             source: Box::new(error.into()),
             family: None,
         })
+    }
+
+    /// Writes what the layout has beside the export; gives what the user should know.
+    fn finish(&self, main: &Signature, fitted: &Fitted) -> Result<Option<String>, ExportError> {
+        let Some(format) = self.formats.first() else {
+            return Ok(None);
+        };
+        let interface = self.interface(*format, main, fitted);
+        self.layout
+            .finish(&self.output, *format, &main.name, &interface)
+    }
+
+    /// The graph of each signature, with its weights.
+    fn all_with_weights<'s, 'a>(
+        &self,
+        signatures: impl Iterator<Item = &'s Signature>,
+        trained: &'a TrainedModel,
+    ) -> Result<Vec<(Graph, Weights<'a>)>, ExportError> {
+        signatures
+            .map(|signature| self.with_weights(&signature.model.graph, trained))
+            .collect()
     }
 
     /// Works out every format. What one cannot express is found here.
@@ -591,7 +600,7 @@ impl Export {
         let options = configured.options();
         options.map_err(|source| ExportError::KeypointLabels {
             config: self.pipeline_config.clone(),
-            source: Box::new(source),
+            source,
         })
     }
 

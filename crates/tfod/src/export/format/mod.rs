@@ -154,8 +154,8 @@ pub(super) struct Source<'s, 'a> {
 impl<'a> Source<'_, 'a> {
     /// The graph of the main signature.
     fn main(&self) -> Result<&NamedGraph<'a>, ExportError> {
-        let none = ExportError::SavedModel(tfod_tensorflow::Error::NoSignatures);
-        self.graphs.first().ok_or(none)
+        let none = || tfod_tensorflow::Error::NoSignatures.into();
+        self.graphs.first().ok_or_else(none)
     }
 }
 

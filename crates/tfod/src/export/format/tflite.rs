@@ -64,7 +64,9 @@ impl Descriptor for Tflite {
         let mut options = Options::default();
         options.weights = model.export.tflite.weights;
         let architecture = model.facts.get("architecture").and_then(Value::as_str);
-        options.description = architecture.unwrap_or_default().to_owned();
+        architecture
+            .unwrap_or_default()
+            .clone_into(&mut options.description);
         Ok(Box::new(Prepared {
             writer: TfliteWriter::new(main.graph, main.weights, &options)?,
             signature: main.name.to_owned(),
