@@ -84,12 +84,11 @@ impl Window {
     /// # Errors
     /// When the graph refuses a node.
     pub fn relative_points(self, b: &mut Builder, points: ValueId) -> Result<ValueId, ModelError> {
-        let scale = match self.sides {
-            Some(sides) => Self::known_scale(b, &sides)?,
-            None => {
-                let sides = self.high_corner(b)?;
-                Self::scale(b, sides)?
-            }
+        let scale = if let Some(sides) = self.sides {
+            Self::known_scale(b, &sides)?
+        } else {
+            let sides = self.high_corner(b)?;
+            Self::scale(b, sides)?
         };
         Ok(b.binary("points_relative_to_window", Binary::Mul, points, scale)?)
     }
