@@ -180,11 +180,12 @@ fn fields_that_are_named_exist() {
 }
 
 /// Objects of the tree that the meta-architectures' own files name, and that no field is called after.
-const TREE: [&str; 6] = [
+const TREE: [&str; 7] = [
     "classification_backbone",
     "coarse_feature_layers",
     "fpn_features_generator",
     "convolutions",
     "class_predictions_with_background",
     "layer_with_weights-0",
+    "projection",
 ];
