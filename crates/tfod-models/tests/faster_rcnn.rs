@@ -10,7 +10,7 @@ use common::faster_rcnn;
 use tfod_config::protos::DetectionModel;
 use tfod_graph::validate;
 use tfod_models::fit::{Found, Variables, closest, explain};
-use tfod_models::{Batch, GraphOptions, InputType, Model, Stage, build};
+use tfod_models::{Batch, GraphOptions, InputType, MetaArchitecture, Model, Stage, build};
 
 /// The outputs of a network with their shapes, in the order of keys.
 fn outputs(model: &Model) -> Vec<String> {
@@ -289,7 +289,8 @@ fn each_field_is_found() {
 fn the_network_of_a_checkpoint_is_found() {
     let trained =
         faster_rcnn("num_classes: 5 feature_extractor { type: 'faster_rcnn_resnet152_keras' }");
-    let closest = closest(&Trained::of(&trained)).unwrap();
+    let meta = MetaArchitecture::of(&trained).unwrap();
+    let closest = closest(meta, &Trained::of(&trained)).unwrap();
     assert!(closest.is_complete());
     assert_eq!(closest.extractor, "faster_rcnn_resnet152_keras");
     assert_eq!(

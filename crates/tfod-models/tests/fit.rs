@@ -13,7 +13,8 @@ use std::collections::HashMap;
 use common::{Vary, center_net, detector, keypoint_labels, retinanet};
 use tfod_config::protos::DetectionModel;
 use tfod_models::fit::{Explanation, Fit, Found, Variables, closest, explain};
-use tfod_models::{GraphOptions, InputType, build};
+use tfod_models::meta::ALL;
+use tfod_models::{GraphOptions, InputType, MetaArchitecture, build};
 
 struct Trained(HashMap<Vec<String>, (usize, Vec<u64>)>);
 
@@ -396,7 +397,8 @@ fn the_network_of_a_checkpoint_is_found() {
         ),
     ];
     for (trained, extractor, classes) in cases {
-        let found = closest(&Trained::of(&trained)).unwrap();
+        let meta = MetaArchitecture::of(&trained).unwrap();
+        let found = closest(meta, &Trained::of(&trained)).unwrap();
         assert_eq!(found.extractor, extractor);
         let Fit {
             missing,
@@ -416,7 +418,9 @@ fn the_network_of_a_checkpoint_is_found() {
 #[test]
 fn an_unrelated_checkpoint_is_near_nothing() {
     let unrelated = Trained([(vec!["dense".to_owned()], (0, vec![3, 4]))].into());
-    assert!(closest(&unrelated).is_none());
+    for meta in ALL {
+        assert!(closest(meta, &unrelated).is_none(), "{}", meta.field);
+    }
 }
 
 #[test]

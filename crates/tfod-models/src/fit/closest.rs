@@ -1,11 +1,11 @@
-//! Which of the supported networks is a checkpoint of? Found by trying: usual configurations of each meta-architecture are compared with the
+//! Which of the supported networks is a checkpoint of? Found by trying: usual configurations of its meta-architecture are compared with the
 //! checkpoint, and the best ones are changed field by field until they fit.
 
 use tfod_config::protos;
 
 use super::{Fit, Refined, Variables, fit_of, refine};
 use crate::GraphOptions;
-use crate::meta::{self, Description};
+use crate::meta::{self, Description, MetaArchitecture};
 
 /// How many configurations are changed to fit; the best of them is the answer.
 const REFINED: usize = 2;
@@ -45,24 +45,24 @@ impl Closest {
     }
 }
 
-/// Finds the supported network that a checkpoint is nearest to; `None` if it has no variable of any.
-pub fn closest(variables: &dyn Variables) -> Option<Closest> {
-    let supported = meta::ALL.iter().filter_map(|meta| meta.support.as_ref());
+/// Finds the supported network of a meta-architecture that a checkpoint is nearest to; `None` if it has no variable of any.
+///
+/// Every usual configuration is built, which takes tens of milliseconds for a large one, so the names of variables decide on the meta-architecture before.
+pub fn closest(meta: &MetaArchitecture, variables: &dyn Variables) -> Option<Closest> {
+    let support = meta.support.as_ref()?;
     let options = GraphOptions::default();
     let mut tried = Vec::new();
-    for support in supported {
-        for config in (support.templates)() {
-            let fit = fit_of(&config, &options, variables);
-            if let Some(fit) = fit.filter(|fit| fit.missing.len() < fit.total()) {
-                tried.push((fit.distance(), support, config));
-            }
+    for config in (support.templates)() {
+        let fit = fit_of(&config, &options, variables);
+        if let Some(fit) = fit.filter(|fit| fit.missing.len() < fit.total()) {
+            tried.push((fit.distance(), config));
         }
     }
-    tried.sort_by_key(|(distance, ..)| *distance);
+    tried.sort_by_key(|(distance, _)| *distance);
     let refined = tried
         .iter()
         .take(REFINED)
-        .filter_map(|(_, support, config)| refine(support, config, &options, variables));
+        .filter_map(|(_, config)| refine(support, config, &options, variables));
     let Refined { config, fit, .. } = refined.min_by_key(|refined| refined.fit.distance())?;
     Some(Closest {
         extractor: meta::describe(&config)?.extractor.to_owned(),

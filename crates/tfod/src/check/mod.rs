@@ -293,7 +293,7 @@ impl CheckReport {
             };
             return;
         }
-        let Some(closest) = closest(variables) else {
+        let Some(closest) = closest(family.meta(), variables) else {
             return;
         };
         if closest.is_complete() {
