@@ -93,7 +93,7 @@ fn a_bad_override_is_refused_in_any_block_and_changes_nothing() {
     ] {
         let error = config.merge_override(text).expect_err(text);
         assert!(
-            error.to_string().starts_with("--config_override:1:"),
+            error.to_string().starts_with("config_override:1:"),
             "{error}"
         );
         assert_eq!(config.to_text(), before);
