@@ -132,12 +132,16 @@ def make(config, seed):
             return attempt(config, seed + other * 1000)
         except AssertionError as failure:
             failures.append(str(failure))
+        except tf.errors.InvalidArgumentError as failure:
+            # DeepMAC gathers beyond the map where the centre of a box lies on the far border, which is an error on CPUs.
+            failures.append(failure.message)
     raise AssertionError("\n".join(failures))
 
 
 def attempt(config, seed):
     height, width = size_of_images(config)
     batch = tf.constant(np.stack([images.textured(1000 * seed + index, height, width) for index in range(3)]), tf.float32)
+    tf.keras.utils.set_random_seed(seed)  # for the first values of variables, by which a DeepMAC may fail
     model = checkpoints.build(config)
     checkpoints.detect(model, batch[:1])  # creates the variables
     rng = np.random.Generator(np.random.PCG64(seed))
