@@ -28,7 +28,12 @@ def parameters(are_options):
 
 SOFT = {*postprocessing.NOT_IN_ONNX, *faster_rcnn.SOFT}
 NOT_IN_ONNX = {*SOFT, *resizers.NOT_IN_ONNX}
-NOT_IN_OPENVINO = {*resizers.NEEDS_EXACT_DIVISION, *efficientdet.TOO_LARGE_FOR_OPENVINO, *center_net.FEWER_PEAKS_THAN_OBJECTS}
+NOT_IN_OPENVINO = {
+    *resizers.NEEDS_EXACT_DIVISION,
+    *efficientdet.TOO_LARGE_FOR_OPENVINO,
+    *center_net.FEWER_PEAKS_THAN_OBJECTS,
+    *faster_rcnn.CROPS_AT_THE_BORDER,
+}
 CASES = [case for case in parameters(are_options=False) if case.id not in NOT_IN_ONNX]
 
 

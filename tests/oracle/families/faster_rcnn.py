@@ -16,6 +16,9 @@ from ..configs import BatchNorm, Nms, Resizer, Symbol, block, field, hyperparams
 from ..design import Design
 
 SOFT = ("faster_rcnn_pyramid_native",)  # soft suppression, which ONNX has not
+# Native crops of final boxes, some of which end at the image's border: whether the last row of samples is inside is decided by the last bit of a box,
+# in which OpenVINO differs.
+CROPS_AT_THE_BORDER = ("faster_rcnn_features",)
 
 
 def keep_aspect_ratio(least, most, **fields):
