@@ -1,7 +1,7 @@
 """The cases of the parity suite: which configs, checkpoints and input images are compared.
 
 The quick tier is a handful of small models. The default tier adds small models that have every value of every option, combined as real configs combine
-them (see `design`), and one published model of each family at full size. The exhaustive tier adds what is left: all pairs of values, and all published models.
+them (see `design`), and one published model of each family of SSDs at full size. The exhaustive tier adds what is left: all pairs of values, and all published models.
 """
 
 import functools
