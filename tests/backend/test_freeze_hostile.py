@@ -16,8 +16,9 @@ from tensorflow.core.protobuf import saved_model_pb2
 from .test_freeze import BINARY, MODELS, tfod_freeze
 
 SECONDS = 10
-# For what a run may use, and for the 64 MiB of addresses that the C library reserves, without using them, for the thread that waits for signals.
-BYTES = 500_000_000 + 64 * 2**20
+# For what a run may use, for the 64 MiB of addresses that the C library reserves, without using them, for each of two threads (one waits for signals, one
+# expands calls), and for the second one's stack.
+BYTES = 500_000_000 + 2 * 64 * 2**20 + 16 * 2**20
 FLOAT, INT, BOOL = types_pb2.DT_FLOAT, types_pb2.DT_INT32, types_pb2.DT_BOOL
 
 pytestmark = pytest.mark.quick
