@@ -4,7 +4,7 @@
 //! handed a [`Message`], which knows where it stands, and name a field by [`Message::field`]; what is wrong with it is then told with its full path.
 
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, RangeInclusive};
 
 use crate::error::ModelError;
 use crate::options::GraphOption;
@@ -178,10 +178,25 @@ pub(crate) fn missing(field: FieldPath) -> ModelError {
 
 /// A number that must be a size of at least `least`.
 pub(crate) fn size(field: FieldPath, value: i32, least: u64) -> Result<u64, ModelError> {
+    size_within(field, value, least..=LARGEST_SIZE)
+}
+
+/// A number that must be a size between two others.
+pub(crate) fn size_within(
+    field: FieldPath,
+    value: i32,
+    range: RangeInclusive<u64>,
+) -> Result<u64, ModelError> {
     u64::try_from(value)
         .ok()
-        .filter(|size| (least..=LARGEST_SIZE).contains(size))
-        .ok_or_else(|| invalid(field, value, format!("{least} to {LARGEST_SIZE}")))
+        .filter(|size| range.contains(size))
+        .ok_or_else(|| {
+            invalid(
+                field,
+                value,
+                format!("{} to {}", range.start(), range.end()),
+            )
+        })
 }
 
 pub(crate) fn invalid(

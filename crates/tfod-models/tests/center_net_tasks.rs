@@ -9,7 +9,8 @@
 mod common;
 
 use common::{center_net, keypoint_labels};
-use tfod_models::{GraphOptions, InputType, Model, ModelError, build};
+use tfod_config::{PipelineConfig, protos};
+use tfod_models::{GraphOptions, InputType, Model, ModelError, Stage, build};
 
 fn with_labels(input: InputType) -> GraphOptions {
     let mut options = GraphOptions::new(input);
@@ -169,4 +170,111 @@ fn sizes_known_only_at_run_time_are_no_hindrance() {
             build(&center_net(&(resizer.to_owned() + &tasks)), &with_labels(input)).unwrap();
         }
     }
+}
+
+#[test]
+fn windows_of_peaks_have_limits_and_none_is_one() {
+    let window = |size: i32| task("person", &format!("peak_max_pool_kernel_size: {size}"));
+    let graph = |size| built(&window(size)).unwrap().graph.to_string();
+    assert_eq!(graph(0), graph(1));
+    assert_ne!(graph(0), graph(3));
+    for size in [-1, 1025] {
+        let error = error(&window(size));
+        let text = format!(
+            "`model.center_net.keypoint_estimation_task[0].peak_max_pool_kernel_size` is {size}; expected 0 to 1024"
+        );
+        assert_eq!(error, text);
+    }
+}
+
+#[test]
+fn sizes_that_would_fill_the_memory_are_refused_by_name() {
+    let deep_mac = |more: &str| {
+        format!("deepmac_mask_estimation {{ network_type: 'resnet4' mask_size: 16 {more} }}")
+    };
+    for (text, field, most) in [
+        (
+            "mask_estimation_task { mask_height: 1025 }".to_owned(),
+            "mask_estimation_task.mask_height",
+            1024,
+        ),
+        (
+            "mask_estimation_task { mask_width: 1025 }".to_owned(),
+            "mask_estimation_task.mask_width",
+            1024,
+        ),
+        (
+            deep_mac("mask_size: 1025"),
+            "deepmac_mask_estimation.mask_size",
+            1024,
+        ),
+        (
+            deep_mac("postprocess_crop_size: 1025"),
+            "deepmac_mask_estimation.postprocess_crop_size",
+            1024,
+        ),
+        (
+            "track_estimation_task { num_fc_layers: 65 }".to_owned(),
+            "track_estimation_task.num_fc_layers",
+            64,
+        ),
+    ] {
+        let error = error(&text);
+        let given = most + 1;
+        let least = u8::from(!field.ends_with("num_fc_layers"));
+        let expected = format!("`model.center_net.{field}` is {given}; expected {least} to {most}");
+        assert_eq!(error, expected);
+        built(&text.replace(&given.to_string(), &most.to_string())).unwrap();
+    }
+}
+
+#[test]
+fn images_have_no_more_locations_than_fit_into_the_memory() {
+    let mut options = GraphOptions::default();
+    options.stage = Stage::Boxes;
+    let fixed = |height: u64| {
+        center_net(&format!(
+            "image_resizer {{ fixed_shape_resizer {{ height: {height} width: 1048576 }} }}"
+        ))
+    };
+    let error = build(&fixed(260), &options).unwrap_err().to_string();
+    let by_config = "`model.center_net.image_resizer` is one that makes images of 260x1048576; expected a size for which the feature map has at most 16777216 locations";
+    assert!(error.starts_with(by_config), "{error}");
+    let free = center_net("image_resizer { pad_to_multiple_resizer { multiple: 8 } }");
+    options.input_size = Some([1 << 15, 1 << 14]);
+    let error = build(&free, &options).unwrap_err().to_string();
+    let by_option = "the size of the input is 32768x16384; expected a size for which the feature map has at most 16777216 locations";
+    assert!(error.starts_with(by_option), "{error}");
+    // Smaller ones are not built here at this stage: every location would take its memory.
+    options.stage = Stage::Encodings;
+    options.input_size = Some([1 << 14; 2]);
+    build(&free, &options).unwrap();
+}
+
+/// As [`center_net`], without a task that gives boxes.
+fn without_boxes(more: &str) -> protos::DetectionModel {
+    let text = format!(
+        "model {{ center_net {{
+          num_classes: 1
+          feature_extractor {{ type: 'hourglass_10' }}
+          image_resizer {{ fixed_shape_resizer {{ height: 64 width: 64 }} }}
+          {more}
+        }} }}"
+    );
+    let config = PipelineConfig::parse("test", text.as_bytes()).unwrap();
+    config.config.message().model.clone().unwrap()
+}
+
+#[test]
+fn masks_need_boxes() {
+    let options = with_labels(InputType::ImageTensor);
+    let masks = "mask_estimation_task { }";
+    let error = build(&without_boxes(masks), &options)
+        .unwrap_err()
+        .to_string();
+    let text = "`model.center_net.mask_estimation_task` is there without `object_detection_task`; expected with it, or with a `keypoint_estimation_task`";
+    assert!(error.starts_with(text), "{error}");
+    let keypoints = task("person", "");
+    let model = build(&without_boxes(&format!("{masks} {keypoints}")), &options).unwrap();
+    assert!(keys(&model).contains(&"detection_masks"));
 }

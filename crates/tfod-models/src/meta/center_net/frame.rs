@@ -106,7 +106,7 @@ impl Frame {
             ImageSize::All => self.input,
             ImageSize::Common(sides) => *sides,
             ImageSize::PerImage(size) => {
-                let stride = b.constant("stride", Tensor::scalar_f32(STRIDE))?;
+                let stride = b.constant("stride", Tensor::scalar_f32(STRIDE.into()))?;
                 let parts = b.binary("locations", Binary::Div, stride, *size)?;
                 let parts = b.unstack("location", parts, 2)?;
                 let batch = b.shape(parts[0]).dims().first().cloned();
@@ -116,7 +116,8 @@ impl Frame {
             }
         };
         let mut part = |axis: usize| {
-            let part = Float::Known(STRIDE).binary(b, names[axis], Binary::Div, sides[axis])?;
+            let part =
+                Float::Known(STRIDE.into()).binary(b, names[axis], Binary::Div, sides[axis])?;
             part.value(b, names[axis])
         };
         Ok([part(0)?, part(1)?])
@@ -147,7 +148,7 @@ impl Frame {
     }
 
     fn relative(b: &mut Builder, boxes: ValueId, sides: ValueId) -> Result<ValueId, ModelError> {
-        let pixels = b.binary_scalar("boxes_pixels", Binary::Mul, boxes, STRIDE)?;
+        let pixels = b.binary_scalar("boxes_pixels", Binary::Mul, boxes, STRIDE.into())?;
         Ok(b.binary("boxes_relative", Binary::Div, pixels, sides)?)
     }
 

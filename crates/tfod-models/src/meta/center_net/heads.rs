@@ -9,7 +9,7 @@ use tfod_config::protos;
 use tfod_graph::{Builder, Unary, ValueId};
 
 use crate::error::ModelError;
-use crate::fields::{Message, invalid, size};
+use crate::fields::{Message, invalid, size, size_within};
 use crate::layers::{Path, Window, conv2d, conv2d_of_one_row, conv2d_or_separable};
 
 /// Channels and kernel of the convolution before the last, where the configuration does not say.
@@ -70,15 +70,13 @@ impl HeadLayers {
             ));
         }
         let convolutions = filters.iter().zip(kernels).map(|(&filters, &kernel)| {
-            let kernel_size = size(kernel_field, kernel, 1)?;
-            if kernel_size > LARGEST_KERNEL {
-                let expected = format!("1 to {LARGEST_KERNEL}");
-                return Err(invalid(kernel_field, kernel, expected));
-            }
-            Ok((size(params.field("num_filters"), filters, 1)?, kernel_size))
+            Ok((
+                size(params.field("num_filters"), filters, 1)?,
+                size_within(kernel_field, kernel, 1..=LARGEST_KERNEL)?,
+            ))
         });
         Ok(Self {
-            convolutions: convolutions.collect::<Result<_, _>>()?,
+            convolutions: convolutions.collect::<Result<_, ModelError>>()?,
             depthwise,
             one_row: false,
         })

@@ -11,8 +11,19 @@ use super::maps::{count, float_sizes, map_dims};
 use super::objects::Objects;
 use super::tasks::{self, Detected};
 use crate::error::ModelError;
-use crate::fields::{Message, invalid, size};
+use crate::fields::{FieldPath, Message, invalid, size, size_within};
 use crate::scalar::spatial;
+
+/// Larger masks are a mistake: there is one for each object.
+const LARGEST_MASK: u64 = 1 << 10;
+
+/// Height or width of a mask.
+///
+/// # Errors
+/// For sizes out of range.
+pub(super) fn mask_side(field: FieldPath, value: i32) -> Result<u64, ModelError> {
+    size_within(field, value, 1..=LARGEST_MASK)
+}
 
 /// The masks of a model.
 #[derive(Clone, Debug)]
@@ -76,6 +87,13 @@ impl Masks {
             };
         };
         let masks: Message<'_, MaskEstimation> = config.at("mask_estimation_task", masks);
+        if !tasks::has_boxes(&config) {
+            return Err(invalid(
+                masks.path(),
+                "there without `object_detection_task`",
+                "with it, or with a `keypoint_estimation_task`: masks are cut out by the boxes of objects, or those around their keypoints (the reference cannot run it either)",
+            ));
+        }
         let params = masks.mask_head_params.as_ref();
         Ok(Some(Self {
             num_classes: size(config.field("num_classes"), config.num_classes(), 1)?,
@@ -87,8 +105,8 @@ impl Masks {
             )?,
             part_head: HeadLayers::standard(config.use_depthwise()),
             size: [
-                size(masks.field("mask_height"), masks.mask_height(), 1)?,
-                size(masks.field("mask_width"), masks.mask_width(), 1)?,
+                mask_side(masks.field("mask_height"), masks.mask_height())?,
+                mask_side(masks.field("mask_width"), masks.mask_width())?,
             ],
             threshold: masks.score_threshold(),
             dense_pose: dense_pose.map(DensePose::from_config).transpose()?,
@@ -219,7 +237,7 @@ fn in_maps(
 ) -> Result<ValueId, ModelError> {
     let sides = spatial(b, "map", map)?;
     let sides = float_sizes(b, "map_sides", &sides)?;
-    let pixels = b.binary_scalar("map_pixels", Binary::Mul, sides, STRIDE)?;
+    let pixels = b.binary_scalar("map_pixels", Binary::Mul, sides, STRIDE.into())?;
     let size = detected.frame.size(b, "image_size", 1)?;
     let parts = b.binary("image_in_map", Binary::Div, size, pixels)?;
     let last = b.shape(parts).rank().saturating_sub(1);

@@ -31,10 +31,10 @@ use super::{
 use crate::Model;
 use crate::error::ModelError;
 use crate::facts::{BoxDecoding, Facts, ScoreConversion, StageFacts};
-use crate::fields::{FieldPath, Message, missing, size};
+use crate::fields::{FieldPath, Message, invalid, invalid_option, missing, size};
 use crate::input::{given_boxes, network_input};
 use crate::layers::Path;
-use crate::options::{GraphOptions, Stage};
+use crate::options::{GraphOption, GraphOptions, Stage};
 use crate::postprocess::nms::NonMaxSuppression;
 use crate::resizer::Resizer;
 
@@ -63,7 +63,10 @@ use tasks::{Detected, Task};
 const PATH: FieldPath = FieldPath::MODEL.child("center_net");
 
 /// How many pixels of the network's input a location of the feature map stands for, in both directions.
-const STRIDE: f32 = 4.0;
+const STRIDE: u8 = 4;
+
+/// More locations than this would need gigabytes; the largest published model has 65,536.
+const MOST_LOCATIONS: u64 = 1 << 24;
 
 /// The head of heat maps.
 const OBJECT_CENTER: &str = "object_center";
@@ -161,6 +164,13 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
     let input = b.scope("Preprocessor", |b| {
         network_input(b, options, &resizer, normalization)
     })?;
+    let image_size = match b.shape(input.images).dims() {
+        [_, Dim::Known(height), Dim::Known(width), _] => Some([*height, *width]),
+        _ => None,
+    };
+    if let Some(size) = image_size {
+        check_locations(size, &resizer, options)?;
+    }
     let given_boxes = given_boxes(b, options);
     let features = b.scope("FeatureExtractor", |b| {
         extractor.build(b, &Path::new("_feature_extractor"), input.images)
@@ -180,10 +190,6 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
             predictor.detections(b, &maps, &frame, given_boxes, options)
         })?,
     }
-    let image_size = match b.shape(input.images).dims() {
-        [_, Dim::Known(height), Dim::Known(width), _] => Some([*height, *width]),
-        _ => None,
-    };
     Ok(Model {
         graph: builder.finish(),
         idle: predictor
@@ -204,6 +210,37 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
                 .collect(),
             stages: vec![predictor.facts(options)],
         },
+    })
+}
+
+/// Refuses images, as the network sees them, of so many pixels that what is known of every location would fill the memory.
+fn check_locations(
+    [height, width]: [u64; 2],
+    resizer: &Resizer,
+    options: &GraphOptions,
+) -> Result<(), ModelError> {
+    let locations = |side: u64| side.div_ceil(STRIDE.into());
+    let count = locations(height).checked_mul(locations(width));
+    if count.is_some_and(|count| count <= MOST_LOCATIONS) {
+        return Ok(());
+    }
+    let expected = format!(
+        "a size for which the feature map has at most {MOST_LOCATIONS} locations, one for each {STRIDE}x{STRIDE} pixels that the network sees"
+    );
+    // Where the resizer makes one size of all images, no option changes it.
+    let given = options
+        .input_size
+        .filter(|_| resizer.network_size().is_none());
+    Err(match given {
+        Some([height, width]) => invalid_option(
+            GraphOption::InputSize,
+            format!("{height}x{width}"),
+            expected,
+        ),
+        None => {
+            let given = format!("one that makes images of {height}x{width}");
+            invalid(resizer.path, given, expected)
+        }
     })
 }
 
@@ -293,7 +330,7 @@ impl Predictor {
             suppression: self.nms.map(|nms| nms.facts(&options.class_thresholds)),
             boxes: self.detection.as_ref().map(|_| BoxDecoding {
                 coder: "object_detection_task",
-                scales: vec![("stride", STRIDE)],
+                scales: vec![("stride", STRIDE.into())],
                 description: boxes::DECODING,
                 anchors: Vec::new(),
                 anchors_description: "there are none",

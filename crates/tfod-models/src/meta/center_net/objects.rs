@@ -12,7 +12,7 @@ use super::OBJECT_CENTER;
 use super::frame::Frame;
 use super::heads::{Head, HeadLayers, Maps};
 use crate::error::ModelError;
-use crate::fields::{Message, invalid, size};
+use crate::fields::{Message, size, size_within};
 use crate::scalar::{Int, spatial};
 
 /// How much a peak may be below the largest value around it.
@@ -78,17 +78,11 @@ impl ObjectCenter {
             params.center_head_params.as_ref(),
             config.use_depthwise(),
         )?;
-        let field = params.field("peak_max_pool_kernel_size");
-        // The reference takes 0 for 1.
-        let window = size(field, params.peak_max_pool_kernel_size(), 0)?.max(1);
-        if window > LARGEST_WINDOW {
-            return Err(invalid(field, window, format!("0 to {LARGEST_WINDOW}")));
-        }
         let field = params.field("max_box_predictions");
         Ok(Self {
             num_classes,
             layers,
-            window,
+            window: peak_window(&params, params.peak_max_pool_kernel_size())?,
             count: size(field, params.max_box_predictions(), 1)?,
         })
     }
@@ -144,6 +138,16 @@ impl ObjectCenter {
             num_detections,
         })
     }
+}
+
+/// How large the window is in which a peak is the largest value: the field `peak_max_pool_kernel_size` of a message.
+///
+/// # Errors
+/// For sizes out of range.
+pub(super) fn peak_window<T>(message: &Message<'_, T>, size: i32) -> Result<u64, ModelError> {
+    let field = message.field("peak_max_pool_kernel_size");
+    // The reference takes 0 for 1.
+    Ok(size_within(field, size, 0..=LARGEST_WINDOW)?.max(1))
 }
 
 /// A map `[batch, h, w, c]` in which values that are not the largest of their channel within a window around them are zeros.

@@ -4,7 +4,7 @@ use tfod_config::protos;
 use tfod_graph::{Binary, Builder, Compare, DType, Dim, Tensor, ValueId};
 
 use super::PATH;
-use super::tasks::{BOXES, CLASSES, COUNT, Detected, SCORES};
+use super::tasks::{BOXES, CLASSES, COUNT, Detected, SCORES, has_boxes};
 use crate::error::ModelError;
 use crate::fields::{Message, invalid, invalid_option};
 use crate::options::{GraphOption, GraphOptions};
@@ -32,7 +32,7 @@ pub(super) fn from_config(
     let post = config.at("post_processing", post);
     let nms = post.batch_non_max_suppression.as_ref();
     let nms = post.required("batch_non_max_suppression", nms)?;
-    if config.object_detection_task.is_none() && config.keypoint_estimation_task.is_empty() {
+    if !has_boxes(&config) {
         let expected = "left out where no boxes are predicted";
         return Err(invalid(post.path(), "a suppression", expected));
     }

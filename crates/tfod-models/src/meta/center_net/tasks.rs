@@ -89,6 +89,11 @@ pub(super) fn output_key(head: &str) -> String {
     head.chars().map(letter).collect()
 }
 
+/// Whether objects have boxes: their own, or those around their keypoints.
+pub(super) fn has_boxes(config: &protos::CenterNet) -> bool {
+    config.object_detection_task.is_some() || !config.keypoint_estimation_task.is_empty()
+}
+
 /// The tasks of a configuration, in the order in which the reference does them.
 ///
 /// # Errors

@@ -8,12 +8,15 @@ use tfod_graph::{Binary, Builder, Dim, Reduce, Unary};
 use super::heads::{Head, HeadLayers};
 use super::tasks::{self, Detected};
 use crate::error::ModelError;
-use crate::fields::{Message, size};
+use crate::fields::{Message, size, size_within};
 
 /// The head of embeddings.
 const EMBEDDING: &str = "track/reid";
 /// The head of movements.
 const MOVEMENT: &str = "track/offset";
+
+/// More layers of a classifier are a mistake.
+const MOST_LAYERS: u64 = 64;
 
 /// Embeddings.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +40,11 @@ impl Tracking {
         let task: Message<'_, TrackEstimation> = config.at("track_estimation_task", task);
         Ok(Some(Self {
             embedding_size: size(task.field("reid_embed_size"), task.reid_embed_size(), 1)?,
-            num_layers: size(task.field("num_fc_layers"), task.num_fc_layers(), 0)?,
+            num_layers: size_within(
+                task.field("num_fc_layers"),
+                task.num_fc_layers(),
+                0..=MOST_LAYERS,
+            )?,
             depthwise: config.use_depthwise(),
         }))
     }

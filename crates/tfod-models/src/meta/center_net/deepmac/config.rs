@@ -2,6 +2,7 @@
 
 use tfod_config::protos::center_net::DeepMacMaskEstimation;
 
+use super::super::masks::mask_side;
 use super::network::Network;
 use crate::error::ModelError;
 use crate::fields::{Message, invalid, refuse_flag, size, unsupported};
@@ -71,14 +72,13 @@ impl DeepMac {
         Ok(Self {
             dim,
             pixel_dim,
-            mask_size: size(config.field("mask_size"), config.mask_size(), 1)?,
+            mask_size: mask_side(config.field("mask_size"), config.mask_size())?,
             uses_xy,
             network,
             full_resolution,
-            crop_size: size(
+            crop_size: mask_side(
                 config.field("postprocess_crop_size"),
                 config.postprocess_crop_size(),
-                1,
             )?,
         })
     }

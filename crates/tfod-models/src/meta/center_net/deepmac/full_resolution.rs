@@ -2,15 +2,13 @@
 
 use tfod_graph::{Binary, Builder, DType, Dim, PixelGrid, ResizeMethod, Tensor, ValueId};
 
+use super::super::STRIDE;
 use super::super::maps::{count, map_dims};
 use super::config::DeepMac;
 use super::crops::{self, float};
 use super::zeros;
 use crate::error::ModelError;
 use crate::scalar::{Int, spatial, vector};
-
-/// Cells of the maps are so many pixels of the network's input apart.
-const STRIDE: i32 = 4;
 
 /// What the network sees of each box: all of the image, `f32[batch * n, height, width, channels]`.
 pub(super) fn input(
@@ -119,12 +117,12 @@ pub(super) fn crops(
         Int::Computed(count.ok_or_else(missing)?)
     };
     let [rows, _] = spatial(b, "masks", logits)?;
-    let stride = Int::Known(STRIDE);
+    let stride = Int::Known(STRIDE.into());
     let to = [
         count.binary(b, "to_height", Binary::Mul, stride)?,
         rows.binary(b, "to_width", Binary::Mul, stride)?,
     ];
-    let by = Dim::Known(u64::from(STRIDE.unsigned_abs()));
+    let by = Dim::Known(STRIDE.into());
     let [Some(to_height), Some(to_width)] = [number.times(&by), height.times(&by)] else {
         return Err(ModelError::Inconsistent("the masks are too large".into()));
     };

@@ -4,6 +4,7 @@ use tfod_config::protos;
 use tfod_config::protos::center_net::{KeypointEstimation, PredictionHeadParams};
 
 use super::super::heads::HeadLayers;
+use super::super::objects::peak_window;
 use crate::error::ModelError;
 use crate::fields::{FieldPath, Message, invalid, missing, size, unsupported};
 use crate::labels::{Keypoint, KeypointClass, KeypointLabels};
@@ -63,7 +64,7 @@ pub(in super::super) struct Task {
     pub candidate_threshold: f32,
     /// Candidates of a keypoint.
     pub num_candidates: u64,
-    /// The window in which a candidate is the largest; up to 1, any cell is one.
+    /// The window in which a candidate is the largest; with 1, any cell is one.
     pub peak_window: u64,
     /// The score of a keypoint without candidate.
     pub unmatched_score: f32,
@@ -270,11 +271,7 @@ fn task(
             config.num_candidates_per_keypoint(),
             1,
         )?,
-        peak_window: size(
-            config.field("peak_max_pool_kernel_size"),
-            config.peak_max_pool_kernel_size(),
-            0,
-        )?,
+        peak_window: peak_window(&config, config.peak_max_pool_kernel_size())?,
         unmatched_score: config.unmatched_keypoint_score(),
         box_scale: config.box_scale(),
         search_scale: config.candidate_search_scale(),
