@@ -7,12 +7,15 @@ use std::collections::HashMap;
 
 use tfod_checkpoint::DType;
 use tfod_proto::prost::Message;
-use tfod_proto::{SavedObjectGraph, SignatureDef, TensorInfo, TensorShapeProto, saved_object};
+use tfod_proto::{
+    SavedObject, SavedObjectGraph, SignatureDef, TensorInfo, TensorShapeProto, saved_object,
+};
 
 use crate::op_defs;
 
+use super::budget::MAX_DEPTH;
 use super::error::{FreezeError, Place};
-use super::expand::{Done, Entry, Expander, Instance, Source, Value};
+use super::expand::{Done, Entry, Expander, Instance, Source, UNMADE_RESOURCE, Value};
 use super::frozen::{Interface, shape_of};
 use super::graph::{Node, NodeId, ScopeId, Tensor};
 use super::model::{FunctionBody, FunctionRef, MetaGraph, NodeDef};
@@ -232,8 +235,8 @@ fn result_name<'a>(body: &FunctionBody<'a>, index: usize) -> &'a str {
 }
 
 /// Expands a concrete function of the object graph, and gives its inputs and outputs.
-pub(crate) fn expand_function(
-    expander: &mut Expander<'_, '_>,
+pub(crate) fn expand_function<'a, 'm>(
+    expander: &mut Expander<'a, 'm>,
     saved: &SavedObjectGraph,
     concrete: &Concrete<'_>,
     wanted: &[String],
@@ -277,12 +280,16 @@ pub(crate) fn expand_function(
             shape: info.tensor_shape.as_ref().and_then(shape_of),
         });
     }
+    let mut captures = Captures {
+        saved,
+        main: Instance::main(&expander.model.main),
+    };
     for (argument, &object) in body.inputs.iter().skip(given).zip(captured) {
         let place = Place {
             node: argument.name.to_owned(),
             ..place.clone()
         };
-        values.push(captured_value(expander, saved, object, &place)?);
+        values.push(captures.value(expander, object, &place)?);
     }
     let function = FunctionRef {
         name,
@@ -331,111 +338,134 @@ pub(crate) fn expand_function(
     }
     let results: Vec<Tensor> = outputs.iter().map(|output| output.tensor).collect();
     expander.fill_objects(&results, &mut |expander, table| {
-        expand_part(expander, saved, table, "_initialize", &place).map(|_| ())
+        let filled = captures.expand_part(expander, table, "_initialize", &place);
+        filled.map(|_| ())
     })?;
     Ok((inputs, outputs))
 }
 
-/// What a function captures: a variable's handle, or the constant that a node of the main graph is.
-fn captured_value(
-    expander: &mut Expander<'_, '_>,
-    saved: &SavedObjectGraph,
-    object: i32,
-    place: &Place,
-) -> Result<Value> {
-    let kind = usize::try_from(object)
-        .ok()
-        .and_then(|object| saved.nodes.get(object)?.kind.as_ref());
-    match kind {
-        Some(saved_object::Kind::Variable(variable)) => {
-            let index = expander
-                .variables
-                .of_object(object, &variable.name, place)?;
-            Ok(Value::Variable { index, read: None })
-        }
-        Some(saved_object::Kind::Constant(constant)) => {
-            let main = &expander.model.main;
-            let Some(&node) = main.by_name.get(constant.operation.as_str()) else {
-                let problem = format!(
-                    "it captures node `{}`, which is not in the graph",
-                    constant.operation
-                );
-                return Err(expander.error(place, problem));
-            };
-            let mut instance = Instance::main(main);
-            expander.visit(&mut instance, &[node])?;
-            expander.value(&instance, place, Source::Output(node, 0))
-        }
-        Some(saved_object::Kind::Asset(asset)) => {
-            let file = expander.model.asset(asset.asset_file_def_index);
-            Ok(Expander::asset_path(place, file.unwrap_or_default()))
-        }
-        Some(saved_object::Kind::Resource(_)) => {
-            if let Some(table) = expander.tables.objects.get(&object) {
-                return Ok(table.clone());
-            }
-            expander.tables.is_making = true;
-            let made = expand_part(expander, saved, object, "_create_resource", place)?;
-            expander.tables.is_making = false;
-            let made = made.and_then(|values| values.into_iter().next());
-            let made = made.unwrap_or_else(|| {
-                Expander::refused_capture(
-                    place,
-                    "a resource, which has to be made and filled before the graph runs",
-                )
-            });
-            expander.tables.objects.insert(object, made.clone());
-            Ok(made)
-        }
-        _ => Ok(Expander::refused_capture(
-            place,
-            "a resource, which has to be made and filled before the graph runs",
-        )),
-    }
+/// What functions of the object graph capture.
+struct Captures<'a, 'm, 's> {
+    saved: &'s SavedObjectGraph,
+    /// The main graph, in which constants are.
+    main: Instance<'a, 'm>,
 }
 
-/// Expands a function that belongs to an object, such as the one that makes or fills a table; gives its results, if the object has the function.
-fn expand_part(
-    expander: &mut Expander<'_, '_>,
-    saved: &SavedObjectGraph,
-    object: i32,
-    part: &str,
-    place: &Place,
-) -> Result<Option<Vec<Value>>> {
-    let node = |id: i32| usize::try_from(id).ok().and_then(|id| saved.nodes.get(id));
-    let children = node(object).map(|object| object.children.as_slice());
-    let mut children = children.unwrap_or_default().iter();
-    let function = children.find(|child| child.local_name == part);
-    let function = function.and_then(|child| node(child.node_id)?.kind.as_ref());
-    let Some(saved_object::Kind::Function(function)) = function else {
-        return Ok(None);
-    };
-    let concrete = function.concrete_functions.first();
-    let concrete = concrete.and_then(|name| saved.concrete_functions.get_key_value(name));
-    let Some((name, concrete)) = concrete else {
-        return Ok(None);
-    };
-    let Some((&name, _)) = expander.model.functions.get_key_value(name.as_str()) else {
-        return Ok(None);
-    };
-    let mut values = Vec::with_capacity(concrete.bound_inputs.len());
-    for &captured in &concrete.bound_inputs {
-        values.push(captured_value(expander, saved, captured, place)?);
+impl<'a, 'm, 's> Captures<'a, 'm, 's> {
+    fn object(&self, id: i32) -> Option<&'s SavedObject> {
+        self.saved.nodes.get(usize::try_from(id).ok()?)
     }
-    let function = FunctionRef {
-        name,
-        attrs: Vec::new(),
-    };
-    let prefix = String::new();
-    let done = expander.expand(
-        place,
-        &function,
-        prefix,
-        ScopeId::ROOT,
-        values,
-        Entry::default(),
-    )?;
-    Ok(Some(done.values))
+
+    /// What a function captures: a variable's handle, the constant that a node of the main graph is, the path of an asset, or a table.
+    fn value(
+        &mut self,
+        expander: &mut Expander<'a, 'm>,
+        object: i32,
+        place: &Place,
+    ) -> Result<Value> {
+        expander.pay(place, 1)?;
+        match self.object(object).and_then(|found| found.kind.as_ref()) {
+            Some(saved_object::Kind::Variable(variable)) => {
+                let index = expander
+                    .variables
+                    .of_object(object, &variable.name, place)?;
+                Ok(Value::Variable { index, read: None })
+            }
+            Some(saved_object::Kind::Constant(constant)) => {
+                let by_name = &self.main.body.by_name;
+                let Some(&node) = by_name.get(constant.operation.as_str()) else {
+                    let problem = format!(
+                        "it captures node `{}`, which is not in the graph",
+                        constant.operation
+                    );
+                    return Err(expander.error(place, problem));
+                };
+                expander.visit(&mut self.main, &[node])?;
+                expander.value(&self.main, place, Source::Output(node, 0))
+            }
+            Some(saved_object::Kind::Asset(asset)) => {
+                let file = expander.model.asset(asset.asset_file_def_index);
+                Ok(Expander::asset_path(place, file.unwrap_or_default()))
+            }
+            Some(saved_object::Kind::Resource(_)) => self.resource(expander, object, place),
+            _ => Ok(Expander::refused_capture(place, UNMADE_RESOURCE)),
+        }
+    }
+
+    /// A resource, made by its own function the first time.
+    fn resource(
+        &mut self,
+        expander: &mut Expander<'a, 'm>,
+        object: i32,
+        place: &Place,
+    ) -> Result<Value> {
+        if let Some(table) = expander.tables.objects.get(&object) {
+            return Ok(table.clone());
+        }
+        let making = &expander.tables.making;
+        if making.contains(&object) {
+            let problem = format!(
+                "the function that makes the resource it captures, object {object}, needs this resource itself"
+            );
+            return Err(expander.error(place, problem));
+        }
+        if making.len() >= MAX_DEPTH {
+            let problem = format!(
+                "resources that are needed to make others are nested deeper than {MAX_DEPTH}"
+            );
+            return Err(expander.limit(place, problem));
+        }
+        expander.tables.making.push(object);
+        let made = self.expand_part(expander, object, "_create_resource", place)?;
+        expander.tables.making.pop();
+        let made = made.and_then(|values| values.into_iter().next());
+        let made = made.unwrap_or_else(|| Expander::refused_capture(place, UNMADE_RESOURCE));
+        expander.tables.objects.insert(object, made.clone());
+        Ok(made)
+    }
+
+    /// Expands a function that belongs to an object, such as the one that makes or fills a table; gives its results, if the object has the function.
+    fn expand_part(
+        &mut self,
+        expander: &mut Expander<'a, 'm>,
+        object: i32,
+        part: &str,
+        place: &Place,
+    ) -> Result<Option<Vec<Value>>> {
+        let children = self.object(object).map(|found| found.children.as_slice());
+        let mut children = children.unwrap_or_default().iter();
+        let function = children.find(|child| child.local_name == part);
+        let function = function.and_then(|child| self.object(child.node_id)?.kind.as_ref());
+        let Some(saved_object::Kind::Function(function)) = function else {
+            return Ok(None);
+        };
+        let concrete = function.concrete_functions.first();
+        let concrete = concrete.and_then(|name| self.saved.concrete_functions.get_key_value(name));
+        let Some((name, concrete)) = concrete else {
+            return Ok(None);
+        };
+        let Some((&name, _)) = expander.model.functions.get_key_value(name.as_str()) else {
+            return Ok(None);
+        };
+        let mut values = Vec::with_capacity(concrete.bound_inputs.len());
+        for &captured in &concrete.bound_inputs {
+            values.push(self.value(expander, captured, place)?);
+        }
+        let function = FunctionRef {
+            name,
+            attrs: Vec::new(),
+        };
+        let prefix = String::new();
+        let done = expander.expand(
+            place,
+            &function,
+            prefix,
+            ScopeId::ROOT,
+            values,
+            Entry::default(),
+        )?;
+        Ok(Some(done.values))
+    }
 }
 
 /// A signature of tensors by their names, for graphs that have none.

@@ -351,6 +351,17 @@ impl Model {
     }
 }
 
+/// Freezes a SavedModel without variables.
+pub(crate) fn freeze_message(
+    message: &SavedModel,
+    options: &FreezeOptions,
+) -> Result<GraphDef, FreezeError> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("saved_model.pb");
+    std::fs::write(file, message.encode_to_vec()).unwrap();
+    freeze(folder.path(), options)
+}
+
 pub(crate) fn freeze(folder: &Path, options: &FreezeOptions) -> Result<GraphDef, FreezeError> {
     let reader = SavedModelReader::open(folder)?;
     let frozen = reader.freeze(options)?;

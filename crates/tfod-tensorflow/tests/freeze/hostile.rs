@@ -331,3 +331,198 @@ fn conditionals_and_loops_nested_too_deep() {
         assert_refused(&calling(functions), &["nested deeper than 100"]);
     }
 }
+
+/// What tables of the object graph are made of: functions of the library, and what they capture.
+mod resources {
+    use std::collections::BTreeMap;
+
+    use tfod_proto::attr_value::Value;
+    use tfod_proto::saved_object::{Kind, ObjectReference};
+    use tfod_proto::{
+        SavedConcreteFunction, SavedFunction, SavedObject, SavedObjectGraph, SavedResource,
+    };
+
+    use super::super::build::{RESOURCE, floats, freeze_message, lines, text};
+    use super::*;
+
+    /// An object: its children, and what it is.
+    fn object(children: &[(&str, usize)], kind: Option<Kind>) -> SavedObject {
+        let child = |&(name, id): &(&str, usize)| ObjectReference {
+            node_id: i32::try_from(id).unwrap(),
+            local_name: name.to_owned(),
+        };
+        SavedObject {
+            children: children.iter().map(child).collect(),
+            kind,
+        }
+    }
+
+    fn function_object(name: &str) -> SavedObject {
+        let function = SavedFunction {
+            concrete_functions: vec![name.to_owned()],
+            function_spec: None,
+        };
+        object(&[], Some(Kind::Function(function)))
+    }
+
+    /// A function `look` that captures the first of these resources. Each has the functions that make it and, if there is one, fill it, and captures the resources
+    /// with these numbers for both.
+    struct Resources {
+        functions: Vec<FunctionDef>,
+        /// For each resource, the resources that its functions capture.
+        captured: Vec<Vec<usize>>,
+    }
+
+    impl Resources {
+        fn freeze(&self) -> Result<tfod_proto::GraphDef, FreezeError> {
+            let mut nodes = vec![object(&[("look", 1)], None), function_object("look")];
+            let resource = |index: usize| 2 + 3 * index;
+            let bound = |captured: &[usize]| SavedConcreteFunction {
+                bound_inputs: captured
+                    .iter()
+                    .map(|index| i32::try_from(resource(*index)).unwrap())
+                    .collect(),
+                ..SavedConcreteFunction::default()
+            };
+            let mut concrete = BTreeMap::from([("look".to_owned(), bound(&[0]))]);
+            for (index, captured) in self.captured.iter().enumerate() {
+                let parts = [("_create_resource", "create"), ("_initialize", "fill")];
+                let at = resource(index);
+                let children = [(parts[0].0, at + 1), (parts[1].0, at + 2)];
+                nodes.push(object(
+                    &children,
+                    Some(Kind::Resource(SavedResource::default())),
+                ));
+                for (part, captured) in [("create", captured.clone()), ("fill", vec![index])] {
+                    let name = format!("{part}_{index}");
+                    nodes.push(function_object(&name));
+                    concrete.insert(name, bound(&captured));
+                }
+            }
+            let model = Model::new(self.functions.clone());
+            let mut message = model.message();
+            message.meta_graphs[0].object_graph_def = Some(SavedObjectGraph {
+                nodes,
+                concrete_functions: concrete,
+            });
+            let mut options = FreezeOptions::default();
+            options.function = Some("look".to_owned());
+            freeze_message(&message, &options)
+        }
+    }
+
+    fn table(name: &str) -> NodeDef {
+        let attrs = [
+            ("key_dtype", data_type(INT32)),
+            ("value_dtype", data_type(FLOAT)),
+            ("shared_name", text(name)),
+        ];
+        node(name, "HashTableV2", &[], &attrs)
+    }
+
+    fn types_of_table() -> [(&'static str, Value); 2] {
+        [("Tin", data_type(INT32)), ("Tout", data_type(FLOAT))]
+    }
+
+    fn look() -> FunctionDef {
+        let nodes = vec![
+            int("key", 1),
+            floats("other", &[], &[7.0]),
+            node(
+                "found",
+                "LookupTableFindV2",
+                &["table", "key:output:0", "other:output:0"],
+                &types_of_table(),
+            ),
+        ];
+        let result = [("y", FLOAT, "found:values:0")];
+        function("look", &[("table", RESOURCE)], &result, nodes)
+    }
+
+    fn create(index: usize, inputs: &[(&str, tfod_proto::DataType)]) -> FunctionDef {
+        let name = format!("table_{index}");
+        let made = format!("{name}:table_handle:0");
+        function(
+            &format!("create_{index}"),
+            inputs,
+            &[("handle", RESOURCE, &made)],
+            vec![table(&name)],
+        )
+    }
+
+    fn fill(index: usize) -> FunctionDef {
+        let nodes = vec![
+            int("key", 1),
+            floats("value", &[], &[5.0]),
+            node(
+                "import",
+                "LookupTableImportV2",
+                &["table", "key:output:0", "value:output:0"],
+                &types_of_table(),
+            ),
+        ];
+        let mut function = function(
+            &format!("fill_{index}"),
+            &[("table", RESOURCE)],
+            &[("done", INT32, "key:output:0")],
+            nodes,
+        );
+        function.control_ret = [("import".to_owned(), "import".to_owned())].into();
+        function
+    }
+
+    #[test]
+    fn a_resource_that_captures_itself() {
+        for captured in [vec![vec![0]], vec![vec![1], vec![0]]] {
+            let mut functions = vec![look()];
+            functions.extend((0..captured.len()).map(|index| create(index, &[("own", RESOURCE)])));
+            let resources = Resources {
+                functions,
+                captured,
+            };
+            let error = resources.freeze().unwrap_err().to_string();
+            assert!(error.contains("needs this resource itself"), "{error}");
+            assert!(error.contains("function `look`, node `table`"), "{error}");
+        }
+    }
+
+    #[test]
+    fn resources_that_need_each_other_too_deep() {
+        const COUNT: usize = 2_000;
+        let mut functions = vec![look()];
+        functions.extend((0..COUNT).map(|index| create(index, &[("next", RESOURCE)])));
+        let resources = Resources {
+            functions,
+            captured: (1..=COUNT).map(|next| vec![next]).collect(),
+        };
+        let error = resources.freeze().unwrap_err().to_string();
+        assert!(error.contains("nested deeper than 100"), "{error}");
+    }
+
+    #[test]
+    fn a_table_that_needs_another_to_be_made_is_made() {
+        let functions = vec![
+            look(),
+            create(0, &[("inner", RESOURCE)]),
+            create(1, &[]),
+            fill(0),
+            fill(1),
+        ];
+        let resources = Resources {
+            functions,
+            captured: vec![vec![1], Vec::new()],
+        };
+        let graph = resources.freeze().unwrap();
+        let lines = lines(&graph.node);
+        for expected in [
+            "table_0 = HashTableV2()",
+            "import = LookupTableImportV2(table_0, key_1, value)",
+            "init_all_tables = NoOp(^import)",
+        ] {
+            assert!(
+                lines.iter().any(|line| line == expected),
+                "no {expected:?} in {lines:#?}"
+            );
+        }
+    }
+}

@@ -227,6 +227,10 @@ fn is_same(value: &[u8], default: &[u8]) -> bool {
     matches!((value, default), (Ok(value), Ok(default)) if value == default)
 }
 
+/// Why a resource cannot be in a frozen graph where nothing is known that makes it.
+pub(crate) const UNMADE_RESOURCE: &str =
+    "a resource, which has to be made and filled before the graph runs";
+
 /// Why a stateful operation cannot be in a frozen graph, if it makes something that has to be filled first.
 fn needs_initialisation(op: &str, outputs: &[i32]) -> Option<&'static str> {
     if op.contains("Table") || op.contains("MutableDenseHash") {
@@ -240,5 +244,5 @@ fn needs_initialisation(op: &str, outputs: &[i32]) -> Option<&'static str> {
     // Arrays and stacks are made where they are used.
     let is_local = op.starts_with("TensorArray") || op.starts_with("Stack");
     let is_resource = outputs.contains(&RESOURCE) && !is_local;
-    is_resource.then_some("a resource, which has to be made and filled before the graph runs")
+    is_resource.then_some(UNMADE_RESOURCE)
 }

@@ -39,6 +39,7 @@ use super::model::{Body, FunctionRef, MetaGraph, NodeDef};
 use super::variables::Variables;
 use super::wire::attr;
 
+pub(crate) use copy::UNMADE_RESOURCE;
 pub(crate) use instance::{Entry, Instance};
 pub(crate) use updates::Written;
 pub(crate) use values::{Done, Source, Value, Visit};

@@ -31,8 +31,8 @@ pub(crate) struct Tables<'a> {
     made: Vec<(NodeId, Handle<'a>)>,
     /// Tables of the object graph, by object.
     pub(crate) objects: HashMap<i32, Value>,
-    /// Whether a function that makes tables is being expanded.
-    pub(crate) is_making: bool,
+    /// The objects whose tables are being made, outermost first.
+    pub(crate) making: Vec<i32>,
     /// Whether the initialiser is being expanded.
     is_filling: bool,
     /// Operations that were dropped, and the tables that they change.
@@ -79,7 +79,7 @@ pub(super) fn changes_table(op: &str) -> bool {
 impl<'a, 'm> Expander<'a, 'm> {
     /// An operation that makes a table.
     pub(super) fn table(&mut self, visit: Visit<'a, '_>) -> Result<Done> {
-        if visit.place.function.is_some() && !self.tables.is_making {
+        if visit.place.function.is_some() && self.tables.making.is_empty() {
             let reason = "a table that each call makes anew, which nothing can fill beforehand";
             return Ok(Self::refused(&visit, 1, reason));
         }
