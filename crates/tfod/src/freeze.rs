@@ -12,6 +12,7 @@ use tfod_tensorflow::{
     Endpoint, FreezeError, FreezeOptions, Frozen, FrozenTable, InputShape, SavedModelReader, Update,
 };
 
+use crate::output::identity::Identity;
 use crate::output::{Destination, OutputError, failed, write_into};
 use crate::progress::Step;
 use crate::write_behind::{Failed, WriteBehind};
@@ -23,7 +24,7 @@ const LARGEST: usize = 5;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Freeze {
-    /// The folder with `saved_model.pb` or `saved_model.pbtxt`.
+    /// The folder with `saved_model.pb` or `saved_model.pbtxt`, or that file.
     pub saved_model_dir: PathBuf,
     /// Where the graph goes. None of the SavedModel's files may be there.
     pub output: Destination,
@@ -142,7 +143,7 @@ impl Freeze {
     /// # Errors
     /// [`OutputError::Overwrites`]
     pub fn spare_inputs(&self, output: &Destination) -> Result<(), OutputError> {
-        let inputs = input_files(&self.saved_model_dir);
+        let inputs = files_of(&self.saved_model_dir);
         output.spare(inputs.iter().map(PathBuf::as_path))
     }
 
@@ -209,22 +210,51 @@ impl Freeze {
     }
 }
 
-/// The files of a SavedModel that freezing may read.
-fn input_files(saved_model: &Path) -> Vec<PathBuf> {
-    let variables = fs::read_dir(saved_model.join("variables"));
-    let variables = variables.into_iter().flatten().flatten();
-    let mut files: Vec<PathBuf> = variables.map(|entry| entry.path()).collect();
-    let assets = fs::read_dir(saved_model.join("assets"));
-    files.extend(
-        assets
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path()),
-    );
-    files.extend(["saved_model.pb", "saved_model.pbtxt"].map(|name| saved_model.join(name)));
+/// The files of a SavedModel, given as its folder or as the file in it: that file, those that stand beside it, and all in the folders that belong to it, those in
+/// folders below them included.
+fn files_of(saved_model: &Path) -> Vec<PathBuf> {
+    let is_file = saved_model.is_file();
+    let folder = match saved_model.parent().filter(|_| is_file) {
+        Some(parent) => parent,
+        None => saved_model,
+    };
+    let mut files: Vec<PathBuf> = FILES.iter().map(|name| folder.join(name)).collect();
+    if is_file {
+        files.push(saved_model.to_owned());
+    }
+    // Links may lead to a folder around them.
+    let mut seen = Vec::new();
+    let mut folders: Vec<PathBuf> = FOLDERS.iter().map(|name| folder.join(name)).collect();
+    while let Some(folder) = folders.pop() {
+        let identity = Identity::of(&folder);
+        if seen.contains(&identity) {
+            continue;
+        }
+        seen.push(identity);
+        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()) {
+            let list = if path.is_dir() {
+                &mut folders
+            } else {
+                &mut files
+            };
+            list.push(path);
+        }
+    }
     files
 }
+
+/// The files that TensorFlow, Keras and TensorFlow Hub write into the folder of a SavedModel.
+const FILES: [&str; 5] = [
+    "saved_model.pb",
+    "saved_model.pbtxt",
+    "fingerprint.pb",
+    "keras_metadata.pb",
+    "tfhub_module.pb",
+];
+
+/// The folders that they make there.
+const FOLDERS: [&str; 3] = ["variables", "assets", "assets.extra"];
 
 /// What there is to say of a frozen graph before it is a file.
 fn describe(frozen: &Frozen<'_>) -> Result<FreezeReport, FreezeError> {
@@ -283,4 +313,81 @@ fn warnings(frozen: &Frozen<'_>) -> Vec<String> {
         ));
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A SavedModel's files, of which no content is read here.
+    fn saved_model(root: &Path) -> Vec<PathBuf> {
+        let names = [
+            "saved_model.pb",
+            "fingerprint.pb",
+            "variables/variables.index",
+            "assets/words.txt",
+            "assets/deep/er/words.txt",
+            "assets.extra/note.txt",
+        ];
+        let files = names.map(|name| root.join(name));
+        for file in &files {
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "kept").unwrap();
+        }
+        files.to_vec()
+    }
+
+    fn overwrites(given: &Path, output: &Path) -> bool {
+        let freeze = Freeze::new(given, output);
+        let error = freeze.run().unwrap_err();
+        matches!(
+            error,
+            FreezeFileError::Output(OutputError::Overwrites { .. })
+        )
+    }
+
+    #[test]
+    fn no_file_of_the_model_is_overwritten_however_the_model_is_given() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        let files = saved_model(root);
+        for given in [root.to_owned(), root.join("saved_model.pb")] {
+            for file in &files {
+                assert!(overwrites(&given, file), "{given:?} {file:?}");
+                assert_eq!(fs::read(file).unwrap(), b"kept");
+            }
+            // What an earlier run wrote beside them is no file of the model.
+            fs::write(root.join("frozen.pb"), "").unwrap();
+            assert!(!overwrites(&given, &root.join("frozen.pb")), "{given:?}");
+        }
+        let renamed = root.join("model.pbtxt");
+        fs::rename(root.join("saved_model.pb"), &renamed).unwrap();
+        assert!(overwrites(&renamed, &renamed));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_is_the_same_under_each_of_its_names() {
+        use std::os::unix::fs::symlink;
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        let model = root.join("model");
+        saved_model(&model);
+        fs::hard_link(model.join("saved_model.pb"), root.join("hard.pb")).unwrap();
+        symlink(model.join("saved_model.pb"), root.join("soft.pb")).unwrap();
+        // Words that are elsewhere, and a folder that leads back to one around it.
+        fs::create_dir(root.join("words")).unwrap();
+        fs::write(root.join("words/list.txt"), "kept").unwrap();
+        symlink(root.join("words"), model.join("assets/linked")).unwrap();
+        symlink(&model, model.join("assets/back")).unwrap();
+        for given in [&model, &model.join("saved_model.pb"), &root.join("soft.pb")] {
+            assert!(overwrites(given, &root.join("hard.pb")), "{given:?}");
+            assert!(overwrites(given, &root.join("soft.pb")), "{given:?}");
+        }
+        assert!(overwrites(&model, &root.join("words/list.txt")));
+        assert!(overwrites(
+            &model.join("saved_model.pb"),
+            &model.join("assets/back/assets/words.txt")
+        ));
+    }
 }
