@@ -205,7 +205,7 @@ fn variables_of_a_saved_model_are_called_that_and_what_to_do_is_said() {
 }
 
 #[test]
-fn detectors_that_cannot_be_exported_are_named() {
+fn detectors_of_another_family_are_named_and_put_off_only_if_they_cannot_be_exported() {
     let value = ".ATTRIBUTES/VARIABLE_VALUE";
     let cases = [
         (
@@ -219,6 +219,10 @@ fn detectors_that_cannot_be_exported_are_named() {
         (
             "model/_context_feature_extract_fn/_key_proj/projection/kernel",
             Family::ContextRcnn,
+        ),
+        (
+            "model/_rfcn_box_predictor/_class_prediction_head/kernel",
+            Family::Rfcn,
         ),
         (
             "model/_prediction_head_dict/object_center/0/0/kernel",
@@ -236,6 +240,9 @@ fn detectors_that_cannot_be_exported_are_named() {
         };
         assert_eq!(family, found);
         assert_eq!(report.verdict, Verdict::OtherArchitecture);
+        let advice = report.advice().unwrap_or_default();
+        let is_put_off = advice.contains("R-FCN cannot be exported yet");
+        assert_eq!(is_put_off, found == Family::Rfcn, "{advice}");
         let counts = report.counts.unwrap();
         assert_eq!((counts.matched, counts.missing), (0, counts.total));
         assert!(report.closest.is_none() && report.explanation.causes.is_empty());

@@ -223,8 +223,7 @@ impl Family {
 
     /// Whether its models can be exported.
     pub fn is_supported(self) -> bool {
-        let is_alone = matches!(self, Self::MaskRcnn | Self::ContextRcnn | Self::Rfcn);
-        self.meta().support.is_some() && !is_alone
+        self.meta().support.is_some() && self != Self::Rfcn
     }
 
     /// What to do with models of it as long as they cannot be exported; `None` where they can.
