@@ -12,8 +12,8 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use tfod_config::protos;
 use tfod_config::protos::detection_model::Model as Proto;
+use tfod_config::{PipelineConfig, protos};
 use tfod_graph::ParamId;
 
 use crate::fields::FieldPath;
@@ -213,6 +213,12 @@ pub(crate) fn last_size(variables: &dyn Variables, paths: &[String]) -> Option<i
         .map(|path| path.split('/').map(str::to_owned).collect::<Vec<_>>())
         .find_map(|path| variables.find(&path)?.shape.last().copied())
         .and_then(|size| i32::try_from(size).ok())
+}
+
+/// A usual configuration: the model that a text of `pipeline.config` describes.
+pub(crate) fn template(text: &str) -> Option<protos::DetectionModel> {
+    let parsed = PipelineConfig::parse("template", text.as_bytes()).ok()?;
+    parsed.config.message().model.clone()
 }
 
 /// Finds the fields in which the configuration differs from the one that the checkpoint was trained with. Of the options, the labels are needed.

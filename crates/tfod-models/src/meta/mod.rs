@@ -6,6 +6,7 @@
 
 mod center_net;
 mod experimental;
+mod extractor_type;
 mod faster_rcnn;
 pub mod ssd;
 

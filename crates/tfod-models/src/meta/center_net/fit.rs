@@ -3,11 +3,11 @@
 
 use tfod_config::protos::center_net::{ObjectCenterParams, ObjectDetection, PredictionHeadParams};
 use tfod_config::protos::detection_model::Model as Proto;
-use tfod_config::{PipelineConfig, protos};
+use tfod_config::protos;
 
 use super::boxes::{OFFSET, SCALE};
 use super::{OBJECT_CENTER, extractor, fit_tasks};
-use crate::fit::{Candidate, Variables};
+use crate::fit::{self, Candidate, Variables};
 
 const CLASSES: &str = "model.center_net.num_classes";
 const DEPTHWISE: &str = "model.center_net.use_depthwise";
@@ -190,7 +190,7 @@ pub(super) fn templates() -> Vec<protos::DetectionModel> {
 }
 
 fn template(extractor: &str) -> Option<protos::DetectionModel> {
-    let text = format!(
+    fit::template(&format!(
         "model {{ center_net {{
            num_classes: 90
            image_resizer {{ keep_aspect_ratio_resizer {{ min_dimension: 512 max_dimension: 512 pad_to_max_dimension: true }} }}
@@ -198,9 +198,7 @@ fn template(extractor: &str) -> Option<protos::DetectionModel> {
            object_center_params {{ }}
            feature_extractor {{ type: '{extractor}' }}
         }} }}"
-    );
-    let config = PipelineConfig::parse("template", text.as_bytes());
-    config.ok()?.config.message().model.clone()
+    ))
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@
 use tfod_config::protos::anchor_generator::AnchorGeneratorOneof;
 use tfod_config::protos::box_predictor::BoxPredictorOneof;
 use tfod_config::protos::detection_model::Model as Proto;
-use tfod_config::{PipelineConfig, protos};
+use tfod_config::protos;
 
 use super::extractor;
-use crate::fit::{Candidate, Variables, last_size};
+use crate::fit::{self, Candidate, Variables, last_size};
 
 const CLASSES: &str = "model.faster_rcnn.num_classes";
 const EXTRACTOR: &str = "model.faster_rcnn.feature_extractor.type";
@@ -329,13 +329,9 @@ fn template(extractor: &str) -> Option<protos::DetectionModel> {
     } else {
         GRID
     };
-    let text = format!(
+    fit::template(&format!(
         "model {{ faster_rcnn {{ {COMMON} {rest} feature_extractor {{ type: '{extractor}' }} }} }}"
-    );
-    let config = PipelineConfig::parse("template", text.as_bytes())
-        .ok()?
-        .config;
-    config.message().model.clone()
+    ))
 }
 
 #[cfg(test)]

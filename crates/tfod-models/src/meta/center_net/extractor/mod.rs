@@ -17,8 +17,9 @@ use crate::backbone::resnet_preact::{RESNET_18, RESNET_34, RESNET_50_V2, RESNET_
 use crate::backbone::resnet_v1::{RESNET_50, RESNET_101};
 use crate::error::ModelError;
 use crate::facts::Normalization;
-use crate::fields::{Message, invalid, unsupported};
+use crate::fields::{Message, invalid};
 use crate::layers::Path;
+use crate::meta::extractor_type::ExtractorTypes;
 
 /// A configured feature extractor.
 pub(crate) trait FeatureExtractor {
@@ -58,9 +59,15 @@ const EXTRACTORS: [(&str, FromConfig); 14] = [
     }),
 ];
 
+/// TensorFlow 1's Object Detection API has no CenterNet.
+const TYPES: ExtractorTypes<FromConfig> = ExtractorTypes {
+    supported: &EXTRACTORS,
+    tensorflow_1: &[],
+};
+
 /// The names of all that are supported.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    EXTRACTORS.iter().map(|(name, _)| *name)
+    TYPES.names()
 }
 
 /// Reads the message.
@@ -68,12 +75,7 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 /// # Errors
 /// For an extractor that is not supported, and for fields out of range.
 pub(super) fn from_config(config: Config<'_>) -> Result<Box<dyn FeatureExtractor>, ModelError> {
-    let name = config.r#type();
-    let Some((_, make)) = EXTRACTORS.iter().find(|(known, _)| *known == name) else {
-        let given = if name.is_empty() { "none" } else { name };
-        let supported = names().collect::<Vec<_>>().join(", ");
-        return Err(unsupported(config.field("type"), given, supported));
-    };
+    let make = TYPES.find(config.field("type"), config.r#type())?;
     make(&Pixels::from_config(&config)?, config)
 }
 

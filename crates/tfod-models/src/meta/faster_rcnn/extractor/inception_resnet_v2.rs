@@ -4,12 +4,13 @@
 use tfod_config::protos;
 use tfod_graph::{Builder, ValueId};
 
-use super::{FeatureExtractor, check_stride, refuse_fields};
+use super::{FeatureExtractor, check_stride};
 use crate::backbone::inception_resnet_v2::InceptionResnetV2;
 use crate::error::ModelError;
 use crate::facts::Normalization;
 use crate::fields::{FieldPath, Message, unsupported};
 use crate::layers::Path;
+use crate::meta::extractor_type::refuse_fields;
 
 struct Extractor {
     network: InceptionResnetV2,
@@ -24,7 +25,7 @@ pub(super) fn from_config(
         ("conv_hyperparams", config.conv_hyperparams.is_some()),
         ("fpn", config.fpn.is_some()),
     ];
-    refuse_fields(config, &fields)?;
+    refuse_fields(&config, config.r#type(), &fields)?;
     Ok(Box::new(Extractor {
         network: InceptionResnetV2 {
             is_dilated: config.first_stage_features_stride() == 8,

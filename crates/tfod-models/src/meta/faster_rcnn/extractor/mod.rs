@@ -15,6 +15,7 @@ use crate::error::ModelError;
 use crate::facts::Normalization;
 use crate::fields::{Message, unsupported};
 use crate::layers::Path;
+use crate::meta::extractor_type::ExtractorTypes;
 
 /// A configured feature extractor.
 pub(in crate::meta::faster_rcnn) trait FeatureExtractor {
@@ -86,26 +87,14 @@ const TENSORFLOW_1: [&str; 10] = [
     "faster_rcnn_resnet_v1_101",
 ];
 
+const TYPES: ExtractorTypes<FromConfig> = ExtractorTypes {
+    supported: &EXTRACTORS,
+    tensorflow_1: &TENSORFLOW_1,
+};
+
 /// The names of all that are supported.
 pub(in crate::meta::faster_rcnn) fn names() -> impl Iterator<Item = &'static str> {
-    EXTRACTORS.iter().map(|(name, _)| *name)
-}
-
-/// What a type is called that is not supported.
-fn unknown(name: &str) -> String {
-    if name.is_empty() {
-        return "none".to_owned();
-    }
-    if !TENSORFLOW_1.contains(&name) {
-        return name.to_owned();
-    }
-    let keras = names().find(|known| known.strip_suffix("_keras") == Some(name));
-    let keras =
-        keras.map(|keras| format!(", which is {keras} in TensorFlow 2 and has other checkpoints"));
-    format!(
-        "{name}, a type of the TensorFlow 1 Object Detection API{},",
-        keras.unwrap_or_default()
-    )
+    TYPES.names()
 }
 
 /// Reads the message.
@@ -115,30 +104,7 @@ fn unknown(name: &str) -> String {
 pub(in crate::meta::faster_rcnn) fn from_config(
     config: Message<'_, protos::FasterRcnnFeatureExtractor>,
 ) -> Result<Box<dyn FeatureExtractor>, ModelError> {
-    let name = config.r#type();
-    let Some((_, make)) = EXTRACTORS.iter().find(|(known, _)| *known == name) else {
-        return Err(unsupported(
-            config.field("type"),
-            unknown(name),
-            names().collect::<Vec<_>>().join(", "),
-        ));
-    };
-    make(config)
-}
-
-/// Refuses fields that the type's class in the reference does not take, given as (name, whether it is set).
-fn refuse_fields(
-    config: Message<'_, protos::FasterRcnnFeatureExtractor>,
-    fields: &[(&'static str, bool)],
-) -> Result<(), ModelError> {
-    match fields.iter().find(|(_, is_set)| *is_set) {
-        Some((field, _)) => Err(unsupported(
-            config.field(field),
-            "a value",
-            format!("leaving it out for type {}", config.r#type()),
-        )),
-        None => Ok(()),
-    }
+    TYPES.find(config.field("type"), config.r#type())?(config)
 }
 
 /// Refuses strides of the first stage that the type's class in the reference refuses.

@@ -4,13 +4,14 @@
 use tfod_config::protos;
 use tfod_graph::{Builder, ValueId};
 
-use super::{FeatureExtractor, check_stride, refuse_fields};
+use super::{FeatureExtractor, check_stride};
 use crate::backbone::resnet_v1::ResnetV1;
 use crate::error::ModelError;
 use crate::facts::Normalization;
 use crate::fields::Message;
 use crate::hyperparams::Hyperparams;
 use crate::layers::Path;
+use crate::meta::extractor_type::refuse_fields;
 
 /// No convolution of the reference's ResNet has fewer channels.
 pub(super) const MIN_DEPTH: u64 = 8;
@@ -29,7 +30,7 @@ pub(super) fn from_config(
         ("conv_hyperparams", config.conv_hyperparams.is_some()),
         ("fpn", config.fpn.is_some()),
     ];
-    refuse_fields(config, &fields)?;
+    refuse_fields(&config, config.r#type(), &fields)?;
     Ok(Box::new(Resnet(ResnetV1 {
         blocks,
         depth_multiplier: 1.0,

@@ -8,13 +8,14 @@ use tfod_config::protos::ssd_feature_extractor::FeaturePyramidOneof;
 use tfod_graph::{Builder, ValueId};
 
 use super::{
-    Common, FeatureExtractor, PYRAMID, check_highest, check_image, rare_fields, refuse_fields,
+    Common, FeatureExtractor, PYRAMID, check_highest, check_image, rare_fields,
 };
 use crate::backbone::efficientnet::{EfficientNet, SCALED};
 use crate::error::ModelError;
 use crate::facts::Normalization;
 use crate::fields::{Message, invalid, refuse_flag, size, unsupported};
 use crate::layers::Path;
+use crate::meta::extractor_type::refuse_fields;
 use crate::neck::bifpn::{BiFpn, Combine};
 
 /// The smallest image that the reference accepts.
@@ -52,7 +53,7 @@ pub(super) fn from_config(
     /// More rounds than any model has; each is a dozen nodes of the pyramid.
     const MOST_ITERATIONS: u64 = 64;
     let (backbone, (iterations, filters, combine)) = (SCALED[variant], PYRAMIDS[variant]);
-    refuse_fields(&config, &rare_fields(&config))?;
+    refuse_fields(&config, config.r#type(), &rare_fields(&config))?;
     // The reference raises an error for these too.
     refuse_flag(
         config.field("use_explicit_padding"),

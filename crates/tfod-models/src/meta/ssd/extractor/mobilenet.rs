@@ -3,7 +3,7 @@
 use tfod_config::protos;
 use tfod_graph::{Builder, ValueId};
 
-use super::{Common, FeatureExtractor, PYRAMID, check_image, rare_fields, refuse_fields};
+use super::{Common, FeatureExtractor, PYRAMID, check_image, rare_fields};
 use crate::backbone::mobilenet_v1::MobilenetV1;
 use crate::backbone::mobilenet_v2::MobilenetV2;
 use crate::error::ModelError;
@@ -11,6 +11,7 @@ use crate::facts::Normalization;
 use crate::fields::{Message, size};
 use crate::hyperparams::Hyperparams;
 use crate::layers::Path;
+use crate::meta::extractor_type::refuse_fields;
 use crate::neck::multi_resolution::MultiResolution;
 
 /// The smallest image that the reference's MobileNet extractors accept.
@@ -124,7 +125,7 @@ fn from_config(
     const LAYERS: &str = "num_layers";
     let mut refused = vec![(PYRAMID, config.feature_pyramid_oneof.is_some())];
     refused.extend(rare_fields(&config).into_iter().filter(|f| f.0 != LAYERS));
-    refuse_fields(&config, &refused)?;
+    refuse_fields(&config, config.r#type(), &refused)?;
     let layers = size(config.field(LAYERS), config.num_layers(), 1)?;
     // The reference's layouts end after six layers, whatever the configuration says.
     let layers = usize::try_from(layers).unwrap_or(usize::MAX);

@@ -8,11 +8,12 @@ use tfod_graph::{Builder, ValueId};
 
 use super::mobilenet::Backbone;
 use super::pyramid::Pyramid;
-use super::{Common, FeatureExtractor, PYRAMID, fpn_config, rare_fields, refuse_fields};
+use super::{Common, FeatureExtractor, PYRAMID, fpn_config, rare_fields};
 use crate::error::ModelError;
 use crate::facts::Normalization;
 use crate::fields::Message;
 use crate::layers::Path;
+use crate::meta::extractor_type::refuse_fields;
 
 /// The levels that MobileNets themselves have: strides 4 to 32.
 const BACKBONE_LEVELS: RangeInclusive<u64> = 2..=5;
@@ -42,7 +43,7 @@ fn from_config(
     config: Message<'_, protos::SsdFeatureExtractor>,
     backbone: Backbone,
 ) -> Result<Box<dyn FeatureExtractor>, ModelError> {
-    refuse_fields(&config, &rare_fields(&config))?;
+    refuse_fields(&config, config.r#type(), &rare_fields(&config))?;
     let fpn = fpn_config(&config)?;
     Ok(Box::new(MobilenetFpn {
         common: *common,

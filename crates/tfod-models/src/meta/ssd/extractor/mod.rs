@@ -19,6 +19,7 @@ use crate::facts::Normalization;
 use crate::fields::{FieldPath, Message, invalid, multiplier, size, unsupported};
 use crate::hyperparams::Hyperparams;
 use crate::layers::Path;
+use crate::meta::extractor_type::ExtractorTypes;
 use crate::resizer;
 
 /// The field by which a pyramid is called in errors, of whichever kind it is.
@@ -113,26 +114,14 @@ const TENSORFLOW_1: [&str; 24] = [
     "ssd_spaghettinet",
 ];
 
-/// What a type is called that is not supported.
-fn unknown(name: &str) -> String {
-    if name.is_empty() {
-        return "none".to_owned();
-    }
-    if !TENSORFLOW_1.contains(&name) {
-        return name.to_owned();
-    }
-    let keras = names().find(|known| known.strip_suffix("_keras") == Some(name));
-    let keras =
-        keras.map(|keras| format!(", which is {keras} in TensorFlow 2 and has other checkpoints"));
-    format!(
-        "{name}, a type of the TensorFlow 1 Object Detection API{},",
-        keras.unwrap_or_default()
-    )
-}
+const TYPES: ExtractorTypes<FromConfig> = ExtractorTypes {
+    supported: &EXTRACTORS,
+    tensorflow_1: &TENSORFLOW_1,
+};
 
 /// The names of all that are supported.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    EXTRACTORS.iter().map(|(name, _)| *name)
+    TYPES.names()
 }
 
 /// Reads the message.
@@ -142,14 +131,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 pub(crate) fn from_config(
     config: Message<'_, protos::SsdFeatureExtractor>,
 ) -> Result<Box<dyn FeatureExtractor>, ModelError> {
-    let name = config.r#type();
-    let Some((_, make)) = EXTRACTORS.iter().find(|(known, _)| *known == name) else {
-        return Err(unsupported(
-            config.field("type"),
-            unknown(name),
-            names().collect::<Vec<_>>().join(", "),
-        ));
-    };
+    let make = TYPES.find(config.field("type"), config.r#type())?;
     make(&Common::from_config(&config)?, config)
 }
 
@@ -259,21 +241,6 @@ fn fpn_levels(
     }
     check_highest(max_field, max_level)?;
     Ok([min_level, max_level])
-}
-
-/// Refuses fields that the type's class in the reference does not take, given as (name, whether it is set).
-fn refuse_fields(
-    config: &Message<'_, protos::SsdFeatureExtractor>,
-    fields: &[(&'static str, bool)],
-) -> Result<(), ModelError> {
-    match fields.iter().find(|(_, is_set)| *is_set) {
-        Some((field, _)) => Err(unsupported(
-            config.field(field),
-            "a value",
-            format!("leaving it out for type {}", config.r#type()),
-        )),
-        None => Ok(()),
-    }
 }
 
 /// Fields that hardly any extractor takes.

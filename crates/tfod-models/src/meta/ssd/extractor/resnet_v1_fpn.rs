@@ -8,7 +8,7 @@ use tfod_graph::{Builder, ValueId};
 
 use super::pyramid::Pyramid;
 use super::{
-    Common, FeatureExtractor, PYRAMID, check_image, fpn_config, rare_fields, refuse_fields,
+    Common, FeatureExtractor, PYRAMID, check_image, fpn_config, rare_fields,
 };
 use crate::backbone::resnet_v1::ResnetV1;
 use crate::error::ModelError;
@@ -16,6 +16,7 @@ use crate::facts::Normalization;
 use crate::fields::Message;
 use crate::hyperparams::Hyperparams;
 use crate::layers::Path;
+use crate::meta::extractor_type::refuse_fields;
 
 /// The smallest image that the reference's ResNet extractors accept.
 const SMALLEST_IMAGE: u64 = 129;
@@ -34,7 +35,7 @@ pub(super) fn from_config(
     config: Message<'_, protos::SsdFeatureExtractor>,
     blocks: [u64; 4],
 ) -> Result<Box<dyn FeatureExtractor>, ModelError> {
-    refuse_fields(&config, &rare_fields(&config))?;
+    refuse_fields(&config, config.r#type(), &rare_fields(&config))?;
     // The reference's classes take these two, and the numbers of the pyramid, and do nothing with them: levels are 3 to 7, as is the schema's default.
     let common = Common {
         explicit_padding: false,

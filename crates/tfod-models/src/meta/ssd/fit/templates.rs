@@ -1,7 +1,8 @@
 //! Usual configurations of SSDs, one or more for each feature extractor.
 
-use tfod_config::{PipelineConfig, protos};
+use tfod_config::protos;
 
+use crate::fit;
 use crate::meta::ssd::extractor;
 
 /// What the templates have in common. The image is large enough for every extractor.
@@ -72,13 +73,9 @@ pub(in crate::meta::ssd) fn templates() -> Vec<protos::DetectionModel> {
 }
 
 fn template(extractor: &str, text: &str) -> Option<protos::DetectionModel> {
-    let text = format!(
+    fit::template(&format!(
         "model {{ ssd {{ {COMMON} {text} feature_extractor {{ type: '{extractor}' }} }} }}"
-    );
-    let config = PipelineConfig::parse("template", text.as_bytes())
-        .ok()?
-        .config;
-    config.message().model.clone()
+    ))
 }
 
 #[cfg(test)]
