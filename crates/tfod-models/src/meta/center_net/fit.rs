@@ -1,9 +1,9 @@
 //! Why a checkpoint may not fit a CenterNet's configuration: the fields that decide its variables, and what the checkpoint's shapes suggest for them. The search is
 //! [`crate::fit`]'s. Usual configurations, by which a checkpoint is recognised.
 
+use tfod_config::protos;
 use tfod_config::protos::center_net::{ObjectCenterParams, ObjectDetection, PredictionHeadParams};
 use tfod_config::protos::detection_model::Model as Proto;
-use tfod_config::protos;
 
 use super::boxes::{OFFSET, SCALE};
 use super::{OBJECT_CENTER, extractor, fit_tasks};

@@ -1,10 +1,10 @@
 //! Why a checkpoint may not fit the configuration of a two-stage detector: the fields that decide its variables, and what the checkpoint's shapes suggest for them. The search
 //! is [`crate::fit`]'s.
 
+use tfod_config::protos;
 use tfod_config::protos::anchor_generator::AnchorGeneratorOneof;
 use tfod_config::protos::box_predictor::BoxPredictorOneof;
 use tfod_config::protos::detection_model::Model as Proto;
-use tfod_config::protos;
 
 use super::extractor;
 use crate::fit::{self, Candidate, Variables, last_size};

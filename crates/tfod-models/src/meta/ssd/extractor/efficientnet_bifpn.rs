@@ -7,9 +7,7 @@ use tfod_config::protos;
 use tfod_config::protos::ssd_feature_extractor::FeaturePyramidOneof;
 use tfod_graph::{Builder, ValueId};
 
-use super::{
-    Common, FeatureExtractor, PYRAMID, check_highest, check_image, rare_fields,
-};
+use super::{Common, FeatureExtractor, PYRAMID, check_highest, check_image, rare_fields};
 use crate::backbone::efficientnet::{EfficientNet, SCALED};
 use crate::error::ModelError;
 use crate::facts::Normalization;

@@ -7,9 +7,7 @@ use tfod_config::protos;
 use tfod_graph::{Builder, ValueId};
 
 use super::pyramid::Pyramid;
-use super::{
-    Common, FeatureExtractor, PYRAMID, check_image, fpn_config, rare_fields,
-};
+use super::{Common, FeatureExtractor, PYRAMID, check_image, fpn_config, rare_fields};
 use crate::backbone::resnet_v1::ResnetV1;
 use crate::error::ModelError;
 use crate::facts::Normalization;
