@@ -87,6 +87,18 @@ class OnnxSize:
 
 
 @dataclass(frozen=True)
+class TfliteSize:
+    """How large a TFLite model is."""
+
+    operators: int
+    bytes: int
+    #: How kernels are stored: `float32` or `float16`.
+    weights: str
+    #: The oldest runtime that has all operators, as a version of TensorFlow.
+    min_runtime_version: str
+
+
+@dataclass(frozen=True)
 class ExportResult:
     """What `tfod.export` did."""
 
@@ -108,6 +120,7 @@ class ExportResult:
     saved_model: Optional[SavedModelSize]
     frozen: Optional[FrozenSize]
     onnx: Optional[OnnxSize]
+    tflite: Optional[TfliteSize]
     output_directory: Path
     seconds: float
     json: Mapping[str, Any] = field(repr=False, default_factory=dict)
@@ -221,7 +234,7 @@ class Hurdle:
 class InspectResult:
     """What `tfod.inspect` found; what is in the file is in `details`, whose keys docs/inspect.md explains."""
 
-    #: `checkpoint`, `config`, `saved_model`, `graph`, `onnx`, `export`.
+    #: `checkpoint`, `config`, `saved_model`, `graph`, `onnx`, `tflite`, `export`.
     kind: str
     hurdles: Tuple[Hurdle, ...]
     json: Mapping[str, Any] = field(repr=False, default_factory=dict)
