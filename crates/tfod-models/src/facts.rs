@@ -44,6 +44,34 @@ pub struct Normalization {
     pub padding_too: bool,
 }
 
+impl Normalization {
+    /// What the network sees of a pixel: red, green, blue.
+    pub fn seen(&self, pixel: [f32; 3]) -> [f32; 3] {
+        let mut seen: [f32; 3] =
+            std::array::from_fn(|channel| pixel[channel] * self.scale[channel] + self.shift[channel]);
+        if self.reversed {
+            seen.reverse();
+        }
+        seen
+    }
+
+    /// The pixel of which the network sees this: red, green, blue.
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the element type has 32 bits"
+    )]
+    pub fn pixel(&self, mut seen: [f32; 3]) -> [f32; 3] {
+        if self.reversed {
+            seen.reverse();
+        }
+        std::array::from_fn(|channel| {
+            let [seen, scale, shift] =
+                [seen, self.scale, self.shift].map(|values| f64::from(values[channel]));
+            ((seen - shift) / scale) as f32
+        })
+    }
+}
+
 /// The limits of non-max suppression.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Suppression {
@@ -380,6 +408,19 @@ pub fn stage_of<'a>(keys: impl IntoIterator<Item = &'a str>) -> Option<Stage> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pixel_is_found_by_what_the_network_sees_of_it() {
+        let normalization = Normalization {
+            scale: [0.5, 1.0, 2.0],
+            shift: [-1.0, -2.0, -3.0],
+            reversed: true,
+            padding_too: false,
+        };
+        let pixel = [10.0, 20.0, 30.0];
+        assert_eq!(normalization.seen(pixel), [57.0, 18.0, 4.0]);
+        assert_eq!(normalization.pixel([57.0, 18.0, 4.0]), pixel);
+    }
 
     #[test]
     fn outputs_tell_where_a_graph_ends() {

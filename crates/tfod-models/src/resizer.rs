@@ -267,15 +267,7 @@ impl Resizer {
     pub fn facts_of_pixels(self, normalization: Normalization) -> Resizing {
         let mut facts = self.facts();
         if let Some(padding) = &mut facts.padding {
-            let places = (0..3).map(|channel| {
-                let value = padding.values[channel];
-                value * normalization.scale[channel] + normalization.shift[channel]
-            });
-            let mut values: Vec<f32> = places.collect();
-            if normalization.reversed {
-                values.reverse();
-            }
-            padding.values = [values[0], values[1], values[2]];
+            padding.values = normalization.seen(padding.values);
         }
         facts
     }

@@ -178,7 +178,8 @@ fn number(value: f32) -> Value {
         .map_or(Value::Null, |n| json!(n))
 }
 
-fn numbers(values: impl IntoIterator<Item = f32>) -> Value {
+/// Numbers as people wrote them.
+pub(super) fn numbers(values: impl IntoIterator<Item = f32>) -> Value {
     values.into_iter().map(number).collect()
 }
 

@@ -435,6 +435,7 @@ impl Export {
                 graphs: own.unwrap_or(graphs),
                 signatures,
                 assets,
+                network,
                 facts: &facts,
             })?;
             Ok(Prepared {

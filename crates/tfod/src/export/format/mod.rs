@@ -147,6 +147,8 @@ pub(super) struct Source<'s, 'a> {
     /// The same, as they were asked for.
     pub(super) signatures: &'s [&'s Signature],
     pub(super) assets: &'a [Asset],
+    /// The main network as this format has it.
+    pub(super) network: &'s Signature,
     /// The facts of the manifest, with the interface that this format has.
     pub(super) facts: &'s Map<String, Value>,
 }

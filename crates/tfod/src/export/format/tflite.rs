@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tfod_models::{Batch, GraphOption, GraphOptions, Model, ModelError};
 use tfod_tflite::{Options, TfliteWriter, WeightType};
 
 use super::{Descriptor, Format, FormatReport, Source, Writer, members};
-use crate::export::ExportError;
+use crate::export::signatures::Signature;
+use crate::export::{ExportError, manifest};
 use crate::progress::Step;
 use crate::report::{bytes, count};
 
@@ -63,55 +64,34 @@ impl Descriptor for Tflite {
         let main = model.main()?;
         let mut options = Options::default();
         options.weights = model.export.tflite.weights;
-        let architecture = model.facts.get("architecture").and_then(Value::as_str);
-        architecture
-            .unwrap_or_default()
-            .clone_into(&mut options.description);
+        let architecture = &model.network.model.architecture;
+        options.description.clone_from(architecture);
         Ok(Box::new(Prepared {
             writer: TfliteWriter::new(main.graph, main.weights, &options)?,
             signature: main.name.to_owned(),
             weights: options.weights,
-            left_to_the_caller: resizing(model.facts),
+            left_to_the_caller: resizing(model.network),
         }))
     }
 }
 
 /// What the caller does with an image before the model has it, in pixels, where the model takes images of the network's own size. Where all of preprocessing is the caller's, it says so itself.
-fn resizing(facts: &Map<String, Value>) -> Option<Value> {
-    let preprocessing = facts.get("preprocessing")?;
-    if preprocessing.get("done_by")? != "model" {
+fn resizing(network: &Signature) -> Option<Value> {
+    if network.options.no_preprocess {
         return None;
     }
-    let steps = preprocessing.get("steps")?.as_array()?;
-    let step = |name: &str| {
-        steps
-            .iter()
-            .find(|step| step.get("step") == Some(&json!(name)))
-    };
-    let numbers = |step: Option<&Value>, member: &str| -> Option<Vec<f64>> {
-        let values = step?.get(member)?.as_array()?;
-        values.iter().map(Value::as_f64).collect()
-    };
-    let shape = facts.get("inputs")?.get(0)?.get("shape")?;
-    let size = json!([shape.get(1)?, shape.get(2)?]);
-    let resize = step("resize")?;
-    if *resize.get("size")? != size {
-        return None;
-    }
-    let mut resizing = json!({ "size": size, "description": resize.get("description")? });
-    let (pad, normalize) = (step("pad"), step("normalize"));
-    if let (Some(values), Some(scale), Some(shift), Some(members)) = (
-        numbers(pad, "values"),
-        numbers(normalize, "scale"),
-        numbers(normalize, "shift"),
-        resizing.as_object_mut(),
-    ) {
-        // What becomes the padding of the network's input once it is normalised.
-        let pixels = values.iter().zip(scale.iter().zip(&shift));
-        let pixels = pixels.map(|(value, (scale, shift))| (value - shift) / scale);
-        members.insert("padding".to_owned(), json!(pixels.collect::<Vec<f64>>()));
-    }
-    Some(resizing)
+    let Model { graph, facts, .. } = &network.model;
+    let image = graph.value(*graph.inputs().first()?).shape.sizes()?;
+    let size = facts.resizing.size?;
+    (image.get(1..3)? == size).then(|| {
+        let mut resizing = json!({ "size": size, "description": facts.resizing.description });
+        if let (Some(padding), Some(members)) = (&facts.resizing.padding, resizing.as_object_mut())
+        {
+            let pixel = facts.normalization.pixel(padding.values);
+            members.insert("padding".to_owned(), manifest::numbers(pixel));
+        }
+        resizing
+    })
 }
 
 struct Prepared<'a> {
@@ -153,5 +133,74 @@ impl Writer for Prepared<'_> {
                 "resizing_by_caller": self.left_to_the_caller,
             })),
         })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use tfod_graph::{Builder, DType, Shape, Unary};
+    use tfod_models::InputType;
+    use tfod_models::facts::{Facts, ImagePadding, Normalization, Resizing};
+
+    use super::*;
+
+    /// A network that sees blue, green, red, and has grey below and on the right of the image.
+    fn network(image: [u64; 2]) -> Signature {
+        let mut b = Builder::new("g");
+        let shape = Shape::known(&[1, image[0], image[1], 3]);
+        let x = b.input("input_tensor", DType::F32, shape);
+        let y = b.unary("y", Unary::Relu, x).unwrap();
+        b.output("y", y);
+        let facts = Facts {
+            resizing: Resizing {
+                resizer: "keep_aspect_ratio_resizer",
+                size: Some([8, 8]),
+                method: None,
+                description: "to 8x8".to_owned(),
+                padding: Some(ImagePadding {
+                    values: [0.0, 1.0, 2.0],
+                    description: "to 8x8".to_owned(),
+                }),
+                grayscale: false,
+            },
+            normalization: Normalization {
+                scale: [0.5, 1.0, 2.0],
+                shift: [-8.0, -9.0, -10.0],
+                reversed: true,
+                padding_too: false,
+            },
+            stages: Vec::new(),
+            keypoints: Vec::new(),
+        };
+        Signature {
+            name: "serving_default".to_owned(),
+            options: GraphOptions::new(InputType::FloatImageTensor),
+            model: Model {
+                graph: b.finish(),
+                idle: Vec::new(),
+                architecture: "some".to_owned(),
+                num_classes: 1,
+                image_size: Some([8, 8]),
+                facts,
+            },
+        }
+    }
+
+    #[test]
+    fn the_caller_pads_with_red_green_blue() {
+        let found = resizing(&network([8, 8])).unwrap();
+        // Of the three, the network sees the last channel of the pixel first.
+        assert_eq!(found["padding"], json!([20.0, 10.0, 5.0]));
+        assert_eq!(found["size"], json!([8, 8]));
+        assert_eq!(found["description"], "to 8x8");
+    }
+
+    #[test]
+    fn a_model_that_resizes_itself_leaves_nothing_to_the_caller() {
+        assert_eq!(resizing(&network([9, 8])), None);
+        let mut network = network([8, 8]);
+        network.options.no_preprocess = true;
+        assert_eq!(resizing(&network), None);
     }
 }
