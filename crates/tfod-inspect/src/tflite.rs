@@ -1,7 +1,8 @@
 //! TFLite models: FlatBuffers, read table by table; weights stay where they are.
 //!
 //! Specified by <https://github.com/google-ai-edge/LiteRT/blob/main/tflite/converter/schema/schema.fbs>. Everything in a file is found by offsets, which may point
-//! anywhere, and several may point to one thing: each is checked against the file's end, and all that is read together is held to a multiple of the file's size.
+//! anywhere, and several may point to one thing: each is checked against the file's end, and all that is read or kept together is held to a multiple of the
+//! file's size.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,10 +16,14 @@ use crate::graph::{Dim, Port};
 use crate::tensors::{Elements, Place, TensorInfo, num_bytes, num_elements};
 use crate::tflite_operators as operators;
 
-/// How often the bytes of a file may be read as texts and numbers: names may be shared.
-const MOST_READS: usize = 4;
-/// What even the smallest file may read.
-const LEAST_READS: usize = 1 << 16;
+/// How many bytes may be read as tables, texts and numbers, or kept of them, for each byte of a file: names may be shared.
+const MOST_SPENT: usize = 8;
+/// What even the smallest file may spend.
+const LEAST_SPENT: usize = 1 << 16;
+/// What a table costs beside its texts and vectors, in bytes.
+const TABLE: usize = 16;
+/// How many bytes constants may have together for each byte of a file. Tensors may share their elements, as the levels of a detector do.
+const MOST_SHARED: usize = 16;
 /// Ranks above this nobody has.
 const MAX_RANK: usize = 254;
 
@@ -43,7 +48,7 @@ pub struct TfliteFacts {
     pub inputs: Vec<Port>,
     /// What comes out, in the order of the file.
     pub outputs: Vec<Port>,
-    /// Bytes of all weights and constants.
+    /// Bytes of all weights and constants; those that tensors share count once.
     pub constant_bytes: u64,
     /// The names of what is stored beside the model, such as `TFLITE_METADATA`, which has labels.
     pub metadata: Vec<String>,
@@ -70,7 +75,7 @@ impl TfliteFacts {
 
 /// Reads the model that `file` is; its constants are added to `tensors`.
 pub(crate) fn scan(file: &[u8], tensors: &mut Vec<TensorInfo>) -> Result<TfliteFacts, Damage> {
-    let left = Cell::new((file.len() * MOST_READS).max(LEAST_READS));
+    let left = Cell::new(file.len().saturating_mul(MOST_SPENT).max(LEAST_SPENT));
     let file = File {
         bytes: file,
         left: &left,
@@ -83,7 +88,7 @@ pub(crate) fn scan(file: &[u8], tensors: &mut Vec<TensorInfo>) -> Result<TfliteF
     };
     let mut codes = Vec::new();
     for code in model.tables(1)? {
-        push(&mut codes, operator(&code?)?, file.bytes)?;
+        push(&mut codes, Code::new(&code?)?, file.bytes)?;
     }
     let mut buffers = Vec::new();
     for buffer in model.tables(4)? {
@@ -104,10 +109,69 @@ pub(crate) fn scan(file: &[u8], tensors: &mut Vec<TensorInfo>) -> Result<TfliteF
     for metadata in model.tables(6)? {
         push(&mut facts.metadata, metadata?.text(0)?, file.bytes)?;
     }
+    let mut constants = Constants {
+        tensors,
+        buffers: &buffers,
+        used: Vec::new(),
+        left: file.bytes.len().saturating_mul(MOST_SHARED),
+    };
     for graph in model.tables(2)? {
-        facts.scan_graph(&graph?, &codes, &buffers, &keys, tensors)?;
+        facts.scan_graph(&graph?, &mut codes, &keys, &mut constants)?;
+    }
+    facts.constant_bytes = covered(constants.used);
+    for code in codes {
+        if code.uses > 0 {
+            facts.nodes += code.uses;
+            let versions = facts.versions.entry(code.name.clone()).or_default();
+            versions.insert(code.version);
+            *facts.ops.entry(code.name).or_default() += code.uses;
+        }
     }
     Ok(facts)
+}
+
+/// How many bytes of a file are in some range.
+fn covered(mut ranges: Vec<Range<usize>>) -> u64 {
+    ranges.sort_unstable_by_key(|range| range.start);
+    let (mut sum, mut end) = (0, 0);
+    for range in ranges {
+        sum += range.end.saturating_sub(range.start.max(end)) as u64;
+        end = end.max(range.end);
+    }
+    sum
+}
+
+/// Tensors whose elements are in the file.
+struct Constants<'t> {
+    tensors: &'t mut Vec<TensorInfo>,
+    /// Where elements are, by the numbers of buffers.
+    buffers: &'t [Range<usize>],
+    /// Those that constants have.
+    used: Vec<Range<usize>>,
+    /// How many more bytes they may have.
+    left: usize,
+}
+
+impl Constants<'_> {
+    /// Adds a tensor, if it is one. All tensors are looked at, so that damage is found.
+    fn look(&mut self, tensor: &Table<'_>) -> Result<(), Damage> {
+        let file = tensor.file;
+        let buffer = usize::try_from(tensor.number(2)?).unwrap_or(usize::MAX);
+        let buffer = self.buffers.get(buffer);
+        let range =
+            buffer.ok_or_else(|| tensor.damage("a tensor has a buffer that there is not"))?;
+        let sizes = sizes(tensor)?;
+        let name = tensor.read(3, 1)?;
+        if range.is_empty() {
+            return Ok(());
+        }
+        let left = self.left.checked_sub(range.len());
+        self.left = left.ok_or_else(|| tensor.damage("the same weights are used over and over"))?;
+        file.spend(size_of::<TensorInfo>() + name.len(), tensor.at)?;
+        let info = constant(tensor, name, sizes, range.clone())?;
+        push(&mut self.used, range.clone(), file.bytes)?;
+        push(self.tensors, info, file.bytes)
+    }
 }
 
 /// The keys of tensors in the first signature, by their numbers.
@@ -125,72 +189,64 @@ fn tensor_keys(signature: &Table<'_>, slot: usize) -> Result<BTreeMap<u64, Strin
     keys.collect()
 }
 
-/// The name of an operator, and its version.
-fn operator(code: &Table<'_>) -> Result<(String, i64), Damage> {
-    // Files before version 3a of the schema have a number of one byte.
-    let short = code.field(0)?.map_or(Ok(0), |at| code.file.byte(at))?;
-    let number = i64::from(short).max(code.int(3)?.unwrap_or(0).into());
-    let name = match code.text(1)? {
-        custom if number == operators::CUSTOM && !custom.is_empty() => custom,
-        _ => operators::name(number),
-    };
-    Ok((name, code.int(2)?.unwrap_or(1).into()))
+/// A kind of operator.
+struct Code {
+    name: String,
+    version: i64,
+    /// How many there are of it.
+    uses: u64,
+}
+
+impl Code {
+    fn new(code: &Table<'_>) -> Result<Self, Damage> {
+        // Files before version 3a of the schema have a number of one byte.
+        let short = code.field(0)?.map_or(Ok(0), |at| code.file.byte(at))?;
+        let number = i64::from(short).max(code.int(3)?.unwrap_or(0).into());
+        let name = match code.text(1)? {
+            custom if number == operators::CUSTOM && !custom.is_empty() => custom,
+            _ => operators::name(number),
+        };
+        Ok(Self {
+            name,
+            version: code.int(2)?.unwrap_or(1).into(),
+            uses: 0,
+        })
+    }
 }
 
 impl TfliteFacts {
     fn scan_graph(
         &mut self,
         graph: &Table<'_>,
-        codes: &[(String, i64)],
-        buffers: &[Range<usize>],
+        codes: &mut [Code],
         keys: &Keys,
-        tensors: &mut Vec<TensorInfo>,
+        constants: &mut Constants<'_>,
     ) -> Result<(), Damage> {
-        let file = graph.file.bytes;
+        let file = graph.file;
         let is_main = self.subgraphs == 0;
         self.subgraphs += 1;
-        let mut ports = Vec::new();
         for tensor in graph.tables(0)? {
-            let tensor = tensor?;
-            let port = port(&tensor)?;
-            let buffer = usize::try_from(tensor.number(2)?).unwrap_or(usize::MAX);
-            let range = buffers
-                .get(buffer)
-                .ok_or_else(|| tensor.damage("a tensor has a buffer that there is not"))?;
-            if !range.is_empty() {
-                let info = constant(&port, range.clone(), &tensor)?;
-                self.constant_bytes = self.constant_bytes.saturating_add(info.bytes);
-                push(tensors, info, file)?;
-            }
-            push(&mut ports, port, file)?;
+            constants.look(&tensor?)?;
         }
         for step in graph.tables(3)? {
             let step = step?;
             let code = usize::try_from(step.number(0)?).unwrap_or(usize::MAX);
-            let (name, version) = codes
-                .get(code)
-                .ok_or_else(|| step.damage("an operator is of a kind that there is not"))?;
-            self.nodes += 1;
-            *self.ops.entry(name.clone()).or_default() += 1;
-            self.versions
-                .entry(name.clone())
-                .or_default()
-                .insert(*version);
+            let code = codes.get_mut(code);
+            code.ok_or_else(|| step.damage("an operator is of a kind that there is not"))?
+                .uses += 1;
         }
         if is_main {
             let named = |slot, keys: &BTreeMap<u64, String>| -> Result<Vec<Port>, Damage> {
                 let ports = graph.ints(slot)?.into_iter().map(|number| {
                     let number = u64::try_from(number).unwrap_or(u64::MAX);
-                    let index = usize::try_from(number).unwrap_or(usize::MAX);
-                    let port = ports.get(index).ok_or_else(|| {
+                    let tensor = graph.table(0, number)?.ok_or_else(|| {
                         graph.damage("an input or output is a tensor that there is not")
                     })?;
-                    let key = keys.get(&number).unwrap_or(&port.tensor);
-                    graph.file.spend(key.len() + port.tensor.len(), graph.at)?;
-                    Ok(Port {
-                        key: key.clone(),
-                        ..port.clone()
-                    })
+                    let port = port(&tensor, keys.get(&number))?;
+                    let dims = port.shape.as_ref().map_or(0, Vec::len);
+                    let bytes = size_of::<Port>() + dims * size_of::<Dim>() + port.key.len();
+                    file.spend(bytes, tensor.at)?;
+                    Ok(port)
                 });
                 ports.collect()
             };
@@ -201,27 +257,37 @@ impl TfliteFacts {
     }
 }
 
-fn port(tensor: &Table<'_>) -> Result<Port, Damage> {
+/// A tensor's dimensions; -1 for sizes that are known only at run time.
+fn sizes(tensor: &Table<'_>) -> Result<Vec<i32>, Damage> {
     let sizes = tensor.ints(0)?;
     // Where sizes are known only at run time, there is one more vector that says which.
     let signature = tensor.ints(7)?;
-    let dims = if signature.len() == sizes.len() {
+    let sizes = if signature.len() == sizes.len() {
         signature
     } else {
         sizes
     };
-    if dims.len() > MAX_RANK {
+    if sizes.len() > MAX_RANK {
         return Err(tensor.damage("a tensor has more than 254 dimensions"));
     }
+    Ok(sizes)
+}
+
+fn dtype(tensor: &Table<'_>) -> Result<Option<DType>, Damage> {
+    let number = tensor.field(1)?.map_or(Ok(0), |at| tensor.file.byte(at))?;
+    Ok(element_type(number))
+}
+
+/// A tensor that goes in or comes out, by its name where it has no key.
+fn port(tensor: &Table<'_>, key: Option<&String>) -> Result<Port, Damage> {
+    let dims = sizes(tensor)?.into_iter();
     let dims = dims
-        .into_iter()
         .map(|size| u64::try_from(size).map_or_else(|_| Dim::Unknown(String::new()), Dim::Known));
     let name = tensor.text(3)?;
-    let number = tensor.field(1)?.map_or(Ok(0), |at| tensor.file.byte(at))?;
     Ok(Port {
-        key: name.clone(),
+        key: key.unwrap_or(&name).clone(),
         tensor: name,
-        dtype: element_type(number),
+        dtype: dtype(tensor)?,
         shape: Some(dims.collect()),
     })
 }
@@ -245,28 +311,33 @@ fn element_type(number: u8) -> Option<DType> {
     })
 }
 
-fn constant(port: &Port, range: Range<usize>, tensor: &Table<'_>) -> Result<TensorInfo, Damage> {
-    let dims = port.shape.iter().flatten();
-    let shape = dims.map(|dim| match dim {
-        Dim::Known(size) => Some(*size),
-        Dim::Unknown(_) => None,
-    });
+fn constant(
+    tensor: &Table<'_>,
+    name: &[u8],
+    sizes: Vec<i32>,
+    range: Range<usize>,
+) -> Result<TensorInfo, Damage> {
+    let shape = sizes.into_iter().map(u64::try_from);
     let shape = shape
-        .collect::<Option<Vec<u64>>>()
-        .ok_or_else(|| tensor.damage("a constant has sizes that are not known"))?;
+        .collect::<Result<Vec<u64>, _>>()
+        .map_err(|_| tensor.damage("a constant has sizes that are not known"))?;
+    let dtype = dtype(tensor)?;
     let bytes = range.len() as u64;
-    let is_number = port.dtype.is_some_and(|dtype| dtype.size().is_some());
-    if is_number && num_bytes(port.dtype, &shape) != Some(bytes) {
+    let is_number = dtype.is_some_and(|dtype| dtype.size().is_some());
+    if is_number && num_bytes(dtype, &shape) != Some(bytes) {
         return Err(tensor.damage("a constant has more or fewer bytes than its shape says"));
     }
-    tensor.file.spend(port.tensor.len(), tensor.at)?;
     Ok(TensorInfo {
-        name: port.tensor.clone(),
-        dtype: port.dtype,
+        name: text(name),
+        dtype,
         shape,
         bytes,
         place: Place::Tflite(range),
     })
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The elements of a constant, whose bytes are known to be as many as its shape has.
@@ -281,7 +352,7 @@ pub(crate) fn elements<'a>(tensor: &TensorInfo, bytes: &'a [u8]) -> Result<Eleme
 #[derive(Clone, Copy)]
 struct File<'a> {
     bytes: &'a [u8],
-    /// How many more bytes of texts and vectors may be read.
+    /// How many more bytes may be read or kept.
     left: &'a Cell<usize>,
 }
 
@@ -321,11 +392,10 @@ impl<'a> File<'a> {
             .ok_or_else(|| self.damage(at, "an offset points behind the end of the file"))
     }
 
-    /// Counts bytes that are read.
+    /// Counts bytes that are read or kept.
     fn spend(self, bytes: usize, at: usize) -> Result<(), Damage> {
         let left = self.left.get().checked_sub(bytes);
-        let left = left
-            .ok_or_else(|| self.damage(at, "the same texts or numbers are used over and over"))?;
+        let left = left.ok_or_else(|| self.damage(at, "the same parts are used over and over"))?;
         self.left.set(left);
         Ok(())
     }
@@ -408,7 +478,7 @@ impl<'a> Table<'a> {
     }
 
     fn text(&self, slot: usize) -> Result<String, Damage> {
-        Ok(String::from_utf8_lossy(self.read(slot, 1)?).into_owned())
+        self.read(slot, 1).map(text)
     }
 
     fn ints(&self, slot: usize) -> Result<Vec<i32>, Damage> {
@@ -422,9 +492,22 @@ impl<'a> Table<'a> {
         slot: usize,
     ) -> Result<impl Iterator<Item = Result<Table<'a>, Damage>> + use<'a>, Damage> {
         let range = self.vector(slot, 4)?.unwrap_or(0..0);
-        self.file.spend(range.len(), self.at)?;
+        let bytes = (range.len() / 4).saturating_mul(TABLE);
+        self.file.spend(bytes, self.at)?;
         let file = self.file;
         Ok(range.step_by(4).map(move |at| file.table(file.follow(at)?)))
+    }
+
+    /// One table of a vector, if it is there.
+    fn table(&self, slot: usize, number: u64) -> Result<Option<Table<'a>>, Damage> {
+        let range = self.vector(slot, 4)?.unwrap_or(0..0);
+        let place = usize::try_from(number)
+            .ok()
+            .and_then(|number| range.start.checked_add(number.checked_mul(4)?));
+        place
+            .filter(|at| range.contains(at))
+            .map(|at| self.file.table(self.file.follow(at)?))
+            .transpose()
     }
 }
 
@@ -432,6 +515,7 @@ impl<'a> Table<'a> {
 #[allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::cast_possible_truncation,
     reason = "a test fails by panicking"
 )]
 mod tests {
@@ -484,6 +568,152 @@ mod tests {
         };
         assert_eq!(count, 3);
         assert_eq!(stored[4..8], 2.0f32.to_le_bytes());
+    }
+
+    /// A file made by hand, in which several things may be at one place.
+    #[derive(Default)]
+    struct Made(Vec<u8>);
+
+    impl Made {
+        fn words(&mut self, words: impl IntoIterator<Item = u32>) -> u32 {
+            let at = self.0.len() as u32;
+            self.0.extend(words.into_iter().flat_map(u32::to_le_bytes));
+            at
+        }
+
+        /// A vector of equal words.
+        fn vector(&mut self, count: u32, word: u32) -> u32 {
+            let words = std::iter::once(count).chain((0..count).map(|_| word));
+            self.words(words)
+        }
+
+        fn text(&mut self, text: &str) -> u32 {
+            let at = self.words([text.len() as u32]);
+            self.0.extend_from_slice(text.as_bytes());
+            self.0.resize(self.0.len().next_multiple_of(4), 0);
+            at
+        }
+
+        /// A table with these slots, which have four bytes each.
+        fn table<const N: usize>(&mut self, slots: [usize; N]) -> (u32, [usize; N]) {
+            let count = slots.iter().map(|slot| slot + 1).max().unwrap_or(0);
+            let vtable = self.0.len();
+            let mut shorts = vec![0u16; (2 + count).next_multiple_of(2)];
+            shorts[0] = (4 + 2 * count) as u16;
+            for (place, slot) in slots.iter().enumerate() {
+                shorts[2 + slot] = (4 + 4 * place) as u16;
+            }
+            self.0.extend(shorts.into_iter().flat_map(u16::to_le_bytes));
+            let at = self.0.len();
+            self.words([(at - vtable) as u32]);
+            self.words([0; N]);
+            (at as u32, std::array::from_fn(|place| at + 4 + 4 * place))
+        }
+
+        fn set(&mut self, field: usize, word: u32) {
+            self.0[field..field + 4].copy_from_slice(&word.to_le_bytes());
+        }
+
+        /// Has a field point to something behind it.
+        fn point(&mut self, field: usize, to: u32) {
+            self.set(field, to - field as u32);
+        }
+
+        /// A vector of references to one table.
+        fn point_often(&mut self, field: usize, count: u32) -> usize {
+            let vector = self.vector(count, 0);
+            self.point(field, vector);
+            vector as usize + 4
+        }
+
+        fn meet(&mut self, references: usize, count: u32, table: u32) {
+            for reference in (0..count as usize).map(|n| references + 4 * n) {
+                self.point(reference, table);
+            }
+        }
+
+        /// A model of one graph, with its fields: kinds of operators, tensors, inputs, operators, buffers.
+        fn model() -> (Self, [usize; 5]) {
+            let mut made = Self::default();
+            let root = made.words([0, 0]) as usize;
+            let (model, [codes, graphs, buffers]) = made.table([1, 2, 4]);
+            made.point(root, model);
+            let reference = made.point_often(graphs, 1);
+            let (graph, [tensors, inputs, steps]) = made.table([0, 1, 3]);
+            made.meet(reference, 1, graph);
+            (made, [codes, tensors, inputs, steps, buffers])
+        }
+
+        /// What is found in the file, or wrong with it; it has to be found soon.
+        fn scanned(&self) -> Result<TfliteFacts, &'static str> {
+            let start = std::time::Instant::now();
+            let found = scan(&self.0, &mut Vec::new());
+            assert!(start.elapsed() < std::time::Duration::from_secs(10));
+            found.map_err(|damage| damage.problem)
+        }
+    }
+
+    #[test]
+    fn an_operator_with_a_long_name_may_be_there_often() {
+        let (mut made, [codes, tensors, inputs, steps, buffers]) = Made::model();
+        for field in [tensors, inputs, buffers] {
+            made.point_often(field, 0);
+        }
+        let reference = made.point_often(codes, 1);
+        let (code, [name, number]) = made.table([1, 3]);
+        made.meet(reference, 1, code);
+        made.set(number, 32);
+        let long = "n".repeat(1 << 20);
+        let text = made.text(&long);
+        made.point(name, text);
+        let references = made.point_often(steps, 100_000);
+        let (step, _) = made.table([]);
+        made.meet(references, 100_000, step);
+        let facts = made.scanned().unwrap();
+        assert_eq!(facts.nodes, 100_000);
+        assert_eq!(facts.ops, BTreeMap::from([(long, 100_000)]));
+    }
+
+    /// A model of a number of equal tensors of this many dimensions of one element, whose buffer has so many bytes, and as many inputs.
+    fn equal_tensors(count: u32, dimensions: u32, bytes: usize, inputs: u32) -> Made {
+        let (mut made, [codes, tensors, ins, steps, buffers]) = Made::model();
+        for field in [codes, steps] {
+            made.point_often(field, 0);
+        }
+        let reference = made.point_often(buffers, 1);
+        let (buffer, [data]) = made.table([0]);
+        made.meet(reference, 1, buffer);
+        let text = made.text(&"b".repeat(bytes));
+        made.point(data, text);
+        let references = made.point_often(tensors, count);
+        let (tensor, [shape, dtype]) = made.table([0, 1]);
+        made.meet(references, count, tensor);
+        // Strings, whose number of bytes follows from no shape.
+        made.set(dtype, 5);
+        let sizes = made.vector(dimensions, 1);
+        made.point(shape, sizes);
+        let vector = made.vector(inputs, 0);
+        made.point(ins, vector);
+        made
+    }
+
+    #[test]
+    fn elements_that_tensors_share_count_once() {
+        let facts = equal_tensors(3, 1, 1000, 0).scanned().unwrap();
+        assert_eq!(facts.constant_bytes, 1000);
+    }
+
+    #[test]
+    fn what_is_at_one_place_is_not_multiplied() {
+        let weights = equal_tensors(100_000, 1, 1 << 20, 0).scanned();
+        assert_eq!(
+            weights.unwrap_err(),
+            "the same weights are used over and over"
+        );
+        let shapes = equal_tensors(100_000, 254, 1, 0).scanned();
+        assert_eq!(shapes.unwrap_err(), "the same parts are used over and over");
+        let inputs = equal_tensors(1, 254, 0, 100_000).scanned();
+        assert_eq!(inputs.unwrap_err(), "the same parts are used over and over");
     }
 
     /// Whatever a file says, it is read or called damaged, and soon.
