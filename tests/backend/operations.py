@@ -67,6 +67,32 @@ def make_crops(random):
     return {"crop_boxes": boxes, "crop_images": random.integers(0, BATCH, len(boxes)).astype(np.int32)}
 
 
+# Boxes that a suppression may stumble over, and their scores.
+EDGES = [
+    ([0.1, 0.1, 0.5, 0.5], 0.95),
+    ([0.5, 0.5, 0.1, 0.1], 0.9),  # the same, reversed in both directions, and in one
+    ([0.5, 0.1, 0.1, 0.5], 0.85),
+    ([0.1, 0.5, 0.5, 0.1], 0.8),
+    ([0.3, 0.3, 0.3, 0.3], 0.75),  # a point, twice
+    ([0.3, 0.3, 0.3, 0.3], 0.7),
+    ([0.2, 0.1, 0.2, 0.5], 0.65),  # lines
+    ([0.9, 0.6, 0.6, 0.6], 0.6),
+    ([0.5, 0.5, 1.0, 1.0], 0.55),
+    ([0.5, 0.5, 1.0, 0.75], 0.5),  # half of it: their overlap is 0.5
+    ([0.6, 0.1, 0.9, 0.4], 0.4),
+    ([0.9, 0.1, 0.6, 0.4], 0.45),  # better than the same, and reversed
+    ([2.0, 2.0, 3.0, 3.0], 0.25),  # overlapping none, with a score that is the threshold
+]
+
+
+def make_edges(tied):
+    """Boxes [13, 4] and their scores; those with ties have two values."""
+    boxes, scores = (np.array(column, np.float32) for column in zip(*EDGES))
+    if tied:
+        scores = np.where(scores > 0.5, np.float32(0.75), np.where(scores > 0.25, np.float32(0.5), scores))
+    return {"edge_boxes": boxes, "edge_scores": scores}
+
+
 def make_inputs(tied):
     """Returns the inputs, in their order; with ties among the scores or without."""
     random = np.random.default_rng(7)
@@ -91,6 +117,7 @@ def make_inputs(tied):
         "many_boxes": boxes(),
         "many_scores": scores(12),
         **make_crops(random),
+        **make_edges(tied),
     }
 
 
@@ -375,10 +402,13 @@ def pad_end(photo, **_):
 
 
 def overlap(a, b):
-    """Intersection over union."""
-    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    intersection = np.prod(np.maximum(sides, 0))
-    return intersection / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - intersection)
+    """Intersection over union. Of boxes that are reversed the corners are exchanged; those without area overlap nothing."""
+    (a_low, a_high), (b_low, b_high) = (np.sort(box.reshape(2, 2), axis=0) for box in (a, b))
+    areas = np.prod(a_high - a_low), np.prod(b_high - b_low)
+    if min(areas) == 0:
+        return 0
+    intersection = np.prod(np.maximum(np.minimum(a_high, b_high) - np.maximum(a_low, b_low), 0))
+    return intersection / (sum(areas) - intersection)
 
 
 def suppress(boxes, scores, size, iou_threshold, score_threshold, sigma=0.0):
@@ -433,6 +463,17 @@ def non_max_suppression(boxes, scores, many_boxes, many_scores, **_):
 def non_max_suppression_by_class(boxes, class_scores, **_):
     indices, counts = of_classes(boxes, class_scores.max(axis=0))
     return {"nms_by_class_indices": indices, "nms_by_class_counts": counts}
+
+
+@case
+def non_max_suppression_edges(edge_boxes, edge_scores, **_):
+    results = {}
+    for key, size, score_threshold in (("edges", 15, 0.25), ("edges_none", 15, 1.0), ("edges_limited", 3, 0.25)):
+        indices, _, count = suppress(edge_boxes, edge_scores, size, 0.5, score_threshold)
+        results.update({f"nms_{key}_indices": indices, f"nms_{key}_count": count})
+    assert {0, 4, 5, 6, 7, 8, 9} <= set(results["nms_edges_indices"]) and not {1, 2, 3, 12} & set(results["nms_edges_indices"])
+    assert results["nms_edges_none_count"] == 0 and results["nms_edges_limited_count"] == 3
+    return results
 
 
 @case

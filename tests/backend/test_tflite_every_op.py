@@ -21,7 +21,7 @@ from . import operations
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 RUNNER = ROOT / "tests" / "oracle" / "run_tflite.py"
-SUPPRESSION = {"non_max_suppression", "non_max_suppression_by_class", "map"}
+SUPPRESSION = {"non_max_suppression", "non_max_suppression_by_class", "non_max_suppression_edges", "map"}
 KERNELS = ("builtin", "xnnpack")
 
 pytestmark = pytest.mark.quick

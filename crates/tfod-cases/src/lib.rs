@@ -63,6 +63,10 @@ pub struct Inputs {
     crop_boxes: ValueId,
     /// `i32 [crops]`: which image each box is of.
     crop_images: ValueId,
+    /// `f32 [13, 4]`: without area, reversed in one direction or in both, overlapping by just one half.
+    edge_boxes: ValueId,
+    /// `f32 [13]`: the last is 0.25.
+    edge_scores: ValueId,
 }
 
 impl Inputs {
@@ -92,6 +96,8 @@ impl Inputs {
                 Shape(vec![crops.clone(), 4.into()]),
             ),
             crop_images: b.input("crop_images", DType::I32, Shape(vec![crops])),
+            edge_boxes: b.input("edge_boxes", DType::F32, Shape::known(&[13, 4])),
+            edge_scores: b.input("edge_scores", DType::F32, Shape::known(&[13])),
             batch,
         }
     }

@@ -8,6 +8,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("top_k", top_k),
     Case::new("non_max_suppression", non_max_suppression),
     Case::new("non_max_suppression_by_class", by_class),
+    Case::new("non_max_suppression_edges", edges),
     Case::new("soft_non_max_suppression", soft_non_max_suppression),
     Case::new("input", input),
 ];
@@ -36,6 +37,26 @@ fn non_max_suppression(b: &mut Builder, given: &Inputs) -> Built<()> {
         let [indices, count] = b.non_max_suppression(key, boxes, scores, attrs)?;
         b.output(&format!("{key}_indices"), indices);
         b.output(&format!("{key}_count"), count);
+    }
+    Ok(())
+}
+
+/// Boxes without area and reversed ones, an overlap and a score that are just the thresholds, no score above the threshold, and more boxes than are asked for.
+fn edges(b: &mut Builder, given: &Inputs) -> Built<()> {
+    for (key, max_output_size, score_threshold) in [
+        ("edges", 15, 0.25),
+        ("edges_none", 15, 1.0),
+        ("edges_limited", 3, 0.25),
+    ] {
+        let attrs = NmsAttrs {
+            max_output_size,
+            iou_threshold: 0.5,
+            score_threshold,
+        };
+        let (boxes, scores) = (given.edge_boxes, given.edge_scores);
+        let [indices, count] = b.non_max_suppression(key, boxes, scores, attrs)?;
+        b.output(&format!("nms_{key}_indices"), indices);
+        b.output(&format!("nms_{key}_count"), count);
     }
     Ok(())
 }

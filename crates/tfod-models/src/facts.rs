@@ -47,8 +47,9 @@ pub struct Normalization {
 impl Normalization {
     /// What the network sees of a pixel: red, green, blue.
     pub fn seen(&self, pixel: [f32; 3]) -> [f32; 3] {
-        let mut seen: [f32; 3] =
-            std::array::from_fn(|channel| pixel[channel] * self.scale[channel] + self.shift[channel]);
+        let mut seen: [f32; 3] = std::array::from_fn(|channel| {
+            pixel[channel] * self.scale[channel] + self.shift[channel]
+        });
         if self.reversed {
             seen.reverse();
         }

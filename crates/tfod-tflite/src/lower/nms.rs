@@ -77,10 +77,14 @@ impl Lowering<'_, '_> {
         let height = compute("height", Arithmetic::Sub, [bottom, top]);
         let width = compute("width", Arithmetic::Sub, [right, left]);
         let area = compute("area", Arithmetic::Mul, [height, width]);
+        // Of a box that is reversed in one direction it is negative.
+        let abs = Operator::Plain(Plain::Abs);
+        let extent = name("extent");
+        let extent = self.emitter.add(&extent, abs, &[area], DType::F32, &column);
         let zero = self.float(0.0);
         let greater = Operator::Plain(Plain::Greater);
         let has_area = name("has_area");
-        let inputs = [area, zero];
+        let inputs = [extent, zero];
         let has_area = self
             .emitter
             .add(&has_area, greater, &inputs, DType::Bool, &column);
