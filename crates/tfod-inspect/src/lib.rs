@@ -35,6 +35,7 @@ use tfod_tensorflow::messages::text;
 
 use serde_json::{Value, json};
 use tfod_checkpoint::{Bundle, MappedFile};
+use tfod_formats::Format;
 
 pub use checkpoint::{Amount, CheckpointFacts, part, path_of};
 pub use config::{ConfigFacts, PostProcessing};
@@ -103,11 +104,11 @@ impl Facts {
         match self {
             Self::Checkpoint(_) => "checkpoint",
             Self::Config(_) => "pipeline_config",
-            Self::SavedModel(_) => "saved_model",
-            Self::Graph(_) => "graph",
+            Self::SavedModel(_) => Format::SavedModel.descriptor().kind,
+            Self::Graph(_) => Format::Frozen.descriptor().kind,
             Self::MetaGraph(_) => "meta_graph",
-            Self::Onnx(_) => "onnx",
-            Self::Tflite(_) => "tflite",
+            Self::Onnx(_) => Format::Onnx.descriptor().kind,
+            Self::Tflite(_) => Format::Tflite.descriptor().kind,
             Self::Export(_) => "export",
         }
     }
@@ -117,11 +118,11 @@ impl Facts {
         match self {
             Self::Checkpoint(_) => "a checkpoint",
             Self::Config(_) => "a pipeline config",
-            Self::SavedModel(_) => "a SavedModel",
-            Self::Graph(_) => "a TensorFlow graph",
+            Self::SavedModel(_) => Format::SavedModel.descriptor().described,
+            Self::Graph(_) => Format::Frozen.descriptor().described,
             Self::MetaGraph(_) => "a TensorFlow 1 meta graph",
-            Self::Onnx(_) => "an ONNX model",
-            Self::Tflite(_) => "a TFLite model",
+            Self::Onnx(_) => Format::Onnx.descriptor().described,
+            Self::Tflite(_) => Format::Tflite.descriptor().described,
             Self::Export(_) => "an export",
         }
     }
@@ -174,8 +175,24 @@ pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
             resolved = file;
             (Facts::Config(Box::new(facts)), Source::default())
         }
-        Kind::SavedModel(file, folder) => open_saved_model(file, &folder, &mut tensors)?,
-        Kind::Graph(file) => open_graph(Content::Mapped(file), path, &mut tensors)?,
+        Kind::Model(format, file, folder) => match format {
+            Format::SavedModel => open_saved_model(file, &folder, &mut tensors)?,
+            Format::Frozen => open_graph(Content::Mapped(file), path, &mut tensors)?,
+            Format::Onnx => {
+                file.path().clone_into(&mut resolved);
+                let bytes = file.bytes();
+                let facts = onnx::scan(bytes, &mut tensors)
+                    .map_err(|damage| damaged(damage, path, bytes))?;
+                (Facts::Onnx(Box::new(facts)), Source::of(file))
+            }
+            Format::Tflite => {
+                file.path().clone_into(&mut resolved);
+                let bytes = file.bytes();
+                let facts = tflite::scan(bytes, &mut tensors)
+                    .map_err(|damage| damaged(damage, path, bytes))?;
+                (Facts::Tflite(Box::new(facts)), Source::of(file))
+            }
+        },
         Kind::GraphText(file) => {
             let encoded = text::graph(file.bytes()).map_err(|error| InspectError::Text {
                 path: path.to_owned(),
@@ -192,20 +209,6 @@ pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
             let facts = saved_model::meta_graph(bytes, bytes, &mut tensors)
                 .map_err(|damage| damaged(damage, path, bytes))?;
             (Facts::MetaGraph(Box::new(facts)), Source::of(file))
-        }
-        Kind::Onnx(file) => {
-            file.path().clone_into(&mut resolved);
-            let bytes = file.bytes();
-            let facts =
-                onnx::scan(bytes, &mut tensors).map_err(|damage| damaged(damage, path, bytes))?;
-            (Facts::Onnx(Box::new(facts)), Source::of(file))
-        }
-        Kind::Tflite(file) => {
-            file.path().clone_into(&mut resolved);
-            let bytes = file.bytes();
-            let facts =
-                tflite::scan(bytes, &mut tensors).map_err(|damage| damaged(damage, path, bytes))?;
-            (Facts::Tflite(Box::new(facts)), Source::of(file))
         }
         Kind::Export(pieces) => (Facts::Export(ExportFacts::of(&pieces)), Source::default()),
     };

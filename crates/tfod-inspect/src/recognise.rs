@@ -1,44 +1,38 @@
 //! What a path is, by content: names of files mean something only where the format itself gives them meaning (a checkpoint's prefix),
-//! and where nothing else tells what a file is (`*.config`).
+//! and where nothing else tells what a file is (`*.config`). How a model is recognised is said by its format's [`Descriptor`](tfod_formats::Descriptor).
 
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use tfod_checkpoint::{Located, MappedFile, STATE_FILE, locate};
+use tfod_formats::{Format, is_meta_graph};
 use tfod_proto::wire::{Field, Fields};
+use tfod_tensorflow::messages::text;
 
 use crate::InspectError;
-use tfod_tensorflow::messages::text;
 
 /// What a path is.
 #[derive(Debug)]
 pub(crate) enum Kind {
     Checkpoint(Located),
     Config(PathBuf),
-    /// `saved_model.pb`, and the folder it is in.
-    SavedModel(MappedFile, PathBuf),
-    Graph(MappedFile),
-    /// A `MetaGraphDef`, which TensorFlow 1 writes beside checkpoints.
-    MetaGraph(MappedFile),
-    Onnx(MappedFile),
-    Tflite(MappedFile),
+    /// A model, and the folder that its file is in.
+    Model(Format, MappedFile, PathBuf),
     /// A graph as text.
     GraphText(MappedFile),
+    /// A `MetaGraphDef`, which TensorFlow 1 writes beside checkpoints.
+    MetaGraph(MappedFile),
     /// A folder with several of these.
     Export(Vec<PathBuf>),
 }
 
 /// The pieces of an export, and what training calls its config.
-pub(crate) const PIECES: [&str; 7] = [
-    "checkpoint",
-    "saved_model",
-    "frozen.pb",
-    "model.onnx",
-    "model.tflite",
-    "pipeline.config",
-    "manifest.json",
-];
+fn pieces() -> impl Iterator<Item = &'static str> {
+    std::iter::once("checkpoint")
+        .chain(Format::ALL.map(Format::file))
+        .chain(["pipeline.config", "manifest.json"])
+}
 
 /// The last eight bytes of a sorted table, which a checkpoint's index is.
 const TABLE_MAGIC: [u8; 8] = 0xdb47_7524_8b80_fb57_u64.to_le_bytes();
@@ -91,16 +85,16 @@ fn unknown(path: &Path, found: impl Into<String>) -> InspectError {
 
 fn folder(path: &Path) -> Result<Kind, InspectError> {
     let is_file = |name: &str| path.join(name).is_file();
-    if is_file("saved_model.pb") {
-        let file = path.join("saved_model.pb");
-        let mapped = map(&file)?;
-        return Ok(Kind::SavedModel(mapped, path.to_owned()));
+    for format in Format::ALL {
+        if let Some(file) = format.descriptor().folder_has.filter(|name| is_file(name)) {
+            let mapped = map(&path.join(file))?;
+            return Ok(Kind::Model(format, mapped, path.to_owned()));
+        }
     }
     if is_file("saved_model.pbtxt") {
-        return Err(unknown(path, "a SavedModel as text, which is not read"));
+        return Err(unknown(path, as_text(Format::SavedModel)));
     }
-    let pieces: Vec<PathBuf> = PIECES
-        .iter()
+    let pieces: Vec<PathBuf> = pieces()
         .map(|name| path.join(name))
         .filter(|piece| piece.exists())
         .collect();
@@ -194,8 +188,8 @@ fn file(path: &Path, mapped: MappedFile) -> Result<Kind, InspectError> {
             )),
         };
     }
-    if bytes.get(4..).is_some_and(|rest| rest.starts_with(b"TFL3")) {
-        return Ok(Kind::Tflite(mapped));
+    if let Some(format) = Format::of_identifier(bytes) {
+        return Ok(model(format, mapped, path));
     }
     let other = OTHER_FORMATS
         .iter()
@@ -216,11 +210,9 @@ fn file(path: &Path, mapped: MappedFile) -> Result<Kind, InspectError> {
             Text::State => Kind::Checkpoint(locate(folder_of(path), None)?),
         });
     }
-    match message(bytes) {
-        Some(MessageKind::SavedModel) => Ok(Kind::SavedModel(mapped, folder_of(path).to_owned())),
-        Some(MessageKind::Onnx) => Ok(Kind::Onnx(mapped)),
-        Some(MessageKind::Graph) => Ok(Kind::Graph(mapped)),
-        Some(MessageKind::MetaGraph) => Ok(Kind::MetaGraph(mapped)),
+    match Format::of_message(bytes) {
+        Some(format) => Ok(model(format, mapped, path)),
+        None if is_meta_graph(bytes) => Ok(Kind::MetaGraph(mapped)),
         None if is_config => Ok(Kind::Config(path.to_owned())),
         None => {
             let known = cut_short(bytes);
@@ -232,10 +224,22 @@ fn file(path: &Path, mapped: MappedFile) -> Result<Kind, InspectError> {
     }
 }
 
+fn model(format: Format, mapped: MappedFile, path: &Path) -> Kind {
+    Kind::Model(format, mapped, folder_of(path).to_owned())
+}
+
 enum Text {
     Config,
     Graph,
     State,
+}
+
+/// A model in a form that is not read.
+fn as_text(format: Format) -> String {
+    format!(
+        "{} as text, which is not read",
+        format.descriptor().described
+    )
 }
 
 /// What a text is, by the first field in it; `None` for what is no text.
@@ -250,15 +254,16 @@ fn text(path: &Path, bytes: &[u8]) -> Result<Option<Text>, InspectError> {
     if !is_utf8 || !start.iter().all(is_text) {
         return Ok(None);
     }
-    let field = text::first_field(start);
-    Ok(Some(match field.unwrap_or_default() {
-        "node" | "library" | "versions" => Text::Graph,
+    let field = text::first_field(start).unwrap_or_default();
+    match Format::of_text_field(field) {
+        Some(Format::Frozen) => return Ok(Some(Text::Graph)),
+        Some(format) => return Err(unknown(path, as_text(format))),
+        None => {}
+    }
+    Ok(Some(match field {
         "model" | "train_config" | "train_input_reader" | "train_input_config" | "eval_config"
         | "eval_input_reader" | "eval_input_config" | "graph_rewriter" => Text::Config,
         "model_checkpoint_path" | "all_model_checkpoint_paths" => Text::State,
-        "saved_model_schema_version" | "meta_graphs" => {
-            return Err(unknown(path, "a SavedModel as text, which is not read"));
-        }
         "item" => return Err(unknown(path, "a label map")),
         _ if start.trim_ascii_start().starts_with(b"{") => {
             return Err(unknown(path, "JSON; of an export, give the folder"));
@@ -280,85 +285,4 @@ fn cut_short(bytes: &[u8]) -> Option<String> {
     Some(format!(
         "a file that begins like a model, and is damaged or cut short at byte {at} of {size}; fetch it again"
     ))
-}
-
-enum MessageKind {
-    SavedModel,
-    Graph,
-    MetaGraph,
-    Onnx,
-}
-
-/// What a protobuf message is, by the fields it has.
-fn message(bytes: &[u8]) -> Option<MessageKind> {
-    /// Enough to meet a field that decides: graphs begin with nodes, and ONNX models have some metadata before the graph.
-    const LOOKED_AT: usize = 1024;
-    let mut first = None;
-    for field in Fields::of(bytes).take(LOOKED_AT) {
-        let (number, field) = field.ok()?;
-        let first = *first.get_or_insert((number, field));
-        match (number, field, first) {
-            // Both begin with a number. In ONNX, the graph is field 7; in a SavedModel, graphs are field 2 and nothing else follows.
-            (7, Field::Bytes(_), (1, Field::Varint(_))) => return Some(MessageKind::Onnx),
-            (2, Field::Bytes(graph), (1, Field::Varint(_)) | (2, Field::Bytes(_)))
-                if is_meta_graph(graph) =>
-            {
-                return Some(MessageKind::SavedModel);
-            }
-            (1, Field::Bytes(node), _) if is_node(node) => return Some(MessageKind::Graph),
-            (4, Field::Bytes(_), (2 | 4, Field::Bytes(_))) => return Some(MessageKind::Graph),
-            (1, Field::Bytes(_), _) if is_meta_graph(bytes) => return Some(MessageKind::MetaGraph),
-            _ => {}
-        }
-    }
-    // An ONNX model's fields may be in any order, and it has only a few.
-    let numbers: Vec<u32> = Fields::of(bytes)
-        .take(LOOKED_AT)
-        .map_while(Result::ok)
-        .map(|(number, _)| number)
-        .collect();
-    (numbers.contains(&7) && numbers.contains(&8)).then_some(MessageKind::Onnx)
-}
-
-/// Whether it looks like a `NodeDef`: a name and an operation, both text.
-fn is_node(message: &[u8]) -> bool {
-    let (mut name, mut op) = (false, false);
-    for field in Fields::of(message) {
-        match field {
-            Ok((1, field)) => name = field.text().is_some_and(|text| !text.is_empty()),
-            Ok((2, field)) => {
-                let is_op = |text: String| {
-                    let mut bytes = text.bytes();
-                    bytes
-                        .next()
-                        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-                        && bytes.all(|b| b.is_ascii_alphanumeric() || b"_>:./-".contains(&b))
-                };
-                op = field.text().is_some_and(is_op);
-            }
-            Ok((3, Field::Bytes(_)) | (4..=7, _)) => {}
-            _ => return false,
-        }
-    }
-    name && op
-}
-
-/// Whether it looks like a `MetaGraphDef`: information with tags or a version, and a graph.
-fn is_meta_graph(message: &[u8]) -> bool {
-    let mut has_graph = false;
-    for field in Fields::of(message) {
-        match field {
-            Ok((2, Field::Bytes(graph))) => {
-                let first = Fields::of(graph).next();
-                has_graph = match first {
-                    Some(Ok((1, Field::Bytes(node)))) => is_node(node),
-                    None | Some(Ok((2 | 4, Field::Bytes(_)) | (3, Field::Varint(_)))) => true,
-                    _ => false,
-                };
-            }
-            Ok((1 | 3..=7, Field::Bytes(_))) => {}
-            _ => return false,
-        }
-    }
-    has_graph
 }

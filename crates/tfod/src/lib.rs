@@ -57,8 +57,9 @@ pub use check::{
     Check, CheckError, CheckReport, CheckpointKind, ConfigKind, Counts, Family, Suggestion, Verdict,
 };
 pub use export::{
-    Export, ExportError, ExportReport, Format, FormatReport, Interface, Layout, Misfit,
-    MisfitVariable, OnnxOptions, SignatureOptions, TensorInfo, TfliteOptions, Thresholds, Unused,
+    Export, ExportError, ExportReport, FormatOption, FormatReport, Interface, Layout, Misfit,
+    MisfitVariable, OnnxOptions, OptionValue, SignatureOptions, TensorInfo, TfliteOptions,
+    Thresholds, Unused,
 };
 pub use freeze::{Freeze, FreezeFileError, FreezeReport};
 pub use keypoint_labels::KeypointLabelsError;
@@ -68,6 +69,7 @@ pub use report::{bytes, count};
 pub use tfod_checkpoint::DType as StoredType;
 pub use tfod_checkpoint::{Error as CheckpointError, Found as CheckpointFound};
 pub use tfod_config::ConfigError;
+pub use tfod_formats::Format;
 pub use tfod_graph::{DType, Dim, Shape};
 pub use tfod_models::fit::{Cause, Explanation};
 pub use tfod_models::{Batch, GraphOption, GraphOptions, InputType, ModelError, SideInput, Stage};

@@ -9,14 +9,14 @@ use clap::builder::{
     BoolishValueParser, PossibleValuesParser, StringValueParser, TypedValueParser as _,
 };
 use tfod::{
-    Batch, Export, ExportError, ExportReport, ExternalData, Format, GraphOptions, InputLayout,
-    InputType, Layout, ModelError, OPSETS, SideInput, SignatureOptions, Stage, TensorInfo,
-    WeightType,
+    Batch, Export, ExportError, ExportReport, Format, GraphOptions, InputType, Layout, ModelError,
+    SideInput, SignatureOptions, Stage, TensorInfo,
 };
 
 use tfod_text::Shown;
 
 use super::flags;
+use super::format_flags::FormatFlags;
 use super::output;
 use super::progress::Progress;
 use super::trained::Trained;
@@ -198,40 +198,8 @@ pub(super) struct Args {
     #[arg(long = "label_map", value_name = "FILE", help_heading = GRAPH)]
     label_map: Option<PathBuf>,
 
-    /// The operator set of the ONNX model; 17 without it
-    #[arg(
-        long = "opset",
-        value_name = "N",
-        value_parser = values::from_to(*OPSETS.start(), *OPSETS.end()),
-        help_heading = ONNX
-    )]
-    opset: Option<u32>,
-
-    /// The order of an image's dimensions in the ONNX model; nhwc without it
-    #[arg(
-        long = "input_layout",
-        value_name = "LAYOUT",
-        value_parser = PossibleValuesParser::new(["nhwc", "nchw"]).map(|name| layout(&name)),
-        help_heading = ONNX
-    )]
-    input_layout: Option<InputLayout>,
-
-    /// Keep the ONNX model's weights in a file beside it, as is done anyway beyond 2 GB
-    #[arg(long = "external_data", help_heading = ONNX)]
-    external_data: bool,
-
-    /// How the kernels of the TFLite model are stored; float32 without it
-    ///
-    ///   float32  as in the checkpoint
-    ///   float16  half the size; boxes and scores change by some 1e-3
-    #[arg(
-        long = "weights",
-        value_name = "TYPE",
-        verbatim_doc_comment,
-        value_parser = PossibleValuesParser::new(WeightType::ALL.map(WeightType::name)).map(|name| weight_type(&name)),
-        help_heading = TFLITE
-    )]
-    weights: Option<WeightType>,
+    #[command(flatten)]
+    of_formats: FormatFlags,
 
     /// Print a summary for scripts, as one JSON object
     #[arg(long)]
@@ -283,8 +251,6 @@ pub(super) struct Args {
 }
 
 const GRAPH: &str = "Options of the graph";
-const ONNX: &str = "Options of the ONNX model";
-const TFLITE: &str = "Options of the TFLite model";
 
 const FORMATS: &str = "What to write, separated by commas";
 
@@ -293,6 +259,14 @@ fn formats_help() -> String {
     let formats =
         Format::ALL.map(|format| format!("\n  {:<11}  {}", format.name(), format.about()));
     format!("{FORMATS}\n{}", formats.concat())
+}
+
+/// The names of the formats that can have several signatures.
+fn with_signatures() -> String {
+    let mut formats = Format::ALL.to_vec();
+    formats.retain(|format| format.descriptor().has_signatures);
+    let names: Vec<&str> = formats.into_iter().map(Format::name).collect();
+    names.join(" or ")
 }
 
 fn batch(text: &str) -> Result<Batch, String> {
@@ -331,20 +305,6 @@ fn signature(text: &str) -> Result<SignatureOptions, String> {
     let mut signature = SignatureOptions::new(name, input);
     signature.input_name = input_name;
     Ok(signature)
-}
-
-/// The type of weights of a name that has been checked.
-fn weight_type(name: &str) -> WeightType {
-    let mut all = WeightType::ALL.into_iter();
-    all.find(|kind| kind.name() == name).unwrap_or_default()
-}
-
-fn layout(name: &str) -> InputLayout {
-    if name == "nchw" {
-        InputLayout::Nchw
-    } else {
-        InputLayout::Nhwc
-    }
 }
 
 /// What `--score_threshold` says.
@@ -470,31 +430,19 @@ impl Args {
             Ok(inputs) => inputs,
             Err(error) => return flags::failure(&ExportError::Options(error), false),
         };
-        if !self.formats.contains(&Format::Onnx) {
-            let given = [
-                (self.opset.is_some(), "--opset"),
-                (self.input_layout.is_some(), "--input_layout"),
-                (self.external_data, "--external_data"),
-            ];
-            if let Some((_, flag)) = given.into_iter().find(|(is_given, _)| *is_given) {
-                return output::usage(&format_args!(
-                    "{flag} is for ONNX: add onnx to --format, or leave the flag out"
-                ));
-            }
-        }
-        if self.weights.is_some() && !self.formats.contains(&Format::Tflite) {
-            return output::usage(&format_args!(
-                "--weights is for TFLite: add tflite to --format, or leave the flag out"
-            ));
+        if let Err(stray) = self.of_formats.check(&self.formats) {
+            return output::usage(&stray);
         }
         if self.model_version.is_some() && self.layout == "official" {
             return output::usage(&format_args!(
                 "--model_version is for servers: add --layout tfserving or triton, or leave the flag out"
             ));
         }
-        if !self.signatures.is_empty() && !self.formats.contains(&Format::SavedModel) {
+        let mut descriptors = self.formats.iter().map(|format| format.descriptor());
+        if !self.signatures.is_empty() && !descriptors.any(|format| format.has_signatures) {
             return output::usage(&format_args!(
-                "--signatures is for SavedModels: add saved_model to --format, or give --input_type instead"
+                "--signatures is for formats that can have several: add {} to --format, or give --input_type instead",
+                with_signatures()
             ));
         }
         let mut graph = GraphOptions::new(self.input_type);
@@ -529,11 +477,8 @@ impl Args {
         export.thresholds.max_proposals = self.max_proposals;
         export.label_map = self.label_map;
         export.formats = self.formats;
-        export.tflite.weights = self.weights.unwrap_or_default();
-        export.onnx.opset = self.opset.unwrap_or(export.onnx.opset);
-        export.onnx.input_layout = self.input_layout.unwrap_or(export.onnx.input_layout);
-        if self.external_data {
-            export.onnx.external_data = ExternalData::Always;
+        if let Err(wrong) = self.of_formats.apply(&mut export) {
+            return output::usage(&wrong);
         }
         let version = self.model_version.unwrap_or(1);
         export.layout = Layout::named(&self.layout, version).unwrap_or_default();

@@ -8,6 +8,7 @@ mod check;
 mod diff;
 mod export;
 mod flags;
+mod format_flags;
 mod freeze;
 mod inspect;
 mod output;

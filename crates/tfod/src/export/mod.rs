@@ -33,6 +33,7 @@ use tfod_checkpoint::{
     STATE_FILE,
 };
 use tfod_config::{LabelMap, PipelineConfig};
+use tfod_formats::Format;
 use tfod_graph::{DType, Graph, Shape, ValueId, Weights, passes};
 use tfod_models::{GraphOption, GraphOptions, Model, ModelError, Stage, build};
 use tfod_onnx::InputLayout;
@@ -47,8 +48,8 @@ use crate::output::identity::is_same;
 use crate::progress::Step;
 use crate::trained::{MODEL, TrainedModel};
 pub use error::{ExportError, Misfit, MisfitVariable};
-pub use format::{Format, FormatReport, OnnxOptions, TfliteOptions};
-use format::{Source, Writer};
+pub use format::{FormatOption, FormatReport, OnnxOptions, OptionValue, TfliteOptions};
+use format::{Source, Writer, exporter};
 pub use layout::Layout;
 use manifest::About;
 use signatures::Signature;
@@ -430,7 +431,7 @@ impl Export {
             facts.extend(manifest::ends(&interface, options, of_model));
             let own = own.iter().find(|(other, _)| *other == format);
             let own = own.map(|(_, graph)| std::slice::from_ref(graph));
-            let writer = format.descriptor().prepare(&Source {
+            let writer = exporter(format).prepare(&Source {
                 export: self,
                 graphs: own.unwrap_or(graphs),
                 signatures,
@@ -453,7 +454,7 @@ impl Export {
         let sources: Vec<Format> = self
             .formats
             .iter()
-            .filter_map(|format| format.descriptor().made_from())
+            .filter_map(|format| exporter(*format).made_from())
             .collect();
         let all = Format::ALL.into_iter();
         all.map(move |format| (format, is_wanted(format)))
@@ -474,7 +475,7 @@ impl Export {
     /// What a format takes and gives.
     fn interface(&self, format: Format, main: &Signature, fitted: &Fitted) -> Interface {
         let graph = &of_format(format, main, fitted).model.graph;
-        format.descriptor().interface(Interface::of(graph), self)
+        exporter(format).interface(Interface::of(graph), self)
     }
 
     /// The main network, and those of formats that need other ones. Where all formats need another one, that is the main one.
@@ -485,7 +486,7 @@ impl Export {
     ) -> Result<(Signature, Fitted), ExportError> {
         let mut fitted = Vec::new();
         for (format, _) in self.formats_to_write() {
-            let options = format.descriptor().fitted(&main.options, &main.model);
+            let options = exporter(format).fitted(&main.options, &main.model);
             if let Some(options) = options.map_err(ExportError::Options)? {
                 let signature = Signature {
                     name: main.name.clone(),
@@ -560,7 +561,7 @@ impl Export {
             is_wanted,
         } in prepared
         {
-            if format.descriptor().is_folder() {
+            if format.is_folder() {
                 staging.folder(self.layout.item(format))?;
             }
             let report = writer.write(&place, tell)?;
@@ -753,14 +754,15 @@ impl Export {
             })
         };
         let (main, others) = signatures::main_and_others(&self.signatures, &self.graph);
-        let mut formats = self.formats.iter();
-        let without = formats.find_map(|format| format.descriptor().without_decoding());
-        if let Some(name) = without.filter(|_| main.input.is_encoded()) {
+        let mut formats = self.formats.iter().map(|format| format.descriptor());
+        let without = formats.find(|format| !format.decodes_images);
+        if let Some(format) = without.filter(|_| main.input.is_encoded()) {
             return Err(ExportError::Options(ModelError::Option {
                 option: GraphOption::InputType,
                 given: main.input.to_string(),
                 expected: format!(
-                    "image_tensor or float_image_tensor for {name}, whose runtimes have no operator that decodes image files"
+                    "image_tensor or float_image_tensor for {}, whose runtimes have no operator that decodes image files",
+                    format.described
                 ),
             }));
         }

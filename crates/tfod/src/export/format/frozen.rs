@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 use tfod_tensorflow::Endpoint;
 
-use super::{Descriptor, Format, FormatReport, Source, Writer, members};
+use super::{Exporter, Format, FormatReport, Source, Writer, members};
 use crate::export::ExportError;
 use crate::freeze::Freeze;
 use crate::output::Destination;
@@ -14,19 +14,7 @@ use crate::report::{bytes, count};
 
 pub(super) struct Frozen;
 
-impl Descriptor for Frozen {
-    fn name(&self) -> &'static str {
-        "frozen"
-    }
-
-    fn about(&self) -> &'static str {
-        "frozen.pb: one GraphDef with the weights inside"
-    }
-
-    fn item(&self) -> &'static str {
-        "frozen.pb"
-    }
-
+impl Exporter for Frozen {
     fn made_from(&self) -> Option<Format> {
         Some(Format::SavedModel)
     }

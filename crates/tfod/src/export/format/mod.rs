@@ -1,14 +1,15 @@
-//! The formats. Each is one [`Descriptor`] in a file of its own; [`Format::descriptor`] is the table of them, and nothing else in this crate knows one
-//! format from another.
+//! How each format is exported: one [`Exporter`] in a file of its own. [`exporter`] finds it, and nothing else in this crate knows one format from another.
 
 mod frozen;
 mod onnx;
+mod option;
 mod saved_model;
 mod tflite;
 
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
+use tfod_formats::Format;
 use tfod_models::{GraphOptions, Model, ModelError};
 use tfod_tensorflow::{Asset, NamedGraph};
 
@@ -16,76 +17,24 @@ use super::signatures::Signature;
 use super::{Export, ExportError, Interface};
 use crate::progress::Step;
 pub use onnx::OnnxOptions;
+pub use option::{FormatOption, OptionValue};
 pub use tflite::TfliteOptions;
 
-/// What a model can be exported as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Format {
-    /// A SavedModel: the folder `saved_model`.
-    SavedModel,
-    /// A `GraphDef` with the weights inside: the file `frozen.pb`.
-    Frozen,
-    /// An ONNX model: the file `model.onnx`.
-    Onnx,
-    /// A TFLite model: the file `model.tflite`.
-    Tflite,
-}
-
-impl Format {
-    /// All that are supported, in the order in which they are written: a format that is made from another comes after it.
-    pub const ALL: [Self; 4] = [Self::SavedModel, Self::Frozen, Self::Onnx, Self::Tflite];
-
-    /// The table of formats.
-    pub(super) fn descriptor(self) -> &'static dyn Descriptor {
-        match self {
-            Self::SavedModel => &saved_model::SavedModel,
-            Self::Frozen => &frozen::Frozen,
-            Self::Onnx => &onnx::Onnx,
-            Self::Tflite => &tflite::Tflite,
-        }
-    }
-
-    /// What users call it.
-    pub fn name(self) -> &'static str {
-        self.descriptor().name()
-    }
-
-    /// The format of a name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|format| format.name() == name)
-    }
-
-    /// What it is, in a line.
-    pub fn about(self) -> &'static str {
-        self.descriptor().about()
-    }
-
-    /// Its file or folder in an export.
-    pub fn file(self) -> &'static str {
-        self.descriptor().item()
+/// How a format is exported. What it is called and which files it has is said in its row of [`Format::descriptor`].
+pub(super) fn exporter(format: Format) -> &'static dyn Exporter {
+    match format {
+        Format::SavedModel => &saved_model::SavedModel,
+        Format::Frozen => &frozen::Frozen,
+        Format::Onnx => &onnx::Onnx,
+        Format::Tflite => &tflite::Tflite,
     }
 }
 
-/// All that an export has to know of a format.
-pub(super) trait Descriptor {
-    /// What users call it.
-    fn name(&self) -> &'static str;
-
-    /// What it is, in a line, for help.
-    fn about(&self) -> &'static str;
-
-    /// Its file or folder where the layout is the official exporter's.
-    fn item(&self) -> &'static str;
-
-    /// Files that may be beside that, and belong to it.
-    fn beside(&self) -> &'static [&'static str] {
+/// All that an export has to know of a format beside its description.
+pub(super) trait Exporter {
+    /// The options that only this format has.
+    fn options(&self) -> &'static [FormatOption] {
         &[]
-    }
-
-    /// Whether that is a folder; it is made before anything is written into it.
-    fn is_folder(&self) -> bool {
-        false
     }
 
     /// Where TensorFlow Serving looks for it in a version's folder, which it may be; `None` if that does not read it.
@@ -100,11 +49,6 @@ pub(super) trait Descriptor {
 
     /// The format that it is made from, which is written before.
     fn made_from(&self) -> Option<Format> {
-        None
-    }
-
-    /// What users call it in a sentence, if no program that runs it decodes files of images.
-    fn without_decoding(&self) -> Option<&'static str> {
         None
     }
 

@@ -4,15 +4,13 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use tfod_graph::Shape;
-use tfod_onnx::{ExternalData, InputLayout, OnnxWriter, Options};
+use tfod_onnx::{ExternalData, InputLayout, OPSETS, OnnxWriter, Options};
 
-use super::{Descriptor, Format, FormatReport, Source, Triton, Writer, members};
+use super::option::{FormatOption, OptionValue};
+use super::{Exporter, Format, FormatReport, Source, Triton, Writer, members};
 use crate::export::{Export, ExportError, Interface, manifest};
 use crate::progress::Step;
 use crate::report::{bytes, count};
-
-/// Where the weights are if they have a file of their own.
-const DATA: &str = "model.onnx.data";
 
 /// Options that only ONNX has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,21 +37,55 @@ impl Default for OnnxOptions {
 
 pub(super) struct Onnx;
 
-impl Descriptor for Onnx {
-    fn name(&self) -> &'static str {
-        "onnx"
-    }
+const HEADING: &str = "Options of the ONNX model";
 
-    fn about(&self) -> &'static str {
-        "model.onnx: for ONNX Runtime, OpenVINO and TensorRT"
-    }
+const OPTIONS: &[FormatOption] = &[
+    FormatOption {
+        name: "opset",
+        heading: HEADING,
+        about: "The operator set of the ONNX model; 17 without it",
+        details: None,
+        value_name: "N",
+        value: OptionValue::Number(OPSETS),
+        set: |export, value| {
+            let opset = value.parse().ok();
+            export.onnx.opset = opset.filter(|opset| OPSETS.contains(opset))?;
+            Some(())
+        },
+    },
+    FormatOption {
+        name: "input_layout",
+        heading: HEADING,
+        about: "The order of an image's dimensions in the ONNX model; nhwc without it",
+        details: None,
+        value_name: "LAYOUT",
+        value: OptionValue::Name(|| LAYOUTS.map(|(name, _)| name).to_vec()),
+        set: |export, value| {
+            let (_, layout) = LAYOUTS.into_iter().find(|(name, _)| *name == value)?;
+            export.onnx.input_layout = layout;
+            Some(())
+        },
+    },
+    FormatOption {
+        name: "external_data",
+        heading: HEADING,
+        about: "Keep the ONNX model's weights in a file beside it, as is done anyway beyond 2 GB",
+        details: None,
+        value_name: "",
+        value: OptionValue::None,
+        set: |export, _| {
+            export.onnx.external_data = ExternalData::Always;
+            Some(())
+        },
+    },
+];
 
-    fn item(&self) -> &'static str {
-        "model.onnx"
-    }
+const LAYOUTS: [(&str, InputLayout); 2] =
+    [("nhwc", InputLayout::Nhwc), ("nchw", InputLayout::Nchw)];
 
-    fn beside(&self) -> &'static [&'static str] {
-        &[DATA]
+impl Exporter for Onnx {
+    fn options(&self) -> &'static [FormatOption] {
+        OPTIONS
     }
 
     fn for_triton(&self) -> Option<Triton> {
@@ -62,10 +94,6 @@ impl Descriptor for Onnx {
             runs_on: "backend: \"onnxruntime\"",
             signature_parameter: None,
         })
-    }
-
-    fn without_decoding(&self) -> Option<&'static str> {
-        Some("ONNX")
     }
 
     fn interface(&self, mut graph: Interface, export: &Export) -> Interface {
@@ -115,7 +143,9 @@ impl Writer for Prepared<'_> {
         tell(Step::Write("the ONNX model"));
         let onnx = self.writer.write(&place(Format::Onnx))?;
         let all = onnx.onnx_bytes + onnx.data_bytes.unwrap_or(0);
-        let data = onnx.data_bytes.map(|_| DATA);
+        // The weights, where they have a file of their own.
+        let beside = Format::Onnx.descriptor().beside.first().copied();
+        let data = beside.filter(|_| onnx.data_bytes.is_some());
         Ok(FormatReport {
             format: Format::Onnx,
             summary: format!(

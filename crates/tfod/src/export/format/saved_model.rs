@@ -5,30 +5,14 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 use tfod_tensorflow::SavedModelWriter;
 
-use super::{Descriptor, Format, FormatReport, Source, Triton, Writer, members};
+use super::{Exporter, Format, FormatReport, Source, Triton, Writer, members};
 use crate::export::{ExportError, manifest};
 use crate::progress::Step;
 use crate::report::{bytes, count};
 
 pub(super) struct SavedModel;
 
-impl Descriptor for SavedModel {
-    fn name(&self) -> &'static str {
-        "saved_model"
-    }
-
-    fn about(&self) -> &'static str {
-        "saved_model/"
-    }
-
-    fn item(&self) -> &'static str {
-        "saved_model"
-    }
-
-    fn is_folder(&self) -> bool {
-        true
-    }
-
+impl Exporter for SavedModel {
     fn for_tf_serving(&self) -> Option<&'static str> {
         Some("")
     }

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use tfod_models::{Batch, GraphOption, GraphOptions, Model, ModelError};
 use tfod_tflite::{Options, TfliteWriter, WeightType};
 
-use super::{Descriptor, Format, FormatReport, Source, Writer, members};
+use super::option::{FormatOption, OptionValue};
+use super::{Exporter, Format, FormatReport, Source, Writer, members};
 use crate::export::signatures::Signature;
 use crate::export::{ExportError, manifest};
 use crate::progress::Step;
@@ -22,21 +23,29 @@ pub struct TfliteOptions {
 
 pub(super) struct Tflite;
 
-impl Descriptor for Tflite {
-    fn name(&self) -> &'static str {
-        "tflite"
-    }
+const HEADING: &str = "Options of the TFLite model";
 
-    fn about(&self) -> &'static str {
-        "model.tflite: for LiteRT (TensorFlow Lite), fixed sizes"
-    }
+const OPTIONS: &[FormatOption] = &[FormatOption {
+    name: "weights",
+    heading: HEADING,
+    about: "How the kernels of the TFLite model are stored; float32 without it",
+    details: Some(
+        "  float32  as in the checkpoint
+  float16  half the size; boxes and scores change by some 1e-3",
+    ),
+    value_name: "TYPE",
+    value: OptionValue::Name(|| WeightType::ALL.map(WeightType::name).to_vec()),
+    set: |export, value| {
+        let mut all = WeightType::ALL.into_iter();
+        let weights = all.find(|weights| weights.name() == value)?;
+        export.tflite.weights = weights;
+        Some(())
+    },
+}];
 
-    fn item(&self) -> &'static str {
-        "model.tflite"
-    }
-
-    fn without_decoding(&self) -> Option<&'static str> {
-        Some("TFLite")
+impl Exporter for Tflite {
+    fn options(&self) -> &'static [FormatOption] {
+        OPTIONS
     }
 
     /// All sizes are fixed: a batch of one and images of the network's own size, if nothing else is asked for.

@@ -18,6 +18,7 @@ mod triton;
 
 use std::path::{Path, PathBuf};
 
+use super::format::exporter;
 use super::signatures::Signature;
 use super::staging::{Item, Staging};
 use super::{ExportError, Format, Interface};
@@ -64,18 +65,17 @@ impl Layout {
 
     /// Where a format's file or folder is, if the layout has a place for it.
     fn place(self, format: Format) -> Option<&'static str> {
-        let descriptor = format.descriptor();
         match self {
-            Self::Official => Some(descriptor.item()),
-            Self::TfServing { .. } => descriptor.for_tf_serving(),
-            Self::Triton { .. } => descriptor.for_triton().map(|triton| triton.item),
+            Self::Official => Some(format.file()),
+            Self::TfServing { .. } => exporter(format).for_tf_serving(),
+            Self::Triton { .. } => exporter(format).for_triton().map(|triton| triton.item),
         }
     }
 
     /// Where a format's file or folder is.
     pub(super) fn item(self, format: Format) -> &'static str {
         // Formats without a place have been refused.
-        self.place(format).unwrap_or(format.descriptor().item())
+        self.place(format).unwrap_or(format.file())
     }
 
     /// Refuses formats that the server does not read.
@@ -131,9 +131,9 @@ impl Layout {
         let formats = Format::ALL.into_iter().flat_map(|format| {
             let of_format = self.place(format).map(|name| Item {
                 name,
-                is_folder: format.descriptor().is_folder(),
+                is_folder: format.is_folder(),
             });
-            let beside = format.descriptor().beside().iter().copied().map(file);
+            let beside = format.descriptor().beside.iter().copied().map(file);
             of_format.into_iter().chain(beside)
         });
         let items = places.checkpoint.map(folder).into_iter();

@@ -11,6 +11,7 @@ use tfod_tensorflow::SERVING_DEFAULT;
 
 use tfod_text::Shown;
 
+use super::super::format::exporter;
 use super::super::{ExportError, Format, Interface, TensorInfo};
 use crate::output::{Scratch, failed, hold};
 
@@ -50,7 +51,7 @@ pub(super) fn write_config(
 fn config(format: Format, signature: &str, interface: &Interface) -> String {
     let batched = is_batched(interface);
     let mut text = String::new();
-    let triton = format.descriptor().for_triton();
+    let triton = exporter(format).for_triton();
     if let Some(triton) = &triton {
         // Writing into a string cannot fail.
         let _ = writeln!(text, "{}", triton.runs_on);
