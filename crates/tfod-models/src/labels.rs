@@ -1,6 +1,8 @@
 //! What label maps say that a network depends on: the keypoints of a class. A configuration names the file; who asks for a network reads it and hands
 //! over what it says, because architectures read no files.
 
+use std::collections::HashMap;
+
 use tfod_config::{LabelMap, protos};
 
 /// The keypoints of one class.
@@ -47,15 +49,24 @@ impl KeypointLabels {
         }
     }
 
-    /// The class of this name; of several, the last, as in the reference.
-    pub(crate) fn class(&self, name: &str) -> Option<&KeypointClass> {
-        self.classes.iter().rev().find(|class| class.name == name)
+    /// The classes by their names; of several with one name, the last, as in the reference.
+    pub(crate) fn by_name(&self) -> HashMap<&str, &KeypointClass> {
+        let classes = self.classes.iter();
+        classes.map(|class| (class.name.as_str(), class)).collect()
     }
 
-    /// The names of all classes, for errors.
+    /// The names of the first classes, for errors.
     pub(crate) fn names(&self) -> String {
+        const MOST: usize = 20;
+        if self.classes.is_empty() {
+            return String::from("there is none");
+        }
         let names = self.classes.iter().map(|class| format!("{:?}", class.name));
-        names.collect::<Vec<_>>().join(", ")
+        let names = names.take(MOST).collect::<Vec<_>>().join(", ");
+        match self.classes.len().saturating_sub(MOST) {
+            0 => names,
+            more => format!("{names} and {more} more"),
+        }
     }
 }
 
@@ -88,8 +99,22 @@ mod tests {
             .map(|keypoint| keypoint.label.as_str())
             .collect();
         assert_eq!(first, ["tail", "nose"]);
-        assert_eq!(labels.class("b").map(|class| class.id), Some(2));
-        assert_eq!(labels.class("a"), None);
+        let by_name = labels.by_name();
+        assert_eq!(by_name.get("b").map(|class| class.id), Some(2));
+        assert_eq!(by_name.get("a"), None);
         assert_eq!(labels.names(), "\"b\", \"b\"");
+    }
+
+    #[test]
+    fn only_the_first_of_many_classes_are_named() {
+        let named = |count: i32| {
+            let items = (1..=count)
+                .map(|id| format!("item {{ id: {id} name: '{id}' keypoints {{ label: 'a' }} }} "));
+            let labels = LabelMap::parse("map", items.collect::<String>().as_bytes()).unwrap();
+            KeypointLabels::of("map", &labels).names()
+        };
+        assert_eq!(named(0), "there is none");
+        assert!(named(20).ends_with("\"20\""));
+        assert!(named(23).ends_with("\"20\" and 3 more"));
     }
 }

@@ -9,8 +9,8 @@
 mod common;
 
 use common::{center_net, keypoint_labels};
-use tfod_config::{PipelineConfig, protos};
-use tfod_models::{GraphOptions, InputType, Model, ModelError, Stage, build};
+use tfod_config::{LabelMap, PipelineConfig, protos};
+use tfod_models::{GraphOptions, InputType, KeypointLabels, Model, ModelError, Stage, build};
 
 fn with_labels(input: InputType) -> GraphOptions {
     let mut options = GraphOptions::new(input);
@@ -277,4 +277,32 @@ fn masks_need_boxes() {
     let keypoints = task("person", "");
     let model = build(&without_boxes(&format!("{masks} {keypoints}")), &options).unwrap();
     assert!(keys(&model).contains(&"detection_masks"));
+}
+
+/// A label map of one class that has so many keypoints.
+fn many_keypoints(count: i32) -> KeypointLabels {
+    let keypoints = (0..count).map(|id| format!("keypoints {{ id: {id} label: 'k{id}' }} "));
+    let text = format!(
+        "item {{ id: 1 name: 'person' {} }}",
+        keypoints.collect::<String>()
+    );
+    KeypointLabels::of("map", &LabelMap::parse("map", text.as_bytes()).unwrap())
+}
+
+#[test]
+fn keypoints_and_their_tasks_have_limits() {
+    let with = |count, text: &str| {
+        let mut options = GraphOptions::default();
+        options.keypoint_labels = Some(many_keypoints(count));
+        build(&center_net(text), &options).map_err(|error| error.to_string())
+    };
+    let rescored = task("person", "rescore_instances: true");
+    let model = with(1 << 14, &rescored).unwrap();
+    assert_eq!(model.facts.keypoints.len(), 1 << 14);
+    let text = "`model.center_net.keypoint_estimation_task[0].keypoint_class_name` is that of a class with 16385 keypoints in \"map\"; expected at most 16384 keypoints";
+    let error = with((1 << 14) + 1, &rescored).unwrap_err();
+    assert!(error.starts_with(text), "{error}");
+    let error = with(1, &task("person", "").repeat(257)).unwrap_err();
+    let text = "`model.center_net.keypoint_estimation_task` is 257 tasks; expected at most 256";
+    assert_eq!(error, text);
 }

@@ -1,5 +1,7 @@
 //! What the configuration says of keypoint tasks.
 
+use std::collections::HashMap;
+
 use tfod_config::protos;
 use tfod_config::protos::center_net::{KeypointEstimation, PredictionHeadParams};
 
@@ -8,6 +10,11 @@ use super::super::objects::peak_window;
 use crate::error::ModelError;
 use crate::fields::{FieldPath, Message, invalid, missing, size, unsupported};
 use crate::labels::{Keypoint, KeypointClass, KeypointLabels};
+
+/// More tasks are a mistake: each is of a class of its own, and has heads of its own.
+const MOST_TASKS: usize = 256;
+/// More keypoints of all tasks together are a mistake; whole bodies with hands and faces have some 130.
+const MOST_KEYPOINTS: usize = 1 << 14;
 
 /// How candidates of a keypoint are ranked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +109,7 @@ impl Task {
 /// All keypoint tasks of a model.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Tasks {
-    /// In the order of the configuration; of several with one name, the last.
+    /// In the order of the configuration; names, classes and keypoints' ids are those of one task each.
     pub tasks: Vec<Task>,
     /// Whether there is one task, and its class is the only one: then outputs have the task's keypoints in its own order.
     pub is_single: bool,
@@ -121,12 +128,23 @@ impl Tasks {
         let map_field = config.field("keypoint_label_map_path");
         let labels = labels.ok_or_else(|| missing(map_field))?;
         let has_boxes = config.object_detection_task.is_some();
-        let is_single = config.keypoint_estimation_task.len() == 1 && config.num_classes() == 1;
-        let mut tasks: Vec<Task> = Vec::new();
-        for (index, message) in config.keypoint_estimation_task.iter().enumerate() {
-            let message = Message::new(config.path().item(FIELD, index), message);
+        let num_tasks = config.keypoint_estimation_task.len();
+        if num_tasks > MOST_TASKS {
+            let given = format!("{num_tasks} tasks");
+            return Err(invalid(
+                config.field(FIELD),
+                given,
+                format!("at most {MOST_TASKS}"),
+            ));
+        }
+        let is_single = num_tasks == 1 && config.num_classes() == 1;
+        let classes = labels.by_name();
+        let mut taken = Taken::default();
+        let mut tasks: Vec<Task> = Vec::with_capacity(num_tasks);
+        for (index, each) in config.keypoint_estimation_task.iter().enumerate() {
+            let message = Message::new(config.path().item(FIELD, index), each);
             let name = message.keypoint_class_name();
-            let class = labels.class(name).ok_or_else(|| {
+            let class = classes.get(name).copied().ok_or_else(|| {
                 invalid(
                     message.field("keypoint_class_name"),
                     format!("{name:?}"),
@@ -137,10 +155,9 @@ impl Tasks {
                     ),
                 )
             })?;
+            taken.add((message.path(), each.task_name()), class, &labels.origin)?;
             let depthwise = config.use_depthwise();
-            let task = task(message, class, (is_single, has_boxes, depthwise))?;
-            check_against(&task, &tasks, &labels.origin)?;
-            tasks.push(task);
+            tasks.push(task(message, class, (is_single, has_boxes, depthwise))?);
         }
         let tasks = Self { tasks, is_single };
         tasks.check_ids(&labels.origin)?;
@@ -192,36 +209,59 @@ impl Tasks {
     }
 }
 
-/// Refuses what the reference refuses of tasks together.
-fn check_against(task: &Task, others: &[Task], origin: &str) -> Result<(), ModelError> {
-    if let Some(other) = others.iter().find(|other| other.name == task.name) {
-        return Err(invalid(
-            task.path.child("task_name"),
-            format!("{:?}, as that of {} is", task.name, other.path),
-            "a name of its own for each task",
-        ));
-    }
-    let class = task.path.child("keypoint_class_name");
-    if let Some(other) = others.iter().find(|other| other.class_id == task.class_id) {
-        let given = format!("of the class that {} has too", other.path);
-        return Err(invalid(class, given, "another class for each task"));
-    }
-    for (position, keypoint) in task.keypoints.iter().enumerate() {
-        let earlier = task.keypoints.iter().take(position);
-        let mut earlier = earlier.chain(others.iter().flat_map(|other| &other.keypoints));
-        if let Some(other) = earlier.find(|other| other.id == keypoint.id) {
-            let given = format!(
-                "that of a class whose keypoint {:?} has the id {}, as {:?} has",
-                keypoint.label, keypoint.id, other.label
-            );
+/// What earlier tasks have, of which no other may have the same.
+#[derive(Default)]
+struct Taken<'a> {
+    /// Where the task of a name stands.
+    names: HashMap<&'a str, FieldPath>,
+    /// Where the task of a class stands, by the class's id.
+    classes: HashMap<i32, FieldPath>,
+    /// What a keypoint is called, by its id.
+    keypoints: HashMap<i32, &'a str>,
+}
+
+impl<'a> Taken<'a> {
+    /// Adds a task, by its place and name, and refuses what the reference refuses of tasks together, and more keypoints than there can be.
+    fn add(
+        &mut self,
+        (path, name): (FieldPath, &'a str),
+        class: &'a KeypointClass,
+        origin: &str,
+    ) -> Result<(), ModelError> {
+        if let Some(other) = self.names.insert(name, path) {
             return Err(invalid(
-                class,
-                given,
-                format!("an id of its own for each keypoint in {origin:?}"),
+                path.child("task_name"),
+                format!("{name:?}, as that of {other} is"),
+                "a name of its own for each task",
             ));
         }
+        let field = path.child("keypoint_class_name");
+        if let Some(other) = self.classes.insert(class.id, path) {
+            let given = format!("of the class that {other} has too");
+            return Err(invalid(field, given, "another class for each task"));
+        }
+        for Keypoint { id, label } in &class.keypoints {
+            if let Some(other) = self.keypoints.insert(*id, label) {
+                let given = format!(
+                    "that of a class whose keypoint {label:?} has the id {id}, as {other:?} has"
+                );
+                return Err(invalid(
+                    field,
+                    given,
+                    format!("an id of its own for each keypoint in {origin:?}"),
+                ));
+            }
+        }
+        if self.keypoints.len() > MOST_KEYPOINTS {
+            let given = format!(
+                "that of a class with {} keypoints in {origin:?}",
+                class.keypoints.len()
+            );
+            let expected = format!("at most {MOST_KEYPOINTS} keypoints of all tasks together");
+            return Err(invalid(field, given, expected));
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn task(

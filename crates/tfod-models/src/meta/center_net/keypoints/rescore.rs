@@ -1,5 +1,7 @@
 //! Scores of objects that go by those of their keypoints.
 
+use std::collections::HashSet;
+
 use tfod_graph::{Binary, Builder, Compare, DType, Dim, Reduce, Tensor, ValueId};
 
 use super::config::Tasks;
@@ -23,11 +25,9 @@ impl Tasks {
             let Some(threshold) = task.rescoring_threshold else {
                 continue;
             };
-            let own = |place: u64| {
-                let mut ids = task.keypoints.iter().map(|keypoint| keypoint.id);
-                ids.any(|id| u64::try_from(id) == Ok(place))
-            };
-            let own: Vec<f32> = (0..count).map(|i| f32::from(u8::from(own(i)))).collect();
+            let ids: HashSet<i32> = task.keypoints.iter().map(|keypoint| keypoint.id).collect();
+            let own = (0..).zip(0..count).map(|(id, _)| ids.contains(&id));
+            let own: Vec<f32> = own.map(|own| f32::from(u8::from(own))).collect();
             let own = Tensor::f32(&[count], &own)
                 .ok_or_else(|| ModelError::Inconsistent("one number for each keypoint".into()))?;
             let own = b.constant("own_keypoints", own)?;
