@@ -241,25 +241,6 @@ pub(crate) fn float_vector(
     Ok(b.stack(name, 0, &values)?)
 }
 
-/// A vector of floats, `f32[n]`: a constant where all are known.
-pub(crate) fn floats(b: &mut Builder, name: &str, values: &[Float]) -> Result<ValueId, ModelError> {
-    let known: Option<Vec<f32>> = values
-        .iter()
-        .map(|value| match value {
-            Scalar::Known(x) => Some(*x),
-            Scalar::Computed(_) => None,
-        })
-        .collect();
-    if let Some(tensor) = known.and_then(|known| Tensor::f32(&[known.len() as u64], &known)) {
-        return Ok(b.constant(name, tensor)?);
-    }
-    let values = values
-        .iter()
-        .map(|value| value.value(b, &format!("{name}/part")))
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(b.stack(name, 0, &values)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,14 +1,15 @@
 //! Boxes around objects: height and width, and how far the centre is from the location. After the reference's `prediction_tensors_to_boxes`.
 
 use tfod_config::protos;
-use tfod_graph::{Binary, Builder, DType, Dim, Tensor, ValueId};
+use tfod_graph::{Binary, Builder, DType, ValueId};
 
 use super::frame::Frame;
 use super::heads::{Head, HeadLayers, Maps};
-use super::objects::{Objects, by_location};
+use super::maps::{Grid, flattened, float_sizes};
+use super::objects::Objects;
 use crate::error::ModelError;
 use crate::fields::Message;
-use crate::scalar::{Int, floats, spatial};
+use crate::scalar::spatial;
 
 /// The head of heights and widths.
 pub(super) const SCALE: &str = "box/scale";
@@ -63,9 +64,7 @@ impl ObjectDetection {
     ///
     /// # Errors
     /// When the graph refuses a node.
-    #[expect(clippy::unused_self, reason = "only where boxes are predicted")]
     pub(super) fn boxes(
-        &self,
         b: &mut Builder,
         maps: &Maps,
         objects: &Objects,
@@ -80,11 +79,7 @@ impl ObjectDetection {
             let places = b.cast("places_float", places, DType::F32)?;
             let [low, high] = corners(b, places, scale, offset)?;
             let sides = spatial(b, "map", map)?;
-            let limits = [
-                sides[0].to_float(b, "height")?,
-                sides[1].to_float(b, "width")?,
-            ];
-            let limits = floats(b, "limits", &limits)?;
+            let limits = float_sizes(b, "limits", &sides)?;
             let mut clipped = Vec::with_capacity(2);
             for (corner, name) in [(low, "low"), (high, "high")] {
                 let at_least =
@@ -100,20 +95,16 @@ impl ObjectDetection {
     ///
     /// # Errors
     /// When the graph refuses a node.
-    #[expect(clippy::unused_self, reason = "only where boxes are predicted")]
     pub(super) fn everywhere(
-        &self,
         b: &mut Builder,
         maps: &Maps,
         frame: &Frame,
     ) -> Result<ValueId, ModelError> {
         b.scope("all_boxes", |b| {
             let map = maps.get(SCALE)?;
-            let scale = by_location(b, "scale", map)?;
-            let offset = by_location(b, "offset", maps.get(OFFSET)?)?;
-            let sides = spatial(b, "map", map)?;
-            let locations = b.shape(scale).dims().get(1).cloned();
-            let places = places(b, sides, locations.unwrap_or(Dim::Known(0)))?;
+            let scale = flattened(b, "scale", map, 1)?;
+            let offset = flattened(b, "offset", maps.get(OFFSET)?, 1)?;
+            let places = Grid::of(b, map)?.together(b)?;
             let [low, high] = corners(b, places, scale, offset)?;
             let boxes = b.concat("strided", 2, &[low, high])?;
             frame.of_input(b, boxes)
@@ -135,30 +126,4 @@ fn corners(
         b.binary("low", Binary::Sub, centres, half)?,
         b.binary("high", Binary::Add, centres, half)?,
     ])
-}
-
-/// Rows and columns of all locations, `f32[h * w, 2]`.
-fn places(b: &mut Builder, sides: [Int; 2], locations: Dim) -> Result<ValueId, ModelError> {
-    if let ([Int::Known(height), Int::Known(width)], Some(count)) = (sides, locations.known()) {
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "sizes of maps are far below the limit"
-        )]
-        let values: Vec<f32> = (0..height)
-            .flat_map(|row| (0..width).flat_map(move |column| [row as f32, column as f32]))
-            .collect();
-        let tensor = Tensor::f32(&[count, 2], &values);
-        let tensor =
-            tensor.ok_or_else(|| ModelError::Inconsistent("a map of impossible size".into()))?;
-        return Ok(b.constant("places", tensor)?);
-    }
-    let count = sides[0].binary(b, "locations", Binary::Mul, sides[1])?;
-    let count = count.value(b, "locations")?;
-    let numbers = b.range("numbers", count, locations)?;
-    let width = sides[1].value(b, "width")?;
-    let rows = b.binary("rows", Binary::FloorDiv, numbers, width)?;
-    let whole = b.binary("whole_rows", Binary::Mul, rows, width)?;
-    let columns = b.binary("columns", Binary::Sub, numbers, whole)?;
-    let places = b.stack("places", 1, &[rows, columns])?;
-    Ok(b.cast("places_float", places, DType::F32)?)
 }

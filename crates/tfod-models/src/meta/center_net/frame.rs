@@ -3,9 +3,10 @@
 use tfod_graph::{Binary, Builder, Compare, DType, Dim, Tensor, Unary, ValueId};
 
 use super::STRIDE;
+use super::maps::{Numbers, constant, map_dims, size_of};
 use crate::error::ModelError;
 use crate::postprocess::window::Extent;
-use crate::scalar::{Float, Int, floats, spatial};
+use crate::scalar::{Float, Int, float_vector, spatial};
 
 /// Size of the image, without padding, in pixels of the network's input.
 pub(super) struct Frame {
@@ -47,7 +48,7 @@ impl Frame {
                 ImageSize::Common([pixels(0, "image_height")?, pixels(1, "image_width")?])
             }
             Some(Extent::PerImage(parts)) => {
-                let input = floats(b, "input_size", &input)?;
+                let input = float_vector(b, "input_size", &input)?;
                 let pixels = b.binary("image_pixels", Binary::Mul, parts, input)?;
                 let pixels = b.unary("image_exactly", Unary::Round, pixels)?;
                 let batch = b.shape(pixels).dims().first().cloned();
@@ -69,8 +70,8 @@ impl Frame {
         times: usize,
     ) -> Result<ValueId, ModelError> {
         match &self.image {
-            ImageSize::All => floats(b, name, &self.input.repeat(times)),
-            ImageSize::Common(sides) => floats(b, name, &sides.repeat(times)),
+            ImageSize::All => float_vector(b, name, &self.input.repeat(times)),
+            ImageSize::Common(sides) => float_vector(b, name, &sides.repeat(times)),
             ImageSize::PerImage(size) => Ok(b.concat(name, 2, &vec![*size; times])?),
         }
     }
@@ -84,7 +85,7 @@ impl Frame {
             ImageSize::All => self.input,
             ImageSize::Common(sides) => *sides,
             ImageSize::PerImage(size) => {
-                let input = floats(b, "input_size", &self.input)?;
+                let input = float_vector(b, "input_size", &self.input)?;
                 return Ok(b.binary("image_part", Binary::Div, *size, input)?);
             }
         };
@@ -93,7 +94,7 @@ impl Frame {
             sides[axis].binary(b, &name, Binary::Div, self.input[axis])
         };
         let parts = [part(0)?, part(1)?];
-        floats(b, "image_part", &parts)
+        float_vector(b, "image_part", &parts)
     }
 
     /// What a row and a column of the feature map are in fractions of the image, for values `[batch, N, k]`: scalars, or `f32[batch, 1, 1]`.
@@ -143,7 +144,7 @@ impl Frame {
     /// # Errors
     /// When the graph refuses a node.
     pub(super) fn of_input(&self, b: &mut Builder, boxes: ValueId) -> Result<ValueId, ModelError> {
-        let sides = floats(b, "boxes_sides", &self.input.repeat(2))?;
+        let sides = float_vector(b, "boxes_sides", &self.input.repeat(2))?;
         Self::relative(b, boxes, sides)
     }
 
@@ -187,14 +188,10 @@ impl Frame {
         axis: usize,
         side: Float,
     ) -> Result<Option<ValueId>, ModelError> {
-        let count = spatial(b, name, map)?[axis];
-        let dims = b.shape(map).dims();
-        let (batch, dim) = (dims.first().cloned(), dims.get(axis + 1).cloned());
-        let (Some(batch), Some(dim)) = (batch, dim) else {
-            return Err(ModelError::Inconsistent("a map has four dimensions".into()));
-        };
-        if let (Int::Known(count), Float::Known(side)) = (count, side) {
-            let values: Vec<f32> = (0..count).map(|n| within(n, side)).collect();
+        let [batch, ..] = map_dims(b, map)?;
+        let count = size_of(b, name, map, axis + 1)?;
+        if let ((Int::Known(count), _), Float::Known(side)) = (&count, side) {
+            let values: Vec<f32> = (0..*count).map(|n| within(n, side)).collect();
             if values.iter().all(|value| *value > 0.0) {
                 return Ok(None);
             }
@@ -202,7 +199,7 @@ impl Frame {
             shape[axis + 1] = values.len() as u64;
             return Ok(Some(constant(b, name, &shape, &values)?));
         }
-        let numbers = numbers(b, name, count, dim.clone(), axis)?;
+        let numbers = Numbers::along(count, axis + 1, 4).floats(b, name)?;
         let is_own = matches!(self.image, ImageSize::PerImage(_));
         let one = || Dim::Known(1);
         let side = side.value(b, &format!("{name}_side"))?;
@@ -223,45 +220,4 @@ impl Frame {
 )]
 fn within(number: i32, side: f32) -> f32 {
     f32::from(u8::from((number as f32) < side))
-}
-
-fn constant(
-    b: &mut Builder,
-    name: &str,
-    shape: &[u64],
-    values: &[f32],
-) -> Result<ValueId, ModelError> {
-    let tensor = Tensor::f32(shape, values);
-    let tensor =
-        tensor.ok_or_else(|| ModelError::Inconsistent("a map of impossible size".into()))?;
-    Ok(b.constant(name, tensor)?)
-}
-
-/// The numbers from 0 on as floats, along one of the axes of rows and columns of a map.
-fn numbers(
-    b: &mut Builder,
-    name: &str,
-    count: Int,
-    dim: Dim,
-    axis: usize,
-) -> Result<ValueId, ModelError> {
-    match count {
-        Int::Known(count) => {
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "sizes of maps are far below the limit"
-            )]
-            let values: Vec<f32> = (0..count).map(|n| n as f32).collect();
-            let mut shape = [1; 4];
-            shape[axis + 1] = values.len() as u64;
-            constant(b, name, &shape, &values)
-        }
-        Int::Computed(count) => {
-            let range = b.range(&format!("{name}_range"), count, dim.clone())?;
-            let range = b.cast(&format!("{name}_float"), range, DType::F32)?;
-            let mut dims = [const { Dim::Known(1) }; 4];
-            dims[axis + 1] = dim;
-            Ok(b.reshape(name, range, &dims)?)
-        }
-    }
 }

@@ -7,7 +7,7 @@ use tfod_graph::{Binary, Builder, Compare, DType, Dim, Tensor, Unary, ValueId};
 
 use super::STRIDE;
 use super::heads::{Head, HeadLayers};
-use super::maps::{count, float_sizes, map_dims};
+use super::maps::{Numbers, column, count, float_sizes, map_dims, size_of};
 use super::objects::Objects;
 use super::tasks::{self, Detected};
 use crate::error::ModelError;
@@ -126,19 +126,12 @@ impl Masks {
         let number = dims.get(1).cloned().unwrap_or(Dim::Known(1));
         let all = count(&[&batch, &number])?;
         let boxes = b.reshape("all_boxes", boxes, &[all.clone(), 4.into()])?;
-        let image = image_numbers(b, maps.masks, objects.classes, 1)?;
-
         let heat = b.unary("heat", Unary::Sigmoid, maps.masks)?;
         let by_class = b.transpose("by_class", heat, &[0, 3, 1, 2])?;
         let images = count(&[&batch, &classes])?;
         let by_class = b.reshape("class_images", by_class, &[images, height, width, 1.into()])?;
-        let num_classes = classes.known().and_then(|n| i32::try_from(n).ok());
-        let first = image_numbers(
-            b,
-            maps.masks,
-            objects.classes,
-            num_classes.unwrap_or(i32::MAX),
-        )?;
+        let num_classes = i32::try_from(self.num_classes).unwrap_or(i32::MAX);
+        let first = image_numbers(b, maps.masks, num_classes)?;
         let own = b.binary("own_image", Binary::Add, first, objects.classes)?;
         let own = b.reshape("own_images", own, std::slice::from_ref(&all))?;
         let cut = b.crop_and_resize("cut", by_class, boxes, own, self.size)?;
@@ -150,6 +143,7 @@ impl Masks {
         let mut mask = b.reshape("flat_mask", mask, &flat)?;
         let mut surface = None;
         if let (Some(pose), Some(parts)) = (self.dense_pose, maps.parts) {
+            let image = image_numbers(b, maps.masks, 1)?;
             let zero = b.constant("zero", Tensor::scalar_i32(0))?;
             let none = b.binary("nothing", Binary::Mul, objects.classes, zero)?;
             let image = b.binary("images_of_each", Binary::Add, image, none)?;
@@ -246,32 +240,9 @@ fn in_maps(
 }
 
 /// The number of the image that objects are in, times a factor: `i32[batch, 1]`, to be broadcast.
-fn image_numbers(
-    b: &mut Builder,
-    map: ValueId,
-    like: ValueId,
-    factor: i32,
-) -> Result<ValueId, ModelError> {
-    let batch = b.shape(like).dims().first().cloned();
-    let batch = batch.unwrap_or(Dim::Known(1));
-    let name = format!("image_numbers_{factor}");
-    if let Some(count) = batch.known() {
-        let numbers = 0..i32::try_from(count).unwrap_or(i32::MAX);
-        let numbers: Vec<i32> = numbers.map(|n| n.saturating_mul(factor)).collect();
-        let numbers = Tensor::i32(&[count, 1], &numbers)
-            .ok_or_else(|| ModelError::Inconsistent("one number for each image".into()))?;
-        return Ok(b.constant(&name, numbers)?);
-    }
-    let shape = b.shape_of("batch/shape", map)?;
-    let parts = b.unstack("batch/sizes", shape, 0)?;
-    let first = parts.first().copied();
-    let first = first.ok_or_else(|| ModelError::Inconsistent("maps have a batch".into()))?;
-    let mut numbers = b.range("image_numbers", first, batch.clone())?;
-    if factor != 1 {
-        let factor = b.constant("image_factor", Tensor::scalar_i32(factor))?;
-        numbers = b.binary(&name, Binary::Mul, numbers, factor)?;
-    }
-    Ok(b.reshape("image_of", numbers, &[batch, 1.into()])?)
+fn image_numbers(b: &mut Builder, map: ValueId, factor: i32) -> Result<ValueId, ModelError> {
+    let count = size_of(b, "batch", map, 0)?;
+    Numbers::along(count, 0, 2).integers(b, &format!("image_numbers_{factor}"), factor)
 }
 
 impl DensePose {
@@ -303,8 +274,7 @@ impl DensePose {
         let number = b.select("value", has_parts, number, one)?;
         let numbered = b.binary("numbered", Binary::Mul, masks, number)?;
         let dims = b.shape(part).dims().to_vec();
-        let pixels = Dim::product(&dims)
-            .ok_or_else(|| ModelError::Inconsistent("the masks are too large".into()))?;
+        let pixels = count(&dims.iter().collect::<Vec<_>>())?;
         let rows = b.reshape(
             "coordinates_of_parts",
             coordinates,
@@ -317,9 +287,7 @@ impl DensePose {
         let own = b.reshape("own_coordinates_of_pixels", own, &shape)?;
         let has_parts = b.cast("parts", has_parts, DType::F32)?;
         let is_part = b.binary("is_part", Binary::Mul, masks, has_parts)?;
-        let mut shape = b.shape(is_part).dims().to_vec();
-        shape.push(1.into());
-        let is_part = b.reshape("are_parts", is_part, &shape)?;
+        let is_part = column(b, "are_parts", is_part)?;
         let own = b.binary("surface", Binary::Mul, own, is_part)?;
         Ok((numbered, own))
     }

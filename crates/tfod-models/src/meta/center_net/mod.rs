@@ -281,8 +281,8 @@ impl Predictor {
 
     /// The outputs at [`Stage::Boxes`].
     fn everywhere(&self, b: &mut Builder, maps: &Maps, frame: &Frame) -> Result<(), ModelError> {
-        if let Some(detection) = &self.detection {
-            let boxes = detection.everywhere(b, maps, frame)?;
+        if self.detection.is_some() {
+            let boxes = ObjectDetection::everywhere(b, maps, frame)?;
             b.output("raw_detection_boxes", boxes);
         }
         let scores = ObjectCenter::everywhere(b, maps)?;
@@ -300,7 +300,7 @@ impl Predictor {
         options: &GraphOptions,
     ) -> Result<(), ModelError> {
         let objects = self.center.find(b, maps, frame)?;
-        let mut detected = detected(b, maps, frame, &objects, self.detection.as_ref())?;
+        let mut detected = detected(b, maps, frame, &objects, self.detection.is_some())?;
         detected.given_boxes = given_boxes;
         for task in &self.tasks {
             b.scope(task.name(), |b| task.detect(b, &mut detected))?;
@@ -351,7 +351,7 @@ fn detected<'a>(
     maps: &'a Maps,
     frame: &'a Frame,
     objects: &'a Objects,
-    detection: Option<&ObjectDetection>,
+    has_boxes: bool,
 ) -> Result<Detected<'a>, ModelError> {
     let classes = b.cast("classes_as_float", objects.classes, DType::F32)?;
     let num_detections = b.cast("count_as_float", objects.num_detections, DType::F32)?;
@@ -362,8 +362,8 @@ fn detected<'a>(
         (tasks::COUNT, num_detections),
     ];
     let mut strided = None;
-    if let Some(detection) = detection {
-        let boxes = detection.boxes(b, maps, objects)?;
+    if has_boxes {
+        let boxes = ObjectDetection::boxes(b, maps, objects)?;
         outputs.push((tasks::BOXES, frame.normalized_boxes(b, boxes)?));
         outputs.push((tasks::STRIDED_BOXES, boxes));
         strided = Some(boxes);

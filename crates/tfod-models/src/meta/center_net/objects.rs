@@ -5,12 +5,13 @@
 
 use tfod_config::protos;
 use tfod_graph::{
-    Binary, Builder, Compare, DType, Dim, Padding, PoolAttrs, Reduce, Tensor, Unary, ValueId,
+    Binary, Builder, Compare, DType, Padding, PoolAttrs, Reduce, Tensor, Unary, ValueId,
 };
 
 use super::OBJECT_CENTER;
 use super::frame::Frame;
 use super::heads::{Head, HeadLayers, Maps};
+use super::maps::{count as number_of, divided, flattened, map_dims, size_of};
 use crate::error::ModelError;
 use crate::fields::{Message, size, size_within};
 use crate::scalar::{Int, spatial};
@@ -108,7 +109,7 @@ impl ObjectCenter {
     /// When the graph refuses a node.
     pub(super) fn everywhere(b: &mut Builder, maps: &Maps) -> Result<ValueId, ModelError> {
         let scores = Self::scores(b, maps)?;
-        by_location(b, "all_scores", scores)
+        flattened(b, "all_scores", scores, 1)
     }
 
     /// Finds the objects.
@@ -186,26 +187,20 @@ pub(super) fn top(
 ) -> Result<Top, ModelError> {
     b.scope(name, |b| {
         let [_, width] = spatial(b, "map", map)?;
-        let dims = b.shape(map).dims().to_vec();
-        let [batch, rows, columns, channels] = dims.as_slice() else {
-            return Err(ModelError::Inconsistent("a map has four dimensions".into()));
-        };
-        let too_large = || ModelError::Inconsistent("a map of impossible size".into());
-        let values = Dim::product([rows, columns, channels]).ok_or_else(too_large)?;
-        let flat = b.reshape("values", map, &[batch.clone(), values.clone()])?;
+        let [batch, rows, columns, channels] = map_dims(b, map)?;
+        let values = number_of(&[&rows, &columns, &channels])?;
+        let flat = b.reshape("values", map, &[batch, values.clone()])?;
         let [scores, indices] = if let Some(values) = values.known() {
             b.top_k("best", flat, count.min(values))?
         } else {
-            let shape = b.shape_of("values_shape", flat)?;
-            let values = b.unstack("values_count", shape, 0)?[1];
+            let (values, _) = size_of(b, "values", flat, 1)?;
             let count = Int::Known(i32::try_from(count).unwrap_or(i32::MAX));
-            let found = Int::Computed(values).binary(b, "count", Binary::Minimum, count)?;
+            let found = values.binary(b, "count", Binary::Minimum, count)?;
             let dim = found.dim(&format!("{name}_count"));
             let found = found.value(b, "count")?;
             b.top_k_of("best", flat, dim, Some(found))?
         };
-        let channels = channels.known().and_then(|n| i32::try_from(n).ok());
-        let channels = Int::Known(channels.ok_or_else(too_large)?);
+        let (channels, _) = size_of(b, "channels", map, 3)?;
         let [locations, channels] = divided(b, "channel", indices, channels)?;
         let [rows, columns] = divided(b, "column", locations, width)?;
         Ok(Top {
@@ -220,39 +215,6 @@ pub(super) fn top(
     })
 }
 
-/// Quotient and remainder of numbers of at least 0.
-fn divided(
-    b: &mut Builder,
-    name: &str,
-    numbers: ValueId,
-    by: Int,
-) -> Result<[ValueId; 2], ModelError> {
-    let by = by.value(b, &format!("{name}_count"))?;
-    let quotient = b.binary(&format!("{name}_quotient"), Binary::FloorDiv, numbers, by)?;
-    let whole = b.binary(&format!("{name}_whole"), Binary::Mul, quotient, by)?;
-    let remainder = b.binary(name, Binary::Sub, numbers, whole)?;
-    Ok([quotient, remainder])
-}
-
-/// A map `[batch, h, w, c]` as `[batch, h * w, c]`.
-///
-/// # Errors
-/// When the graph refuses a node.
-pub(super) fn by_location(
-    b: &mut Builder,
-    name: &str,
-    map: ValueId,
-) -> Result<ValueId, ModelError> {
-    let dims = b.shape(map).dims().to_vec();
-    let [batch, rows, columns, channels] = dims.as_slice() else {
-        return Err(ModelError::Inconsistent("a map has four dimensions".into()));
-    };
-    let locations = rows.times(columns);
-    let locations =
-        locations.ok_or_else(|| ModelError::Inconsistent("a map of impossible size".into()))?;
-    Ok(b.reshape(name, map, &[batch.clone(), locations, channels.clone()])?)
-}
-
 impl Places {
     /// What a map `[batch, h, w, c]` has there: `[batch, N, c]`.
     ///
@@ -264,7 +226,7 @@ impl Places {
         name: &str,
         map: ValueId,
     ) -> Result<ValueId, ModelError> {
-        let rows = by_location(b, &format!("{name}/by_location"), map)?;
+        let rows = flattened(b, &format!("{name}/by_location"), map, 1)?;
         Ok(b.gather_batched(name, rows, self.locations, 1)?)
     }
 }

@@ -1,9 +1,10 @@
 //! The non-max suppression that a configuration may have besides the search for peaks. It is given the objects' boxes, with the score of each object's own class only.
 
 use tfod_config::protos;
-use tfod_graph::{Binary, Builder, Compare, DType, Dim, Tensor, ValueId};
+use tfod_graph::{Binary, Builder, Compare, DType, Tensor, ValueId};
 
 use super::PATH;
+use super::maps::{Numbers, column, size_of};
 use super::tasks::{BOXES, CLASSES, COUNT, Detected, SCORES, has_boxes};
 use crate::error::ModelError;
 use crate::fields::{Message, invalid, invalid_option};
@@ -94,25 +95,15 @@ pub(super) fn suppress(
 fn own_scores(b: &mut Builder, detected: &Detected<'_>) -> Result<ValueId, ModelError> {
     let objects = detected.objects;
     let scores = objects.multiclass_scores;
-    let dims = b.shape(scores).dims().to_vec();
-    let [batch, count, classes] = dims.as_slice() else {
-        return Err(ModelError::Inconsistent("scores by class".into()));
-    };
-    let column = [batch.clone(), count.clone(), Dim::Known(1)];
-    let numbers: Option<Vec<i32>> = classes
-        .known()
-        .map(|classes| (0..i32::try_from(classes).unwrap_or(0)).collect());
-    let numbers = numbers.and_then(|n| Tensor::i32(&[n.len() as u64], &n));
-    let numbers =
-        numbers.ok_or_else(|| ModelError::Inconsistent("an unknown number of classes".into()))?;
-    let numbers = b.constant("numbers", numbers)?;
-    let own = b.reshape("own_column", objects.classes, &column)?;
+    let count = size_of(b, "classes", scores, 2)?;
+    let numbers = Numbers::along(count, 0, 1).integers(b, "numbers", 1)?;
+    let own = column(b, "own_column", objects.classes)?;
     let is_own = b.compare("is_own", Compare::Equal, numbers, own)?;
     let is_own = b.cast("is_own_number", is_own, DType::F32)?;
     let scores = b.binary("own", Binary::Mul, scores, is_own)?;
     let zero = b.constant("zero", Tensor::scalar_f32(0.0))?;
     let is_object = b.compare("is_object", Compare::Greater, objects.scores, zero)?;
-    let is_object = b.reshape("is_object_column", is_object, &column)?;
+    let is_object = column(b, "is_object_column", is_object)?;
     let none = b.constant("no_score", Tensor::scalar_f32(f32::MIN))?;
     Ok(b.select("scores", is_object, scores, none)?)
 }

@@ -28,7 +28,6 @@ pub(super) const MULTICLASS_SCORES: &str = "detection_multiclass_scores";
 pub(super) const COUNT: &str = "num_detections";
 
 /// What tasks are given, and what they add to.
-#[allow(dead_code, reason = "tasks take what they need")]
 pub(super) struct Detected<'a> {
     /// What heads predict.
     pub maps: &'a Maps,

@@ -3,9 +3,10 @@
 
 use tfod_config::protos;
 use tfod_config::protos::center_net::TrackEstimation;
-use tfod_graph::{Binary, Builder, Dim, Reduce, Unary};
+use tfod_graph::{Binary, Builder, Reduce, Unary};
 
 use super::heads::{Head, HeadLayers};
+use super::maps::column;
 use super::tasks::{self, Detected};
 use crate::error::ModelError;
 use crate::fields::{Message, size, size_within};
@@ -95,9 +96,7 @@ impl tasks::Task for Tracking {
         let squares = b.binary("squares", Binary::Mul, values, values)?;
         let sum = b.reduce("sum", Reduce::Sum, squares, &[2])?;
         let length = b.unary("length", Unary::Sqrt, sum)?;
-        let mut dims = b.shape(length).dims().to_vec();
-        dims.push(Dim::Known(1));
-        let length = b.reshape("lengths", length, &dims)?;
+        let length = column(b, "lengths", length)?;
         let embeddings = b.binary("embeddings", Binary::Div, values, length)?;
         detected.outputs.push(("detection_embeddings", embeddings));
         Ok(())

@@ -4,7 +4,7 @@
 
 use tfod_graph::{Binary, Builder, Compare, DType, Dim, Tensor, ValueId};
 
-use super::super::maps::{count, flattened, map_dims};
+use super::super::maps::{column, constant, count, flattened, map_dims};
 use crate::error::ModelError;
 use crate::scalar::{Float, Int, spatial};
 
@@ -16,20 +16,12 @@ struct Side {
     weights: ValueId,
 }
 
-/// From 0 to 1 in even steps: `f32[count]`.
-pub(super) fn steps(count: u64) -> Result<Tensor, ModelError> {
+/// From 0 to 1 in even steps.
+pub(super) fn steps(count: u64) -> Vec<f32> {
     let last = count.saturating_sub(1).max(1);
     #[expect(clippy::cast_precision_loss, reason = "sizes are small")]
-    let steps: Vec<f32> = (0..count).map(|i| i as f32 / last as f32).collect();
-    Tensor::f32(&[count], &steps)
-        .ok_or_else(|| ModelError::Inconsistent("one number for each step".into()))
-}
-
-/// A value with a new last dimension of 1.
-fn column(b: &mut Builder, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
-    let mut dims = b.shape(x).dims().to_vec();
-    dims.push(Dim::Known(1));
-    Ok(b.reshape(name, x, &dims)?)
+    let steps = (0..count).map(|i| i as f32 / last as f32);
+    steps.collect()
 }
 
 /// The cells around `samples` between the borders of boxes, `f32[batch, n]` each, in a direction in which the map has `cells`.
@@ -52,7 +44,7 @@ fn sides(
     };
     let begin = column(b, "begins", begin)?;
     let length = column(b, "lengths", length)?;
-    let steps = b.constant("steps", steps(samples)?)?;
+    let steps = constant(b, "steps", &[samples], &steps(samples))?;
     let way = b.binary("way", Binary::Mul, steps, length)?;
     let places = b.binary("places", Binary::Add, begin, way)?;
     let before = b.binary_scalar("before", Binary::FloorDiv, places, 1.0)?;

@@ -1,9 +1,9 @@
 //! Masks of the whole image, which are cut to their boxes in the end.
 
-use tfod_graph::{Binary, Builder, DType, Dim, PixelGrid, ResizeMethod, Tensor, ValueId};
+use tfod_graph::{Binary, Builder, Dim, PixelGrid, ResizeMethod, ValueId};
 
 use super::super::STRIDE;
-use super::super::maps::{count, map_dims};
+use super::super::maps::{Numbers, constant, count, map_dims, size_of};
 use super::config::DeepMac;
 use super::crops::{self, float};
 use super::zeros;
@@ -43,57 +43,47 @@ pub(super) fn input(
     if !config.uses_xy {
         return Ok(pixels_of_each);
     }
-    let sizes = spatial(b, "map", pixels_of_each)?;
     let mut grids = Vec::with_capacity(2);
     for (axis, (low, high)) in [(ymin, ymax), (xmin, xmax)].into_iter().enumerate() {
         let sum = b.binary("sum", Binary::Add, low, high)?;
         let center = b.binary_scalar("center", Binary::Div, sum, 2.0)?;
         let center = b.reshape("centers", center, &each)?;
-        let steps = steps(b, sizes[axis], &map[axis + 1])?;
-        let mut dims = vec![Dim::Known(1); 5];
-        dims[axis + 2] = map[axis + 1].clone();
-        let steps = b.reshape("steps", steps, &dims)?;
+        let count = size_of(b, "map", pixels_of_each, axis + 1)?;
+        let steps = steps(b, count, axis + 2)?;
         let away = b.binary("away", Binary::Sub, steps, center)?;
         // The same in the other direction.
-        let mut other = vec![Dim::Known(1); 5];
-        other[3 - axis] = map[2 - axis].clone();
-        let line = line_of_zeros(b, sizes[1 - axis], &map[2 - axis])?;
-        let line = b.reshape("line", line, &other)?;
+        let count = size_of(b, "map", pixels_of_each, 2 - axis)?;
+        let line = line_of_zeros(b, count, 3 - axis)?;
         let away = b.binary("away_everywhere", Binary::Add, away, line)?;
         grids.push(b.reshape("grid", away, &shape(1.into()))?);
     }
     Ok(b.concat("input", 3, &[grids[0], grids[1], pixels_of_each])?)
 }
 
-/// From 0 to 1 in even steps: `f32[count]`.
-fn steps(b: &mut Builder, count: Int, dim: &Dim) -> Result<ValueId, ModelError> {
-    if let Some(count) = dim.known() {
-        return Ok(b.constant("steps", crops::steps(count)?)?);
+/// From 0 to 1 in even steps along one of five dimensions.
+fn steps(b: &mut Builder, count: (Int, Dim), axis: usize) -> Result<ValueId, ModelError> {
+    if let Some(count) = count.1.known() {
+        let mut shape = [1; 5];
+        shape[axis] = count;
+        return constant(b, "steps", &shape, &crops::steps(count));
     }
-    let numbers = numbers(b, count, dim)?;
-    let last = count.binary(b, "last", Binary::Sub, Int::Known(1))?;
+    let last = count.0.binary(b, "last", Binary::Sub, Int::Known(1))?;
     let last = last.binary(b, "last_or_1", Binary::Maximum, Int::Known(1))?;
     let last = float(b, "last_float", last)?;
+    let numbers = Numbers::along(count, axis, 5).floats(b, "numbers")?;
     Ok(b.binary("steps", Binary::Div, numbers, last)?)
 }
 
-/// `f32[count]`
-fn line_of_zeros(b: &mut Builder, count: Int, dim: &Dim) -> Result<ValueId, ModelError> {
-    if let Some(count) = dim.known() {
+/// Zeros along one of five dimensions.
+fn line_of_zeros(b: &mut Builder, count: (Int, Dim), axis: usize) -> Result<ValueId, ModelError> {
+    if let Some(count) = count.1.known() {
+        let mut shape = [1; 5];
+        shape[axis] = count;
         let zeros = vec![0.0; usize::try_from(count).unwrap_or_default()];
-        let zeros = Tensor::f32(&[count], &zeros)
-            .ok_or_else(|| ModelError::Inconsistent("one number for each cell".into()))?;
-        return Ok(b.constant("line_of_zeros", zeros)?);
+        return constant(b, "line_of_zeros", &shape, &zeros);
     }
-    let numbers = numbers(b, count, dim)?;
+    let numbers = Numbers::along(count, axis, 5).floats(b, "numbers")?;
     zeros(b, numbers)
-}
-
-/// From 0 on: `f32[count]`.
-fn numbers(b: &mut Builder, count: Int, dim: &Dim) -> Result<ValueId, ModelError> {
-    let count = count.value(b, "count")?;
-    let numbers = b.range("numbers", count, dim.clone())?;
-    Ok(b.cast("numbers_float", numbers, DType::F32)?)
 }
 
 /// Masks of the image, `f32[batch * n, height, width]`, cut to their boxes: `f32[batch * n, size, size, 1]`. They are resized before, and, as the reference has it, to as many
@@ -105,17 +95,7 @@ pub(super) fn crops(
     size: u64,
 ) -> Result<ValueId, ModelError> {
     let [all, height, _, _] = map_dims(b, logits)?;
-    let number = b.shape(boxes).dims().get(1).cloned();
-    let number = number.unwrap_or(Dim::Known(1));
-    let count = if let Some(count) = number.known().and_then(|n| i32::try_from(n).ok()) {
-        Int::Known(count)
-    } else {
-        let shape = b.shape_of("boxes/shape", boxes)?;
-        let parts = b.unstack("boxes/sizes", shape, 0)?;
-        let count = parts.get(1).copied();
-        let missing = || ModelError::Inconsistent("boxes have three dimensions".into());
-        Int::Computed(count.ok_or_else(missing)?)
-    };
+    let (count, number) = size_of(b, "boxes", boxes, 1)?;
     let [rows, _] = spatial(b, "masks", logits)?;
     let stride = Int::Known(STRIDE.into());
     let to = [

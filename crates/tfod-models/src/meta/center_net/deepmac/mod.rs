@@ -17,7 +17,7 @@ use tfod_config::protos;
 use tfod_config::protos::detection_model::Model as Proto;
 
 use super::heads::{Head, HeadLayers};
-use super::maps::{count, flattened, float_sizes, map_dims};
+use super::maps::{column, constant, count, flattened, float_sizes, map_dims};
 use super::tasks::{self, Detected};
 use crate::error::ModelError;
 use crate::layers::Path;
@@ -173,15 +173,12 @@ impl DeepMac {
         }
         // From -1 to 1 in both directions, the same for all boxes.
         let size = self.mask_size;
-        let steps = steps(size)?.to_f32().unwrap_or_default();
-        let steps: Vec<f32> = steps.into_iter().map(|x| x.mul_add(2.0, -1.0)).collect();
+        let steps: Vec<f32> = steps(size).iter().map(|x| x.mul_add(2.0, -1.0)).collect();
         let grid = steps
             .iter()
             .flat_map(|y| steps.iter().flat_map(move |x| [*y, *x]));
         let grid: Vec<f32> = grid.collect();
-        let grid = Tensor::f32(&[1, size, size, 2], &grid)
-            .ok_or_else(|| ModelError::Inconsistent("two numbers for each pixel".into()))?;
-        let grid = b.constant("grid", grid)?;
+        let grid = constant(b, "grid", &[1, size, size, 2], &grid)?;
         let none = zeros(b, pixels)?;
         let none = b.slice_last("one_zero", none, 0, 1)?;
         let grid = b.binary("grids", Binary::Add, grid, none)?;
@@ -249,12 +246,10 @@ fn at_centers(
     let cell = b.select("cells_inside", inside, cell, zero)?;
     let flat = flattened(b, "flat", map, 1)?;
     let values = b.gather_batched("values", flat, cell, 1)?;
-    let mut dims = b.shape(inside).dims().to_vec();
-    dims.push(Dim::Known(1));
-    let inside = b.reshape("are_inside", inside, &dims)?;
+    let inside = column(b, "are_inside", inside)?;
     let none = b.constant("none", Tensor::scalar_f32(0.0))?;
     let values = b.select("embeddings", inside, values, none)?;
-    let number = dims.get(1).cloned().unwrap_or(Dim::Known(1));
-    let all = count(&[&batch, &number])?;
+    let number = b.shape(inside).dims().get(1).cloned();
+    let all = count(&[&batch, &number.unwrap_or(Dim::Known(1))])?;
     Ok(b.reshape("of_boxes", values, &[all, channels])?)
 }

@@ -2,9 +2,9 @@
 //! embedding.
 
 use tfod_config::protos::center_net::DeepMacMaskEstimation;
-use tfod_graph::{Binary, Builder, Dim, Reduce, Unary, ValueId};
+use tfod_graph::{Binary, Builder, Reduce, Unary, ValueId};
 
-use super::super::maps::{count, map_dims};
+use super::super::maps::{column, count, inserted, map_dims};
 use super::zeros;
 use crate::backbone::hourglass::{MaskHourglass, Shape};
 use crate::backbone::resnet_preact;
@@ -257,20 +257,15 @@ fn seen(
 
 /// `[n, c]` as `[n, 1, 1, c]`.
 fn of_all_pixels(b: &mut Builder, instances: ValueId) -> Result<ValueId, ModelError> {
-    let mut dims = b.shape(instances).dims().to_vec();
-    for _ in 0..2 {
-        dims.insert(1, Dim::Known(1));
-    }
-    Ok(b.reshape("instance", instances, &dims)?)
+    let rows = inserted(b, "instance_row", instances, 1)?;
+    inserted(b, "instance", rows, 1)
 }
 
 fn projected(b: &mut Builder, input: ValueId, instances: ValueId) -> Result<ValueId, ModelError> {
     let instances = of_all_pixels(b, instances)?;
     let product = b.binary("product", Binary::Mul, instances, input)?;
     let sum = b.reduce("projection", Reduce::Sum, product, &[3])?;
-    let mut dims = b.shape(sum).dims().to_vec();
-    dims.push(Dim::Known(1));
-    Ok(b.reshape("projections", sum, &dims)?)
+    column(b, "projections", sum)
 }
 
 /// Channels before and after each layer.

@@ -1,9 +1,9 @@
 //! Keypoints without candidates: for each object, the cell of the heat map that is the largest once it is weighted by a Gaussian around where the object's own
 //! regression puts the keypoint, within the object's box.
 
-use tfod_graph::{Binary, Builder, Compare, DType, Dim, Reduce, Unary, ValueId};
+use tfod_graph::{Binary, Builder, Compare, DType, Reduce, Unary, ValueId};
 
-use super::super::maps::{grid, rows_and_columns};
+use super::super::maps::{Grid, column, inserted, rows_and_columns};
 use super::super::objects::Objects;
 use super::candidates::{Picked, by_keypoint};
 use super::config::Task;
@@ -21,10 +21,8 @@ fn within(
     let corners = b.unstack("corners", boxes, 2)?;
     let mut all: Option<ValueId> = None;
     for (position, corner) in corners.into_iter().enumerate() {
-        let mut dims = b.shape(corner).dims().to_vec();
-        dims.insert(1, Dim::Known(1));
-        dims.push(Dim::Known(1));
-        let corner = b.reshape("corner", corner, &dims)?;
+        let corner = inserted(b, "corner_of_each", corner, 1)?;
+        let corner = column(b, "corner", corner)?;
         let cells = if position % 2 == 0 { rows } else { columns };
         let compare = if position < 2 {
             Compare::GreaterEqual
@@ -51,12 +49,10 @@ pub(super) fn find(
     let boxes = boxes.ok_or_else(|| ModelError::Inconsistent("boxes are predicted".into()))?;
     let own = regressed(b, task, maps, objects)?;
     let heat = b.unary("heat", Unary::Sigmoid, maps.heatmap)?;
-    let grid = grid(b, heat)?;
+    let grid = Grid::of(b, heat)?.apart(b)?;
     let mut squares = Vec::with_capacity(2);
     for (cells, points) in grid.into_iter().zip(own) {
-        let mut dims = b.shape(points).dims().to_vec();
-        dims.push(Dim::Known(1));
-        let points = b.reshape("points", points, &dims)?;
+        let points = column(b, "points", points)?;
         let difference = b.binary("difference", Binary::Sub, cells, points)?;
         squares.push(b.binary("square", Binary::Mul, difference, difference)?);
     }
@@ -72,9 +68,7 @@ pub(super) fn find(
     let weights = b.unary("weights", Unary::Exp, exponent)?;
     let within = within(b, boxes, grid)?;
     let heat_of = by_keypoint(b, heat)?;
-    let mut dims = b.shape(heat_of).dims().to_vec();
-    dims.insert(2, Dim::Known(1));
-    let heat_of = b.reshape("heat_of_all", heat_of, &dims)?;
+    let heat_of = inserted(b, "heat_of_all", heat_of, 2)?;
     let weighted = b.binary("weighted", Binary::Mul, heat_of, weights)?;
     let weighted = b.binary("weighted_within", Binary::Mul, weighted, within)?;
     let places = b.arg_max("places", weighted, 3)?;

@@ -11,9 +11,9 @@ mod refine;
 mod rescore;
 mod task;
 
-use tfod_graph::{Binary, Builder, Compare, Dim, Reduce, Tensor, ValueId};
+use tfod_graph::{Binary, Builder, Compare, Reduce, Tensor, ValueId};
 
-use super::maps::object_numbers;
+use super::maps::{Numbers, column, inserted, size_of};
 use super::objects::Objects;
 use crate::error::ModelError;
 use config::Task;
@@ -68,9 +68,21 @@ impl Tasks {
         objects: (&Objects, Option<ValueId>),
         scale: [ValueId; 2],
     ) -> Result<Found, ModelError> {
+        let are_objects = if self.is_single {
+            None
+        } else {
+            Some(are_objects(b, objects.0)?)
+        };
         let mut found: Vec<Keypoints> = Vec::with_capacity(self.tasks.len());
         for (task, maps) in self.tasks.iter().zip(maps) {
-            found.push(b.scope(&task.name, |b| self.task(b, task, maps, objects))?);
+            let keypoints = b.scope(&task.name, |b| {
+                let keypoints = keypoints_of_all(b, task, maps, objects)?;
+                match are_objects {
+                    Some(are_objects) => own(b, task, objects.0, are_objects, keypoints),
+                    None => Ok(keypoints),
+                }
+            });
+            found.push(keypoints?);
         }
         let column = |b: &mut Builder, part: &str, of: &dyn Fn(&Keypoints) -> ValueId| {
             let parts: Vec<ValueId> = found.iter().map(of).collect();
@@ -104,45 +116,6 @@ impl Tasks {
         })
     }
 
-    /// The keypoints of one task; of several tasks or classes, those of objects of other classes are zeros.
-    fn task(
-        &self,
-        b: &mut Builder,
-        task: &Task,
-        maps: &TaskMaps,
-        (objects, boxes): (&Objects, Option<ValueId>),
-    ) -> Result<Keypoints, ModelError> {
-        let mut found = if task.uses_arg_max {
-            arg_max::find(b, task, maps, (objects, boxes))?
-        } else {
-            let candidates = b.scope("candidates", |b| candidates::find(b, task, maps))?;
-            refine::refine(b, task, maps, &candidates, (objects, boxes))?
-        };
-        if self.is_single {
-            return Ok(found);
-        }
-        let class = b.constant("class", Tensor::scalar_i32(task.class_id))?;
-        let is_class = b.compare("is_class", Compare::Equal, objects.classes, class)?;
-        let numbers = object_numbers(b, objects)?;
-        let mut dims = b.shape(objects.num_detections).dims().to_vec();
-        dims.push(Dim::Known(1));
-        let count = b.reshape("count", objects.num_detections, &dims)?;
-        let is_object = b.compare("is_object", Compare::Less, numbers, count)?;
-        let has = b.and("has_keypoints", is_class, is_object)?;
-        let mut dims = b.shape(has).dims().to_vec();
-        dims.insert(1, Dim::Known(1));
-        let has = b.reshape("have_keypoints", has, &dims)?;
-        let none = b.constant("none", Tensor::scalar_f32(0.0))?;
-        for (name, part) in [
-            ("own_y", &mut found.y),
-            ("own_x", &mut found.x),
-            ("own_scores", &mut found.scores),
-        ] {
-            *part = b.select(name, has, *part, none)?;
-        }
-        Ok(found)
-    }
-
     /// Values of the tasks' keypoints `[batch, k, n]` as `[batch, n, k]` of all keypoints, in the order of outputs.
     fn joined(
         &self,
@@ -169,6 +142,51 @@ impl Tasks {
         let ordered = b.gather(&format!("{name}_in_order"), first, order)?;
         Ok(b.transpose(name, ordered, &[1, 2, 0])?)
     }
+}
+
+/// The keypoints of one task, of objects of all classes.
+fn keypoints_of_all(
+    b: &mut Builder,
+    task: &Task,
+    maps: &TaskMaps,
+    (objects, boxes): (&Objects, Option<ValueId>),
+) -> Result<Keypoints, ModelError> {
+    if task.uses_arg_max {
+        return arg_max::find(b, task, maps, (objects, boxes));
+    }
+    let candidates = b.scope("candidates", |b| candidates::find(b, task, maps))?;
+    refine::refine(b, task, maps, &candidates, (objects, boxes))
+}
+
+/// Which of the best places are objects: `bool[batch, n]`.
+fn are_objects(b: &mut Builder, objects: &Objects) -> Result<ValueId, ModelError> {
+    let count = size_of(b, "objects", objects.classes, 1)?;
+    let numbers = Numbers::along(count, 0, 1).integers(b, "object_numbers", 1)?;
+    let count = column(b, "count", objects.num_detections)?;
+    Ok(b.compare("are_objects", Compare::Less, numbers, count)?)
+}
+
+/// The keypoints of a task of several; those of objects of other classes are zeros.
+fn own(
+    b: &mut Builder,
+    task: &Task,
+    objects: &Objects,
+    are_objects: ValueId,
+    mut found: Keypoints,
+) -> Result<Keypoints, ModelError> {
+    let class = b.constant("class", Tensor::scalar_i32(task.class_id))?;
+    let is_class = b.compare("is_class", Compare::Equal, objects.classes, class)?;
+    let has = b.and("has_keypoints", is_class, are_objects)?;
+    let has = inserted(b, "have_keypoints", has, 1)?;
+    let none = b.constant("none", Tensor::scalar_f32(0.0))?;
+    for (name, part) in [
+        ("own_y", &mut found.y),
+        ("own_x", &mut found.x),
+        ("own_scores", &mut found.scores),
+    ] {
+        *part = b.select(name, has, *part, none)?;
+    }
+    Ok(found)
 }
 
 /// Moves what is beyond the image to its border, and takes its score away.

@@ -2,6 +2,7 @@
 
 use tfod_graph::{Binary, Builder, Compare, DType, Dim, Reduce, Tensor, Unary, ValueId};
 
+use super::super::maps::inserted;
 use super::super::objects::Objects;
 use super::candidates::Candidates;
 use super::config::{Ranking, Task};
@@ -64,13 +65,6 @@ impl Boxes {
 /// `[batch, n]` as `[batch, 1, n]`: the same for each keypoint.
 fn row_of_objects(b: &mut Builder, name: &str, x: ValueId) -> Result<ValueId, ModelError> {
     inserted(b, name, x, 1)
-}
-
-/// A value with a new dimension of 1.
-fn inserted(b: &mut Builder, name: &str, x: ValueId, axis: usize) -> Result<ValueId, ModelError> {
-    let mut dims = b.shape(x).dims().to_vec();
-    dims.insert(axis, Dim::Known(1));
-    Ok(b.reshape(name, x, &dims)?)
 }
 
 /// Where the objects' own regression puts their keypoints, in cells: y and x, `f32[batch, k, n]`.

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
-use tfod_graph::{Binary, Builder, Compare, DType, Dim, Reduce, Tensor, ValueId};
+use tfod_graph::{Binary, Builder, Compare, DType, Reduce, Tensor, ValueId};
 
+use super::super::maps::{column, constant};
 use super::config::Tasks;
 use crate::error::ModelError;
 
@@ -28,9 +29,7 @@ impl Tasks {
             let ids: HashSet<i32> = task.keypoints.iter().map(|keypoint| keypoint.id).collect();
             let own = (0..).zip(0..count).map(|(id, _)| ids.contains(&id));
             let own: Vec<f32> = own.map(|own| f32::from(u8::from(own))).collect();
-            let own = Tensor::f32(&[count], &own)
-                .ok_or_else(|| ModelError::Inconsistent("one number for each keypoint".into()))?;
-            let own = b.constant("own_keypoints", own)?;
+            let own = constant(b, "own_keypoints", &[count], &own)?;
             let class = b.constant("class", Tensor::scalar_i32(task.class_id))?;
             let classes = b.cast("whole_classes", classes, DType::I32)?;
             let is_class = b.compare("is_class", Compare::Equal, classes, class)?;
@@ -43,9 +42,7 @@ impl Tasks {
             let visible = b.binary("own_visible", Binary::Mul, visible, own)?;
             let number = b.reduce("num_visible", Reduce::Sum, visible, &[2])?;
             let number = b.binary_scalar("at_least_one", Binary::Maximum, number, 1.0)?;
-            let mut dims = b.shape(scores).dims().to_vec();
-            dims.push(Dim::Known(1));
-            let each = b.reshape("score_of_each", scores, &dims)?;
+            let each = column(b, "score_of_each", scores)?;
             let weighted = b.binary("weighted", Binary::Mul, own, each)?;
             let weighted = b.binary("keypoint_weighted", Binary::Mul, weighted, keypoint_scores)?;
             let sum = b.reduce("sum", Reduce::Sum, weighted, &[2])?;
