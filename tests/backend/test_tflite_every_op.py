@@ -23,6 +23,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 RUNNER = ROOT / "tests" / "oracle" / "run_tflite.py"
 SUPPRESSION = {"non_max_suppression", "non_max_suppression_by_class", "non_max_suppression_edges", "map"}
 KERNELS = ("builtin", "xnnpack")
+CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "conv_transpose2d")
+# Of kernels between -1 and 1 that are rounded to 11 bits, in sums of some thirty products.
+HALF_TOLERANCE = 5e-3
 
 pytestmark = pytest.mark.quick
 
@@ -39,19 +42,27 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", params=["this", "tf-new"])
-def results(request, model, inputs, tmp_path_factory):
-    work = tmp_path_factory.mktemp("results")
-    python = sys.executable
-    if request.param != "this":
-        environment = environments.ENVIRONMENTS[request.param]
-        if not (environment.folder / environments.STAMP).exists():
-            pytest.skip(f"environment {request.param} has not been made: run tests/environments.py")
-        python = environment.python
+def python(request):
+    if request.param == "this":
+        return sys.executable
+    environment = environments.ENVIRONMENTS[request.param]
+    if not (environment.folder / environments.STAMP).exists():
+        pytest.skip(f"environment {request.param} has not been made: run tests/environments.py")
+    return environment.python
+
+
+def run(python, model, inputs, work):
+    """Runs a model; returns its outputs as `<kernels>/<run>/<name>`, and what is told of it."""
     np.savez(work / "inputs.npz", **{f"{run}/{name}": value for run, values in inputs.items() for name, value in values.items()})
-    command = [python, RUNNER, model[1], work / "inputs.npz", work / "outputs.npz", *KERNELS]
+    command = [python, RUNNER, model, work / "inputs.npz", work / "outputs.npz", *KERNELS]
     ran = subprocess.run(command, check=False, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     return np.load(work / "outputs.npz"), json.loads(ran.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def results(python, model, inputs, tmp_path_factory):
+    return run(python, model[1], inputs, tmp_path_factory.mktemp("results"))
 
 
 @pytest.mark.parametrize("kernels", KERNELS)
@@ -73,3 +84,15 @@ def test_inputs_and_outputs_are_in_order_and_called_as_in_the_graph(results, mod
     assert told["inputs"] == list(inputs["distinct"])
     assert told["outputs"] == expected
     assert told["signatures"] == {"serving_default": {"inputs": sorted(told["inputs"]), "outputs": expected}}
+
+
+def test_kernels_of_half_the_bits_change_little(python, model, results, inputs, tmp_path):
+    path = tmp_path / "half.tflite"
+    assert operations.write("toy_tflite", path, "float16") == model[0]
+    outputs, _ = run(python, path, {"distinct": inputs["distinct"]}, tmp_path)
+    for case in CONVOLUTIONS:
+        expected = operations.expected([case], inputs["distinct"])
+        for kernels in KERNELS:
+            found = {key: outputs[f"{kernels}/distinct/{key}"] for key in expected}
+            compare.assert_equal(found, expected, f"{kernels} {case}", HALF_TOLERANCE)
+            assert (found[case] != results[0][f"{kernels}/distinct/{case}"]).any(), f"{case}: its kernel is not rounded"

@@ -8,8 +8,9 @@ import json
 
 import numpy as np
 import pytest
-from oracle import run_tflite, stages
+from oracle import heatmaps, run_tflite, stages
 from oracle.cases import QUICK
+from oracle.families.center_net import SMALL
 
 from . import compare
 from .conftest import run_export
@@ -20,6 +21,7 @@ PART = 0.999
 # Detectors of one stage with anchors.
 CASES = [pytest.param(case, id=case.name) for case in QUICK if not case.name.startswith(("faster_rcnn", "centernet"))]
 BASE = [pytest.param(case, id=case.name) for case in QUICK if case.name == "base"]
+CENTER_NET = [pytest.param(case, id=case.name) for case in SMALL if case.name == "centernet_hourglass_10"]
 
 pytestmark = pytest.mark.quick
 
@@ -109,3 +111,13 @@ def test_the_default_is_an_image_of_the_size_in_the_config(case, oracle, tmp_pat
     manifest = json.loads((both / "manifest.json").read_text())
     assert manifest["files"]["model.tflite"]["inputs"] == [entry]
     assert manifest["inputs"][0]["shape"] != entry["shape"]
+
+
+@pytest.mark.parametrize("case", CENTER_NET)
+def test_detectors_without_anchors_equal_the_reference(case, oracle, tmp_path):
+    arrays = np.load(heatmaps.prepare(oracle(case)) / "arrays.npz")
+    image = arrays["images"][:1].astype(np.uint8)
+    for stage, options in {"default": (), "everywhere": ("--no_nms",)}.items():
+        found = run(export(oracle(case), tmp_path / stage, image, *options), image)
+        expected = compare.group(arrays, f"{stage}/")
+        assert_close(found, {key: expected[key][:1] for key in found}, stage)

@@ -133,6 +133,27 @@ fn kernels_of_half_the_bits_are_widened_first() {
 }
 
 #[test]
+fn kernels_of_transposed_convolutions_are_halved_too() {
+    let mut b = Builder::new("g");
+    let x = image(&mut b, 3);
+    let kernel = parameter(&mut b, "kernel", &[3, 3, 16, 3]);
+    let y = b.conv_transpose2d("larger", x, kernel, 2).unwrap();
+    b.output("y", y);
+    let graph = b.finish();
+    let weights = halves(&graph);
+    let mut options = Options::default();
+    options.weights = WeightType::Float16;
+    let writer = TfliteWriter::new(&graph, &weights, &options).unwrap();
+    let mut bytes = Vec::new();
+    let summary = writer.write_to(&mut bytes).unwrap();
+    assert_eq!(summary.operators["DEQUANTIZE"], 1);
+    let half = half::f16::from_f32(0.5)
+        .to_le_bytes()
+        .repeat(3 * 3 * 16 * 3);
+    assert!(bytes.windows(half.len()).any(|part| part == half));
+}
+
+#[test]
 fn the_same_graph_has_the_same_bytes() {
     assert_eq!(written(&levels(8)).1, written(&levels(8)).1);
 }

@@ -41,7 +41,7 @@ fn narrow(values: &[f64]) -> Vec<f32> {
     values.iter().map(|value| *value as f32).collect()
 }
 
-impl Lowering<'_, '_> {
+impl<'a> Lowering<'a, '_> {
     pub(super) fn conv2d(
         &mut self,
         node: &Node,
@@ -106,7 +106,7 @@ impl Lowering<'_, '_> {
     }
 
     /// Gives convolutions the kernels and biases that they have come to have.
-    pub(super) fn write_kernels(&mut self, to: WeightType) {
+    pub(super) fn write_kernels(&mut self) {
         for (id, kernel) in std::mem::take(&mut self.kernels) {
             let mut stored = kernel.kernel;
             if let Some(scale) = &kernel.scale {
@@ -121,17 +121,22 @@ impl Lowering<'_, '_> {
                 stored = stored.with_front(3);
             }
             let name = format!("{}/kernel", kernel.name);
-            let half = match to {
-                WeightType::Float16 => stored.clone().halved(),
-                WeightType::Float32 => None,
-            };
-            let weights = match half {
-                Some(half) => self.emitter.half_constant(&name, half),
-                None => self.emitter.constant(&name, stored),
-            };
+            let weights = self.kernel(&name, stored);
             let name = format!("{}/bias", kernel.name);
             let bias = self.vector(&name, &kernel.bias);
             self.emitter.set_inputs(id, vec![kernel.x, weights, bias]);
+        }
+    }
+
+    /// A kernel in its final form, with as many bits as was asked for.
+    fn kernel(&mut self, name: &str, stored: Stored<'a>) -> TensorId {
+        let half = match self.kernel_type {
+            WeightType::Float16 => stored.clone().halved(),
+            WeightType::Float32 => None,
+        };
+        match half {
+            Some(half) => self.emitter.half_constant(name, half),
+            None => self.emitter.constant(name, stored),
         }
     }
 
@@ -231,7 +236,7 @@ impl Lowering<'_, '_> {
                 "a kernel that is known",
             ));
         };
-        let kernel = self.emitter.constant(&name, stored.with_front(2));
+        let kernel = self.kernel(&name, stored.with_front(2));
         let to = self.typed(only_output(node)?)?.1;
         let to = to.iter().map(|n| size(&node.name, *n));
         let to = to.collect::<Result<Vec<i32>, _>>()?;

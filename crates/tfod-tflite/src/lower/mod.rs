@@ -33,7 +33,7 @@ const MOST_SLICES: u64 = 1024;
 pub(crate) fn lower<'a>(
     graph: &Graph,
     weights: &'a Weights<'a>,
-    stored: WeightType,
+    kernel_type: WeightType,
 ) -> Result<Finished<'a>, Error> {
     validate(graph)?;
     validate_weights(graph, weights)?;
@@ -55,6 +55,7 @@ pub(crate) fn lower<'a>(
         uses: uses(&graph),
         graph: &graph,
         weights: &weights,
+        kernel_type,
         emitter: Emitter::default(),
         bound: HashMap::new(),
         aliased: HashSet::new(),
@@ -71,7 +72,7 @@ pub(crate) fn lower<'a>(
         let results = node.outputs.iter().copied().zip(results);
         lowering.bound.extend(results);
     }
-    lowering.write_kernels(stored);
+    lowering.write_kernels();
     let mut outputs: Vec<&Output> = graph.outputs().iter().collect();
     outputs.sort_by(|a, b| a.key.cmp(&b.key));
     for output in outputs {
@@ -136,6 +137,8 @@ fn uses(graph: &Graph) -> HashMap<ValueId, usize> {
 struct Lowering<'a, 'g> {
     graph: &'g Graph,
     weights: &'g Weights<'a>,
+    /// How kernels are stored.
+    kernel_type: WeightType,
     emitter: Emitter<'a>,
     bound: HashMap<ValueId, TensorId>,
     uses: HashMap<ValueId, usize>,
