@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use tfod_checkpoint::DType;
+use tfod_models::GraphOption;
 use tfod_tensorflow::op_defs;
 
 use crate::graph::{Dim, Port};
@@ -19,6 +20,8 @@ pub struct Hurdle {
     pub found: String,
     /// Why it matters.
     pub reason: &'static str,
+    /// The options of an export that avoid it.
+    pub avoided_by: &'static [GraphOption],
 }
 
 impl Hurdle {
@@ -211,6 +214,7 @@ fn of_kinds(kinds: &[Kind], ops: &BTreeMap<String, u64>) -> Vec<Hurdle> {
             kind,
             found: found.join(", "),
             reason,
+            avoided_by: &[],
         })
     };
     kinds.iter().filter_map(hurdle).collect()
@@ -220,7 +224,7 @@ fn of_kinds(kinds: &[Kind], ops: &BTreeMap<String, u64>) -> Vec<Hurdle> {
 const SHOWN: usize = 8;
 
 fn of_inputs(inputs: &[&Port]) -> Vec<Hurdle> {
-    let of = |kind, reason, is: &dyn Fn(&Port) -> bool| {
+    let of = |kind, reason, avoided_by, is: &dyn Fn(&Port) -> bool| {
         let found = || inputs.iter().filter(|input| is(input));
         let named: Vec<String> = found()
             .take(SHOWN)
@@ -235,6 +239,7 @@ fn of_inputs(inputs: &[&Port]) -> Vec<Hurdle> {
             kind,
             found: named.join(", ") + more,
             reason,
+            avoided_by,
         })
     };
     let is_dynamic = |input: &Port| {
@@ -244,17 +249,20 @@ fn of_inputs(inputs: &[&Port]) -> Vec<Hurdle> {
     let hurdles = [
         of(
             "dynamic shapes",
-            "sizes are known only at run time; compilers for devices want numbers (`tfod export --batch`, `--input_size`)",
+            "sizes are known only at run time; compilers for devices want numbers",
+            &[GraphOption::Batch, GraphOption::InputSize],
             &is_dynamic,
         ),
         of(
             "bytes as input",
-            "some runtimes take only floats (`tfod export --float_input`)",
+            "some runtimes take only floats",
+            &[GraphOption::FloatInput],
             &|input| input.dtype == Some(DType::UInt8),
         ),
         of(
             "strings as input",
             "few runtimes outside TensorFlow have strings",
+            &[],
             &|input| input.dtype == Some(DType::String),
         ),
     ];
@@ -271,6 +279,7 @@ pub(crate) fn of_tensorflow(ops: &BTreeMap<String, u64>, inputs: &[&Port]) -> Ve
             kind: "custom operations",
             found: custom.join(", "),
             reason: "no release of TensorFlow has them; the library that they came with has to be loaded",
+            avoided_by: &[],
         });
     }
     hurdles.extend(of_inputs(inputs));
@@ -287,6 +296,7 @@ pub(crate) fn of_onnx(ops: &BTreeMap<String, u64>, inputs: &[Port], external: bo
             kind: "other domains",
             found: other.join(", "),
             reason: "these operators are not of the standard",
+            avoided_by: &[],
         });
     }
     if external {
@@ -294,6 +304,7 @@ pub(crate) fn of_onnx(ops: &BTreeMap<String, u64>, inputs: &[Port], external: bo
             kind: "external data",
             found: "weights in files of their own".to_owned(),
             reason: "the files have to stay beside the model",
+            avoided_by: &[],
         });
     }
     hurdles.extend(of_inputs(&inputs.iter().collect::<Vec<_>>()));

@@ -33,6 +33,16 @@ pub enum ModelError {
         /// What is supported.
         supported: String,
     },
+    /// A choice that is supported only where the size of images is known beforehand.
+    #[error(
+        "`{field}`: {given} is not supported for images of a size known only at run time; supported: an `image_resizer` that gives one size, or a given size of the input"
+    )]
+    SizeUnknown {
+        /// The field.
+        field: String,
+        /// Its value.
+        given: String,
+    },
     /// An option of the graph that is impossible, or contradicts the configuration.
     #[error("{option} {given}; expected {expected}", option = option.subject())]
     Option {

@@ -237,6 +237,14 @@ pub(crate) fn unsupported(
     }
 }
 
+/// Refuses a choice that needs a size of images that is known beforehand.
+pub(crate) fn size_unknown(field: FieldPath, given: &str) -> ModelError {
+    ModelError::SizeUnknown {
+        field: field.into(),
+        given: given.to_owned(),
+    }
+}
+
 /// Refuses a flag that changes inference and is not supported when it is set.
 pub(crate) fn refuse_flag(field: FieldPath, set: bool) -> Result<(), ModelError> {
     if set {

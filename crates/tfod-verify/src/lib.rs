@@ -369,7 +369,7 @@ fn structure(a: &Side, b: &Side) -> StructureResult {
                     if layers.is_empty() {
                         return StructureResult {
                             outcome: Outcome::Same,
-                            reason: "of layers: other operations differ, as programs write resizing, anchors and suppression differently; --image compares what comes out",
+                            reason: "of layers: other operations differ, as programs write resizing, anchors and suppression differently; running both on images compares what comes out",
                             differences: Vec::new(),
                         };
                     }

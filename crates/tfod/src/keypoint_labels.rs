@@ -9,7 +9,7 @@ use tfod_models::{FieldPath, KeypointLabels};
 /// The label map that a configuration names cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "`{message}.{field}`: {source}\nthe network has as many outputs as that label map has keypoints; give the one that the model was trained with: --config_override '{}'",
+    "`{message}.{field}`: {source}\nthe network has as many outputs as that label map has keypoints; name the one that the model was trained with by an override of the config: '{}'",
     message.enclose(&format!("{field}: \"FILE\""))
 )]
 pub struct KeypointLabelsError {
@@ -70,7 +70,7 @@ mod tests {
         let error = labels(&(absent.to_owned() + task)).unwrap_err().to_string();
         for part in [
             "`model.center_net.keypoint_label_map_path`: absent/map.pbtxt: the label map cannot be read",
-            "--config_override 'model { center_net { keypoint_label_map_path: \"FILE\" } }'",
+            "by an override of the config: 'model { center_net { keypoint_label_map_path: \"FILE\" } }'",
         ] {
             assert!(error.contains(part), "{error}");
         }

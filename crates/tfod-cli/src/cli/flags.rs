@@ -35,10 +35,25 @@ pub(super) fn failure(error: &ExportError, has_signatures: bool) -> ExitCode {
         | ExportError::Output(OutputError::InTheWay { .. } | OutputError::Overwrites { .. }) => {
             output::failure(&format!("--output_directory: {error}"))
         }
+        ExportError::Model { source, .. } if matches!(**source, ModelError::SizeUnknown { .. }) => {
+            output::failure(&with_flags(error, "--input_size"))
+        }
+        ExportError::NoProposals { .. } => output::failure(&with_flags(
+            error,
+            "--score_threshold, --iou_threshold, --max_detections",
+        )),
+        ExportError::KeypointLabels { .. } => {
+            output::failure(&with_flags(error, "--config_override"))
+        }
         ExportError::Checkpoint(error) => output::failure(&trained::with_flag(error)),
         ExportError::Config(error) => output::failure(&trained::of_config(error)),
         _ => output::failure(error),
     }
+}
+
+/// An error whose last words are about what flags give.
+fn with_flags(error: &ExportError, flags: &str) -> String {
+    format!("{error} ({flags})")
 }
 
 /// Whether a name will not do.
@@ -60,20 +75,34 @@ enum Flag {
 }
 
 fn flag(option: GraphOption, has_signatures: bool) -> Flag {
-    match option {
-        GraphOption::InputType if !has_signatures => Flag::Value("--input_type"),
-        GraphOption::InputType | GraphOption::InputName => Flag::PartOf("--signatures"),
-        GraphOption::FloatInput => Flag::Switch("--float_input"),
-        GraphOption::Batch => Flag::Value("--batch"),
-        GraphOption::InputSize => Flag::Value("--input_size"),
-        GraphOption::NoPreprocess => Flag::Switch("--no_preprocess"),
-        GraphOption::Outputs => Flag::Value("--outputs"),
-        GraphOption::UseSideInputs => Flag::Switch("--use_side_inputs"),
-        GraphOption::SideInputShapes => Flag::Value("--side_input_shapes"),
-        GraphOption::SideInputTypes => Flag::Value("--side_input_types"),
-        GraphOption::SideInputNames => Flag::Value("--side_input_names"),
-        GraphOption::ClassThresholds => Flag::Value("--score_threshold"),
+    match (option, name(option)) {
+        (GraphOption::InputType, _) if has_signatures => Flag::PartOf("--signatures"),
+        (GraphOption::InputName, Some(flag)) => Flag::PartOf(flag),
+        (
+            GraphOption::FloatInput | GraphOption::NoPreprocess | GraphOption::UseSideInputs,
+            Some(flag),
+        ) => Flag::Switch(flag),
+        (_, Some(flag)) => Flag::Value(flag),
         // Options that this command has no flag for keep the library's word.
-        _ => Flag::PartOf("the options of the graph"),
+        (_, None) => Flag::PartOf("the options of the graph"),
     }
+}
+
+/// The flag by which an option of the graph is given.
+pub(super) fn name(option: GraphOption) -> Option<&'static str> {
+    Some(match option {
+        GraphOption::InputType => "--input_type",
+        GraphOption::InputName => "--signatures",
+        GraphOption::FloatInput => "--float_input",
+        GraphOption::Batch => "--batch",
+        GraphOption::InputSize => "--input_size",
+        GraphOption::NoPreprocess => "--no_preprocess",
+        GraphOption::Outputs => "--outputs",
+        GraphOption::UseSideInputs => "--use_side_inputs",
+        GraphOption::SideInputShapes => "--side_input_shapes",
+        GraphOption::SideInputTypes => "--side_input_types",
+        GraphOption::SideInputNames => "--side_input_names",
+        GraphOption::ClassThresholds => "--score_threshold",
+        _ => return None,
+    })
 }

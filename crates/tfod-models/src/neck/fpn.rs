@@ -4,7 +4,7 @@
 use tfod_graph::{Binary, Builder, Dim, PixelGrid, ResizeMethod, ValueId};
 
 use crate::error::ModelError;
-use crate::fields::{FieldPath, unsupported};
+use crate::fields::{FieldPath, size_unknown};
 use crate::hyperparams::Hyperparams;
 use crate::layers::{Path, Window, conv2d, conv2d_or_separable, norm_and_activation};
 use crate::scalar::{Int, spatial, vector};
@@ -144,11 +144,7 @@ impl Fpn {
         finer: [Dim; 2],
     ) -> Result<ValueId, ModelError> {
         if self.explicit_padding {
-            return Err(unsupported(
-                self.padding_field,
-                "true for images of a size known only at run time",
-                "an `image_resizer` that gives one size, or --input_size",
-            ));
+            return Err(size_unknown(self.padding_field, "true"));
         }
         let name = format!("upsample_{}", level + 1);
         let own = spatial(b, &name, x)?;

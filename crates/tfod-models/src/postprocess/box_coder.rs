@@ -7,7 +7,7 @@ use tfod_graph::{Binary, Builder, Dim, Tensor, Unary, ValueId};
 use crate::anchors::{Anchors, Corners};
 use crate::error::ModelError;
 use crate::facts::BoxDecoding;
-use crate::fields::{FieldPath, Message, invalid, missing, size, unsupported};
+use crate::fields::{FieldPath, Message, invalid, missing, size, size_unknown};
 
 /// A configured box coder. Encodings `[batch, num_anchors, code_size]` decode to corners `[batch, num_anchors, 4]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -285,11 +285,7 @@ impl Centered {
                 ]
             }
             (Anchors::Computed(_), 1) => {
-                return Err(unsupported(
-                    path,
-                    "square_box_coder for images of a size known only at run time",
-                    "an `image_resizer` that gives one size, or --input_size",
-                ));
+                return Err(size_unknown(path, "square_box_coder"));
             }
             _ => b.scope("anchors", |b| anchors.sizes_and_centers(b))?,
         };

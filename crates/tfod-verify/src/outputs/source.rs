@@ -81,7 +81,7 @@ impl Source {
                 })));
             }
             Facts::Tflite(_) => {
-                return Ok(Err("is a TFLite model, which is not run here; export the checkpoint with --format onnx, and give that".to_owned()));
+                return Ok(Err("is a TFLite model, which is not run here; export the checkpoint as ONNX, and give that".to_owned()));
             }
             Facts::Checkpoint(_) => return Ok(Ok(None)),
             Facts::SavedModel(_) => of_saved_model(side),
@@ -94,7 +94,7 @@ impl Source {
             Ok(Ok(source)) => Ok(Ok(Some(source))),
             Ok(Err(Stop::Error(error))) => Err(error),
             Err(reason) | Ok(Err(Stop::Undecided(reason))) => Ok(Err(format!(
-                "is TensorFlow's, and cannot be run here: {reason}; export the checkpoint with --format onnx, and give that"
+                "is TensorFlow's, and cannot be run here: {reason}; export the checkpoint as ONNX, and give that"
             ))),
         }
     }

@@ -202,7 +202,7 @@ fn instead_of_saved_model(prefix: &Path) -> String {
         "give the checkpoint it was exported from".to_owned()
     };
     format!(
-        "{WHY}; {instead}, or freeze the SavedModel: `tfod freeze --saved_model_dir {}`",
+        "{WHY}; {instead}, or freeze the SavedModel with `tfod freeze`: {}",
         folder.shown()
     )
 }

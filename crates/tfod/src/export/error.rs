@@ -55,7 +55,7 @@ pub enum ExportError {
     },
     /// Thresholds of proposals for a model that makes none, or whose proposals are all it gives.
     #[error(
-        "the config describes no detector of two stages in `model.{model}`, so there are no thresholds of proposals to set; those of detections are --score_threshold, --iou_threshold and --max_detections"
+        "the config describes no detector of two stages in `model.{model}`, so there are no thresholds of proposals to set, only those of detections"
     )]
     NoProposals {
         /// The meta-architecture's field.

@@ -6,10 +6,11 @@ use std::fmt::Display;
 use tfod_checkpoint::ShardState;
 use tfod_inspect::counted;
 use tfod_inspect::{
-    Amount, CheckpointFacts, ConfigFacts, ExportFacts, Facts, GraphFacts, Inspection, MetaGraph,
-    OnnxFacts, Port, SavedModelFacts, TensorInfo, TfliteFacts,
+    Amount, CheckpointFacts, ConfigFacts, ExportFacts, Facts, GraphFacts, Hurdle, Inspection,
+    MetaGraph, OnnxFacts, Port, SavedModelFacts, TensorInfo, TfliteFacts,
 };
 
+use super::super::flags;
 use tfod::bytes as size;
 use tfod_text::Shown;
 
@@ -92,11 +93,22 @@ pub(super) fn report(found: &Inspection) -> String {
         );
     }
     let hurdles = found.hurdles();
-    let hurdles = hurdles
-        .iter()
-        .map(|hurdle| format!("{}: {}; {}", hurdle.kind, hurdle.found, hurdle.reason));
-    lines.list("hurdles", hurdles);
+    lines.list("hurdles", hurdles.iter().map(hurdle));
     format!("{path}: {title}\n{}\n", lines.0.join("\n"))
+}
+
+fn hurdle(hurdle: &Hurdle) -> String {
+    let flags = hurdle.avoided_by.iter().copied().filter_map(flags::name);
+    let flags: Vec<String> = flags.map(|flag| format!("`{flag}`")).collect();
+    let avoided = if flags.is_empty() {
+        String::new()
+    } else {
+        format!(" (`tfod export` with {})", flags.join(" and "))
+    };
+    format!(
+        "{}: {}; {}{avoided}",
+        hurdle.kind, hurdle.found, hurdle.reason
+    )
 }
 
 /// A line a tensor.
@@ -406,4 +418,27 @@ fn export(facts: &ExportFacts, lines: &mut Lines) {
     lines
         .0
         .push("  Each piece can be inspected by itself.".to_owned());
+}
+
+#[cfg(test)]
+mod tests {
+    use tfod::GraphOption;
+
+    use super::*;
+
+    #[test]
+    fn what_avoids_a_hurdle_is_told_as_flags() {
+        let mut of = Hurdle {
+            kind: "dynamic shapes",
+            found: "x".to_owned(),
+            reason: "why",
+            avoided_by: &[GraphOption::Batch, GraphOption::InputSize],
+        };
+        assert_eq!(
+            hurdle(&of),
+            "dynamic shapes: x; why (`tfod export` with `--batch` and `--input_size`)"
+        );
+        of.avoided_by = &[];
+        assert_eq!(hurdle(&of), "dynamic shapes: x; why");
+    }
 }

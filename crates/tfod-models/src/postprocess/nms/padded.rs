@@ -13,7 +13,7 @@ use tfod_graph::{Binary, Builder, Compare, DType, Dim, Reduce, Tensor, ValueId};
 use super::select::{Selection, Table};
 use super::{Detections, Image, NonMaxSuppression, Origins, area, as_i32};
 use crate::error::ModelError;
-use crate::fields::unsupported;
+use crate::fields::size_unknown;
 use crate::postprocess::window::clip;
 
 /// Partitioned suppression works through boxes in tiles of this many, and has no more places than these.
@@ -162,11 +162,7 @@ impl NonMaxSuppression {
     ) -> Result<Sources, ModelError> {
         let rows = candidates.rows;
         let Some(num_anchors) = candidates.num_anchors else {
-            return Err(unsupported(
-                self.path.child("use_partitioned_nms"),
-                "true for images of a size known only at run time",
-                "an `image_resizer` that gives one size, or --input_size",
-            ));
+            return Err(size_unknown(self.path.child("use_partitioned_nms"), "true"));
         };
         if self.limit() > num_anchors.next_multiple_of(TILE) {
             return Err(ModelError::Inconsistent(format!(
