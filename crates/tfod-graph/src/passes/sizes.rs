@@ -85,7 +85,39 @@ pub fn with_sizes(
                 body: Box::new(with_sizes(body, size_of)?),
                 inputs: inputs.clone(),
             },
-            other => other.clone(),
+            // No attribute is a size, or is one that files decide.
+            Op::Conv2d(_)
+            | Op::DepthwiseConv2d(_)
+            | Op::ConvTranspose2d { .. }
+            | Op::MaxPool(_)
+            | Op::AveragePool(_)
+            | Op::GlobalAveragePool
+            | Op::BatchNorm { .. }
+            | Op::BiasAdd
+            | Op::Softmax
+            | Op::CropAndResize { .. }
+            | Op::MatMul
+            | Op::Transpose(_)
+            | Op::Pad(_)
+            | Op::Compare(_)
+            | Op::And
+            | Op::Select
+            | Op::Cast(_)
+            | Op::Concat { .. }
+            | Op::Slice(_)
+            | Op::Stack { .. }
+            | Op::Gather { .. }
+            | Op::ArgMax { .. }
+            | Op::NonMaxSuppression(_)
+            | Op::SoftNonMaxSuppression(_)
+            | Op::DecodeImage { .. }
+            | Op::ExampleFeature { .. }
+            | Op::Constant(_)
+            | Op::Parameter(_)
+            | Op::Unary(_)
+            | Op::Binary(_)
+            | Op::Reduce { .. }
+            | Op::Unstack { .. } => node.op.clone(),
         };
         rewriter.copy(node, op)?;
     }

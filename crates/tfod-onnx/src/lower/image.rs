@@ -10,7 +10,7 @@ use tfod_graph::{
     Shape, ValueId,
 };
 
-use super::resample::{self, Resampling, Sizes, Weights};
+use super::resample::{self, Filter, Resampling, Sizes, Weights};
 use super::{Bound, Form, Lowering, Place, all_slices, axis_number, input, only_output, size};
 use crate::Error;
 use crate::emit::{Attr, TensorId};
@@ -379,13 +379,13 @@ impl Lowering<'_, '_> {
                 });
                 self.rows_and_columns(node, &map, to, indices)
             }
-            Resampling::Weights(Sizes { from, to }) => {
+            Resampling::Weights(filter, Sizes { from, to }) => {
                 let x = self.cast(&format!("{name}/as_float"), map.id, DType::F32);
                 let [rows, columns] = [("rows", 0), ("columns", 1)].map(|(side, axis)| {
                     let (from, to) = (from[axis], to[axis]);
-                    let weights = match method {
-                        ResizeMethod::Area => Weights::area(from, to, grid),
-                        _ => Weights::bicubic(from, to, grid),
+                    let weights = match filter {
+                        Filter::Area => Weights::area(from, to, grid),
+                        Filter::Bicubic => Weights::bicubic(from, to, grid),
                     };
                     let stored = weights.stored(axis == 1);
                     self.emitter.initializer(&format!("{name}/{side}"), stored)

@@ -20,6 +20,13 @@ use tfod_graph::{DType, PixelGrid, ResizeMethod};
 
 use crate::stored::Stored;
 
+/// Which pixels of the source a pixel of the result is a weighted sum of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Filter {
+    Bicubic,
+    Area,
+}
+
 /// How to resize.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Resampling {
@@ -36,7 +43,7 @@ pub(super) enum Resampling {
     /// By taking rows, then columns, at positions that are worked out at run time.
     ComputedIndices,
     /// By weighted sums of rows, and of columns.
-    Weights(Sizes),
+    Weights(Filter, Sizes),
     /// Not at all, for want of a known size.
     SizeUnknown,
     /// Not at all, because the indices or weights would be too many.
@@ -91,7 +98,8 @@ pub(super) fn choose(
             operator("nearest", Some(rounding))
         }
         (ResizeMethod::Nearest, None) => Resampling::ComputedIndices,
-        (ResizeMethod::Bicubic | ResizeMethod::Area, Some(sizes)) => Resampling::Weights(sizes),
+        (ResizeMethod::Bicubic, Some(sizes)) => Resampling::Weights(Filter::Bicubic, sizes),
+        (ResizeMethod::Area, Some(sizes)) => Resampling::Weights(Filter::Area, sizes),
         (ResizeMethod::Bicubic | ResizeMethod::Area, None) => Resampling::SizeUnknown,
     }
 }

@@ -171,7 +171,9 @@ impl Lowering<'_, '_> {
         let (dtype, to) = self.typed(only_output(node)?)?;
         let x = match method {
             ResizeMethod::Nearest => x,
-            _ => self.cast(&format!("{}/floats", node.name), x, DType::F32),
+            ResizeMethod::Bilinear | ResizeMethod::Bicubic | ResizeMethod::Area => {
+                self.cast(&format!("{}/floats", node.name), x, DType::F32)
+            }
         };
         // Every method on every grid gives the same image again.
         if to == self.emitter.shape(x) {
