@@ -9,7 +9,8 @@ use tfod_config::protos::ResizeType;
 use tfod_config::protos::conditional_shape_resizer::ResizeCondition;
 use tfod_config::protos::image_resizer::ImageResizerOneof;
 use tfod_graph::{
-    Binary, Builder, Compare, ConvAttrs, Dim, Padding, PixelGrid, ResizeMethod, Tensor, ValueId,
+    Binary, Builder, Compare, ConvAttrs, DType, Dim, Padding, PixelGrid, ResizeMethod, Tensor,
+    ValueId,
 };
 
 use crate::error::ModelError;
@@ -597,22 +598,28 @@ fn fill(
         .take(usize::try_from(side).unwrap_or_default())
         .collect();
     let mut within = |name: &str, shape: [u64; 3], size: Int| {
-        let positions = Tensor::i32(&shape, &positions)
-            .ok_or_else(|| ModelError::Inconsistent("positions without a number".into()))?;
+        let unnumbered = || ModelError::Inconsistent("positions without a number".into());
+        if let Int::Known(size) = size {
+            let inside: Vec<u8> = positions.iter().map(|&at| u8::from(at < size)).collect();
+            let inside = Tensor::from_bytes(DType::Bool, &shape, inside).ok_or_else(unnumbered)?;
+            return Ok::<_, ModelError>(b.constant(&format!("{name}/in_image"), inside)?);
+        }
+        let positions = Tensor::i32(&shape, &positions).ok_or_else(unnumbered)?;
         let positions = b.constant(name, positions)?;
         let size = size.value(b, &format!("{name}/size"))?;
-        Ok::<_, ModelError>(b.compare(
-            &format!("{name}/in_image"),
-            Compare::Less,
-            positions,
-            size,
-        )?)
+        Ok(b.compare(&format!("{name}/in_image"), Compare::Less, positions, size)?)
     };
     let rows = within("rows", [side, 1, 1], size[0])?;
     let columns = within("columns", [1, side, 1], size[1])?;
-    let in_image = b.and("in_image", rows, columns)?;
     let values = Tensor::f32(&[COLOURS], &values)
         .ok_or_else(|| ModelError::Inconsistent("a pad value for each channel".into()))?;
+    if let [Int::Known(_), Int::Known(_)] = size {
+        // Both together would be as large as the image, or computed from constants.
+        let values = b.constant("pad_values", values)?;
+        let right = b.select("filled_right", columns, padded, values)?;
+        return Ok(b.select("filled", rows, right, values)?);
+    }
+    let in_image = b.and("in_image", rows, columns)?;
     let values = b.constant("pad_values", values)?;
     Ok(b.select("filled", in_image, padded, values)?)
 }

@@ -35,6 +35,12 @@ impl<'a> Stored<'a> {
         Self::new(DType::I64, &[values.len() as u64], bytes.into())
     }
 
+    /// A vector of floats.
+    pub(crate) fn floats(values: &[f32]) -> Self {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Self::new(DType::F32, &[values.len() as u64], bytes.into())
+    }
+
     /// A 64-bit integer without dimensions.
     pub(crate) fn integer(value: i64) -> Self {
         Self::new(DType::I64, &[], value.to_le_bytes().to_vec().into())

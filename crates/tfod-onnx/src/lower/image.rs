@@ -369,10 +369,19 @@ impl Lowering<'_, '_> {
                 self.rows_and_columns(node, &map, to, indices)
             }
             Resampling::ComputedIndices => {
-                let sizes = self.resized(node, to)?;
+                let sizes = if to_known.iter().all(Option::is_some) {
+                    None
+                } else {
+                    Some(self.resized(node, to)?)
+                };
                 let indices = [("rows", 0), ("columns", 1)].map(|(side, axis)| {
                     let name = format!("{name}/{side}");
-                    let to_size = self.pick(&format!("{name}/to"), sizes, 0, axis_number(axis));
+                    let to_size = match (to[axis].known(), sizes) {
+                        (None, Some(sizes)) => {
+                            Some(self.pick(&format!("{name}/to"), sizes, 0, axis_number(axis)))
+                        }
+                        _ => None,
+                    };
                     let from_size = self.size_along(&name, map.id, axis + 2);
                     let from_size = self.pick(&format!("{name}/from"), from_size, 0, 0);
                     self.nearest_indices(&name, from_size, to_size, &to[axis], grid)
@@ -461,64 +470,132 @@ impl Lowering<'_, '_> {
         self.map_result(node, map, "Gather", &[high, columns], attrs)
     }
 
-    /// [`resample::nearest`] for sizes that are scalars of the model: a vector of the size `dim`.
+    /// [`resample::nearest`] for a source whose size is a scalar of the model: a vector of the size `dim`. `to` is that size as a scalar of the model where
+    /// it is known only at run time.
     fn nearest_indices(
         &mut self,
         name: &str,
         from: TensorId,
-        to: TensorId,
+        to: Option<TensorId>,
         dim: &Dim,
         grid: PixelGrid,
     ) -> TensorId {
-        let (zero, one) = (self.integer(0), self.integer(1));
-        let (half, single) = (self.float(0.5), self.float(1.0));
+        let one = self.integer(1);
+        let single = self.float(1.0);
         let vector = Shape(vec![dim.clone()]);
+        let scalar = Shape::scalar();
+        let (f32, i64) = (DType::F32, DType::I64);
+        let positions = self.positions(name, to, dim, grid);
+        let aligned = grid == PixelGrid::AlignedCorners;
         let mut add = |part: &str, op, inputs: &[TensorId], attrs, dtype, shape: &Shape| {
             let name = format!("{name}/{part}");
             let typed = (dtype, shape.clone());
             self.emitter.add(&name, op, inputs, attrs, typed)
         };
-        let scalar = Shape::scalar();
-        let to_float = || {
-            let number = i64::from(i32::from(crate::emit::data_type(DType::F32)));
-            vec![Attr::Int("to", number)]
-        };
-        let (f32, i64) = (DType::F32, DType::I64);
         let last = add("last", "Sub", &[from, one], vec![], i64, &scalar);
-        let sides = [("from_float", from), ("to_float", to)];
-        let [a, b] = sides.map(|(part, id)| add(part, "Cast", &[id], to_float(), f32, &scalar));
-        let mut scale = add("scale", "Div", &[a, b], vec![], f32, &scalar);
+        let a = add("from_float", "Cast", &[from], to_type(f32), f32, &scalar);
+        let Positions {
+            floats,
+            count,
+            steps,
+            several,
+        } = positions;
+        let aligned_scale = steps.filter(|_| aligned).map(|steps| {
+            let a = add("from_steps", "Sub", &[a, single], vec![], f32, &scalar);
+            add("aligned_scale", "Div", &[a, steps], vec![], f32, &scalar)
+        });
+        let scale = match (aligned_scale, several) {
+            (Some(aligned), None) => aligned,
+            (Some(aligned), Some(several)) => {
+                let scale = add("scale", "Div", &[a, count], vec![], f32, &scalar);
+                let inputs = [several, aligned, scale];
+                add("chosen_scale", "Where", &inputs, vec![], f32, &scalar)
+            }
+            (None, _) => add("scale", "Div", &[a, count], vec![], f32, &scalar),
+        };
+        let mut at = add("sources", "Mul", &[floats, scale], vec![], f32, &vector);
+        if aligned {
+            let half = self.float(0.5);
+            let name = format!("{name}/half_on");
+            let typed = (f32, vector.clone());
+            at = self.emitter.add(&name, "Add", &[at, half], vec![], typed);
+        }
+        let mut add = |part: &str, op, inputs: &[TensorId], attrs, dtype| {
+            let name = format!("{name}/{part}");
+            self.emitter
+                .add(&name, op, inputs, attrs, (dtype, vector.clone()))
+        };
+        at = add("lower", "Floor", &[at], vec![], f32);
+        at = add("indices", "Cast", &[at], to_type(i64), i64);
+        add("clamped", "Min", &[at, last], vec![], i64)
+    }
+
+    /// The positions along a side that is resized to: constants where its size is known.
+    fn positions(
+        &mut self,
+        name: &str,
+        to: Option<TensorId>,
+        dim: &Dim,
+        grid: PixelGrid,
+    ) -> Positions {
+        let Some(to) = to else {
+            let size = dim.known().unwrap_or_default();
+            let (positions, count) = resample::positions(size, grid);
+            let stored = Stored::floats(&positions);
+            return Positions {
+                floats: self.emitter.initializer(&format!("{name}/floats"), stored),
+                count: self.float(count),
+                steps: (size > 1).then(|| self.float(count - 1.0)),
+                several: None,
+            };
+        };
+        let (zero, one) = (self.integer(0), self.integer(1));
+        let (half, single) = (self.float(0.5), self.float(1.0));
+        let (scalar, vector) = (Shape::scalar(), Shape(vec![dim.clone()]));
+        let (f32, i64) = (DType::F32, DType::I64);
+        let mut add = |part: &str, op, inputs: &[TensorId], attrs, dtype, shape: &Shape| {
+            let name = format!("{name}/{part}");
+            let typed = (dtype, shape.clone());
+            self.emitter.add(&name, op, inputs, attrs, typed)
+        };
+        let count = add("to_float", "Cast", &[to], to_type(f32), f32, &scalar);
+        let (mut steps, mut several) = (None, None);
         if grid == PixelGrid::AlignedCorners {
-            let steps = [("from_steps", a), ("to_steps", b)];
-            let [a, b] =
-                steps.map(|(part, id)| add(part, "Sub", &[id, single], vec![], f32, &scalar));
-            let aligned = add("aligned_scale", "Div", &[a, b], vec![], f32, &scalar);
-            let several = add(
-                "several",
-                "Greater",
-                &[to, one],
-                vec![],
-                DType::Bool,
-                &scalar,
-            );
-            let inputs = [several, aligned, scale];
-            scale = add("chosen_scale", "Where", &inputs, vec![], f32, &scalar);
+            let inputs = [count, single];
+            steps = Some(add("to_steps", "Sub", &inputs, vec![], f32, &scalar));
+            let (inputs, dtype) = ([to, one], DType::Bool);
+            several = Some(add("several", "Greater", &inputs, vec![], dtype, &scalar));
         }
         let at = add("positions", "Range", &[zero, to, one], vec![], i64, &vector);
-        let mut at = add("floats", "Cast", &[at], to_float(), f32, &vector);
+        let mut floats = add("floats", "Cast", &[at], to_type(f32), f32, &vector);
         if grid == PixelGrid::Centers {
-            at = add("centers", "Add", &[at, half], vec![], f32, &vector);
+            floats = add("centers", "Add", &[floats, half], vec![], f32, &vector);
         }
-        at = add("sources", "Mul", &[at, scale], vec![], f32, &vector);
-        if grid == PixelGrid::AlignedCorners {
-            at = add("half_on", "Add", &[at, half], vec![], f32, &vector);
+        Positions {
+            floats,
+            count,
+            steps,
+            several,
         }
-        at = add("lower", "Floor", &[at], vec![], f32, &vector);
-        let number = i64::from(i32::from(crate::emit::data_type(DType::I64)));
-        let whole = vec![Attr::Int("to", number)];
-        at = add("indices", "Cast", &[at], whole, i64, &vector);
-        add("clamped", "Min", &[at, last], vec![], i64, &vector)
     }
+}
+
+/// The positions along a side of the result of nearest-neighbour resizing.
+struct Positions {
+    /// Those of the samples, a vector.
+    floats: TensorId,
+    /// How many there are, a float.
+    count: TensorId,
+    /// One less than `count`, which may be 0 only where `several` says so.
+    steps: Option<TensorId>,
+    /// Whether there is more than one; `None` where that is known.
+    several: Option<TensorId>,
+}
+
+/// The attribute of a `Cast`.
+fn to_type(dtype: DType) -> Vec<Attr> {
+    let number = i64::from(i32::from(crate::emit::data_type(dtype)));
+    vec![Attr::Int("to", number)]
 }
 
 /// How many rows or columns SAME padding adds in all.

@@ -143,6 +143,13 @@ pub(super) fn nearest(from: u64, to: u64, grid: PixelGrid) -> Vec<i64> {
         .collect()
 }
 
+/// The positions along a side of `size` samples, before they are scaled to the source, and how many they are.
+pub(super) fn positions(size: u64, grid: PixelGrid) -> (Vec<f32>, f32) {
+    let first = if grid == PixelGrid::Centers { 0.5 } else { 0.0 };
+    let positions = (0..size).map(|position| position as f32 + first);
+    (positions.collect(), size as f32)
+}
+
 /// For each position of the result, the weights of the source's positions.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Weights {
