@@ -14,51 +14,45 @@
 //! Nothing is written before the configuration is understood and every variable has been found; then all is written beside, and put in place by
 //! renaming.
 
+mod checkpoint;
 mod error;
 mod format;
+mod interface;
 mod labels;
 mod layout;
 mod manifest;
+mod networks;
 mod signatures;
+mod spare;
 mod staging;
 mod thresholds;
+mod write;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value};
-use tfod_checkpoint::{
-    Bundle, BundleWriter, CheckpointState, DType as StoredType, OBJECT_GRAPH_KEY, SAVE_COUNTER,
-    STATE_FILE,
-};
 use tfod_config::{LabelMap, PipelineConfig};
 use tfod_formats::Format;
-use tfod_graph::{DType, Graph, Shape, ValueId, Weights, passes};
-use tfod_models::{GraphOption, GraphOptions, Model, ModelError, Stage, build};
-use tfod_onnx::InputLayout;
-use tfod_tensorflow::{Asset, NamedGraph};
-
+use tfod_models::{GraphOptions, Model, Stage};
 use tfod_text::Shown;
 
-use crate::check::ConfigKind;
 use crate::judgement::{Configured, Judgement};
 use crate::output::failed;
-use crate::output::identity::is_same;
 use crate::progress::Step;
-use crate::trained::{MODEL, TrainedModel};
+use crate::trained::TrainedModel;
+use checkpoint::unused;
 pub use error::{ExportError, Misfit, MisfitVariable};
 pub use format::{FormatOption, FormatReport, OnnxOptions, OptionValue, TfliteOptions};
-use format::{Source, Writer, exporter};
+pub use interface::{Interface, TensorInfo};
 pub use layout::Layout;
 use manifest::About;
+use networks::{Fitted, Networks, interfaces, named};
 use signatures::Signature;
 pub use signatures::SignatureOptions;
 use staging::Staging;
 pub use thresholds::Thresholds;
-
-/// The prefix of the checkpoint in an export.
-const CHECKPOINT: &str = "ckpt-0";
+use write::Parts;
 
 /// An export to be made.
 #[derive(Clone, Debug)]
@@ -145,80 +139,6 @@ impl Unused {
     }
 }
 
-/// What a signature takes and gives.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interface {
-    /// What the model is given.
-    pub inputs: Vec<TensorInfo>,
-    /// What it returns, by key in ascending order.
-    pub outputs: Vec<TensorInfo>,
-}
-
-/// One input or output.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TensorInfo {
-    /// Its key.
-    pub key: String,
-    /// Its element type.
-    pub dtype: DType,
-    /// Its shape; names stand for sizes known only at run time.
-    pub shape: Shape,
-    /// Of an input of images, the order of its dimensions.
-    pub layout: Option<InputLayout>,
-}
-
-impl Interface {
-    fn of(graph: &Graph) -> Self {
-        let info = |key: &str, value: ValueId| {
-            let value = graph.value(value);
-            TensorInfo {
-                key: key.to_owned(),
-                dtype: value.dtype,
-                shape: value.shape.clone(),
-                layout: None,
-            }
-        };
-        let input = |value: &ValueId| {
-            let info = info(graph.name_of(*value), *value);
-            let is_images = info.shape.dims().len() == 4;
-            TensorInfo {
-                layout: is_images.then_some(InputLayout::Nhwc),
-                ..info
-            }
-        };
-        let inputs = graph.inputs().iter();
-        let outputs = graph.outputs().iter();
-        let mut outputs: Vec<TensorInfo> = outputs.map(|o| info(&o.key, o.value)).collect();
-        outputs.sort_by(|a, b| a.key.cmp(&b.key));
-        Self {
-            inputs: inputs.map(input).collect(),
-            outputs,
-        }
-    }
-}
-
-/// What is written besides the formats, or told of them.
-struct Parts<'a> {
-    config: &'a PipelineConfig,
-    trained: &'a TrainedModel,
-    /// The main one first.
-    signatures: &'a [&'a Signature],
-    /// The networks of formats that need other ones.
-    fitted: &'a Fitted,
-    /// What the formats have in common.
-    interface: &'a Interface,
-    facts: Map<String, Value>,
-}
-
-/// The networks of formats that need other ones than the main signature's.
-type Fitted = Vec<(Format, Signature)>;
-
-/// The network of a format.
-fn of_format<'s>(format: Format, main: &'s Signature, fitted: &'s Fitted) -> &'s Signature {
-    let mut own = fitted.iter().filter(|(other, _)| *other == format);
-    own.next().map_or(main, |(_, signature)| signature)
-}
-
 /// The configuration of an export.
 struct Configuration {
     /// With what is merged into it.
@@ -227,14 +147,6 @@ struct Configuration {
     original: Vec<u8>,
     /// What to say of it.
     warnings: Vec<String>,
-}
-
-/// A format to be written.
-struct Prepared<'a> {
-    format: Format,
-    writer: Box<dyn Writer + 'a>,
-    /// Whether it was asked for, and is not there for another's sake alone.
-    is_wanted: bool,
 }
 
 impl Export {
@@ -374,20 +286,6 @@ impl Export {
         })
     }
 
-    /// A graph and its weights, where what depends on weights alone is computed, so that programs that run the model need not, or cannot.
-    fn with_weights<'a>(
-        &self,
-        graph: &Graph,
-        trained: &'a TrainedModel,
-    ) -> Result<(Graph, Weights<'a>), ExportError> {
-        let computed = passes::fold(graph, trained.weights(graph)?);
-        computed.map_err(|error| ExportError::Model {
-            config: self.pipeline_config.clone(),
-            source: Box::new(error.into()),
-            family: None,
-        })
-    }
-
     /// Writes what the layout has beside the export; gives what the user should know.
     fn finish(&self, main: &Signature, fitted: &Fitted) -> Result<Option<String>, ExportError> {
         let Some(format) = self.formats.first() else {
@@ -396,185 +294,6 @@ impl Export {
         let interface = self.interface(*format, main, fitted);
         self.layout
             .finish(&self.output, *format, &main.name, &interface)
-    }
-
-    /// The graph of each signature, with its weights.
-    fn all_with_weights<'s, 'a>(
-        &self,
-        signatures: impl Iterator<Item = &'s Signature>,
-        trained: &'a TrainedModel,
-    ) -> Result<Vec<(Graph, Weights<'a>)>, ExportError> {
-        signatures
-            .map(|signature| self.with_weights(&signature.model.graph, trained))
-            .collect()
-    }
-
-    /// Works out every format. What one cannot express is found here.
-    fn prepare<'a>(
-        &self,
-        networks: &Networks<'_, 'a>,
-        signatures: &[&Signature],
-        assets: &'a [Asset],
-        facts: &Map<String, Value>,
-    ) -> Result<Vec<Prepared<'a>>, ExportError> {
-        let Networks {
-            main,
-            fitted,
-            graphs,
-            own,
-        } = networks;
-        let prepare = |(format, is_wanted): (Format, bool)| {
-            let interface = self.interface(format, main, fitted);
-            let mut facts = facts.clone();
-            let network = of_format(format, main, fitted);
-            let (options, of_model) = (&network.options, &network.model.facts);
-            facts.extend(manifest::ends(&interface, options, of_model));
-            let own = own.iter().find(|(other, _)| *other == format);
-            let own = own.map(|(_, graph)| std::slice::from_ref(graph));
-            let writer = exporter(format).prepare(&Source {
-                export: self,
-                graphs: own.unwrap_or(graphs),
-                signatures,
-                assets,
-                network,
-                facts: &facts,
-            })?;
-            Ok(Prepared {
-                format,
-                writer,
-                is_wanted,
-            })
-        };
-        self.formats_to_write().map(prepare).collect()
-    }
-
-    /// The formats in the order in which they are written, those that others are made from included, and whether each was asked for.
-    fn formats_to_write(&self) -> impl Iterator<Item = (Format, bool)> + '_ {
-        let is_wanted = |format| self.formats.contains(&format);
-        let sources: Vec<Format> = self
-            .formats
-            .iter()
-            .filter_map(|format| exporter(*format).made_from())
-            .collect();
-        let all = Format::ALL.into_iter();
-        all.map(move |format| (format, is_wanted(format)))
-            .filter(move |(format, is_wanted)| *is_wanted || sources.contains(format))
-    }
-
-    /// What a graph takes and gives as all formats have it; where they differ, as the graph does.
-    fn common_interface(&self, main: &Signature, fitted: &Fitted) -> Interface {
-        let formats = self.formats.iter();
-        let mut all = formats.map(|format| self.interface(*format, main, fitted));
-        let first = all.next();
-        match first {
-            Some(first) if all.all(|other| other == first) => first,
-            _ => Interface::of(&main.model.graph),
-        }
-    }
-
-    /// What a format takes and gives.
-    fn interface(&self, format: Format, main: &Signature, fitted: &Fitted) -> Interface {
-        let graph = &of_format(format, main, fitted).model.graph;
-        exporter(format).interface(Interface::of(graph), self)
-    }
-
-    /// The main network, and those of formats that need other ones. Where all formats need another one, that is the main one.
-    fn fitted(
-        &self,
-        config: &PipelineConfig,
-        main: Signature,
-    ) -> Result<(Signature, Fitted), ExportError> {
-        let mut fitted = Vec::new();
-        for (format, _) in self.formats_to_write() {
-            let options = exporter(format).fitted(&main.options, &main.model);
-            if let Some(options) = options.map_err(ExportError::Options)? {
-                let signature = Signature {
-                    name: main.name.clone(),
-                    model: self.build(config, &options)?,
-                    options,
-                };
-                fitted.push((format, signature));
-            }
-        }
-        match fitted.pop() {
-            Some((_, signature)) if self.formats_to_write().count() == 1 => Ok((signature, fitted)),
-            last => {
-                fitted.extend(last);
-                Ok((main, fitted))
-            }
-        }
-    }
-
-    /// Writes everything beside its place.
-    fn write(
-        &self,
-        staging: &Staging,
-        parts: Parts<'_>,
-        prepared: Vec<Prepared<'_>>,
-        tell: &dyn Fn(Step),
-    ) -> Result<Vec<FormatReport>, ExportError> {
-        let places = self.layout.places();
-        if let Some(folder) = places.checkpoint {
-            tell(Step::Write("the checkpoint"));
-            write_checkpoint(&staging.folder(folder)?, parts.trained)?;
-        }
-        let written = self.write_formats(prepared, staging, tell)?;
-        staging.file(places.config, parts.config.to_text().as_bytes())?;
-        let mut files = Map::new();
-        for report in &written {
-            let mut file = report.particulars.clone();
-            file.insert("format".to_owned(), report.format.name().into());
-            if let Some(main) = parts.signatures.first() {
-                let interface = self.interface(report.format, main, parts.fitted);
-                if interface != *parts.interface {
-                    let network = of_format(report.format, main, parts.fitted);
-                    let (options, facts) = (&network.options, &network.model.facts);
-                    file.extend(manifest::ends(&interface, options, facts));
-                }
-            }
-            // The folder that the manifest is about may be the SavedModel.
-            let name = match self.layout.item(report.format) {
-                "" => ".",
-                name => name,
-            };
-            files.insert(name.to_owned(), file.into());
-        }
-        let manifest = manifest::text(parts.facts, files);
-        staging.file(places.manifest, manifest.as_bytes())?;
-        self.layout.stage(staging, parts.signatures)?;
-        Ok(written)
-    }
-
-    /// Writes the formats, and gives the reports of those asked for.
-    fn write_formats(
-        &self,
-        prepared: Vec<Prepared<'_>>,
-        staging: &Staging,
-        tell: &dyn Fn(Step),
-    ) -> Result<Vec<FormatReport>, ExportError> {
-        let place = |format| staging.path(self.layout.item(format));
-        let mut written = Vec::new();
-        let mut unwanted = Vec::new();
-        for Prepared {
-            format,
-            writer,
-            is_wanted,
-        } in prepared
-        {
-            if format.is_folder() {
-                staging.folder(self.layout.item(format))?;
-            }
-            let report = writer.write(&place, tell)?;
-            if is_wanted {
-                written.push(report);
-            } else {
-                unwanted.push(format);
-            }
-        }
-        for format in unwanted {
-            staging.discard(self.layout.item(format))?;
-        }
-        Ok(written)
     }
 
     /// The configuration with what is merged into it, and what to say of it.
@@ -606,68 +325,6 @@ impl Export {
         })
     }
 
-    /// Where the exported configuration takes the place of the one that the export is made from, keeps that beside it, with its comments, its order, and without what is merged in.
-    /// Gives the name that it gets; `None` where nothing is lost.
-    fn keep_config(
-        &self,
-        target: &Path,
-        staging: &Staging,
-        config: &PipelineConfig,
-        original: &[u8],
-    ) -> Result<Option<String>, ExportError> {
-        let item = self.layout.places().config;
-        if !is_replaced(target, item, &self.pipeline_config)
-            || config.to_text().as_bytes() == original
-        {
-            return Ok(None);
-        }
-        let first = format!("{item}.original");
-        let others = (2..).map(|number| format!("{first}.{number}"));
-        // An earlier export may have kept the same one.
-        let name = std::iter::once(first.clone()).chain(others).find(|name| {
-            let path = target.join(name);
-            let is_free = fs::symlink_metadata(&path).is_err();
-            is_free || fs::read(&path).is_ok_and(|kept| kept == original)
-        });
-        let name = name.unwrap_or(first);
-        staging.file(&name, original)?;
-        Ok(Some(name))
-    }
-
-    fn kept_warning(&self, name: &str) -> String {
-        format!(
-            "{} is what this export was made from, and now holds the exported configuration; the original is kept beside it as {name}",
-            self.pipeline_config.shown()
-        )
-    }
-
-    /// Refuses to remove, or to write anew in another form, the label map that this export is made from.
-    fn spare_label_map(&self, target: &Path, assets: &[Asset]) -> Result<(), ExportError> {
-        let Some(label_map) = &self.label_map else {
-            return Ok(());
-        };
-        let writes_assets = self.formats.contains(&Format::SavedModel);
-        for asset in assets {
-            let item = format!(
-                "{}/assets/{}",
-                self.layout.item(Format::SavedModel),
-                asset.file_name
-            );
-            let is_kept =
-                || writes_assets && fs::read(label_map).is_ok_and(|found| found == asset.contents);
-            if is_replaced(target, &item, label_map) && !is_kept() {
-                return Err(would_lose(label_map, "its text as it is".to_owned()));
-            }
-        }
-        let files = self.layout.replaceable().unwrap_or_default();
-        for item in files.iter().filter(|item| !item.is_folder) {
-            if is_replaced(target, item.name, label_map) {
-                return Err(would_lose(label_map, "the label map".to_owned()));
-            }
-        }
-        Ok(())
-    }
-
     /// Holds a model against the checkpoint. Gives the number of its variables, which were all found, what the checkpoint has beyond them, and what to say
     /// of that.
     fn check_fit(
@@ -693,160 +350,6 @@ impl Export {
         let unused = unused(trained, whole, left_over);
         Ok((judgement.fit.total(), unused, warning))
     }
-
-    /// Refuses to replace the checkpoint that this export is made from by the model in it, if it has more.
-    fn spare_checkpoint(&self, target: &Path, trained: &TrainedModel) -> Result<(), ExportError> {
-        let folder = trained.prefix().parent().unwrap_or(Path::new(""));
-        let places = self.layout.places();
-        let (Some(checkpoint), Some(name)) = (places.checkpoint, trained.prefix().file_name())
-        else {
-            return Ok(());
-        };
-        if !is_replaced(target, checkpoint, folder) {
-            return Ok(());
-        }
-        if name != CHECKPOINT {
-            let state = folder.join(STATE_FILE);
-            let what = "the names of the checkpoints beside it";
-            return if state.exists() {
-                Err(would_lose(&state, what.to_owned()))
-            } else {
-                Ok(())
-            };
-        }
-        let kept = trained.objects().subset(&[MODEL, SAVE_COUNTER]);
-        let kept = kept.checkpoint_keys();
-        let keys = trained.bundle().entries().map(tfod_checkpoint::Entry::key);
-        let lost: Vec<&str> = keys
-            .filter(|key| *key != OBJECT_GRAPH_KEY && !kept.contains(key))
-            .collect();
-        match lost.first() {
-            Some(first) => {
-                let count = lost.len();
-                let what = format!(
-                    "{count} tensors that are not the model's, first `{}`",
-                    first.shown()
-                );
-                Err(would_lose(trained.prefix(), what))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// The networks of all signatures, the main one first.
-    fn signatures(
-        &self,
-        config: &PipelineConfig,
-        labels: Option<&LabelMap>,
-        whole: &GraphOptions,
-    ) -> Result<(Signature, Vec<Signature>), ExportError> {
-        let mut common = self.graph.clone();
-        common.keypoint_labels.clone_from(&whole.keypoint_labels);
-        common
-            .class_thresholds
-            .extend(self.thresholds.classes(labels)?);
-        let build = |asked: SignatureOptions| {
-            let options = asked.graph(&common);
-            Ok::<_, ExportError>(Signature {
-                model: self.build(config, &options)?,
-                name: asked.name,
-                options,
-            })
-        };
-        let (main, others) = signatures::main_and_others(&self.signatures, &self.graph);
-        let mut formats = self.formats.iter().map(|format| format.descriptor());
-        let without = formats.find(|format| !format.decodes_images);
-        if let Some(format) = without.filter(|_| main.input.is_encoded()) {
-            return Err(ExportError::Options(ModelError::Option {
-                option: GraphOption::InputType,
-                given: main.input.to_string(),
-                expected: format!(
-                    "image_tensor or float_image_tensor for {}, whose runtimes have no operator that decodes image files",
-                    format.described
-                ),
-            }));
-        }
-        let others = others.into_iter().map(build).collect::<Result<_, _>>()?;
-        Ok((build(main)?, others))
-    }
-
-    fn build(&self, config: &PipelineConfig, options: &GraphOptions) -> Result<Model, ExportError> {
-        let in_config = |source: ModelError| {
-            if matches!(source, ModelError::Option { .. }) {
-                return ExportError::Options(source);
-            }
-            let kind = config.message().model.as_ref().and_then(ConfigKind::of);
-            ExportError::Model {
-                config: self.pipeline_config.clone(),
-                source: Box::new(source),
-                family: kind.map(|kind| kind.family),
-            }
-        };
-        let message = config.message().model.as_ref();
-        let missing = || {
-            in_config(ModelError::Missing {
-                field: "model".to_owned(),
-            })
-        };
-        build(message.ok_or_else(missing)?, options).map_err(in_config)
-    }
-}
-
-/// The networks of an export, with their weights.
-struct Networks<'s, 'a> {
-    main: &'s Signature,
-    fitted: &'s Fitted,
-    /// Of all signatures, the main one first.
-    graphs: Vec<NamedGraph<'a>>,
-    /// Of the formats in `fitted`.
-    own: Vec<(Format, NamedGraph<'a>)>,
-}
-
-/// A signature's network with its weights.
-fn named<'a>(
-    (signature, (graph, weights)): (&'a Signature, &'a (Graph, Weights<'a>)),
-) -> NamedGraph<'a> {
-    NamedGraph {
-        name: &signature.name,
-        graph,
-        weights,
-    }
-}
-
-/// What each signature takes and gives, by name; the main one has the interface that is common to all formats.
-fn interfaces(
-    main: &Signature,
-    interface: &Interface,
-    others: &[Signature],
-) -> Vec<(String, Interface)> {
-    let others = others.iter().map(|signature| {
-        (
-            signature.name.clone(),
-            Interface::of(&signature.model.graph),
-        )
-    });
-    std::iter::once((main.name.clone(), interface.clone()))
-        .chain(others)
-        .collect()
-}
-
-fn unused(trained: &TrainedModel, model: &Model, left_over: Vec<String>) -> Unused {
-    let mut unused = Unused {
-        model: left_over,
-        ..Unused::default()
-    };
-    for key in trained.keys_beyond(&model.graph) {
-        if unused.model.iter().any(|other| other == key) {
-            continue;
-        }
-        let list = if key.contains("/.OPTIMIZER_SLOT/") || key.starts_with("optimizer/") {
-            &mut unused.optimizer
-        } else {
-            &mut unused.other
-        };
-        list.push(key.to_owned());
-    }
-    unused
 }
 
 /// Pairs of keypoints, by their place, between which the evaluation draws lines.
@@ -909,55 +412,4 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
     let mut text = path.as_os_str().to_owned();
     text.push(ending);
     text.into()
-}
-
-fn would_lose(path: &Path, what: String) -> ExportError {
-    let path = path.to_owned();
-    ExportError::WouldLose { path, what }
-}
-
-/// Whether an item of the target is this file or folder. Of a link, only the link is replaced.
-fn is_replaced(target: &Path, item: &str, input: &Path) -> bool {
-    let item = target.join(item);
-    let input = if input.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        input
-    };
-    fs::symlink_metadata(&item).is_ok_and(|metadata| !metadata.is_symlink())
-        && is_same(&item, input)
-}
-
-/// How often the training had saved; this is one more. A checkpoint need not say.
-fn saves_so_far(bundle: &Bundle, save_counter: &str) -> Result<i64, ExportError> {
-    if bundle.get(save_counter).is_none() {
-        return Ok(0);
-    }
-    let counter = bundle.tensor(save_counter)?;
-    let bytes = <[u8; 8]>::try_from(counter.bytes.as_ref());
-    Ok(bytes.map_or(0, i64::from_le_bytes).max(0))
-}
-
-/// The checkpoint of the model alone, which training can start from.
-fn write_checkpoint(folder: &Path, trained: &TrainedModel) -> Result<(), ExportError> {
-    let mut objects = trained.objects().subset(&[MODEL, SAVE_COUNTER]);
-    let save_counter = objects.add_save_counter();
-    let mut keys = objects.checkpoint_keys();
-    keys.insert(OBJECT_GRAPH_KEY);
-    let bundle = trained.bundle();
-    let saves = saves_so_far(bundle, &save_counter)?.saturating_add(1);
-    let mut writer = BundleWriter::create(&folder.join(CHECKPOINT))?;
-    for key in keys {
-        if key == OBJECT_GRAPH_KEY {
-            writer.add_object_graph(&objects)?;
-        } else if key == save_counter {
-            writer.add(key, StoredType::Int64, &[], &saves.to_le_bytes())?;
-        } else {
-            writer.copy(bundle, key)?;
-        }
-    }
-    writer.finish_files()?;
-    let state = CheckpointState::single(CHECKPOINT).to_string();
-    let path = folder.join(STATE_FILE);
-    Ok(fs::write(&path, state).map_err(failed(&path, "write"))?)
 }
