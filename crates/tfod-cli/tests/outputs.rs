@@ -665,11 +665,14 @@ fn a_command_line_for_the_official_exporter_is_understood() {
         "--flagfile=flags",
         "-input_type=image_tensor",
         "--nouse_side_inputs",
+        "--side_input_names=context_features",
         "--output_directory",
         "new",
     ]);
     assert!(output.status.success(), "{output:?}");
     assert!(!String::from_utf8_lossy(&output.stdout).contains("Not needed,"));
+    let warning = "--side_input_names is not looked at without --use_side_inputs";
+    assert!(String::from_utf8_lossy(&output.stderr).contains(warning));
     let same = |name: &str| {
         let read = |folder: &str| fs::read(root.path().join(folder).join(name)).unwrap();
         read("new") == read("out")

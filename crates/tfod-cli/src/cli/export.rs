@@ -430,6 +430,20 @@ impl Args {
             Ok(inputs) => inputs,
             Err(error) => return flags::failure(&ExportError::Options(error), false),
         };
+        if side_inputs.is_none() {
+            let given = [
+                (&self.side_input_shapes, "--side_input_shapes"),
+                (&self.side_input_types, "--side_input_types"),
+                (&self.side_input_names, "--side_input_names"),
+            ];
+            let is_given =
+                |list: &Option<String>| list.as_deref().is_some_and(|list| !list.is_empty());
+            for (_, flag) in given.iter().filter(|(list, _)| is_given(list)) {
+                output::warn(&format_args!(
+                    "{flag} is not looked at without --use_side_inputs"
+                ));
+            }
+        }
         if let Err(stray) = self.of_formats.check(&self.formats) {
             return output::usage(&stray);
         }
