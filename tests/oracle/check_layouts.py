@@ -58,7 +58,7 @@ def check_config(folder):
             assert batch + dims == sizes, f"{entry.name}: {batch + dims}, the model has {sizes}"
 
 
-TYPES = {"TYPE_FP32": "float32", "TYPE_UINT8": "uint8", "TYPE_STRING": "string"}
+TYPES = {"TYPE_FP32": "float32", "TYPE_UINT8": "uint8", "TYPE_INT32": "int32", "TYPE_STRING": "string"}
 
 
 def main():

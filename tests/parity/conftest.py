@@ -4,6 +4,7 @@ Environment variables: TFOD_BIN (the binary under test, default target/release/t
 FPNLite models are then tested too), TFOD_MISSING_<NAME> (why an optional environment is not there; set by run.py).
 """
 
+import json
 import os
 import pathlib
 import shutil
@@ -73,6 +74,12 @@ def oracle():
     return wait
 
 
+def without_meaning(output):
+    """Returns the outputs of an export that its manifest has no words for."""
+    manifests = [json.loads(path.read_text()) for path in output.glob("**/manifest.json")]
+    return [entry["name"] for manifest in manifests for entry in manifest["outputs"] if not entry.get("meaning")]
+
+
 def run_export(output, results, input_type, *options):
     """Runs `tfod export` on a case's checkpoint; returns the output folder. There is no input type where the options have signatures."""
     assert BINARY.exists(), f"{BINARY} does not exist: build it with `cargo build --release`, or set TFOD_BIN"
@@ -88,6 +95,7 @@ def run_export(output, results, input_type, *options):
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, f"{' '.join(command)}\nexit status {result.returncode}\n{result.stdout}{result.stderr}"
     assert not (found := constants.of_export(output)), f"{' '.join(command)}\ncomputes from constants alone: {found}"
+    assert not (found := without_meaning(output)), f"{' '.join(command)}\nthe manifest has no meaning of {found}"
     return output
 
 

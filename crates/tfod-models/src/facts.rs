@@ -145,6 +145,8 @@ pub struct Facts {
     pub stages: Vec<StageFacts>,
     /// What the keypoints of a detection are called, in the order of outputs, where they have names.
     pub keypoints: Vec<String>,
+    /// What is given beside images, by the name of the input.
+    pub further_inputs: Vec<(&'static str, Meaning)>,
 }
 
 impl Facts {
@@ -156,7 +158,7 @@ impl Facts {
     }
 }
 
-/// What an output means.
+/// What an input or output means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meaning {
     /// In words.
@@ -166,7 +168,19 @@ pub struct Meaning {
 }
 
 /// The outputs that the reference's models have, by key: where the graph has to end at least, meaning and unit.
-const OUTPUTS: [(&str, Stage, &str, &str); 28] = [
+const OUTPUTS: [(&str, Stage, &str, &str); 43] = [
+    (
+        "anchors",
+        Stage::Detections,
+        "the anchors of the first stage, cut off at the border: ymin, xmin, ymax, xmax",
+        "pixels of the network's input",
+    ),
+    (
+        "box_classifier_features",
+        Stage::Detections,
+        "the features that proposals of all images are classified by",
+        "",
+    ),
     (
         "box_encodings",
         Stage::Encodings,
@@ -196,6 +210,18 @@ const OUTPUTS: [(&str, Stage, &str, &str); 28] = [
         Stage::Detections,
         "what is cropped of the feature maps where detections are",
         "",
+    ),
+    (
+        "densepose_heatmap",
+        Stage::Encodings,
+        "heat maps of the parts of a surface, one for each part, unconverted",
+        "",
+    ),
+    (
+        "densepose_regression",
+        Stage::Encodings,
+        "where on each part of a surface a location of the feature map is",
+        "fractions of the part, 0 to 1",
     ),
     (
         "detection_anchor_indices",
@@ -252,6 +278,12 @@ const OUTPUTS: [(&str, Stage, &str, &str); 28] = [
         "fractions of the image's height and width",
     ),
     (
+        "detection_masks",
+        Stage::Detections,
+        "over each detection's box, or each box given, how likely a cell is the object's, or whether it is: 0 or 1; where there are detection_surface_coords, 0 or the number of the part of the surface, from 1",
+        "0 to 1, or the number of a part",
+    ),
+    (
         "detection_multiclass_scores",
         Stage::Detections,
         "the detections' scores for every class, the background first where the model has one",
@@ -276,6 +308,30 @@ const OUTPUTS: [(&str, Stage, &str, &str); 28] = [
         "locations of the feature map, 4 pixels of the network's input each",
     ),
     (
+        "final_anchors",
+        Stage::Detections,
+        "the proposals, which encodings are relative to: ymin, xmin, ymax, xmax, best first",
+        "fractions of the height and width of the network's input, padding included",
+    ),
+    (
+        "image_shape",
+        Stage::Detections,
+        "the sizes of the network's input: batch, height, width, channels",
+        "count",
+    ),
+    (
+        "instance_embedding",
+        Stage::Encodings,
+        "the embedding of the object at each location of the feature map",
+        "",
+    ),
+    (
+        "mask_predictions",
+        Stage::Detections,
+        "unconverted masks of the detections of all images, one for each class, or one for all classes",
+        "",
+    ),
+    (
         "num_detections",
         Stage::Detections,
         "how many rows are detections; the rest is padding",
@@ -294,10 +350,22 @@ const OUTPUTS: [(&str, Stage, &str, &str); 28] = [
         "",
     ),
     (
+        "pixel_embedding",
+        Stage::Encodings,
+        "the embedding of each location of the feature map",
+        "",
+    ),
+    (
         "proposal_boxes",
         Stage::Encodings,
         "the proposals, which encodings are relative to: ymin, xmin, ymax, xmax, best first",
         "pixels of the network's input",
+    ),
+    (
+        "proposal_boxes_normalized",
+        Stage::Detections,
+        "the proposals, which encodings are relative to: ymin, xmin, ymax, xmax, best first",
+        "fractions of the height and width of the network's input, padding included",
     ),
     (
         "raw_detection_boxes",
@@ -310,6 +378,12 @@ const OUTPUTS: [(&str, Stage, &str, &str); 28] = [
         Stage::Boxes,
         "decoded boxes of all proposals, for each class one, before non-max suppression: ymin, xmin, ymax, xmax",
         "fractions of the image's height and width, 0 to 1",
+    ),
+    (
+        "raw_detection_feature_map_indices",
+        Stage::Detections,
+        "the feature map that each box of each proposal is told to be from: the first",
+        "index, from 0",
     ),
     (
         "raw_detection_scores",
@@ -335,10 +409,52 @@ const OUTPUTS: [(&str, Stage, &str, &str); 28] = [
         "unconverted scores of all anchors, background and object: see `score_conversion`",
         "",
     ),
+    (
+        "segmentation_heatmap",
+        Stage::Encodings,
+        "heat maps of masks, one for each class, before the sigmoid",
+        "",
+    ),
+    (
+        "track_offset",
+        Stage::Encodings,
+        "how far the object at each location of the feature map has moved since the image before: y, x",
+        "locations of the feature map",
+    ),
+    (
+        "track_reid",
+        Stage::Encodings,
+        "the embedding of the object at each location of the feature map, of any length",
+        "",
+    ),
 ];
 
-/// Outputs that mean something else in detectors of two stages.
-const OF_TWO_STAGES: [(&str, &str, &str); 4] = [
+/// The heads of keypoint tasks, which the keys of outputs end in, behind the name of the task.
+const OF_TASKS: [(&str, &str, &str); 4] = [
+    (
+        "_keypoint_depth",
+        "how far away the keypoints are at each location of the feature map, one for each or one for all",
+        "as in the training data",
+    ),
+    (
+        "_keypoint_heatmap",
+        "heat maps, one for each keypoint, before the sigmoid",
+        "",
+    ),
+    (
+        "_keypoint_offset",
+        "how far a keypoint is from each location of the feature map: y, x, of each keypoint or of all",
+        "locations of the feature map",
+    ),
+    (
+        "_keypoint_regression",
+        "how far the keypoints of an object are from its centre at each location of the feature map: y, x of each",
+        "locations of the feature map",
+    ),
+];
+
+/// Outputs that mean something else in detectors of two or three stages.
+const OF_SEVERAL_STAGES: [(&str, &str, &str); 5] = [
     (
         "class_predictions_with_background",
         "unconverted class scores of all proposals of all images, the background first: see `score_conversion`",
@@ -348,6 +464,11 @@ const OF_TWO_STAGES: [(&str, &str, &str); 4] = [
         "detection_anchor_indices",
         "the proposal that each detection comes from, a row of raw_detection_boxes",
         "index, from 0",
+    ),
+    (
+        "detection_masks",
+        "over each detection's box, how likely a cell is the object's",
+        "probability, 0 to 1",
     ),
     (
         "raw_detection_boxes",
@@ -376,10 +497,18 @@ const OF_PROPOSALS: [(&str, &str, &str); 2] = [
 ];
 
 impl Facts {
+    /// What an input of this name means that is given beside images; `None` of the images.
+    pub fn further_input(&self, name: &str) -> Option<Meaning> {
+        let mut inputs = self.further_inputs.iter();
+        inputs
+            .find(|(known, _)| *known == name)
+            .map(|(_, meaning)| *meaning)
+    }
+
     /// What the output of a key means in this model.
     pub fn meaning(&self, key: &str) -> Option<Meaning> {
         let own: &[(&str, &str, &str)] = match self.stages.as_slice() {
-            [_, _, ..] => &OF_TWO_STAGES,
+            [_, _, ..] => &OF_SEVERAL_STAGES,
             [stage] if stage.name == PROPOSALS => &OF_PROPOSALS,
             _ => &[],
         };
@@ -387,17 +516,22 @@ impl Facts {
         if let Some((_, text, unit)) = own {
             return Some(Meaning { text, unit });
         }
-        let (_, _, text, unit) = OUTPUTS.iter().find(|(known, ..)| *known == key)?;
-        Some(Meaning { text, unit })
+        known(key).map(|(_, meaning)| meaning)
     }
+}
+
+/// Where a graph has to end at least that has an output of this key, and what it means in most models.
+fn known(key: &str) -> Option<(Stage, Meaning)> {
+    if let Some((_, stage, text, unit)) = OUTPUTS.iter().find(|(known, ..)| *known == key) {
+        return Some((*stage, Meaning { text, unit }));
+    }
+    let (_, text, unit) = OF_TASKS.iter().find(|(end, ..)| key.ends_with(end))?;
+    Some((Stage::Encodings, Meaning { text, unit }))
 }
 
 /// Where a graph ends that has outputs of these keys, and no others; `None` where a key is unknown.
 pub fn stage_of<'a>(keys: impl IntoIterator<Item = &'a str>) -> Option<Stage> {
-    let stage = |key: &str| {
-        let (_, stage, ..) = OUTPUTS.iter().find(|(known, ..)| *known == key)?;
-        Some(*stage)
-    };
+    let stage = |key: &str| known(key).map(|(stage, _)| stage);
     let stages: Option<Vec<Stage>> = keys.into_iter().map(stage).collect();
     let stages = stages?;
     // The network's own predictions are outputs of graphs that end there only, and so on.
@@ -424,6 +558,12 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_there_once_and_in_order() {
+        let keys = OUTPUTS.map(|(key, ..)| key);
+        assert!(keys.is_sorted_by(|a, b| a < b), "{keys:?}");
+    }
+
+    #[test]
     fn outputs_tell_where_a_graph_ends() {
         let stage = |keys: &[&str]| stage_of(keys.iter().copied());
         assert_eq!(
@@ -432,6 +572,15 @@ mod tests {
         );
         assert_eq!(stage(&["raw_detection_boxes"]), Some(Stage::Boxes));
         assert_eq!(stage(&["box_encodings"]), Some(Stage::Encodings));
+        assert_eq!(
+            stage(&["object_center", "person_keypoint_offset"]),
+            Some(Stage::Encodings)
+        );
+        // The outputs of a third stage are not left out of detections.
+        assert_eq!(
+            stage(&["detection_masks", "refined_box_encodings"]),
+            Some(Stage::Detections)
+        );
         assert_eq!(stage(&["box_encodings", "another"]), None);
         assert_eq!(stage(&[]), None);
     }

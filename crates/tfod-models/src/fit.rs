@@ -247,13 +247,19 @@ fn fit_of(
     options: &GraphOptions,
     variables: &dyn Variables,
 ) -> Option<Fit> {
-    let meta = MetaArchitecture::of(config)?;
+    let support = MetaArchitecture::of(config)?.support.as_ref()?;
     let options = GraphOptions {
         // What comes after the predictions has no variables, but for networks that make masks of boxes.
-        stage: match &meta.support {
-            Some(support) if (support.takes_boxes)(config) => Stage::Detections,
-            _ => Stage::Encodings,
+        stage: if support.takes_boxes(config) {
+            Stage::Detections
+        } else {
+            Stage::Encodings
         },
+        // Candidates may be networks that take none.
+        side_inputs: options
+            .side_inputs
+            .clone()
+            .filter(|_| support.takes_side_inputs(config)),
         keypoint_labels: options.keypoint_labels.clone(),
         ..GraphOptions::default()
     };

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use tfod_graph::{Binary, Builder, DType, Dim, MapInput, Shape, Tensor, ValueId};
 
 use crate::error::ModelError;
-use crate::facts::Normalization;
+use crate::facts::{Meaning, Normalization};
 use crate::fields::invalid_option;
 use crate::options::{GraphOption, GraphOptions};
 use crate::postprocess::window::Extent;
@@ -20,6 +20,10 @@ pub const INPUT_NAME: &str = "input_tensor";
 
 /// The name of the input of boxes, as in official exports: ymin, xmin, ymax, xmax in parts of the image's height and width.
 pub const BOXES_NAME: &str = "boxes";
+const BOXES: Meaning = Meaning {
+    text: "boxes that masks are made for: ymin, xmin, ymax, xmax",
+    unit: "fractions of the image's height and width, 0 to 1",
+};
 
 /// Where a `tf.train.Example` of the reference's training data has its image.
 const EXAMPLE_IMAGE: &str = "image/encoded";
@@ -186,6 +190,12 @@ pub(crate) fn given_boxes(b: &mut Builder, options: &GraphOptions) -> Option<Val
     let dims = [options.batch_dim(), Dim::symbol("num_boxes"), 4.into()];
     let has_boxes = options.input.has_boxes();
     has_boxes.then(|| b.input(BOXES_NAME, DType::F32, Shape(dims.to_vec())))
+}
+
+/// What inputs mean that [`given_boxes`] declares.
+pub(crate) fn given_boxes_facts(options: &GraphOptions) -> Vec<(&'static str, Meaning)> {
+    let boxes = options.input.has_boxes().then_some((BOXES_NAME, BOXES));
+    boxes.into_iter().collect()
 }
 
 /// Declares an input of files, and decodes and preprocesses them one by one.

@@ -101,23 +101,23 @@ fn written(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mo
         return Err(fields::missing(FieldPath::MODEL));
     };
     let support = meta.supported()?;
-    if options.input.has_boxes() && !(support.takes_boxes)(config) {
+    if options.input.has_boxes() && !support.takes_boxes(config) {
+        let fields = meta::fields_of(|support| support.boxes.as_ref());
+        let expected = format!("another type: only models with {fields} make masks of given boxes");
         return Err(fields::invalid_option(
             GraphOption::InputType,
             options.input,
-            "another type: only models with `deepmac_mask_estimation` make masks of given boxes",
+            expected,
         ));
     }
-    if options.side_inputs.is_some() {
-        let described = (meta.describe)(config);
-        if described.is_none_or(|described| described.family != meta::Family::ContextRcnn) {
-            let expected = "off: only Context R-CNN takes side inputs, and the config has no `model.faster_rcnn.context_config`";
-            return Err(fields::invalid_option(
-                GraphOption::UseSideInputs,
-                "on",
-                expected,
-            ));
-        }
+    if options.side_inputs.is_some() && !support.takes_side_inputs(config) {
+        let fields = meta::fields_of(|support| support.side_inputs.as_ref());
+        let expected = format!("off: only models with {fields} take side inputs");
+        return Err(fields::invalid_option(
+            GraphOption::UseSideInputs,
+            "on",
+            expected,
+        ));
     }
     let mut model = (support.build)(config, options)?;
     if let Some(keys) = &options.outputs {

@@ -181,7 +181,7 @@ fn refusals_name_the_field() {
         ),
         (
             grey,
-            "`model.faster_rcnn.image_resizer`: convert_to_grayscale: true",
+            "`model.faster_rcnn.image_resizer.fixed_shape_resizer.convert_to_grayscale`: true",
         ),
         (
             "first_stage_anchor_generator { grid_anchor_generator { height_offset: 1000 } }",

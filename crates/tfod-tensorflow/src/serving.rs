@@ -20,6 +20,8 @@ pub enum Filled<'a> {
     U8(u8),
     /// 32-bit floats.
     F32(f32),
+    /// 32-bit integers.
+    I32(i32),
     /// Strings.
     String(&'a [u8]),
 }
@@ -66,6 +68,10 @@ impl WarmupInput<'_> {
             Filled::F32(value) => {
                 tensor.float_val = vec![value];
                 DataType::DtFloat
+            }
+            Filled::I32(value) => {
+                tensor.int_val = vec![value];
+                DataType::DtInt32
             }
             // Strings are not repeated.
             Filled::String(value) => {

@@ -46,14 +46,48 @@ pub struct MetaArchitecture {
 pub struct Support {
     /// Writes the network; the graph is not shared or pruned yet.
     pub(crate) build: fn(&protos::DetectionModel, &GraphOptions) -> Result<Model, ModelError>,
-    /// Whether the network makes masks of boxes that it is given.
-    pub(crate) takes_boxes: fn(&protos::DetectionModel) -> bool,
+    /// What makes a network take boxes, of which it makes masks.
+    pub(crate) boxes: Option<Taken>,
+    /// What makes a network take side inputs.
+    pub(crate) side_inputs: Option<Taken>,
     /// Changes of single fields that may make a checkpoint fit.
     pub(crate) candidates: fn(&protos::DetectionModel, &dyn Variables) -> Vec<Candidate>,
     /// Pairs of fields that a checkpoint cannot tell apart.
     pub(crate) alike: &'static [[&'static str; 2]],
     /// Usual configurations, to find out which network a checkpoint is of.
     pub(crate) templates: fn() -> Vec<protos::DetectionModel>,
+}
+
+/// What only some networks of a meta-architecture take.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// The field of the meta-architecture's message that makes a network take it.
+    pub(crate) field: &'static str,
+    /// Whether a configuration has it.
+    pub(crate) is_configured: fn(&protos::DetectionModel) -> bool,
+}
+
+impl Support {
+    /// Whether the network of a configuration takes boxes.
+    pub(crate) fn takes_boxes(&self, config: &protos::DetectionModel) -> bool {
+        let boxes = self.boxes.as_ref();
+        boxes.is_some_and(|taken| (taken.is_configured)(config))
+    }
+
+    /// Whether the network of a configuration takes side inputs.
+    pub(crate) fn takes_side_inputs(&self, config: &protos::DetectionModel) -> bool {
+        let side_inputs = self.side_inputs.as_ref();
+        side_inputs.is_some_and(|taken| (taken.is_configured)(config))
+    }
+}
+
+/// The fields that make networks take something, for an error of a network that does not.
+pub(crate) fn fields_of(taken: fn(&Support) -> Option<&Taken>) -> String {
+    let fields = ALL.iter().filter_map(|meta| {
+        let taken = meta.support.as_ref().and_then(taken)?;
+        Some(format!("`{}`", meta.path().child(taken.field)))
+    });
+    fields.collect::<Vec<_>>().join(" or ")
 }
 
 /// What a configuration says of a detector, as far as all meta-architectures have it.

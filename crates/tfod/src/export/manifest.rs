@@ -9,8 +9,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use tfod_config::LabelMap;
-use tfod_models::facts::{BoxDecoding, Facts, ScoreConversion, StageFacts, Suppression};
-use tfod_models::input::BOXES_NAME;
+use tfod_models::facts::{BoxDecoding, Facts, Meaning, ScoreConversion, StageFacts, Suppression};
 use tfod_models::resizer;
 use tfod_models::{GraphOptions, InputType, Model, Stage};
 
@@ -190,7 +189,7 @@ pub(super) fn ends(
     facts: &Facts,
 ) -> Map<String, Value> {
     let inputs = interface.inputs.iter();
-    let inputs: Value = inputs.map(|info| input(info, options)).collect();
+    let inputs: Value = inputs.map(|info| input(info, options, facts)).collect();
     let outputs = interface.outputs.iter();
     let outputs: Value = outputs.map(|info| output(info, facts)).collect();
     Map::from_iter([
@@ -199,12 +198,28 @@ pub(super) fn ends(
     ])
 }
 
-fn input(info: &TensorInfo, options: &GraphOptions) -> Value {
-    let (meaning, unit) = match options.input {
-        InputType::ImageAndBoxesTensor if info.key == BOXES_NAME => (
-            "boxes that masks are made for: ymin, xmin, ymax, xmax",
-            "fractions of the image's height and width, 0 to 1",
-        ),
+fn input(info: &TensorInfo, options: &GraphOptions, facts: &Facts) -> Value {
+    let further = facts.further_input(&info.key);
+    let Meaning {
+        text: meaning,
+        unit,
+    } = further.unwrap_or_else(|| images(options));
+    let mut input = json!({
+        "name": info.key,
+        "dtype": info.dtype.name(),
+        "shape": shape(&info.shape),
+        "meaning": meaning,
+        "unit": unit,
+    });
+    if let (Some(layout), Some(members)) = (info.layout, input.as_object_mut()) {
+        members.insert("layout".to_owned(), json!(layout.name()));
+    }
+    input
+}
+
+/// What the input of images means.
+fn images(options: &GraphOptions) -> Meaning {
+    let (text, unit) = match options.input {
         InputType::EncodedImageStringTensor => (
             "files of images of any size: JPEG, PNG, GIF (the first frame) or BMP",
             "",
@@ -221,17 +236,7 @@ fn input(info: &TensorInfo, options: &GraphOptions) -> Value {
             ("images: red, green, blue", "intensity, 0 to 255")
         }
     };
-    let mut input = json!({
-        "name": info.key,
-        "dtype": info.dtype.name(),
-        "shape": shape(&info.shape),
-        "meaning": meaning,
-        "unit": unit,
-    });
-    if let (Some(layout), Some(members)) = (info.layout, input.as_object_mut()) {
-        members.insert("layout".to_owned(), json!(layout.name()));
-    }
-    input
+    Meaning { text, unit }
 }
 
 fn output(info: &TensorInfo, facts: &Facts) -> Value {
@@ -371,4 +376,47 @@ pub(super) fn listed(path: &Path) -> Vec<String> {
 pub(super) fn text(mut facts: Map<String, Value>, files: Map<String, Value>) -> String {
     facts.insert("files".to_owned(), files.into());
     format!("{:#}\n", Value::Object(facts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tfod_config::PipelineConfig;
+
+    #[test]
+    fn side_inputs_are_not_called_images() {
+        let text = "model { faster_rcnn {
+            num_classes: 2
+            image_resizer { fixed_shape_resizer { height: 64 width: 96 } }
+            feature_extractor { type: 'faster_rcnn_resnet50_keras' }
+            first_stage_anchor_generator { grid_anchor_generator { scales: 0.5 aspect_ratios: 1.0 } }
+            first_stage_max_proposals: 4 initial_crop_size: 8 maxpool_kernel_size: 2 maxpool_stride: 2
+            second_stage_box_predictor { mask_rcnn_box_predictor { fc_hyperparams { } } }
+            second_stage_post_processing { batch_non_max_suppression { max_detections_per_class: 4 max_total_detections: 4 } }
+            context_config { max_num_context_features: 9 context_feature_length: 20 }
+        } }";
+        let config = PipelineConfig::parse("test", text.as_bytes()).unwrap();
+        let config = config.config.message().model.clone().unwrap();
+        let mut options = GraphOptions::default();
+        for (no_preprocess, images) in [(false, "images: "), (true, "the network's own input")] {
+            options.no_preprocess = no_preprocess;
+            let model = tfod_models::build(&config, &options).unwrap();
+            let interface = Interface::of(&model.graph);
+            let ends = ends(&interface, &options, &model.facts);
+            let inputs = ends["inputs"].as_array().unwrap();
+            let told: Vec<[&str; 3]> = inputs
+                .iter()
+                .map(|input| ["name", "dtype", "meaning"].map(|m| input[m].as_str().unwrap()))
+                .collect();
+            let [image, features, count] = told.as_slice() else {
+                unreachable!("{told:?}")
+            };
+            assert!(image[2].starts_with(images), "{told:?}");
+            assert_eq!(features[..2], ["context_features", "float32"]);
+            assert!(features[2].starts_with("the memory bank of each image"));
+            assert_eq!(count[..2], ["valid_context_size", "int32"]);
+            assert!(count[2].starts_with("how many features"), "{told:?}");
+            assert!(inputs[1].get("layout").is_none());
+        }
+    }
 }

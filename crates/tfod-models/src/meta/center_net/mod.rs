@@ -26,13 +26,13 @@ use tfod_graph::{Binary, Builder, DType, Dim, ValueId};
 
 use super::{
     AnchorSource, BackboneMark, Description, Family, LabelMapField, Marks, MetaArchitecture,
-    Support, SuppressionFields,
+    Support, SuppressionFields, Taken,
 };
 use crate::Model;
 use crate::error::ModelError;
 use crate::facts::{BoxDecoding, Facts, ScoreConversion, StageFacts};
 use crate::fields::{FieldPath, Message, invalid, invalid_option, missing, size};
-use crate::input::{given_boxes, network_input};
+use crate::input::{given_boxes, given_boxes_facts, network_input};
 use crate::layers::Path;
 use crate::options::{GraphOption, GraphOptions, Stage};
 use crate::postprocess::nms::NonMaxSuppression;
@@ -92,7 +92,11 @@ pub(super) static CENTER_NET: MetaArchitecture = MetaArchitecture {
     },
     support: Some(Support {
         build,
-        takes_boxes: deepmac::is_configured,
+        boxes: Some(Taken {
+            field: "deepmac_mask_estimation",
+            is_configured: deepmac::is_configured,
+        }),
+        side_inputs: None,
         candidates: fit::candidates,
         alike: &fit::ALIKE,
         templates: fit::templates,
@@ -208,6 +212,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
                 .iter()
                 .flat_map(|task| task.keypoints())
                 .collect(),
+            further_inputs: given_boxes_facts(options),
             stages: vec![predictor.facts(options)],
         },
     })

@@ -3,25 +3,51 @@
 
 use tfod_config::protos;
 use tfod_config::protos::AttentionPosition;
+use tfod_config::protos::detection_model::Model as Proto;
 use tfod_graph::{Binary, Builder, Compare, DType, Dim, Reduce, Shape, Tensor, Unary, ValueId};
 
 use super::crops::flat_dim;
 use crate::error::ModelError;
+use crate::facts::Meaning;
 use crate::fields::{Message, invalid, invalid_option, size, unsupported};
 use crate::hyperparams::BatchNorm;
 use crate::layers::{Path, batch_norm_of_rows, channels, dense};
 use crate::options::{GraphOption, GraphOptions};
 use crate::side_inputs::SideInput;
 
+/// The field of the configuration.
+pub(super) const FIELD: &str = "context_config";
 /// The names of the side inputs, which the reference takes as arguments.
 const FEATURES: &str = "context_features";
 const COUNT: &str = "valid_context_size";
+/// What they mean.
+pub(super) const INPUTS: [(&str, Meaning); 2] = [
+    (
+        FEATURES,
+        Meaning {
+            text: "the memory bank of each image: features of objects in other images of the same camera",
+            unit: "",
+        },
+    ),
+    (
+        COUNT,
+        Meaning {
+            text: "how many features of each image's memory bank count, the first ones; the others may hold anything",
+            unit: "count",
+        },
+    ),
+];
 /// What is added to the weight of features that do not count, before they become parts of 1.
 const NOT_VALID: f32 = -100_000.0;
 /// Lengths are not taken for smaller than the root of this.
 const SMALLEST_SQUARE: f32 = 1e-12;
 /// The largest memory bank: positions are counted in 32 bits.
 const LARGEST: u64 = 1 << 24;
+
+/// Whether a configuration has attention.
+pub(super) fn is_configured(config: &protos::DetectionModel) -> bool {
+    matches!(&config.model, Some(Proto::FasterRcnn(rcnn)) if rcnn.context_config.is_some())
+}
 
 /// The configuration of the attention.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +91,7 @@ impl Context {
         let Some(context) = config.context_config.as_ref() else {
             return Ok(None);
         };
-        let context = config.at("context_config", context);
+        let context = config.at(FIELD, context);
         refuse_unsupported(config, context)?;
         let number = |name, value| size(context.field(name), value, 1);
         let temperature = context.attention_temperature();

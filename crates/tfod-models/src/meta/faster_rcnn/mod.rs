@@ -65,7 +65,7 @@ use tfod_graph::{Binary, Builder, Dim, ValueId};
 
 use super::{
     AnchorSource, BackboneMark, Description, Family, Limit, Marks, MetaArchitecture, Support,
-    SuppressionFields,
+    SuppressionFields, Taken,
 };
 use crate::Model;
 use crate::anchors::Corners;
@@ -124,7 +124,11 @@ pub(super) static FASTER_RCNN: MetaArchitecture = MetaArchitecture {
     },
     support: Some(Support {
         build,
-        takes_boxes: |_| false,
+        boxes: None,
+        side_inputs: Some(Taken {
+            field: context::FIELD,
+            is_configured: context::is_configured,
+        }),
         candidates: fit::candidates,
         alike: &fit::ALIKE,
         templates: fit::templates,
@@ -207,7 +211,9 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
     refuse_unsupported(config)?;
     let extractor = config.required("feature_extractor", config.feature_extractor.as_ref())?;
     let extractor = extractor::from_config(extractor)?;
-    let resizer = resizer(config)?;
+    let resizer = config.required("image_resizer", config.image_resizer.as_ref())?;
+    let resizer = Resizer::from_config(resizer)?;
+    resizer.refuse_grayscale()?;
     let first = FirstStage::from_config(config)?;
     let context = Context::from_config(config)?;
     let second = match config.number_of_stages() {
@@ -288,6 +294,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
             resizing: resizer.facts_of_pixels(normalization),
             normalization,
             keypoints: Vec::new(),
+            further_inputs: context.map_or_else(Vec::new, |_| context::INPUTS.to_vec()),
             stages: stages(
                 &first,
                 predicted.anchors.known(),
@@ -365,20 +372,6 @@ fn refuse_class_thresholds(options: &GraphOptions) -> Result<(), ModelError> {
         )),
         None => Ok(()),
     }
-}
-
-/// The resizer, but none that makes images grey: the reference's networks are for colours.
-fn resizer(config: Message<'_, protos::FasterRcnn>) -> Result<Resizer, ModelError> {
-    let resizer = config.required("image_resizer", config.image_resizer.as_ref())?;
-    let resizer = Resizer::from_config(resizer)?;
-    if resizer.grayscale {
-        return Err(unsupported(
-            resizer.path,
-            "convert_to_grayscale: true",
-            "false: the reference's networks take three channels",
-        ));
-    }
-    Ok(resizer)
 }
 
 /// The outputs of a detector of one stage.
@@ -468,7 +461,7 @@ fn detection_outputs(
         return Ok(());
     }
     b.scope("DetectionFeatures", |b| {
-        let crops = second.crop(b, regions, detections.boxes)?;
+        let crops = second.crop_detections(b, regions, detections.boxes)?;
         if of_maps {
             let crops = SecondStage::by_detection(b, detections.boxes, crops)?;
             b.output("cropped_rpn_box_features", crops);

@@ -125,7 +125,7 @@ impl SecondStage {
     }
 
     /// Crops boxes `[batch, n, 4]`, in parts of the network's input, out of the maps: `[batch * n, h, w, channels]`.
-    pub(super) fn crop(
+    fn crop(
         &self,
         b: &mut Builder,
         regions: Regions<'_>,
@@ -135,6 +135,17 @@ impl SecondStage {
             self.crops
                 .build(b, regions.maps, boxes, regions.frame.network)
         })
+    }
+
+    /// Crops detections out of the maps again: `[batch * max_total_detections, h, w, channels]`. Their boxes are taken as parts of the network's input, as the reference
+    /// takes them, although they are parts of the image.
+    pub(super) fn crop_detections(
+        &self,
+        b: &mut Builder,
+        regions: Regions<'_>,
+        boxes: ValueId,
+    ) -> Result<ValueId, ModelError> {
+        self.crop(b, regions, boxes)
     }
 
     /// The features that boxes are classified by, from their crops.
@@ -307,8 +318,7 @@ impl SecondStage {
         })
     }
 
-    /// What is cropped of the maps where detections are, or its features: `[batch, max_total_detections, h, w, channels]`. Boxes are taken as parts of the network's
-    /// input, as the reference takes them, although they are parts of the image.
+    /// What all detections have, `[batch * max_total_detections, ...]`, by image: `[batch, max_total_detections, ...]`. `boxes` are those of the detections.
     pub(super) fn by_detection(
         b: &mut Builder,
         boxes: ValueId,

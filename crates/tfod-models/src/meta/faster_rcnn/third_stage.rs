@@ -134,7 +134,7 @@ impl ThirdStage {
         detections: Detections,
     ) -> Result<Masks, ModelError> {
         b.scope("ThirdStage", |b| {
-            let crops = second.crop(b, regions, detections.boxes)?;
+            let crops = second.crop_detections(b, regions, detections.boxes)?;
             let features = SecondStage::features(b, regions, crops)?;
             let logits = self.head.build(b, features)?;
             let own = of_classes(b, logits, detections.classes)?;

@@ -79,7 +79,8 @@ pub(super) static SSD: MetaArchitecture = MetaArchitecture {
     },
     support: Some(Support {
         build,
-        takes_boxes: |_| false,
+        boxes: None,
+        side_inputs: None,
         candidates: fit::candidates,
         alike: &fit::ALIKE,
         templates: fit::templates,
@@ -211,6 +212,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
             resizing: resizer.facts(),
             normalization: extractor.normalization(),
             keypoints: Vec::new(),
+            further_inputs: Vec::new(),
             stages: vec![StageFacts {
                 name: "detections",
                 suppression: Some(nms.facts(&options.class_thresholds)),

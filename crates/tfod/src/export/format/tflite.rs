@@ -181,6 +181,7 @@ mod tests {
             },
             stages: Vec::new(),
             keypoints: Vec::new(),
+            further_inputs: Vec::new(),
         };
         Signature {
             name: "serving_default".to_owned(),

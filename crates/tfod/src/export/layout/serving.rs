@@ -2,7 +2,6 @@
 
 use tfod_graph::{DType, Dim};
 use tfod_models::InputType;
-use tfod_models::input::BOXES_NAME;
 use tfod_tensorflow::{Filled, WarmupInput, WarmupRequest, example, warmup_requests};
 
 use super::super::signatures::Signature;
@@ -38,7 +37,12 @@ pub(super) fn warmup_file(signatures: &[&Signature]) -> Vec<u8> {
                 inputs: interface
                     .inputs
                     .iter()
-                    .map(|info| filled(info, sizes, file))
+                    .map(
+                        |info| match signature.model.facts.further_input(&info.key) {
+                            Some(_) => zeros(info),
+                            None => filled(info, sizes, file),
+                        },
+                    )
                     .collect(),
             }
         })
@@ -46,15 +50,21 @@ pub(super) fn warmup_file(signatures: &[&Signature]) -> Vec<u8> {
     warmup_requests(&requests)
 }
 
-/// An input of grey images, where sizes that are not fixed are taken from `sizes`; or of one box, the upper left corner of the image.
-fn filled<'a>(info: &'a TensorInfo, sizes: [u64; 4], file: &'a [u8]) -> WarmupInput<'a> {
-    if info.key == BOXES_NAME {
-        return WarmupInput {
-            name: &info.key,
-            shape: vec![1, 1, 4],
-            value: Filled::F32(0.0),
-        };
+/// What is given beside images, as small as it can be: one box, the upper left corner of the image; an empty memory bank.
+fn zeros(info: &TensorInfo) -> WarmupInput<'_> {
+    let dims = info.shape.dims().iter();
+    WarmupInput {
+        name: &info.key,
+        shape: dims.map(|dim| Dim::known(dim).unwrap_or(1)).collect(),
+        value: match info.dtype {
+            DType::I32 => Filled::I32(0),
+            _ => Filled::F32(0.0),
+        },
     }
+}
+
+/// An input of grey images, where sizes that are not fixed are taken from `sizes`.
+fn filled<'a>(info: &'a TensorInfo, sizes: [u64; 4], file: &'a [u8]) -> WarmupInput<'a> {
     let dims = info.shape.dims().iter().zip(sizes);
     WarmupInput {
         name: &info.key,
@@ -66,5 +76,29 @@ fn filled<'a>(info: &'a TensorInfo, sizes: [u64; 4], file: &'a [u8]) -> WarmupIn
             DType::U8 => Filled::U8(GREY),
             _ => Filled::F32(f32::from(GREY)),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tfod_graph::Shape;
+
+    #[test]
+    fn what_is_given_beside_images_is_filled_in_its_own_type() {
+        let info = |key: &str, dtype, dims: Vec<Dim>| TensorInfo {
+            key: key.to_owned(),
+            dtype,
+            shape: Shape(dims),
+            layout: None,
+        };
+        let batch = || Dim::symbol("batch");
+        let count = info("valid_context_size", DType::I32, vec![batch()]);
+        assert_eq!(zeros(&count).value, Filled::I32(0));
+        assert_eq!(zeros(&count).shape, [1]);
+        let boxes = vec![batch(), Dim::symbol("num_boxes"), 4.into()];
+        let boxes = info("boxes", DType::F32, boxes);
+        assert_eq!(zeros(&boxes).value, Filled::F32(0.0));
+        assert_eq!(zeros(&boxes).shape, [1, 1, 4]);
     }
 }
