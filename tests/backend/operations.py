@@ -467,12 +467,15 @@ def non_max_suppression_by_class(boxes, class_scores, **_):
 
 @case
 def non_max_suppression_edges(edge_boxes, edge_scores, **_):
-    results = {}
-    for key, size, score_threshold in (("edges", 15, 0.25), ("edges_none", 15, 1.0), ("edges_limited", 3, 0.25)):
-        indices, _, count = suppress(edge_boxes, edge_scores, size, 0.5, score_threshold)
+    attributes = {"edges": (15, 0.4, 0.25), "edges_none": (15, 0.4, 1.0), "edges_limited": (3, 0.4, 0.25), "edges_half": (15, 0.5, 0.25)}
+    results, selected = {}, {}
+    for key, each in attributes.items():
+        indices, _, count = suppress(edge_boxes, edge_scores, *each)
         results.update({f"nms_{key}_indices": indices, f"nms_{key}_count": count})
-    assert {0, 4, 5, 6, 7, 8, 9} <= set(results["nms_edges_indices"]) and not {1, 2, 3, 12} & set(results["nms_edges_indices"])
-    assert results["nms_edges_none_count"] == 0 and results["nms_edges_limited_count"] == 3
+        selected[key] = set(indices[:count])
+    assert {0, 4, 5, 6, 7, 8} <= selected["edges"] and not {1, 2, 3, 9, 12} & selected["edges"]
+    assert selected["edges_half"] == selected["edges"] | {9}
+    assert not selected["edges_none"] and len(selected["edges_limited"]) == 3
     return results
 
 

@@ -36,6 +36,8 @@ pytestmark = pytest.mark.quick
 
 # Which runs a runtime is expected to get right.
 RUNTIMES = {"onnxruntime": ("distinct", "tied"), "openvino": ("distinct",), "tract": ("distinct", "tied")}
+# What a runtime gives otherwise than the standard says: OpenVINO drops boxes whose overlap is just the threshold.
+OTHERWISE = {"openvino": {"nms_edges_half_indices", "nms_edges_half_count"}}
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,10 @@ def check(results, runtime, inputs):
     for run in RUNTIMES[runtime]:
         prefix = f"{runtime}/{run}/"
         found = {name[len(prefix) :]: value for name, value in results.items() if name.startswith(prefix)}
-        compare.assert_equal(found, operations.expected(cases, inputs[run]), run)
+        expected = operations.expected(cases, inputs[run])
+        assert set(expected) == set(found)
+        kept = expected.keys() - OTHERWISE.get(runtime, set())
+        compare.assert_equal({key: found[key] for key in kept}, {key: expected[key] for key in kept}, run)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

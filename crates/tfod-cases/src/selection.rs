@@ -41,16 +41,18 @@ fn non_max_suppression(b: &mut Builder, given: &Inputs) -> Built<()> {
     Ok(())
 }
 
-/// Boxes without area and reversed ones, an overlap and a score that are just the thresholds, no score above the threshold, and more boxes than are asked for.
+/// Boxes without area and reversed ones, a score that is just the threshold, no score above the threshold, more boxes than are asked for, and an overlap that is just
+/// the threshold.
 fn edges(b: &mut Builder, given: &Inputs) -> Built<()> {
-    for (key, max_output_size, score_threshold) in [
-        ("edges", 15, 0.25),
-        ("edges_none", 15, 1.0),
-        ("edges_limited", 3, 0.25),
+    for (key, max_output_size, iou_threshold, score_threshold) in [
+        ("edges", 15, 0.4, 0.25),
+        ("edges_none", 15, 0.4, 1.0),
+        ("edges_limited", 3, 0.4, 0.25),
+        ("edges_half", 15, 0.5, 0.25),
     ] {
         let attrs = NmsAttrs {
             max_output_size,
-            iou_threshold: 0.5,
+            iou_threshold,
             score_threshold,
         };
         let (boxes, scores) = (given.edge_boxes, given.edge_scores);
