@@ -2,6 +2,7 @@
 
 use crate::op::Op;
 use crate::tensor::{DType, Shape, TensorView};
+use crate::validate::ValidateError;
 
 macro_rules! handle {
     ($(#[$doc:meta])* $name:ident) => {
@@ -60,6 +61,31 @@ pub struct Node {
     pub inputs: Vec<ValueId>,
     /// What is defined.
     pub outputs: Vec<ValueId>,
+}
+
+impl Node {
+    /// What is used in a place.
+    ///
+    /// # Errors
+    /// Where nothing is, which validation refuses.
+    pub fn input(&self, position: usize) -> Result<ValueId, ValidateError> {
+        self.place(&self.inputs, position)
+    }
+
+    /// The first of what is defined, and the only one of most operations.
+    ///
+    /// # Errors
+    /// Where nothing is, which validation refuses.
+    pub fn output(&self) -> Result<ValueId, ValidateError> {
+        self.place(&self.outputs, 0)
+    }
+
+    fn place(&self, values: &[ValueId], position: usize) -> Result<ValueId, ValidateError> {
+        let missing = || ValidateError::Order {
+            node: self.name.clone(),
+        };
+        values.get(position).copied().ok_or_else(missing)
+    }
 }
 
 /// A trained tensor: what it is called, where the trained model keeps it, and the shape that the graph needs.

@@ -12,7 +12,7 @@ use std::ops::RangeInclusive;
 
 use tfod_graph::{DType, Dim, Node, Shape};
 
-use super::{Form, Lowering, Place, axis_number, input, size};
+use super::{Form, Lowering, Place, axis_number, size};
 use crate::Error;
 use crate::emit::{Attr, TensorId};
 use crate::layout::Layout;
@@ -92,9 +92,9 @@ impl Lowering<'_, '_> {
             return Err(unsupported(what, "sides of at most 4096"));
         }
         let name = self.name(&node.name);
-        let x = self.operand(input(node, 0)?, Layout::ChannelsFirst)?;
-        let boxes = self.operand(input(node, 1)?, Layout::ChannelsLast)?;
-        let images = self.operand(input(node, 2)?, Layout::ChannelsLast)?;
+        let x = self.operand(node.input(0)?, Layout::ChannelsFirst)?;
+        let boxes = self.operand(node.input(1)?, Layout::ChannelsLast)?;
+        let images = self.operand(node.input(2)?, Layout::ChannelsLast)?;
         let images = self.wide(images);
         let rows = self.samples(&format!("{name}/rows"), x, boxes, 0, height);
         let columns = self.samples(&format!("{name}/columns"), x, boxes, 1, width);

@@ -11,7 +11,7 @@ use tfod_graph::{
 };
 
 use super::resample::{self, Filter, Resampling, Sizes, Weights};
-use super::{Bound, Form, Lowering, Place, all_slices, axis_number, input, only_output, size};
+use super::{Bound, Form, Lowering, Place, all_slices, axis_number, size};
 use crate::Error;
 use crate::emit::{Attr, TensorId};
 use crate::layout::{Layout, TO_FIRST, TO_LAST};
@@ -60,7 +60,7 @@ struct Map {
 impl Lowering<'_, '_> {
     /// The feature map of a node, channels-first.
     fn map_operand(&mut self, node: &Node) -> Result<Map, Error> {
-        let value = input(node, 0)?;
+        let value = node.input(0)?;
         let id = self.operand(value, Layout::ChannelsFirst)?;
         if !self.is_batched(value) {
             return Ok(Map { id, folded: None });
@@ -102,7 +102,7 @@ impl Lowering<'_, '_> {
             );
         };
         let name = self.name(&node.name);
-        let (dtype, shape) = self.typed(only_output(node)?, Form::laid_out(Layout::ChannelsFirst));
+        let (dtype, shape) = self.typed(node.output()?, Form::laid_out(Layout::ChannelsFirst));
         let mut dims = shape.0.clone();
         dims[0] = all_slices(&name, slices, n)?;
         let all = format!("{name}/of_all_slices");
@@ -110,7 +110,7 @@ impl Lowering<'_, '_> {
             .emitter
             .add(&all, op, inputs, attrs, (dtype, Shape(dims)));
         let id = self.permute(&format!("{name}/channels_last"), id, &TO_LAST);
-        let (_, shape) = self.typed(only_output(node)?, Form::batched(true));
+        let (_, shape) = self.typed(node.output()?, Form::batched(true));
         let id = self.reshape(&name, id, shape)?;
         Ok(Form::batched(true).of(id))
     }
@@ -140,7 +140,7 @@ impl Lowering<'_, '_> {
     }
 
     fn kernel_sizes(&self, node: &Node) -> Result<[u64; 4], Error> {
-        let kernel = input(node, 1)?;
+        let kernel = node.input(1)?;
         let sizes = self.graph.value(kernel).shape.sizes().unwrap_or_default();
         <[u64; 4]>::try_from(sizes)
             .map_err(|_| unsupported(node, "a kernel of unknown sizes".into(), "known ones"))
@@ -157,7 +157,7 @@ impl Lowering<'_, '_> {
         let map = self.map_operand(node)?;
         let mut inputs = vec![map.id, self.kernel(node, kernel)?];
         if let Some(bias) = self.fused.get(&id) {
-            let bias = input(self.graph.node(*bias), 1)?;
+            let bias = self.graph.node(*bias).input(1)?;
             inputs.push(self.operand(bias, Layout::ChannelsLast)?);
         }
         let mut list = self.window(node, [kernel[0], kernel[1]], attrs)?;
@@ -178,7 +178,7 @@ impl Lowering<'_, '_> {
         let map = self.map_operand(node)?;
         let mut inputs = vec![map.id, self.kernel(node, sizes)?];
         if let Some(bias) = self.fused.get(&id) {
-            let bias = input(self.graph.node(*bias), 1)?;
+            let bias = self.graph.node(*bias).input(1)?;
             inputs.push(self.operand(bias, Layout::ChannelsLast)?);
         }
         let number = |n: u64| size(&node.name, n);
@@ -212,7 +212,7 @@ impl Lowering<'_, '_> {
         attrs: PoolAttrs,
     ) -> Result<Place, Error> {
         let mut map = self.map_operand(node)?;
-        let from = self.graph.node(self.graph.value(input(node, 0)?).node);
+        let from = self.graph.node(self.graph.value(node.input(0)?).node);
         if op == "MaxPool" && matches!(from.op, Op::Pad(_)) {
             // ONNX Runtime joins the two as if the padding were smaller than all values. This changes nothing, and stands between them.
             let lowest = self.float(f32::MIN);
@@ -239,8 +239,8 @@ impl Lowering<'_, '_> {
     /// The attributes that say how a window moves over the feature map of a node.
     fn window(&self, node: &Node, window: [u64; 2], attrs: ConvAttrs) -> Result<Vec<Attr>, Error> {
         let (shape, result) = (
-            &self.graph.value(input(node, 0)?).shape,
-            &self.graph.value(only_output(node)?).shape,
+            &self.graph.value(node.input(0)?).shape,
+            &self.graph.value(node.output()?).shape,
         );
         let mut pads = [0; 4];
         let is_known = |axis: usize| shape.0[axis].known().is_some();
@@ -278,7 +278,7 @@ impl Lowering<'_, '_> {
 
     /// The kernel, first seen as `sizes`, in ONNX's order.
     fn kernel(&mut self, node: &Node, sizes: [u64; 4]) -> Result<TensorId, Error> {
-        let value = input(node, 1)?;
+        let value = node.input(1)?;
         if self.is_batched(value) {
             let what = "a convolution with another kernel for each slice of a map".into();
             return Err(unsupported(node, what, "one kernel for all"));
@@ -321,14 +321,14 @@ impl Lowering<'_, '_> {
         to: &[Dim; 2],
         grid: PixelGrid,
     ) -> Result<Place, Error> {
-        let dims = self.graph.value(input(node, 0)?).shape.dims();
+        let dims = self.graph.value(node.input(0)?).shape.dims();
         let from = [1, 2].map(|axis| dims.get(axis).and_then(Dim::known));
         let to_known = [to[0].known(), to[1].known()];
         let way = resample::choose(method, from, to_known, grid);
-        let (dtype, _) = self.typed(only_output(node)?, Form::laid_out(Layout::ChannelsFirst));
+        let (dtype, _) = self.typed(node.output()?, Form::laid_out(Layout::ChannelsFirst));
         let name = self.name(&node.name);
         if way == Resampling::Nothing {
-            let mut place = self.place(input(node, 0)?)?;
+            let mut place = self.place(node.input(0)?)?;
             place.id = self.cast(&name, place.id, dtype);
             return Ok(place);
         }
@@ -433,7 +433,7 @@ impl Lowering<'_, '_> {
         if to.iter().all(|dim| dim.known().is_some()) {
             return self.sizes(&node.name, to, &[], None);
         }
-        let sizes = input(node, 1)?;
+        let sizes = node.input(1)?;
         if self.is_batched(sizes) {
             let what = "resizing to another size for each slice of a map".into();
             return Err(unsupported(node, what, "one size for all"));

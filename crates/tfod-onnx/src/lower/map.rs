@@ -4,7 +4,7 @@
 
 use tfod_graph::{Dim, Graph, MapInput, Node, Shape, ValueId};
 
-use super::{Bound, Form, Lowering, Place, all_slices, input};
+use super::{Bound, Form, Lowering, Place, all_slices};
 use crate::Error;
 use crate::emit::TensorId;
 use crate::layout::{Layout, Plan};
@@ -31,7 +31,7 @@ impl<'a> Lowering<'a, '_> {
         }
         let is_inner = self.any_batched(node);
         let sliced = kinds.iter().position(|kind| *kind == MapInput::Sliced);
-        let sliced = input(node, sliced.unwrap_or(0))?;
+        let sliced = node.input(sliced.unwrap_or(0))?;
         // Validation has found a leading dimension.
         let slices = self.graph.value(sliced).shape.dims().first().cloned();
         let slices = slices.unwrap_or(Dim::Known(1));

@@ -301,7 +301,7 @@ impl<'a, 'e> Lowering<'a, 'e> {
         attrs: Vec<Attr>,
         form: Form,
     ) -> Result<Place, Error> {
-        let typed = self.typed(only_output(node)?, form);
+        let typed = self.typed(node.output()?, form);
         let name = self.name(&node.name);
         let id = self.emitter.add(&name, op, inputs, attrs, typed);
         Ok(form.of(id))
@@ -562,22 +562,6 @@ impl<'a, 'e> Lowering<'a, 'e> {
         self.wide.insert(id, wide);
         id
     }
-}
-
-/// The only result of a node, which validation has found to have one.
-fn only_output(node: &Node) -> Result<ValueId, Error> {
-    let missing = || ValidateError::Order {
-        node: node.name.clone(),
-    };
-    Ok(*node.outputs.first().ok_or_else(missing)?)
-}
-
-/// An input of a node, which validation has found to be there.
-fn input(node: &Node, position: usize) -> Result<ValueId, Error> {
-    let missing = || ValidateError::Order {
-        node: node.name.clone(),
-    };
-    Ok(*node.inputs.get(position).ok_or_else(missing)?)
 }
 
 /// A size as ONNX keeps it.

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 
 use tfod_graph::{DType, Dim, Graph, NmsAttrs, Node, NodeId, Op, Shape, ValidateError, ValueId};
 
-use super::{Form, Lowering, Place, axis_number, input, size};
+use super::{Form, Lowering, Place, axis_number, size};
 use crate::Error;
 use crate::emit::{Attr, TensorId};
 use crate::layout::Layout;
@@ -143,7 +143,7 @@ impl<'a> Lowering<'a, '_> {
     fn rows_of_scores(&mut self, node: &Node, group: &Group) -> Result<(TensorId, bool), Error> {
         let name = self.name(&node.name);
         let Some((whole, axis)) = group.unstacked else {
-            let scores = input(node, 1)?;
+            let scores = node.input(1)?;
             let batched = self.is_batched(scores);
             let id = self.operand(scores, Layout::ChannelsLast)?;
             let id = self.unsqueeze(&format!("{name}/score_row"), id, &[usize::from(batched)]);
@@ -162,7 +162,7 @@ impl<'a> Lowering<'a, '_> {
     /// Writes the operator for a group, and the table of its results.
     fn suppress(&mut self, node: &Node, group: &Group, attrs: NmsAttrs) -> Result<Table, Error> {
         let stem = self.name(&node.name);
-        let value = input(node, 0)?;
+        let value = node.input(0)?;
         let (scores, own_scores) = self.rows_of_scores(node, group)?;
         let own_boxes = self.is_batched(value);
         let batched = own_scores || own_boxes;

@@ -5,7 +5,7 @@
 
 use tfod_graph::{Binary, Compare, DType, Dim, Node, NodeId, Op, Reduce, Shape, Unary, ValueId};
 
-use super::{Bound, Form, Lowering, Place, axis_number, input, only_output, size};
+use super::{Bound, Form, Lowering, Place, axis_number, size};
 use crate::Error;
 use crate::emit::{Attr, TensorId, Typed};
 use crate::layout::{Layout, TO_FIRST};
@@ -30,23 +30,23 @@ impl<'a> Lowering<'a, '_> {
             Op::Resize { method, size, grid } => self.resize(node, *method, size, *grid)?,
             Op::CropAndResize { height, width } => self.crop_and_resize(node, [*height, *width])?,
             Op::MatMul => self.mat_mul(node)?,
-            Op::BiasAdd if self.fused.contains_key(&id) => self.place(input(node, 0)?)?,
+            Op::BiasAdd if self.fused.contains_key(&id) => self.place(node.input(0)?)?,
             Op::BiasAdd => self.elementwise(node, "Add", None)?,
             Op::Unary(unary) => self.unary(node, *unary)?,
             Op::Binary(Binary::FloorDiv) => self.floor_div(node)?,
             Op::Binary(binary) => {
-                let carrier = self.number_carrier(input(node, 0)?);
+                let carrier = self.number_carrier(node.input(0)?);
                 self.elementwise(node, binary_op(*binary), carrier)?
             }
             Op::Compare(compare) => {
-                let carrier = self.number_carrier(input(node, 0)?);
+                let carrier = self.number_carrier(node.input(0)?);
                 self.elementwise(node, compare_op(*compare), carrier)?
             }
             Op::And => self.elementwise(node, "And", None)?,
             Op::Select => self.select(node)?,
             Op::Softmax => {
                 let form = self.form(node)?;
-                let last = self.rank(input(node, 0)?).saturating_sub(1);
+                let last = self.rank(node.input(0)?).saturating_sub(1);
                 self.follow(
                     node,
                     "Softmax",
@@ -62,7 +62,7 @@ impl<'a> Lowering<'a, '_> {
             Op::ShapeOf => self.shape_of(node)?,
             Op::Range(_) => self.range(node)?,
             Op::Reshape(_) => {
-                let x = self.operand(input(node, 0)?, Layout::ChannelsLast)?;
+                let x = self.operand(node.input(0)?, Layout::ChannelsLast)?;
                 self.reshaped(node, x)?
             }
             Op::Transpose(order) => self.transposed(node, order)?,
@@ -104,7 +104,7 @@ impl<'a> Lowering<'a, '_> {
         let layout = if batched {
             Layout::ChannelsLast
         } else {
-            self.plan.of(only_output(node)?)
+            self.plan.of(node.output()?)
         };
         Ok(Form { layout, batched })
     }
@@ -128,7 +128,7 @@ impl<'a> Lowering<'a, '_> {
     /// An operator of one input, in the layout of the result.
     fn follow(&mut self, node: &Node, op: &'static str, attrs: Vec<Attr>) -> Result<Place, Error> {
         let form = self.form(node)?;
-        let x = self.operand(input(node, 0)?, form.layout)?;
+        let x = self.operand(node.input(0)?, form.layout)?;
         self.result(node, op, &[x], attrs, form)
     }
 
@@ -143,7 +143,7 @@ impl<'a> Lowering<'a, '_> {
             Unary::Abs => "Abs",
             Unary::Relu6 => {
                 let form = self.form(node)?;
-                let x = self.operand(input(node, 0)?, form.layout)?;
+                let x = self.operand(node.input(0)?, form.layout)?;
                 let low = self.float(0.0);
                 let high = self.float(6.0);
                 let inputs = [x, low, high];
@@ -171,12 +171,12 @@ impl<'a> Lowering<'a, '_> {
         let Some(carrier) = carrier else {
             return self.result(node, op, &operands, vec![], form);
         };
-        let own = self.graph.value(input(node, 0)?).dtype;
+        let own = self.graph.value(node.input(0)?).dtype;
         let operands: Vec<TensorId> = operands
             .into_iter()
             .map(|id| self.carried(id, own, carrier))
             .collect();
-        let (dtype, shape) = self.typed(only_output(node)?, form);
+        let (dtype, shape) = self.typed(node.output()?, form);
         let is_own = dtype == own;
         let typed = (if is_own { carrier } else { dtype }, shape);
         let name = self.name(&node.name);
@@ -199,8 +199,8 @@ impl<'a> Lowering<'a, '_> {
     fn floor_div(&mut self, node: &Node) -> Result<Place, Error> {
         let form = self.form(node)?;
         let operands = self.aligned_operands(node, form)?;
-        let own = self.graph.value(input(node, 0)?).dtype;
-        let (_, shape) = self.typed(only_output(node)?, form);
+        let own = self.graph.value(node.input(0)?).dtype;
+        let (_, shape) = self.typed(node.output()?, form);
         let name = self.name(&node.name);
         if own.is_float() {
             let name = format!("{name}/quotient");
@@ -227,7 +227,7 @@ impl<'a> Lowering<'a, '_> {
     }
 
     fn select(&mut self, node: &Node) -> Result<Place, Error> {
-        if self.graph.value(only_output(node)?).dtype != DType::Bool {
+        if self.graph.value(node.output()?).dtype != DType::Bool {
             return self.elementwise(node, "Where", None);
         }
         let form = self.form(node)?;
@@ -235,7 +235,7 @@ impl<'a> Lowering<'a, '_> {
         for id in operands.iter_mut().skip(1) {
             *id = self.carried(*id, DType::Bool, DType::U8);
         }
-        let (dtype, shape) = self.typed(only_output(node)?, form);
+        let (dtype, shape) = self.typed(node.output()?, form);
         let name = self.name(&node.name);
         let id = self
             .emitter
@@ -245,7 +245,7 @@ impl<'a> Lowering<'a, '_> {
 
     /// The inputs of a broadcasting node, such that ONNX, which aligns shapes at their ends, pairs the same dimensions as the graph.
     fn aligned_operands(&mut self, node: &Node, form: Form) -> Result<Vec<TensorId>, Error> {
-        let rank = self.rank(only_output(node)?);
+        let rank = self.rank(node.output()?);
         node.inputs
             .iter()
             .map(|value| self.aligned(*value, rank, form))
@@ -281,7 +281,7 @@ impl<'a> Lowering<'a, '_> {
 
     fn pad(&mut self, node: &Node, paddings: &[(u64, u64)]) -> Result<Place, Error> {
         let form = self.form(node)?;
-        let x = self.operand(input(node, 0)?, form.layout)?;
+        let x = self.operand(node.input(0)?, form.layout)?;
         let name = self.name(&node.name);
         let mut paddings = form.layout.arrange(paddings);
         if form.batched {
@@ -299,10 +299,10 @@ impl<'a> Lowering<'a, '_> {
     fn pad_end(&mut self, node: &Node) -> Result<Place, Error> {
         self.refuse_batched(node, "padding by computed numbers")?;
         let form = self.form(node)?;
-        let x = self.operand(input(node, 0)?, form.layout)?;
-        let by = self.operand(input(node, 1)?, Layout::ChannelsLast)?;
+        let x = self.operand(node.input(0)?, form.layout)?;
+        let by = self.operand(node.input(1)?, Layout::ChannelsLast)?;
         let name = self.name(&node.name);
-        let rank = self.rank(input(node, 0)?);
+        let rank = self.rank(node.input(0)?);
         let mut after = self.cast(&format!("{name}/after"), by, DType::I64);
         if rank == 4 && form.layout == Layout::ChannelsFirst {
             let order = self.integers(&TO_FIRST.map(axis_number));
@@ -320,7 +320,7 @@ impl<'a> Lowering<'a, '_> {
 
     /// The sizes are read in the layout that the value has, and put into the graph's order.
     fn shape_of(&mut self, node: &Node) -> Result<Place, Error> {
-        let value = input(node, 0)?;
+        let value = node.input(0)?;
         let place = self.place(value)?;
         let name = self.name(&node.name);
         let total = self.emitter.dims(place.id).len() as u64;
@@ -345,7 +345,7 @@ impl<'a> Lowering<'a, '_> {
 
     fn range(&mut self, node: &Node) -> Result<Place, Error> {
         self.refuse_batched(node, "a range of computed length")?;
-        let count = self.operand(input(node, 0)?, Layout::ChannelsLast)?;
+        let count = self.operand(node.input(0)?, Layout::ChannelsLast)?;
         let [zero, one] = [0, 1].map(|n| {
             let stored = Stored::narrow_integer(n);
             self.emitter.initializer(&format!("int32/{n}"), stored)
@@ -377,7 +377,7 @@ impl<'a> Lowering<'a, '_> {
     /// A node's result from a tensor of its elements in their order.
     fn reshaped(&mut self, node: &Node, x: TensorId) -> Result<Place, Error> {
         let batched = self.any_batched(node);
-        let (_, shape) = self.typed(only_output(node)?, Form::batched(batched));
+        let (_, shape) = self.typed(node.output()?, Form::batched(batched));
         let id = self.reshape(&self.name(&node.name), x, shape)?;
         Ok(Form::batched(batched).of(id))
     }
@@ -408,7 +408,7 @@ impl<'a> Lowering<'a, '_> {
 
     fn slice(&mut self, node: &Node, ranges: &[Option<(u64, u64)>]) -> Result<Place, Error> {
         let form = self.form(node)?;
-        let x = self.operand(input(node, 0)?, form.layout)?;
+        let x = self.operand(node.input(0)?, form.layout)?;
         let name = self.name(&node.name);
         let [mut starts, mut ends, mut axes] = [const { Vec::new() }; 3];
         for (axis, range) in ranges.iter().enumerate() {
@@ -430,7 +430,7 @@ impl<'a> Lowering<'a, '_> {
 
     /// One `Gather` with a scalar index for each part, which is one node where `Split` and `Squeeze` would be two.
     fn unstack(&mut self, node: &Node, axis: usize) -> Result<Vec<Place>, Error> {
-        let x = input(node, 0)?;
+        let x = node.input(0)?;
         let form = if axis == 3 && self.rank(x) == 4 {
             self.form_of(x)
         } else {
@@ -475,7 +475,7 @@ impl<'a> Lowering<'a, '_> {
 
     /// Rows of the data. In a map, the rows of each slice are taken from all rows, or from those of the same slice.
     fn gather(&mut self, node: &Node, batch_dims: usize) -> Result<Place, Error> {
-        let (data, indices) = (input(node, 0)?, input(node, 1)?);
+        let (data, indices) = (node.input(0)?, node.input(1)?);
         let (own_data, own_indices) = (self.is_batched(data), self.is_batched(indices));
         if batch_dims > 0 && own_data != own_indices {
             self.refuse_batched(node, "a gathering in which one side is the same for all")?;
@@ -503,7 +503,7 @@ impl<'a> Lowering<'a, '_> {
     }
 
     fn reduce(&mut self, node: &Node, kind: Reduce, axes: &[usize]) -> Result<Place, Error> {
-        let value = input(node, 0)?;
+        let value = node.input(0)?;
         // Whether the channels may be elsewhere has been planned: then they are so in the value.
         let keeps = |axis: usize| !axes.contains(&axis);
         let form = if self.rank(value) == 4 && keeps(3) && (keeps(1) || keeps(2)) {
@@ -513,7 +513,7 @@ impl<'a> Lowering<'a, '_> {
         };
         let mut x = self.operand(value, form.layout)?;
         let name = self.name(&node.name);
-        let (dtype, shape) = self.typed(only_output(node)?, Form::batched(form.batched));
+        let (dtype, shape) = self.typed(node.output()?, Form::batched(form.batched));
         if dtype == DType::U8 {
             x = self.carried(x, DType::U8, DType::I32);
         }
@@ -546,7 +546,7 @@ impl<'a> Lowering<'a, '_> {
     }
 
     fn transposed(&mut self, node: &Node, order: &[usize]) -> Result<Place, Error> {
-        let value = input(node, 0)?;
+        let value = node.input(0)?;
         let batched = self.is_batched(value);
         let id = self.operand(value, Layout::ChannelsLast)?;
         let mut order = order.to_vec();
@@ -560,12 +560,12 @@ impl<'a> Lowering<'a, '_> {
 
     /// ONNX promises the same as the graph: of equals, the first.
     fn arg_max(&mut self, node: &Node, axis: usize) -> Result<Place, Error> {
-        let value = input(node, 0)?;
+        let value = node.input(0)?;
         let form = Form::batched(self.is_batched(value));
         let x = self.operand(value, Layout::ChannelsLast)?;
         let x = self.carried(x, DType::U8, DType::I32);
         let name = self.name(&node.name);
-        let (_, shape) = self.typed(only_output(node)?, form);
+        let (_, shape) = self.typed(node.output()?, form);
         let attrs = vec![
             Attr::Int("axis", axis_number(form.axis(axis))),
             Attr::Int("keepdims", 0),
@@ -579,7 +579,7 @@ impl<'a> Lowering<'a, '_> {
 
     /// ONNX promises the same order as the graph: of equals, the lower index first.
     fn top_k(&mut self, node: &Node, k: &Dim) -> Result<Vec<Place>, Error> {
-        let value = input(node, 0)?;
+        let value = node.input(0)?;
         let batched = self.is_batched(value);
         let name = self.name(&node.name);
         let x = self.operand(value, Layout::ChannelsLast)?;
@@ -589,7 +589,7 @@ impl<'a> Lowering<'a, '_> {
             self.best(&name, carried, k)?
         } else {
             self.refuse_batched(node, "a selection of a computed number")?;
-            let count = self.operand(input(node, 1)?, Layout::ChannelsLast)?;
+            let count = self.operand(node.input(1)?, Layout::ChannelsLast)?;
             let count = self.wide(count);
             let count = self.reshape(&format!("{name}/count"), count, Shape::known(&[1]))?;
             self.largest(&name, carried, count, k.clone())

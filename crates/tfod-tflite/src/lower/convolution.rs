@@ -6,7 +6,7 @@
 
 use tfod_graph::{ConvAttrs, Node, Padding, PoolAttrs, ValueId};
 
-use super::{Lowering, input, only_output, size, sizes, unsupported};
+use super::{Lowering, size, sizes, unsupported};
 use crate::Error;
 use crate::emit::TensorId;
 use crate::operator::{Activation, Arithmetic, Operator, Plain, Reduction, Window};
@@ -49,7 +49,7 @@ impl<'a> Lowering<'a, '_> {
         is_depthwise: bool,
     ) -> Result<TensorId, Error> {
         let (x, kernel_id) = (self.operand(node, 0)?, self.operand(node, 1)?);
-        let kernel_value = input(node, 1)?;
+        let kernel_value = node.input(1)?;
         let kernel_sizes = self.emitter.shape(kernel_id).to_vec();
         let &[height, width, channels, last] = kernel_sizes.as_slice() else {
             return Err(unsupported(&node.name, "this kernel", "four dimensions"));
@@ -159,7 +159,7 @@ impl<'a> Lowering<'a, '_> {
     }
 
     pub(super) fn bias_add(&mut self, node: &Node) -> Result<TensorId, Error> {
-        let value = input(node, 0)?;
+        let value = node.input(0)?;
         let id = self.find(value)?;
         if let Some(bias) = self.known(node, 1)?
             && self.open_kernel(value, id)
@@ -178,7 +178,7 @@ impl<'a> Lowering<'a, '_> {
     }
 
     pub(super) fn batch_norm(&mut self, node: &Node, epsilon: f32) -> Result<TensorId, Error> {
-        let value = input(node, 0)?;
+        let value = node.input(0)?;
         let id = self.find(value)?;
         let mut vectors = [const { Vec::new() }; 4];
         for (position, vector) in vectors.iter_mut().enumerate() {
@@ -237,7 +237,7 @@ impl<'a> Lowering<'a, '_> {
             ));
         };
         let kernel = self.kernel(&name, stored.with_front(2));
-        let to = self.typed(only_output(node)?)?.1;
+        let to = self.typed(node.output()?)?.1;
         let to = to.iter().map(|n| size(&node.name, *n));
         let to = to.collect::<Result<Vec<i32>, _>>()?;
         let to = self.integers(&to);

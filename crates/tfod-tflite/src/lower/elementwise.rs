@@ -4,7 +4,7 @@
 
 use tfod_graph::{Binary, Compare, DType, Node, Unary};
 
-use super::{Lowering, input, only_output, unsupported};
+use super::{Lowering, unsupported};
 use crate::Error;
 use crate::emit::TensorId;
 use crate::operator::{Activation, Arithmetic, Operator, Plain};
@@ -14,7 +14,7 @@ const MOST_DIMENSIONS: usize = 4;
 
 impl Lowering<'_, '_> {
     pub(super) fn unary(&mut self, node: &Node, unary: Unary) -> Result<TensorId, Error> {
-        let value = input(node, 0)?;
+        let value = node.input(0)?;
         let x = self.find(value)?;
         let (plain, activation) = match unary {
             Unary::Relu => (Plain::Relu, Some(Activation::Relu)),
@@ -74,7 +74,7 @@ impl Lowering<'_, '_> {
             let name = format!("{}/wide_{position}", node.name);
             *operand = self.cast(&name, *operand, DType::I32);
         }
-        let (dtype, sizes) = self.typed(only_output(node)?)?;
+        let (dtype, sizes) = self.typed(node.output()?)?;
         if dtype != own {
             return self.result(node, operator, &operands);
         }
@@ -97,7 +97,7 @@ impl Lowering<'_, '_> {
     }
 
     fn check_dimensions(&self, node: &Node) -> Result<(), Error> {
-        let to = self.typed(only_output(node)?)?.1;
+        let to = self.typed(node.output()?)?.1;
         let mut operands = self.operands(node)?.into_iter();
         if to.len() > MOST_DIMENSIONS && operands.any(|id| self.emitter.shape(id) != to) {
             return Err(unsupported(

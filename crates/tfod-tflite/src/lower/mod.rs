@@ -161,7 +161,7 @@ impl Lowering<'_, '_> {
 
     /// The tensor of an input of a node.
     fn operand(&self, node: &Node, position: usize) -> Result<TensorId, Error> {
-        self.find(input(node, position)?)
+        self.find(node.input(position)?)
     }
 
     fn operands(&self, node: &Node) -> Result<Vec<TensorId>, Error> {
@@ -185,7 +185,7 @@ impl Lowering<'_, '_> {
         operator: Operator,
         inputs: &[TensorId],
     ) -> Result<TensorId, Error> {
-        let (dtype, sizes) = self.typed(only_output(node)?)?;
+        let (dtype, sizes) = self.typed(node.output()?)?;
         Ok(self
             .emitter
             .add(&node.name, operator, inputs, dtype, &sizes))
@@ -251,22 +251,6 @@ impl Lowering<'_, '_> {
         let operator = Operator::Reshape(shape);
         Ok(self.emitter.add(name, operator, &[from, to], dtype, sizes))
     }
-}
-
-/// The only result of a node, which validation has found to have one.
-fn only_output(node: &Node) -> Result<ValueId, Error> {
-    let missing = || ValidateError::Order {
-        node: node.name.clone(),
-    };
-    Ok(*node.outputs.first().ok_or_else(missing)?)
-}
-
-/// An input of a node, which validation has found to be there.
-fn input(node: &Node, position: usize) -> Result<ValueId, Error> {
-    let missing = || ValidateError::Order {
-        node: node.name.clone(),
-    };
-    Ok(*node.inputs.get(position).ok_or_else(missing)?)
 }
 
 /// A size as TFLite keeps it.

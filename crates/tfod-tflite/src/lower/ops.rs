@@ -2,7 +2,7 @@
 
 use tfod_graph::{DType, Dim, Node, Op, ParamId, PixelGrid, Reduce, ResizeMethod, ValidateError};
 
-use super::{Lowering, axis_number, input, only_output, size, unsupported};
+use super::{Lowering, axis_number, size, unsupported};
 use crate::Error;
 use crate::emit::TensorId;
 use crate::operator::{Grid, Operator, Plain, Reduction};
@@ -45,7 +45,7 @@ impl Lowering<'_, '_> {
             Op::PadEnd(_) => self.pad_end(node)?,
             Op::Resize { method, grid, .. } => self.resize(node, *method, *grid)?,
             Op::ShapeOf => {
-                let sizes = self.typed(input(node, 0)?)?.1;
+                let sizes = self.typed(node.input(0)?)?.1;
                 let sizes = sizes.iter().map(|n| size(&node.name, *n));
                 let sizes = sizes.collect::<Result<Vec<i32>, _>>()?;
                 self.integers(&sizes)
@@ -106,7 +106,7 @@ impl Lowering<'_, '_> {
     }
 
     fn operand_of_input(&self, node: &Node) -> Result<TensorId, Error> {
-        self.find(only_output(node)?)
+        self.find(node.output()?)
     }
 
     fn parameter(&mut self, node: &Node, id: ParamId) -> Result<TensorId, Error> {
@@ -145,8 +145,8 @@ impl Lowering<'_, '_> {
 
     /// Paddings that follow from sizes, which are all known.
     fn pad_end(&mut self, node: &Node) -> Result<TensorId, Error> {
-        let from = self.typed(input(node, 0)?)?.1;
-        let to = self.typed(only_output(node)?)?.1;
+        let from = self.typed(node.input(0)?)?.1;
+        let to = self.typed(node.output()?)?.1;
         let paddings = to.iter().zip(&from).map(|(to, from)| {
             let after = to.checked_sub(*from);
             after.map(|after| (0, after)).ok_or_else(|| {
@@ -168,7 +168,7 @@ impl Lowering<'_, '_> {
         grid: PixelGrid,
     ) -> Result<TensorId, Error> {
         let x = self.operand(node, 0)?;
-        let (dtype, to) = self.typed(only_output(node)?)?;
+        let (dtype, to) = self.typed(node.output()?)?;
         let x = match method {
             ResizeMethod::Nearest => x,
             ResizeMethod::Bilinear | ResizeMethod::Bicubic | ResizeMethod::Area => {
@@ -222,7 +222,7 @@ impl Lowering<'_, '_> {
 
     fn reshaped(&mut self, node: &Node) -> Result<TensorId, Error> {
         let x = self.operand(node, 0)?;
-        let sizes = self.typed(only_output(node)?)?.1;
+        let sizes = self.typed(node.output()?)?.1;
         if sizes == self.emitter.shape(x) {
             return Ok(self.alias(x));
         }
@@ -240,7 +240,7 @@ impl Lowering<'_, '_> {
 
     fn slice(&mut self, node: &Node, ranges: &[Option<(u64, u64)>]) -> Result<TensorId, Error> {
         let x = self.operand(node, 0)?;
-        let to = self.typed(only_output(node)?)?.1;
+        let to = self.typed(node.output()?)?.1;
         if to == self.emitter.shape(x) {
             return Ok(self.alias(x));
         }
@@ -274,7 +274,7 @@ impl Lowering<'_, '_> {
     /// Joined along the axis and then told apart: unlike PACK, accelerators have CONCATENATION and RESHAPE.
     fn stack(&mut self, node: &Node, axis: usize) -> Result<TensorId, Error> {
         let mut operands = self.operands(node)?;
-        let (dtype, sizes) = self.typed(only_output(node)?)?;
+        let (dtype, sizes) = self.typed(node.output()?)?;
         let rank = sizes.len().saturating_sub(1);
         if let [only] = operands.as_slice() {
             return self.reshape(&node.name, *only, &sizes);
