@@ -171,7 +171,9 @@ impl Inputs<'_> {
             "GatherV2" => self.gathered(),
             "TensorListStack" | "TensorListGetItem" => {
                 let last = self.shapes.len().checked_sub(1)?;
-                let element = self.value(last)?;
+                // A scalar says that not even the number of dimensions is known.
+                let is_vector = self.shape(last).is_some_and(|shape| shape.len() == 1);
+                let element = self.value(last).filter(|_| is_vector)?;
                 let mut shape: Dims = element.iter().map(|&n| u64::try_from(n).ok()).collect();
                 if op == "TensorListStack" {
                     shape.insert(
@@ -592,5 +594,30 @@ mod tests {
         );
         assert_eq!(broadcast(&[Some(2)], &[Some(3)]), None);
         assert_eq!(broadcast(&[None], &[Some(1)]), Some(vec![None]));
+    }
+
+    #[test]
+    fn a_scalar_tells_no_shape_of_elements() {
+        let stacked = |shape: &[usize], numbers: Vec<i32>| {
+            let dims: Dims = shape.iter().map(|&size| Some(size as u64)).collect();
+            let sizes = Array::new(shape.to_vec(), Data::Int32(numbers)).expect("it is filled");
+            let list: Dims = Vec::new();
+            let found = |op| {
+                let operation = Operation { op, attrs: &[] };
+                infer(
+                    operation,
+                    &[Some(&list), Some(&dims)],
+                    &[None, Some(&sizes)],
+                )
+            };
+            assert_eq!(found("TensorListGetItem").len(), 1);
+            found("TensorListStack").remove(0)
+        };
+        assert_eq!(stacked(&[], vec![-1]), None);
+        assert_eq!(stacked(&[1], vec![-1]), Some(vec![None, None]));
+        assert_eq!(
+            stacked(&[2], vec![3, 4]),
+            Some(vec![None, Some(3), Some(4)])
+        );
     }
 }
