@@ -154,6 +154,12 @@ pub(crate) fn compute(node: Operation<'_>, inputs: &[&Array], most: usize) -> Op
         }
         ("Size", [x]) => scalar(type_attr(node, "out_type"), x.data.len())?,
         ("Rank", [x]) => scalar(None, x.shape.len())?,
+        // In TensorFlow 1, a vector of conditions chooses rows.
+        ("Select", [which, x, y]) if which.shape.len() == 1 && x.shape.len() > 1 => {
+            let mut shape = which.shape.clone();
+            shape.resize(x.shape.len(), 1);
+            select(&reshaped(which, shape, most)?, x, y, most)?
+        }
         ("Select" | "SelectV2", [which, x, y]) => select(which, x, y, most)?,
         ("AddN", [first, others @ ..]) => {
             let mut sum = copied(first, most)?;
@@ -570,17 +576,23 @@ fn strided_slice(
         // Backwards is not needed.
         let step = usize::try_from(*stride).ok().filter(|step| *step > 0)?;
         let within = |at: i64| if at < 0 { at + whole } else { at }.clamp(0, whole);
+        if mask("shrink_axis_mask", dim) {
+            // A single position, whatever the masks say.
+            let at = if *first < 0 {
+                first.checked_add(whole)?
+            } else {
+                *first
+            };
+            starts.push(usize::try_from(at).ok().filter(|at| *at < size)?);
+            by.push(1);
+            sizes.push(1);
+            continue;
+        }
         let from = if mask("begin_mask", dim) {
             0
         } else {
             within(*first)
         };
-        if mask("shrink_axis_mask", dim) {
-            starts.push(usize::try_from(from).ok().filter(|at| *at < size)?);
-            by.push(1);
-            sizes.push(1);
-            continue;
-        }
         let to = if mask("end_mask", dim) {
             whole
         } else {
@@ -817,6 +829,36 @@ mod tests {
 
     fn run(op: &str, attrs: &[(&'static str, Value)], inputs: &[&Array]) -> Vec<Array> {
         try_run(op, attrs, inputs).expect("it is computed")
+    }
+
+    #[test]
+    fn a_vector_of_conditions_chooses_rows_in_tensorflow_1_only() {
+        let which = Array::new(vec![2], Data::Bool(vec![true, false])).expect("a vector");
+        let x = floats(&[2, 2], &[1.0, 2.0, 3.0, 4.0]);
+        let y = floats(&[2, 2], &[-1.0, -2.0, -3.0, -4.0]);
+        let rows = floats(&[2, 2], &[1.0, 2.0, -3.0, -4.0]);
+        let columns = floats(&[2, 2], &[1.0, -2.0, 3.0, -4.0]);
+        assert_eq!(run("Select", &[], &[&which, &x, &y]), [rows]);
+        assert_eq!(run("SelectV2", &[], &[&which, &x, &y]), [columns]);
+    }
+
+    #[test]
+    fn a_single_position_is_not_what_masks_say() {
+        let x = floats(&[3], &[1.0, 2.0, 3.0]);
+        let attrs = [
+            ("begin_mask", Value::I(1)),
+            ("shrink_axis_mask", Value::I(1)),
+        ];
+        let at = |n| {
+            try_run(
+                "StridedSlice",
+                &attrs,
+                &[&x, &ints(&[n]), &ints(&[0]), &ints(&[1])],
+            )
+        };
+        assert_eq!(at(2), Some(vec![floats(&[], &[3.0])]));
+        assert_eq!(at(-3), Some(vec![floats(&[], &[1.0])]));
+        assert_eq!((at(3), at(-4)), (None, None));
     }
 
     #[test]

@@ -140,6 +140,7 @@ impl<'g, 'a> Reader<'g, 'a> {
                 w.all(Op::Stack { axis })?
             }
             "GatherV2" => Self::gather(w)?,
+            "Select" => Self::select_rows(w)?,
             "Sum" => Self::reduce(w, Reduce::Sum)?,
             "Max" => Self::reduce(w, Reduce::Max)?,
             "Min" => Self::reduce(w, Reduce::Min)?,
@@ -216,6 +217,18 @@ impl<'g, 'a> Reader<'g, 'a> {
         w.with(Op::Gather { batch_dims }, &[data, indices])
     }
 
+    /// `Select` of TensorFlow 1: a vector of conditions chooses rows, where `SelectV2` would choose along the last dimension.
+    fn select_rows(w: &mut Writing<'_, '_, '_>) -> Result<Vec<ValueId>> {
+        let (mut which, x, y) = (w.input(0)?, w.input(1)?, w.input(2)?);
+        let rank = w.b.shape(x).rank();
+        if let ([rows], 2..) = (w.b.shape(which).dims(), rank) {
+            let mut dims = vec![rows.clone()];
+            dims.resize(rank, Dim::Known(1));
+            which = w.b.reshape(&format!("{}/rows", w.name), which, &dims)?;
+        }
+        w.with(Op::Select, &[which, x, y])
+    }
+
     fn top_k(&mut self, w: &mut Writing<'_, '_, '_>) -> Result<Vec<ValueId>> {
         let (x, count) = (w.input(0)?, w.input(1)?);
         let k = self.sizes.dims(w.b, count);
@@ -290,11 +303,16 @@ impl<'g, 'a> Reader<'g, 'a> {
         let from = w.b.shape(x).dims().to_vec();
         let dims = to.and_then(|to| reshaped(&mut self.sizes, &from, &to));
         let dims = dims.ok_or_else(|| w.refuse("is to a shape that is no vector of sizes"))?;
-        // What tells the shape of a computed padding.
+        // What tells the shape of a computed padding. Where all dimensions but one are those of the padding, the last one is, too.
         let node = w.b.graph().node(w.b.graph().value(x).node);
         if matches!(node.op, Op::PadEnd(_)) && dims.len() == from.len() {
-            let inputs = node.inputs.clone();
-            return w.with(Op::PadEnd(dims), &inputs);
+            let mut others = from.iter().zip(&dims).filter(|(from, to)| from != to);
+            let told = others.next();
+            let is_same = told.is_none_or(|(from, _)| from.known().is_none());
+            if is_same && others.next().is_none() && !dims.iter().any(|dim| dim.is(0)) {
+                let inputs = node.inputs.clone();
+                return w.with(Op::PadEnd(dims), &inputs);
+            }
         }
         w.with(Op::Reshape(dims), &[x])
     }
@@ -411,7 +429,9 @@ impl<'g, 'a> Reader<'g, 'a> {
                 (Err(_), Some(size)) => Some(size.saturating_sub(position.unsigned_abs())),
                 (Err(_), None) => None,
             };
-            let begin = if is_in("begin_mask") {
+            let is_one = is_in("shrink_axis_mask");
+            // A single position is not what the masks say.
+            let begin = if is_in("begin_mask") && !is_one {
                 Some(0)
             } else {
                 from_end(*begin)
@@ -421,12 +441,12 @@ impl<'g, 'a> Reader<'g, 'a> {
             } else {
                 from_end(*end)
             };
-            let is_one = is_in("shrink_axis_mask");
             let range = match (begin, end) {
                 (Some(begin), _) if is_one => Some(Some((begin, 1))),
                 (Some(0), None) if is_in("end_mask") => Some(None),
                 (Some(0), Some(end)) if dim.is(end) => Some(None),
-                (Some(begin), Some(end)) => Some(end.checked_sub(begin).map(|size| (begin, size))),
+                // An end before the beginning leaves nothing.
+                (Some(begin), Some(end)) => Some(Some((begin, end.saturating_sub(begin)))),
                 _ => None,
             };
             let range = range.ok_or_else(|| w.refuse("takes a part that is not known"))?;
@@ -472,7 +492,7 @@ fn elementwise(op: &str) -> Option<Op> {
         "GreaterEqual" => Op::Compare(Compare::GreaterEqual),
         "Equal" => Op::Compare(Compare::Equal),
         "LogicalAnd" => Op::And,
-        "Select" | "SelectV2" => Op::Select,
+        "SelectV2" => Op::Select,
         "Softmax" => Op::Softmax,
         _ => return None,
     })
