@@ -32,14 +32,28 @@ struct Rule<'a> {
 /// type is declared.
 ///
 /// # Errors
-/// When the operation does not accept the inputs.
+/// When the operation does not accept the inputs, or a result would have more than [`MAX_RANK`] dimensions.
 pub fn infer(
     op: &Op,
     inputs: &[&Value],
     parameter: Option<&Parameter>,
 ) -> Result<Vec<Typed>, ShapeError> {
     let rule = Rule { op, inputs };
-    match op {
+    let results = by_rule(&rule, parameter)?;
+    match results.iter().find(|(_, shape)| shape.rank() > MAX_RANK) {
+        Some((_, shape)) => Err(rule.error(
+            format!("a result of at most {MAX_RANK} dimensions"),
+            format!("one of {}", shape.rank()),
+        )),
+        None => Ok(results),
+    }
+}
+
+/// No runtime has tensors of more dimensions. Without a limit, a chain of operations that each add one would take memory by the square of its length.
+pub const MAX_RANK: usize = 254;
+
+fn by_rule(rule: &Rule<'_>, parameter: Option<&Parameter>) -> Result<Vec<Typed>, ShapeError> {
+    match rule.op {
         Op::Input => Err(rule.error("a declared input", "an undeclared one")),
         Op::Constant(tensor) => rule.arity(0).map(|()| vec![constant(tensor)]),
         Op::Parameter(_) => {

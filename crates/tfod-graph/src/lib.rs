@@ -61,7 +61,7 @@ pub mod validate;
 pub use builder::{Builder, Built, ParameterSpec};
 pub use dim::{Dim, Formula};
 pub use graph::{Graph, Node, NodeId, Output, ParamId, Parameter, Value, ValueId, Weights};
-pub use infer::ShapeError;
+pub use infer::{MAX_RANK, ShapeError};
 pub use op::{
     Binary, Compare, ConvAttrs, MapInput, NmsAttrs, Op, Padding, PixelGrid, PoolAttrs, Reduce,
     ResizeMethod, SoftNmsAttrs, Unary,

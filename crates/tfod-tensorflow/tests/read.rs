@@ -165,6 +165,33 @@ fn a_reshape_of_what_was_padded_stays_one() {
     assert!(!told.contains("reshape(padded)"), "{told}");
 }
 
+/// Each would take memory for all dimensions before it.
+#[test]
+fn dimensions_are_not_added_without_end() {
+    let expanded = |count: usize| {
+        let name = |index: usize| format!("x{index}");
+        let mut nodes = vec![
+            input("x0", DataType::DtFloat, &[2]),
+            integers("axis", &[], &[0]),
+        ];
+        nodes.extend((1..=count).map(|index| {
+            let before = name(index - 1);
+            node(&name(index), "ExpandDims", &[&before, "axis"], &[])
+        }));
+        let graph = GraphDef {
+            node: nodes,
+            ..GraphDef::default()
+        };
+        graph_of_graph_def(&graph.encode_to_vec())
+    };
+    expanded(253).unwrap();
+    let error = expanded(254).unwrap_err().to_string();
+    assert!(
+        error.contains("x254") && error.contains("at most 254 dimensions"),
+        "{error}"
+    );
+}
+
 #[test]
 fn what_has_no_counterpart_is_refused_by_name() {
     let refusals = [

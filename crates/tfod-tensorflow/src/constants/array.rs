@@ -135,8 +135,10 @@ impl Data {
 }
 
 impl Array {
+    /// An array, if the elements fill the shape, and it has no more dimensions than tensors have.
     pub(crate) fn new(shape: Vec<usize>, data: Data) -> Option<Self> {
-        (num_elements(&shape)? == data.len()).then_some(Self { shape, data })
+        let fits = num_elements(&shape)? == data.len() && shape.len() <= tensor::MAX_RANK;
+        fits.then_some(Self { shape, data })
     }
 
     /// What a file has, written out; `None` if it is of a type that is not computed with, or has more than `most` elements.

@@ -108,7 +108,7 @@ pub enum FreezeError {
     },
 
     /// An input cannot have the shape that was asked for.
-    #[error("{}: input `{input}`: {problem}", path.shown())]
+    #[error("{}: input `{input}`: {problem}", path.shown(), input = input.shown(), problem = problem.shown())]
     InputShape {
         /// The file.
         path: PathBuf,

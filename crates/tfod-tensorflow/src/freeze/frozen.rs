@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tfod_checkpoint::DType;
 use tfod_proto::{TensorShapeProto, tensor_shape_proto};
 
+use crate::messages::tensor::MAX_RANK;
 use crate::op_defs;
 
 use super::constants::Store;
@@ -47,10 +48,24 @@ pub(crate) struct Interface {
     pub(crate) shape: Option<Vec<Option<u64>>>,
 }
 
+/// That a shape has no more dimensions than tensors have.
+///
+/// # Errors
+/// How many it has.
+pub(crate) fn check_rank(rank: usize) -> Result<(), String> {
+    if rank > MAX_RANK {
+        return Err(format!(
+            "it has {rank} dimensions, and tensors have at most {MAX_RANK}"
+        ));
+    }
+    Ok(())
+}
+
 /// The dimensions of a shape, `None` for those that are not known; `None` if not even their number is.
 pub(crate) fn shape_of(shape: &TensorShapeProto) -> Option<Vec<Option<u64>>> {
     let size = |dim: &tensor_shape_proto::Dim| u64::try_from(dim.size).ok();
-    (!shape.unknown_rank).then(|| shape.dim.iter().map(size).collect())
+    let is_known = !shape.unknown_rank && shape.dim.len() <= MAX_RANK;
+    is_known.then(|| shape.dim.iter().map(size).collect())
 }
 
 /// An input or output of a frozen graph.

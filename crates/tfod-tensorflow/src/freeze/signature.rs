@@ -16,7 +16,7 @@ use crate::op_defs;
 use super::budget::MAX_DEPTH;
 use super::error::{FreezeError, Place};
 use super::expand::{Done, Entry, Expander, Instance, Source, UNMADE_RESOURCE, Value};
-use super::frozen::{Interface, shape_of};
+use super::frozen::{Interface, check_rank, shape_of};
 use super::graph::{Node, NodeId, ScopeId, Tensor};
 use super::model::{FunctionBody, FunctionRef, MetaGraph, NodeDef};
 use super::objects::{self, Concrete};
@@ -138,6 +138,11 @@ pub(crate) fn expand(
     Ok((inputs, interfaces))
 }
 
+/// That a declared shape can be that of a tensor.
+fn check_shape(shape: Option<&TensorShapeProto>) -> std::result::Result<(), String> {
+    shape.map_or(Ok(()), |shape| check_rank(shape.dim.len()))
+}
+
 impl<'s> End<'s> {
     fn find(
         model: &MetaGraph<'_>,
@@ -150,6 +155,7 @@ impl<'s> End<'s> {
                     .to_owned(),
             );
         }
+        check_shape(info.tensor_shape.as_ref())?;
         let Some((name, port)) = info.name.split_once(':') else {
             return Err(format!("`{}` is an operation, not a tensor", info.name));
         };
@@ -268,6 +274,13 @@ pub(crate) fn expand_function<'a, 'm>(
             tensor_shape: spec.and_then(|specs| specs.get(index)?.shape.clone()),
             ..TensorInfo::default()
         };
+        check_shape(info.tensor_shape.as_ref()).map_err(|problem| {
+            let place = Place {
+                node: argument.name.to_owned(),
+                ..place.clone()
+            };
+            expander.error(&place, problem)
+        })?;
         let node = expander
             .graph
             .add(ScopeId::ROOT, placeholder(argument.name, &info));

@@ -16,6 +16,7 @@ use super::constants::Variable;
 use super::error::{FreezeError, Place};
 use super::expand::tables::makes_table;
 use super::file::File;
+use super::frozen::check_rank;
 use super::model::{Body, FunctionBody, MetaGraph, NodeDef};
 use super::wire::{Fields, attr};
 
@@ -223,6 +224,7 @@ impl<'a, 'm> Variables<'a, 'm> {
                 stored.slice
             ))
         })?;
+        check_rank(shape.len()).map_err(problem)?;
         let dtype = entry.dtype();
         if matches!(dtype, DType::Resource | DType::Variant) {
             return Err(problem(format!(
@@ -335,7 +337,7 @@ fn keys_of(saved: &SavedObjectGraph, stored: &ObjectGraph) -> HashMap<i32, Strin
 
 /// A slice as `RestoreV2` writes it, `4 6 0,2:-`: the shape of the whole, then for each dimension its beginning and length, or `-` for all of
 /// it. Gives the part, `None` for the whole, and the part's shape; `None` if it does not fit the shape.
-#[allow(
+#[expect(
     clippy::type_complexity,
     reason = "two lists, of which the first may be absent"
 )]

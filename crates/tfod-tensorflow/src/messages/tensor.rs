@@ -14,8 +14,8 @@ pub const STRINGS: u32 = 8;
 const DATA_TYPE: u32 = 1;
 const SHAPE: u32 = 2;
 
-/// No TensorFlow has tensors of a higher rank.
-const MAX_RANK: usize = 254;
+/// No TensorFlow has tensors of more dimensions.
+pub const MAX_RANK: usize = 254;
 
 /// The number of the element type.
 pub fn data_type(tensor: &[u8]) -> Option<i32> {

@@ -6,7 +6,8 @@ use tfod_proto::{FunctionDef, NodeDef};
 use tfod_tensorflow::{FreezeError, FreezeOptions};
 
 use super::build::{
-    BOOL, FLOAT, INT32, Model, call, data_type, freeze, func, function, int, node, types,
+    BOOL, FLOAT, INT32, Model, call, data_type, freeze, freeze_message, func, function, int, node,
+    shape, types,
 };
 
 /// A model whose only function besides `main` are those given; `main` calls `first`.
@@ -222,6 +223,29 @@ fn loop_whose_condition_is_no_tensor() {
     );
 }
 
+#[test]
+fn more_dimensions_than_tensors_have() {
+    let model = calling(vec![first(Vec::new(), "v")]);
+    for count in [254, 255] {
+        let mut message = model.message();
+        let signature = message.meta_graphs[0]
+            .signature_def
+            .get_mut("serving_default");
+        let inputs = signature.unwrap().inputs.values_mut();
+        inputs.for_each(|info| info.tensor_shape = Some(shape(&vec![1; count])));
+        let frozen = freeze_message(&message, &FreezeOptions::default());
+        if count == 254 {
+            frozen.unwrap();
+        } else {
+            let error = frozen.unwrap_err().to_string();
+            assert!(
+                error.contains("input `x`: it has 255 dimensions"),
+                "{error}"
+            );
+        }
+    }
+}
+
 /// A model with a call, a lowered loop, and a constant: what the mutations start from.
 fn varied() -> Model {
     let condition = function(
@@ -342,7 +366,7 @@ mod resources {
         SavedConcreteFunction, SavedFunction, SavedObject, SavedObjectGraph, SavedResource,
     };
 
-    use super::super::build::{RESOURCE, floats, freeze_message, lines, text};
+    use super::super::build::{RESOURCE, floats, lines, text};
     use super::*;
 
     /// An object: its children, and what it is.

@@ -8,9 +8,12 @@
 use tfod_proto::attr_value::Value;
 use tfod_proto::prost::Message;
 use tfod_proto::{GraphDef, NodeDef};
-use tfod_tensorflow::{FreezeError, FreezeOptions, Frozen, SavedModelReader};
+use tfod_tensorflow::{FreezeError, FreezeOptions, Frozen, InputShape, SavedModelReader};
 
-use super::build::{FLOAT, Model, data_type, floats, function, ints, lines, node, text, values};
+use super::build::{
+    BOOL, FLOAT, INT32, Model, data_type, floats, function, int, ints, lines, node, shape, text,
+    values,
+};
 
 fn frozen(
     nodes: Vec<NodeDef>,
@@ -165,4 +168,160 @@ fn large_constants_are_halved_and_cast() {
     // 1024 is 0x6400 in half precision.
     assert_eq!(tensor.tensor_content[2048..2050], [0x00, 0x64]);
     assert_eq!(tensor.tensor_content.len(), 4000);
+}
+
+/// A main graph as TensorFlow 1 writes it, whose input `image` of `[?, 4]` gets a shape; its outputs are these tensors.
+fn fixed(
+    nodes: Vec<NodeDef>,
+    outputs: &[&str],
+    wanted: InputShape,
+) -> Result<GraphDef, FreezeError> {
+    let mut message = Model::new(Vec::new()).message();
+    let graph = message.meta_graphs[0].graph_def.as_mut().unwrap();
+    let attrs = [
+        ("dtype", data_type(FLOAT)),
+        ("shape", Value::Shape(shape(&[-1, 4]))),
+    ];
+    graph.node = vec![
+        node("image", "Placeholder", &[], &attrs),
+        node("choice", "Placeholder", &[], &[("dtype", data_type(BOOL))]),
+    ];
+    graph.node.extend(nodes);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("saved_model.pb");
+    std::fs::write(file, message.encode_to_vec()).unwrap();
+    let reader = SavedModelReader::open(folder.path()).unwrap();
+    let mut options = FreezeOptions::default();
+    options.inputs = vec!["image".to_owned(), "choice".to_owned()];
+    options.outputs = outputs.iter().map(|&output| output.to_owned()).collect();
+    let mut frozen = reader.freeze(&options).unwrap();
+    frozen.fix_input_shapes(&[wanted])?;
+    let mut bytes = Vec::new();
+    frozen.write_binary(&mut bytes).unwrap();
+    Ok(GraphDef::decode(bytes.as_slice()).unwrap())
+}
+
+fn image_of(sizes: &[u64]) -> InputShape {
+    InputShape {
+        input: "image".to_owned(),
+        shape: sizes.iter().copied().map(Some).collect(),
+    }
+}
+
+fn of_ints(name: &str, op: &str, inputs: &[&str]) -> NodeDef {
+    node(name, op, inputs, &[("T", data_type(INT32))])
+}
+
+fn merge(inputs: &[&str]) -> NodeDef {
+    let attrs = [("T", data_type(INT32)), ("N", Value::I(2))];
+    node("merge", "Merge", inputs, &attrs)
+}
+
+fn sizes_of(name: &str, inputs: &[&str]) -> NodeDef {
+    node(name, "Shape", inputs, &[("T", data_type(FLOAT))])
+}
+
+#[test]
+fn sizes_in_loops_of_tensorflow_1_stay_in_the_loop() {
+    let enter = |name: &str, of: &str, is_constant: bool, dtype| {
+        let attrs = [
+            ("T", data_type(dtype)),
+            ("frame_name", text("frame")),
+            ("is_constant", Value::B(is_constant)),
+        ];
+        node(name, "Enter", &[of], &attrs)
+    };
+    let nodes = vec![
+        sizes_of("sizes", &["image"]),
+        enter("first", "sizes", false, INT32),
+        enter("inside", "image", true, FLOAT),
+        merge(&["first", "next"]),
+        node(
+            "sizes_inside",
+            "Shape",
+            &["inside"],
+            &[("T", data_type(FLOAT))],
+        ),
+        of_ints("again", "Less", &["merge", "sizes_inside"]),
+        NodeDef {
+            input: vec!["^merge".to_owned()],
+            ..int("axis", 0)
+        },
+        node("all", "All", &["again", "axis"], &[]),
+        node("condition", "LoopCond", &["all"], &[]),
+        of_ints("switch", "Switch", &["merge", "condition"]),
+        of_ints("sum", "AddV2", &["switch:1", "sizes_inside"]),
+        of_ints("next", "NextIteration", &["sum"]),
+        of_ints("exit", "Exit", &["switch"]),
+        of_ints("y", "AddV2", &["exit", "sizes"]),
+    ];
+    let graph = fixed(nodes, &["y"], image_of(&[3, 4])).unwrap();
+    let lines = lines(&graph.node);
+    for expected in [
+        // Outside, before and behind the loop, a constant.
+        "sizes = Const()",
+        "first = Enter(sizes)",
+        "y = AddV2(exit, sizes)",
+        // Inside, computed in each iteration.
+        "sizes_inside = Shape(inside)",
+        "again = Less(merge, sizes_inside)",
+        "sum = AddV2(switch:1, sizes_inside)",
+    ] {
+        assert!(
+            lines.iter().any(|line| line == expected),
+            "no {expected:?} in {lines:#?}"
+        );
+    }
+}
+
+#[test]
+fn sizes_in_branches_of_tensorflow_1_stay_in_the_branch() {
+    let nodes = vec![
+        node(
+            "pivot",
+            "Switch",
+            &["choice", "choice"],
+            &[("T", data_type(BOOL))],
+        ),
+        node("no", "Identity", &["pivot"], &[("T", data_type(BOOL))]),
+        node("yes", "Identity", &["pivot:1"], &[("T", data_type(BOOL))]),
+        sizes_of("of_yes", &["image", "^yes"]),
+        sizes_of("of_no", &["image", "^no"]),
+        of_ints("negative", "Neg", &["of_no"]),
+        merge(&["negative", "of_yes"]),
+        sizes_of("sizes", &["image"]),
+        of_ints("y", "AddV2", &["merge", "sizes"]),
+    ];
+    let graph = fixed(nodes, &["y"], image_of(&[3, 4])).unwrap();
+    let lines = lines(&graph.node);
+    for expected in [
+        "of_yes = Shape(image, ^yes)",
+        "negative = Neg(of_no)",
+        "merge = Merge(negative, of_yes)",
+        "sizes = Const()",
+        "y = AddV2(merge, sizes)",
+    ] {
+        assert!(
+            lines.iter().any(|line| line == expected),
+            "no {expected:?} in {lines:#?}"
+        );
+    }
+}
+
+#[test]
+fn shapes_that_inputs_cannot_have_are_told_on_one_line() {
+    let nodes = || vec![typed("y", "Neg", &["image"])];
+    let error = fixed(nodes(), &["y"], image_of(&[1; 300])).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("300 dimensions") && error.contains("at most 254"),
+        "{error}"
+    );
+    let wanted = InputShape {
+        input: "a\u{1b}[2J\nb".to_owned(),
+        shape: Vec::new(),
+    };
+    let error = fixed(nodes(), &["y"], wanted).unwrap_err().to_string();
+    assert!(!error.contains(char::is_control), "{error:?}");
+    assert!(error.contains("there is no such input"), "{error:?}");
 }

@@ -10,17 +10,21 @@ use tfod_proto::prost::Message as _;
 use tfod_proto::{TensorShapeProto, tensor_shape_proto};
 
 use crate::constants::{Array, Operation, compute};
+use crate::messages::tensor::MAX_RANK;
 
 use super::super::constants::Content;
 use super::super::error::FreezeError;
-use super::super::frozen::{Frozen, list};
-use super::super::graph::{Node, ScopeId, Tensor};
+use super::super::frozen::{Frozen, check_rank, list};
+use super::super::graph::{Node, NodeId, ScopeId, Tensor};
 use super::super::wire::value;
 use super::arithmetic;
 use super::shape_functions::{self, Dims};
 
 /// Values of more elements are no sizes.
 const MAX_ELEMENTS: usize = 1 << 10;
+
+/// How many dimensions and elements are kept in all. What would be more stays unknown.
+const MAX_KEPT: usize = 1 << 24;
 
 /// The shape that an input shall have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +42,34 @@ struct Known {
     values: HashMap<Tensor, Rc<Array>>,
     /// Values that sizes decide.
     sizes: HashSet<Tensor>,
+    /// How many dimensions and elements are kept.
+    kept: usize,
+}
+
+impl Known {
+    /// Whether so much more may be kept.
+    fn has_room(&mut self, more: usize) -> bool {
+        let kept = self.kept.saturating_add(1).saturating_add(more);
+        let has_room = kept <= MAX_KEPT;
+        if has_room {
+            self.kept = kept;
+        }
+        has_room
+    }
+
+    fn note_shape(&mut self, tensor: Tensor, shape: Dims) {
+        if shape.len() <= MAX_RANK && self.has_room(shape.len()) {
+            self.shapes.insert(tensor, shape);
+        }
+    }
+
+    fn note_value(&mut self, tensor: Tensor, array: Array) -> bool {
+        let has_room = self.has_room(array.data.len());
+        if has_room {
+            self.values.insert(tensor, Rc::new(array));
+        }
+        has_room
+    }
 }
 
 impl Frozen<'_> {
@@ -57,11 +89,12 @@ impl Frozen<'_> {
             output.shape = merged(output.shape.take(), found.cloned());
         }
         let mut constants: HashMap<Tensor, Tensor> = HashMap::new();
+        let always_run = self.always_run();
         for id in self.listing.order.clone() {
             let node = self.graph.node(id);
             let is_folded = |port| known.sizes.contains(&Tensor { node: id, port });
             let outputs = u32::try_from(node.outputs.as_ref().map_or(0, Vec::len)).unwrap_or(0);
-            if node.scope != ScopeId::ROOT || (outputs > 0 && (0..outputs).all(is_folded)) {
+            if !always_run.contains(&id) || (outputs > 0 && (0..outputs).all(is_folded)) {
                 continue;
             }
             for place in 0..node.inputs.len() {
@@ -93,6 +126,44 @@ impl Frozen<'_> {
         Ok(constants.len())
     }
 
+    /// The nodes whose inputs all are there exactly once in a call. One in a loop or a branch, which TensorFlow 1 writes without scopes, would leave it if it
+    /// got a constant of the whole graph; and one that joins branches would not know any more which was taken.
+    fn always_run(&self) -> HashSet<NodeId> {
+        // In how many loops and branches the outputs of a node are.
+        let mut depths: HashMap<NodeId, usize> = HashMap::with_capacity(self.listing.order.len());
+        let mut found = HashSet::new();
+        for &id in &self.listing.order {
+            let node = self.graph.node(id);
+            let before = node.inputs.iter().map(|input| input.node);
+            let before = before
+                .chain(node.controls.iter().copied())
+                .chain(node.pivot);
+            // What comes back from the iteration before has no depth yet.
+            let depth = before
+                .filter_map(|before| depths.get(&before))
+                .copied()
+                .max();
+            let depth = depth.unwrap_or(0);
+            if depth == 0 && node.scope == ScopeId::ROOT {
+                found.insert(id);
+            }
+            let is_of = |input: &Tensor, op: &str| self.graph.node(input.node).op == op;
+            let is_loop = node
+                .inputs
+                .iter()
+                .any(|input| is_of(input, "LoopCond") || is_of(input, "NextIteration"));
+            let inside = match &*node.op {
+                "Enter" | "_SwitchN" => depth + 1,
+                "Switch" if !is_loop => depth + 1,
+                "Merge" if !is_loop => depth.saturating_sub(1),
+                "Exit" => depth.saturating_sub(1),
+                _ => depth,
+            };
+            depths.insert(id, inside);
+        }
+        found
+    }
+
     fn fix_input_shape(&mut self, wanted: &InputShape) -> Result<(), FreezeError> {
         let path = self.file.path.clone();
         let error = |input: &str, problem: String| FreezeError::InputShape {
@@ -114,6 +185,7 @@ impl Frozen<'_> {
             let problem = format!("there is no such input; there are {}", keys.join(", "));
             return Err(error(&wanted.input, problem));
         };
+        check_rank(wanted.shape.len()).map_err(|problem| error(&input.key, problem))?;
         let shape = match &input.shape {
             None => wanted.shape.clone(),
             Some(declared) if declared.len() != wanted.shape.len() => {
@@ -159,7 +231,7 @@ impl Frozen<'_> {
         let mut known = Known::default();
         for input in &self.inputs {
             if let Some(shape) = &input.shape {
-                known.shapes.insert(input.tensor, shape.clone());
+                known.note_shape(input.tensor, shape.clone());
             }
         }
         for &id in &self.listing.order {
@@ -172,10 +244,10 @@ impl Frozen<'_> {
                 if count.is_some_and(|count| count <= MAX_ELEMENTS)
                     && let Some(array) = arithmetic::stored(&self.store, content)?
                 {
-                    known.values.insert(Tensor::of(id), Rc::new(array));
+                    known.note_value(Tensor::of(id), array);
                 }
                 let shape = shape.into_iter().map(|size| Some(size as u64)).collect();
-                known.shapes.insert(Tensor::of(id), shape);
+                known.note_shape(Tensor::of(id), shape);
                 continue;
             }
             let shapes: Vec<Option<&Dims>> = node
@@ -202,16 +274,16 @@ impl Frozen<'_> {
                 port: u32::try_from(index).unwrap_or(u32::MAX),
             };
             for (index, shape) in inferred.into_iter().enumerate() {
-                if let Some(shape) = shape {
-                    known.shapes.entry(ports(index)).or_insert(shape);
+                let tensor = ports(index);
+                if let Some(shape) = shape.filter(|_| !known.shapes.contains_key(&tensor)) {
+                    known.note_shape(tensor, shape);
                 }
             }
             for (index, array) in computed.into_iter().flatten().enumerate() {
                 let tensor = ports(index);
                 let shape = array.shape.iter().map(|&size| Some(size as u64)).collect();
-                known.shapes.insert(tensor, shape);
-                known.values.insert(tensor, Rc::new(array));
-                if is_size {
+                known.note_shape(tensor, shape);
+                if known.note_value(tensor, array) && is_size {
                     known.sizes.insert(tensor);
                 }
             }
