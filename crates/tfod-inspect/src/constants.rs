@@ -27,16 +27,21 @@ pub struct Constants {
 }
 
 impl Inspection {
+    /// The encoded `GraphDef` of a graph of TensorFlow, what a text stands for included; `None` for what is none. A file stays mapped, so no memory is taken for it.
+    pub fn graph_def(&self) -> Option<&[u8]> {
+        match &self.facts {
+            Facts::Graph(_) => Some(self.source.content.as_ref()?.bytes()),
+            _ => None,
+        }
+    }
+
     /// Follows the constants of a graph, of a SavedModel those of its default signature: [`tensors`](Self::tensors) then has those that something
     /// needs, and what is computed from constants, as far as it may be weights. `None` for what is no graph of TensorFlow, or one that cannot be followed, such as
     /// a SavedModel without the data of its variables; then nothing changes.
     pub fn follow_constants(&mut self) -> Option<Constants> {
         let (found, is_of_file) = match &self.facts {
             Facts::SavedModel(model) => (of_saved_model(self.folder()?, model)?, false),
-            Facts::Graph(_) => {
-                let bytes = self.source.content.as_ref()?.bytes();
-                (constants_of_graph(bytes).ok()?, true)
-            }
+            Facts::Graph(_) => (constants_of_graph(self.graph_def()?).ok()?, true),
             _ => return None,
         };
         // Where nothing runs, nothing tells which constants are needed.

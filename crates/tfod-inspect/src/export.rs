@@ -1,6 +1,8 @@
 //! The folder of an export: which pieces are there, and what the manifest says.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -10,6 +12,17 @@ use crate::{Facts, InspectError, inspect};
 
 /// Larger files are no manifest.
 const MAX_MANIFEST: u64 = 64 << 20;
+
+/// What the manifest of an export says; `None` where there is none, or it is no JSON or too large.
+pub fn manifest(path: &Path) -> Option<Value> {
+    // Opening a pipe would wait for its other end.
+    let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+    let file = is_file.then(|| File::open(path).ok()).flatten()?;
+    let mut bytes = Vec::new();
+    file.take(MAX_MANIFEST + 1).read_to_end(&mut bytes).ok()?;
+    let is_small = bytes.len() as u64 <= MAX_MANIFEST;
+    is_small.then(|| serde_json::from_slice(&bytes).ok())?
+}
 
 /// What an export consists of.
 #[derive(Clone, Debug)]
@@ -32,11 +45,8 @@ pub struct Piece {
 impl ExportFacts {
     pub(crate) fn of(paths: &[PathBuf]) -> Self {
         let is_manifest = |path: &&PathBuf| path.ends_with("manifest.json");
-        let manifest = paths.iter().find(is_manifest).and_then(|path| {
-            let size = std::fs::metadata(path).ok()?.len();
-            let bytes = (size <= MAX_MANIFEST).then(|| std::fs::read(path))?;
-            serde_json::from_slice(&bytes.ok()?).ok()
-        });
+        let manifest = paths.iter().find(is_manifest);
+        let manifest = manifest.and_then(|path| self::manifest(path));
         let pieces = paths.iter().filter(|path| !is_manifest(path));
         let pieces = pieces.map(|path| Piece {
             path: path.clone(),

@@ -41,7 +41,7 @@ pub use checkpoint::{Amount, CheckpointFacts, part, path_of};
 pub use config::{ConfigFacts, PostProcessing};
 pub use constants::Constants;
 pub use error::InspectError;
-pub use export::{ExportFacts, Piece};
+pub use export::{ExportFacts, Piece, manifest};
 pub use graph::{Dim, GraphFacts, Port};
 pub use hurdles::Hurdle;
 pub use oldest::Oldest;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tfod::{Export, Format, Scratch};
 use tfod_graph::{Graph, Weights};
-use tfod_inspect::{Facts, OnnxFacts, inspect};
+use tfod_inspect::{Facts, OnnxFacts, inspect, manifest};
 use tfod_models::facts::stage_of;
 use tfod_models::{GraphOptions, InputType, Stage};
 use tfod_onnx::{OnnxWriter, Options};
@@ -85,9 +85,10 @@ impl Source {
             }
             Facts::Checkpoint(_) => return Ok(Ok(None)),
             Facts::SavedModel(_) => of_saved_model(side),
-            Facts::Graph(_) => std::fs::read(&side.found.file)
-                .map_err(|error| error.to_string())
-                .and_then(|bytes| graph_of_graph_def(&bytes).map_err(|error| error.to_string())),
+            Facts::Graph(_) => {
+                let bytes = side.found.graph_def().unwrap_or_default();
+                graph_of_graph_def(bytes).map_err(|error| error.to_string())
+            }
             _ => Err("it is no graph by itself".to_owned()),
         };
         match graph.map(|graph| Self::written(side, graph)) {
@@ -235,8 +236,7 @@ impl Told {
         let of_folder = (folder.parent(), folder.file_name());
         let beside = [(Some(folder), file.file_name()), of_folder];
         let found = beside.into_iter().find_map(|(folder, name)| {
-            let text = std::fs::read(folder?.join("manifest.json")).ok()?;
-            let manifest: Value = serde_json::from_slice(&text).ok()?;
+            let manifest = manifest(&folder?.join("manifest.json"))?;
             let of_file = manifest.get("files")?.get(name?.to_str()?)?.clone();
             Some((manifest, of_file))
         });
@@ -313,6 +313,42 @@ mod tests {
             let [checkpoint, first] = sources(&example.join("checkpoint"), &frozen);
             assert_eq!(interface(&checkpoint).0, interface(&first).0, "{name}");
         }
+    }
+
+    /// A manifest without end, and one that is a folder, are none; a graph as text is run as the binary one is.
+    #[test]
+    fn what_stands_beside_a_graph_is_read_within_limits() {
+        let root = tempfile::tempdir().unwrap();
+        export(
+            root.path(),
+            GraphOptions::default(),
+            &[Format::SavedModel, Format::Frozen],
+        );
+        let frozen = root.path().join(Format::Frozen.file());
+        let manifest = root.path().join("manifest.json");
+        assert!(!Told::of(&frozen).metadata.is_empty());
+        let text = root.path().join("frozen.pbtxt");
+        let reader = SavedModelReader::open(&root.path().join("saved_model")).unwrap();
+        let graph = reader.freeze(&FreezeOptions::default()).unwrap();
+        graph
+            .write_text(&mut std::fs::File::create(&text).unwrap())
+            .unwrap();
+        let [first, second] = sources(&frozen, &text);
+        assert_eq!(first.facts.ops, second.facts.ops);
+
+        let said = std::fs::read(&manifest).unwrap();
+        let file = std::fs::File::options()
+            .write(true)
+            .open(&manifest)
+            .unwrap();
+        file.set_len(1 << 40).unwrap();
+        assert!(Told::of(&frozen).metadata.is_empty());
+        let spaces = [said.as_slice(), &[b' '; 10]].concat();
+        std::fs::write(&manifest, spaces).unwrap();
+        assert!(!Told::of(&frozen).metadata.is_empty());
+        std::fs::remove_file(&manifest).unwrap();
+        std::fs::create_dir(&manifest).unwrap();
+        assert!(Told::of(&frozen).metadata.is_empty());
     }
 
     #[test]
