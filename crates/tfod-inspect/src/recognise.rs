@@ -245,13 +245,9 @@ fn as_text(format: Format) -> String {
 /// What a text is, by the first field in it; `None` for what is no text.
 fn text(path: &Path, bytes: &[u8]) -> Result<Option<Text>, InspectError> {
     const LOOKED_AT: usize = 4096;
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let bytes = text::after_comments(bytes);
+    let bytes = text::after_comments(text::without_mark(bytes));
     let start = bytes.get(..LOOKED_AT.min(bytes.len())).unwrap_or_default();
-    let is_text = |byte: &u8| !matches!(byte, 0..=8 | 11 | 14..=31 | 127);
-    // The last character may be cut.
-    let is_utf8 = std::str::from_utf8(start).map_or_else(|e| e.error_len().is_none(), |_| true);
-    if !is_utf8 || !start.iter().all(is_text) {
+    if !text::is_text(start) {
         return Ok(None);
     }
     let field = text::first_field(start).unwrap_or_default();

@@ -7,7 +7,7 @@ use tfod_proto::wire::{Fields, Malformed};
 
 use super::ops::Operation;
 use crate::freeze::{Content, Frozen, NodeId, Store};
-use crate::messages::{Node, attr};
+use crate::messages::{Node, Parts, attr};
 
 /// An output of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -126,9 +126,11 @@ impl<'a> FlatGraph<'a> {
     /// Reads an encoded `GraphDef`. What no other node reads is taken for its outputs, as far as it is no constant.
     pub(crate) fn of_graph_def(message: &'a [u8]) -> Result<Self, Malformed> {
         let mut defs: Vec<Node<'a, String>> = Vec::new();
+        let parts = Parts::default();
         for field in Fields::of(message) {
             if let (1, field) = field? {
                 let node = field.bytes().ok_or_else(|| Malformed::at(message))?;
+                parts.count(node)?;
                 defs.push(Node::parse(node)?);
             }
         }

@@ -20,10 +20,12 @@ pub enum FreezeError {
     },
 
     /// A file of another kind.
-    #[error("{}: this is {found}", path.shown())]
+    #[error("{}{}: this is {found}", path.shown(), line.map(|line| format!(":{line}")).unwrap_or_default())]
     NotSavedModel {
         /// The file.
         path: PathBuf,
+        /// Of a text, the line that shows what it is.
+        line: Option<usize>,
         /// What it is, and what to do.
         found: &'static str,
     },
@@ -40,6 +42,17 @@ pub enum FreezeError {
     /// The file is not the message that it should be.
     #[error("{}: byte {offset} is not part of a SavedModel message ({what}); the file is damaged or another kind of file", path.shown(), what = what.shown())]
     Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Offset in the file.
+        offset: usize,
+        /// What was being read.
+        what: String,
+    },
+
+    /// The file has more parts than any model, which would take memory without end.
+    #[error("{}: byte {offset}: {} ({what}); the file is damaged, or made to exhaust memory", path.shown(), crate::messages::TOO_MANY)]
+    TooMany {
         /// The file.
         path: PathBuf,
         /// Offset in the file.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tfod_text::Shown as _;
 
-use crate::messages::text;
+use crate::messages::{Parts, TOO_MANY, text};
 
 use super::error::FreezeError;
 use super::model::{MetaGraph, NodeDef, tags_of};
@@ -20,18 +20,29 @@ pub(crate) struct File {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Reads a file whole, unless it is larger than a message of protobuf can be.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// Larger texts are not read. What they stand for can take four times as much.
+const MAX_TEXT: u64 = 1 << 28;
+
+/// Reads a file whole, unless it is larger than a message of protobuf can be, or than a text may be.
+fn read(path: &Path, is_text: bool) -> io::Result<Vec<u8>> {
+    let (limit, problem) = if is_text {
+        (
+            MAX_TEXT,
+            "are more than a SavedModel as text may have; load it in TensorFlow and save it again as saved_model.pb",
+        )
+    } else {
+        (LIMIT, "are more than a protobuf message can have")
+    };
     let file = fs::File::open(path)?;
     let size = file.metadata()?.len();
-    if size > LIMIT {
+    if size > limit {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
-            format!("{size} bytes are more than a protobuf message can have"),
+            format!("{size} bytes {problem}"),
         ));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-    file.take(LIMIT).read_to_end(&mut bytes)?;
+    file.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -49,10 +60,12 @@ impl File {
             (given, if is_text { text } else { binary })
         };
         let start = start_of(&path).unwrap_or_default();
+        let not_saved_model = |path, line, found| FreezeError::NotSavedModel { path, line, found };
         if let Some(found) = other_kind(&start) {
-            return Err(FreezeError::NotSavedModel { path, found });
+            return Err(not_saved_model(path, None, found));
         }
-        let bytes = match read(&path) {
+        let is_text = !start.is_empty() && text::is_text(&start);
+        let bytes = match read(&path, is_text) {
             Ok(bytes) => bytes,
             Err(_) if !path.exists() => {
                 return Err(FreezeError::NoSavedModel {
@@ -64,16 +77,15 @@ impl File {
         };
         if given.is_file() && bytes.is_empty() {
             let found = "an empty file; give the folder with saved_model.pb";
-            return Err(FreezeError::NotSavedModel { path, found });
+            return Err(not_saved_model(path, None, found));
         }
-        let is_text = path
-            .extension()
-            .is_some_and(|extension| extension == "pbtxt");
         let bytes = if is_text {
-            if text::first_field(&bytes).is_some_and(|field| GRAPH_FIELDS.contains(&field)) {
-                return Err(FreezeError::NotSavedModel { path, found: GRAPH });
+            let bytes = text::without_mark(&bytes);
+            if let Some(found) = other_text(bytes) {
+                let line = Some(text::first_line(bytes));
+                return Err(not_saved_model(path, line, found));
             }
-            text::saved_model(&bytes).map_err(|problem| FreezeError::Text {
+            text::saved_model(bytes).map_err(|problem| FreezeError::Text {
                 path: path.clone(),
                 problem,
             })?
@@ -81,7 +93,7 @@ impl File {
             bytes
         };
         if let Some(found) = other_message(&bytes) {
-            return Err(FreezeError::NotSavedModel { path, found });
+            return Err(not_saved_model(path, None, found));
         }
         Ok(Self {
             folder: folder.to_owned(),
@@ -96,11 +108,13 @@ impl File {
     }
 
     pub(crate) fn damaged(&self, malformed: Malformed, what: &str) -> FreezeError {
-        FreezeError::Damaged {
-            path: self.path.clone(),
-            offset: malformed.offset_in(&self.bytes),
-            what: what.to_owned(),
+        let path = self.path.clone();
+        let offset = malformed.offset_in(&self.bytes);
+        let what = what.to_owned();
+        if malformed.problem() == TOO_MANY {
+            return FreezeError::TooMany { path, offset, what };
         }
+        FreezeError::Damaged { path, offset, what }
     }
 
     /// The graph whose tags are exactly `tags`, in any order. Without tags, the one tagged `serve`, or else the only one.
@@ -109,6 +123,7 @@ impl File {
         let mut wanted = tags.map_or_else(|| vec!["serve".to_owned()], <[String]>::to_vec);
         wanted.sort_unstable();
         let mut graphs = Vec::new();
+        let parts = Parts::default();
         for field in Fields::of(&self.bytes) {
             let (number, field) = field.map_err(damaged)?;
             if number != 2 {
@@ -117,7 +132,7 @@ impl File {
             let message = field
                 .bytes()
                 .ok_or_else(|| damaged(Malformed::at(&self.bytes)))?;
-            let mut found = tags_of(message).map_err(damaged)?;
+            let mut found = tags_of(message, &parts).map_err(damaged)?;
             found.sort_unstable();
             graphs.push((found, message));
         }
@@ -153,8 +168,32 @@ fn start_of(path: &Path) -> io::Result<Vec<u8>> {
 /// What a `GraphDef` is, and what to do.
 const GRAPH: &str = "a graph (GraphDef), which is frozen already or has its variables elsewhere; give the folder of a SavedModel";
 
-/// What the text of a graph begins with.
-const GRAPH_FIELDS: [&str; 4] = ["node", "versions", "library", "version"];
+/// What a text is whose first field is none of a SavedModel's, and what to do with it.
+fn other_text(text: &[u8]) -> Option<&'static str> {
+    Some(match text::first_field(text).unwrap_or_default() {
+        "saved_model_schema_version" | "meta_graphs" => return None,
+        "node" | "versions" | "library" | "version" => {
+            "the text of a graph (GraphDef), which is frozen already or has its variables elsewhere; give the folder of a SavedModel"
+        }
+        "meta_info_def" | "graph_def" | "saver_def" | "collection_def" | "signature_def" => {
+            "the text of a MetaGraphDef, as TensorFlow 1 writes beside checkpoints; import it there, restore the checkpoint, and write a SavedModel with `tf.compat.v1.saved_model.simple_save`"
+        }
+        "model" | "train_config" | "train_input_reader" | "eval_config" | "eval_input_reader" => {
+            "a pipeline.config; `tfod export --pipeline_config_path` takes it, with a checkpoint"
+        }
+        "item" => "a label map; give the folder of a SavedModel",
+        "model_checkpoint_path" | "all_model_checkpoint_paths" => {
+            "the state file of a checkpoint; `tfod export --trained_checkpoint_dir` takes its folder"
+        }
+        _ if text::after_comments(text).starts_with(b"{") => {
+            "JSON; give the folder of a SavedModel"
+        }
+        "" if text::after_comments(text).is_empty() => {
+            "a text without fields; give the folder of a SavedModel"
+        }
+        _ => "a text that does not begin like a SavedModel; give the folder with saved_model.pb",
+    })
+}
 
 /// What a file of a format that begins with bytes of its own is, and what to do with it.
 fn other_kind(start: &[u8]) -> Option<&'static str> {

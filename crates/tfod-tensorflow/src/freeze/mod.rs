@@ -182,6 +182,7 @@ impl SavedModelReader {
             if file.is_hub_module() {
                 return Err(FreezeError::NotSavedModel {
                     path: file.path.clone(),
+                    line: None,
                     found: HUB_MODULE,
                 });
             }

@@ -9,7 +9,7 @@ use tfod_proto::prost::Message;
 use tfod_proto::wire::{Field, all, last};
 use tfod_proto::{SaverDef, SignatureDef, TensorInfo};
 
-use crate::messages::Node;
+use crate::messages::{Node, Parts};
 use crate::op_defs::{self, OpDef};
 
 use super::wire::{Fields, Malformed, attr, map_entry};
@@ -17,6 +17,9 @@ use super::wire::{Fields, Malformed, attr, map_entry};
 /// The collections that name what runs before all else, in the order in which they are looked for.
 const INITIALISER_COLLECTIONS: [&str; 3] =
     ["saved_model_main_op", "legacy_init_op", "table_initializer"];
+
+/// A function is given no more attributes than this.
+const MAX_ATTRS: usize = 1024;
 
 /// One graph of a SavedModel with everything that belongs to it.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ pub(crate) struct MetaGraph<'a> {
     pub(crate) object_graph: Option<&'a [u8]>,
     /// The version of TensorFlow's graph format that the operations were written for.
     pub(crate) producer: i32,
+    /// Of all that is read of it, functions included.
+    parts: Parts,
 }
 
 /// A function of the library.
@@ -48,6 +53,7 @@ pub(crate) struct MetaGraph<'a> {
 pub(crate) struct Function<'a> {
     pub(crate) name: &'a str,
     message: &'a [u8],
+    parts: Parts,
     parsed: OnceCell<Result<FunctionBody<'a>, Malformed>>,
 }
 
@@ -92,7 +98,10 @@ impl<'a> FunctionRef<'a> {
         for field in Fields::of(list) {
             match field.ok()? {
                 (1, field) => function.name = field.borrowed_text()?,
-                (2, field) => function.attrs.push(map_entry(field.bytes()?).ok()?),
+                (2, field) if function.attrs.len() < MAX_ATTRS => {
+                    function.attrs.push(map_entry(field.bytes()?).ok()?);
+                }
+                (2, _) => return None,
                 _ => {}
             }
         }
@@ -113,11 +122,14 @@ pub(crate) struct Body<'a> {
 pub(crate) type NodeDef<'a> = Node<'a, &'a str>;
 
 impl<'a> Body<'a> {
-    fn push(&mut self, node: NodeDef<'a>) {
+    fn push(&mut self, message: &'a [u8], parts: &Parts) -> Result<(), Malformed> {
+        parts.count(message)?;
+        let node = NodeDef::parse(message)?;
         if self.by_name.insert(node.name, self.nodes.len()).is_some() {
             self.duplicate = Some(self.nodes.len());
         }
         self.nodes.push(node);
+        Ok(())
     }
 }
 
@@ -151,7 +163,7 @@ impl<'a> Argument<'a> {
 
 impl<'a> Function<'a> {
     /// Finds the name only.
-    fn locate(message: &'a [u8]) -> Result<Self, Malformed> {
+    fn locate(message: &'a [u8], parts: Parts) -> Result<Self, Malformed> {
         let mut name = "";
         for field in Fields::of(message) {
             let (number, field) = field?;
@@ -170,20 +182,22 @@ impl<'a> Function<'a> {
         Ok(Self {
             name,
             message,
+            parts,
             parsed: OnceCell::new(),
         })
     }
 
     pub(crate) fn body(&self) -> Result<&FunctionBody<'a>, Malformed> {
         self.parsed
-            .get_or_init(|| FunctionBody::parse(self.message))
+            .get_or_init(|| FunctionBody::parse(self.message, &self.parts))
             .as_ref()
             .map_err(|&malformed| malformed)
     }
 }
 
 impl<'a> FunctionBody<'a> {
-    fn parse(message: &'a [u8]) -> Result<Self, Malformed> {
+    fn parse(message: &'a [u8], parts: &Parts) -> Result<Self, Malformed> {
+        parts.count(message)?;
         let mut function = Self {
             inputs: Vec::new(),
             outputs: Vec::new(),
@@ -196,8 +210,11 @@ impl<'a> FunctionBody<'a> {
             let (number, field) = field?;
             let bytes = || field.bytes().ok_or_else(|| Malformed::at(message));
             match number {
-                1 => function.parse_signature(bytes()?)?,
-                3 => function.body.push(NodeDef::parse(bytes()?)?),
+                1 => {
+                    parts.count(bytes()?)?;
+                    function.parse_signature(bytes()?)?;
+                }
+                3 => function.body.push(bytes()?, parts)?,
                 4 => {
                     let (output, tensor) = text_entry(bytes()?)?;
                     function.returns.insert(output, tensor);
@@ -307,11 +324,14 @@ fn components(info: &[u8]) -> Result<Vec<(String, TensorInfo)>, Malformed> {
         .collect()
 }
 
-pub(crate) fn tags_of(meta_graph: &[u8]) -> Result<Vec<&str>, Malformed> {
+pub(crate) fn tags_of<'a>(meta_graph: &'a [u8], parts: &Parts) -> Result<Vec<&'a str>, Malformed> {
     let mut tags = Vec::new();
+    parts.count(meta_graph)?;
     for field in Fields::of(meta_graph) {
         let (1, field) = field? else { continue };
-        for field in Fields::of(field.bytes().ok_or_else(|| Malformed::at(meta_graph))?) {
+        let info = field.bytes().ok_or_else(|| Malformed::at(meta_graph))?;
+        parts.count(info)?;
+        for field in Fields::of(info) {
             let (4, field) = field? else { continue };
             tags.push(
                 field
@@ -339,6 +359,7 @@ impl<'a> MetaGraph<'a> {
             asset_variables: OnceCell::new(),
             object_graph: None,
             producer: 0,
+            parts: Parts::default(),
         };
         for field in Fields::of(message) {
             let (number, field) = field?;
@@ -352,6 +373,7 @@ impl<'a> MetaGraph<'a> {
                 4 => graph.parse_collection(bytes()?)?,
                 6 => graph.parse_asset(bytes()?)?,
                 5 => {
+                    graph.parts.count_all(bytes()?)?;
                     let (key, value) = map_entry::<String>(bytes()?)?;
                     let signature = signature(value)?;
                     graph.signatures.insert(key, signature);
@@ -369,8 +391,9 @@ impl<'a> MetaGraph<'a> {
             let (2, field) = field? else { continue };
             for field in Fields::of(field.bytes().ok_or_else(|| Malformed::at(message))?) {
                 let (1, field) = field? else { continue };
-                let (name, def) =
-                    OpDef::read(field.bytes().ok_or_else(|| Malformed::at(message))?)?;
+                let message = field.bytes().ok_or_else(|| Malformed::at(message))?;
+                self.parts.count_all(message)?;
+                let (name, def) = OpDef::read(message)?;
                 if op_defs::find(name).is_none() {
                     self.custom_ops.insert(name, def);
                 }
@@ -391,6 +414,7 @@ impl<'a> MetaGraph<'a> {
             let Some(list) = field.bytes().filter(|_| is_list || is_assets) else {
                 continue;
             };
+            self.parts.count(list)?;
             for field in Fields::of(list) {
                 let (1, field) = field? else { continue };
                 let text = || field.borrowed_text().ok_or_else(|| Malformed::at(list));
@@ -407,6 +431,7 @@ impl<'a> MetaGraph<'a> {
     /// An `AssetFileDef`.
     fn parse_asset(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
         let (mut node, mut file) = (None, None);
+        self.parts.count(message)?;
         for field in Fields::of(message) {
             match field? {
                 (1, info) => node = info.bytes().and_then(|info| last(info, 1)?.borrowed_text()),
@@ -473,7 +498,7 @@ impl<'a> MetaGraph<'a> {
             let (number, field) = field?;
             let bytes = || field.bytes().ok_or_else(|| Malformed::at(message));
             match number {
-                1 => self.main.push(NodeDef::parse(bytes()?)?),
+                1 => self.main.push(bytes()?, &self.parts)?,
                 2 => self.parse_library(bytes()?)?,
                 4 => {
                     for field in Fields::of(bytes()?) {
@@ -492,7 +517,9 @@ impl<'a> MetaGraph<'a> {
     fn parse_library(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
         for field in Fields::of(message) {
             let (1, field) = field? else { continue };
-            let function = Function::locate(field.bytes().ok_or_else(|| Malformed::at(message))?)?;
+            let function = field.bytes().ok_or_else(|| Malformed::at(message))?;
+            self.parts.count(function)?;
+            let function = Function::locate(function, self.parts.clone())?;
             let name = function.name;
             if self.functions.insert(name, function).is_some() {
                 self.duplicate = Some(name);

@@ -12,7 +12,7 @@ use tfod_text::Shown as _;
 use crate::messages::tensor::STRINGS;
 
 use super::constants::{Content, header};
-use super::wire::{LIMIT, put_bytes};
+use super::wire::put_bytes;
 
 /// The number of a column that is the whole line.
 const WHOLE_LINE: i64 = -2;
@@ -34,6 +34,31 @@ pub(crate) struct Columns {
     pub(crate) offset: i64,
 }
 
+/// How many bytes may be read from text files, and made of them, for all tables together.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// How many bytes may still be read and made.
+#[derive(Debug)]
+pub(crate) struct Room(u64);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(MAX_BYTES)
+    }
+}
+
+impl Room {
+    fn take(&mut self, bytes: usize) -> Result<(), String> {
+        let left = self.0.checked_sub(bytes as u64);
+        self.0 = left.ok_or_else(|| {
+            format!(
+                "the files of all tables, and what is made of them, are more than {MAX_BYTES} bytes"
+            )
+        })?;
+        Ok(())
+    }
+}
+
 /// The keys and values in an asset of a SavedModel.
 ///
 /// # Errors
@@ -42,6 +67,7 @@ pub(crate) fn read(
     folder: &Path,
     asset: &Path,
     columns: &Columns,
+    room: &mut Room,
 ) -> Result<[Content<'static>; 2], String> {
     let mut parts = asset.components();
     if !parts.all(|part| matches!(part, Component::Normal(_))) {
@@ -57,17 +83,19 @@ pub(crate) fn read(
     }
     let file = fs::File::open(&path).map_err(cannot)?;
     let mut bytes = Vec::new();
-    file.take(LIMIT + 1)
+    file.take(room.0 + 1)
         .read_to_end(&mut bytes)
         .map_err(cannot)?;
-    if bytes.len() as u64 > LIMIT {
-        return Err(format!("{} is larger than a graph can be", path.shown()));
-    }
     let in_file = |problem| format!("{}: {problem}", path.shown());
-    parse(&bytes, columns).map_err(in_file)
+    room.take(bytes.len()).map_err(in_file)?;
+    parse(&bytes, columns, room).map_err(in_file)
 }
 
-fn parse(bytes: &[u8], columns: &Columns) -> Result<[Content<'static>; 2], String> {
+fn parse(
+    bytes: &[u8],
+    columns: &Columns,
+    room: &mut Room,
+) -> Result<[Content<'static>; 2], String> {
     let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     let most = columns
         .size
@@ -85,8 +113,10 @@ fn parse(bytes: &[u8], columns: &Columns) -> Result<[Content<'static>; 2], Strin
             return Err(format!("line {} is empty", count + 1));
         }
         for side in &mut sides {
-            side.push(&line, count)
-                .map_err(|problem| format!("line {}: {problem}", count + 1))?;
+            let before = side.bytes.len();
+            let pushed = side.push(&line, count);
+            let pushed = pushed.and_then(|()| room.take(side.bytes.len() - before));
+            pushed.map_err(|problem| format!("line {}: {problem}", count + 1))?;
         }
         count += 1;
     }
@@ -220,7 +250,8 @@ mod tests {
             offset: 2,
             ..columns((WHOLE_LINE, STRING), (LINE_NUMBER, INT64))
         };
-        let [keys, values] = parse(b"bread\r\nmilk\n", &columns).expect("a vocabulary");
+        let [keys, values] =
+            parse(b"bread\r\nmilk\n", &columns, &mut Room::default()).expect("a vocabulary");
         assert!(encoded(&keys).ends_with(b"\x42\x05bread\x42\x04milk"));
         assert_eq!(integers(&values), [2, 3]);
     }
@@ -228,7 +259,8 @@ mod tests {
     #[test]
     fn columns_are_read_as_numbers() {
         let text = b"k\t5\t0.5\nl\t-6\t2";
-        let [keys, values] = parse(text, &columns((1, INT64), (2, FLOAT))).expect("columns");
+        let [keys, values] =
+            parse(text, &columns((1, INT64), (2, FLOAT)), &mut Room::default()).expect("columns");
         assert_eq!(integers(&keys), [5, -6]);
         let floats: Vec<u8> = [0.5f32, 2.0].iter().flat_map(|f| f.to_le_bytes()).collect();
         assert!(encoded(&values).ends_with(&floats));
@@ -237,7 +269,9 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_said_with_its_line() {
         let text = b"a\t1\n\nb\t2\n";
-        let problem = |columns: &Columns, text: &[u8]| parse(text, columns).expect_err("a problem");
+        let problem = |columns: &Columns, text: &[u8]| {
+            parse(text, columns, &mut Room::default()).expect_err("a problem")
+        };
         let whole = columns((WHOLE_LINE, STRING), (LINE_NUMBER, INT64));
         assert_eq!(problem(&whole, text), "line 2 is empty");
         let second = columns((0, STRING), (1, INT64));
@@ -248,7 +282,32 @@ mod tests {
             ..whole
         };
         assert!(problem(&five, b"a\nb").contains("5 lines were expected, and there are 2"));
-        let outside = read(Path::new("."), Path::new("../x"), &five).expect_err("a problem");
+        let outside = read(
+            Path::new("."),
+            Path::new("../x"),
+            &five,
+            &mut Room::default(),
+        )
+        .expect_err("a problem");
         assert!(outside.contains("outside"), "{outside}");
+    }
+
+    /// A few tables may name one file.
+    #[test]
+    fn all_tables_together_have_a_limit() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir(folder.path().join("assets")).expect("a folder");
+        fs::write(folder.path().join("assets/words"), "a\nb\nc\n").expect("a file");
+        let columns = columns((WHOLE_LINE, STRING), (LINE_NUMBER, INT64));
+        // Six bytes, three keys of three, three numbers of eight.
+        let mut room = Room(2 * 39 + 38);
+        let mut read = || read(folder.path(), Path::new("words"), &columns, &mut room);
+        read().expect("there is room");
+        read().expect("there is room");
+        let problem = read().expect_err("there is no room");
+        assert!(
+            problem.contains("words: line 3: the files of all tables"),
+            "{problem}"
+        );
     }
 }

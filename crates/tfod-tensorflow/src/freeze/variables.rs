@@ -12,13 +12,15 @@ use tfod_checkpoint::{Bundle, DType, NodeId, ObjectGraph};
 use tfod_proto::SavedObjectGraph;
 use tfod_proto::prost::Message;
 
+use crate::messages::Parts;
+
 use super::constants::Variable;
 use super::error::{FreezeError, Place};
 use super::expand::tables::makes_table;
 use super::file::File;
 use super::frozen::check_rank;
 use super::model::{Body, FunctionBody, MetaGraph, NodeDef};
-use super::wire::{Fields, attr};
+use super::wire::{Fields, Malformed, attr};
 
 type Result<T> = std::result::Result<T, FreezeError>;
 
@@ -160,12 +162,10 @@ impl<'a, 'm> Variables<'a, 'm> {
     /// The object graph.
     pub(crate) fn saved(&self) -> Result<SavedObjectGraph> {
         let message = self.model.object_graph.unwrap_or_default();
-        SavedObjectGraph::decode(message).map_err(|_| {
-            self.file.damaged(
-                super::wire::Malformed::at(message),
-                "reading the object graph",
-            )
-        })
+        let counted = Parts::default().count_all(message);
+        let decoded = counted
+            .and_then(|()| SavedObjectGraph::decode(message).map_err(|_| Malformed::at(message)));
+        decoded.map_err(|malformed| self.file.damaged(malformed, "reading the object graph"))
     }
 
     fn restored(&self) -> &Restored<'a> {

@@ -6,8 +6,10 @@
 
 pub mod attr;
 mod node;
+mod parts;
 pub mod tensor;
 pub mod text;
 mod text_schema;
 
 pub use node::Node;
+pub(crate) use parts::{Parts, TOO_MANY};

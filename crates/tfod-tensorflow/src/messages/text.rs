@@ -54,6 +54,26 @@ pub fn first_field(text: &[u8]) -> Option<&str> {
     (follows && !name.is_empty()).then_some(name)
 }
 
+/// Whether a file that begins with these bytes is a text: UTF-8 without characters that only terminals and binary formats have.
+pub fn is_text(start: &[u8]) -> bool {
+    let is_of_text = |byte: &u8| !matches!(byte, 0..=8 | 11 | 14..=31 | 127);
+    // The last character may be cut.
+    let is_utf8 = std::str::from_utf8(start).map_or_else(|e| e.error_len().is_none(), |_| true);
+    is_utf8 && start.iter().all(is_of_text)
+}
+
+/// The line, from 1, on which a text's first field stands.
+pub fn first_line(text: &[u8]) -> usize {
+    let before = text.len() - after_comments(text).len();
+    let before = text.get(..before).unwrap_or_default();
+    1 + before.iter().filter(|byte| **byte == b'\n').count()
+}
+
+/// A text without the mark that some editors put at its beginning.
+pub fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}
+
 /// What comes after comments and space, of which there may be any amount.
 pub fn after_comments(text: &[u8]) -> &[u8] {
     let mut reader = Reader::new(text);

@@ -33,8 +33,8 @@ use sizes::Sizes;
 #[non_exhaustive]
 pub enum ReadError {
     /// The message is no `GraphDef`.
-    #[error("it is no GraphDef: its bytes are damaged")]
-    Damaged,
+    #[error("it cannot be read as a GraphDef: {0}")]
+    Damaged(&'static str),
     /// A node has no counterpart.
     #[error("node `{}` ({}) {}", node.shown(), op.shown(), problem.shown())]
     Node {
@@ -51,8 +51,8 @@ pub enum ReadError {
 }
 
 impl From<Malformed> for ReadError {
-    fn from(_: Malformed) -> Self {
-        Self::Damaged
+    fn from(malformed: Malformed) -> Self {
+        Self::Damaged(malformed.problem())
     }
 }
 

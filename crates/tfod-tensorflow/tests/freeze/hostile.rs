@@ -246,6 +246,51 @@ fn more_dimensions_than_tensors_have() {
     }
 }
 
+/// An empty string has two bytes in the file, and sixteen and more in memory.
+#[test]
+fn more_parts_than_a_model_has() {
+    const MANY: usize = 1 << 23;
+    let many = || NodeDef {
+        input: vec![String::new(); MANY],
+        ..NodeDef::default()
+    };
+    let model = |functions| Model::new(functions).message();
+    let mut in_main = model(Vec::new());
+    let graph = in_main.meta_graphs[0].graph_def.as_mut().unwrap();
+    graph.node.push(many());
+    let in_function = calling(vec![first(vec![many()], "v")]).message();
+    for message in [in_main, in_function] {
+        let error = freeze_message(&message, &FreezeOptions::default()).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("more than 8388608 nodes"), "{error}");
+    }
+}
+
+#[test]
+fn an_object_graph_that_would_take_gigabytes() {
+    const OBJECT_GRAPH: u8 = 7 << 3 | 2;
+    const META_GRAPH: u8 = 2 << 3 | 2;
+    let framed = |key: u8, bytes: &[u8]| {
+        let mut out = vec![key];
+        prost::encoding::encode_varint(bytes.len() as u64, &mut out);
+        out.extend_from_slice(bytes);
+        out
+    };
+    let message = Model::new(Vec::new()).message();
+    let mut meta_graph = message.meta_graphs[0].encode_to_vec();
+    meta_graph.extend(framed(OBJECT_GRAPH, &vec![0; (1 << 26) + 8]));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("saved_model.pb");
+    std::fs::write(file, framed(META_GRAPH, &meta_graph)).unwrap();
+    let mut options = FreezeOptions::default();
+    options.function = Some("look".to_owned());
+    let error = freeze(folder.path(), &options).unwrap_err().to_string();
+    assert!(
+        error.contains("too many (reading the object graph)"),
+        "{error}"
+    );
+}
+
 /// A model with a call, a lowered loop, and a constant: what the mutations start from.
 fn varied() -> Model {
     let condition = function(

@@ -516,3 +516,79 @@ fn wrong_keys_and_tags_list_the_right_ones() {
             .contains("`serve`")
     );
 }
+
+/// The error of a file with this name and content, given by itself.
+fn refused_file(name: &str, content: &[u8]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(name);
+    std::fs::write(&file, content).unwrap();
+    let error = SavedModelReader::open(&file)
+        .map(|reader| reader.freeze(&FreezeOptions::default()).map(|_| ()))
+        .map_or_else(|error| error, |frozen| frozen.unwrap_err());
+    let error = error.to_string();
+    let place = format!("{}", file.display());
+    assert!(error.starts_with(&place), "{error}");
+    error[place.len()..].to_owned()
+}
+
+#[test]
+fn texts_say_what_they_are_and_where_that_is_seen() {
+    let of = |text: &str| refused_file("saved_model.pbtxt", text.as_bytes());
+    for (text, expected) in [
+        (
+            "# frozen\n\nnode { name: \"x\" }",
+            ":3: this is the text of a graph (GraphDef)",
+        ),
+        ("library { }", ":1: this is the text of a graph (GraphDef)"),
+        (
+            "\u{feff}meta_info_def { }",
+            ":1: this is the text of a MetaGraphDef",
+        ),
+        ("\nmodel { ssd { } }", ":2: this is a pipeline.config"),
+        ("item { id: 1 }", ":1: this is a label map"),
+        (
+            "model_checkpoint_path: \"ckpt-0\"",
+            ":1: this is the state file of a checkpoint",
+        ),
+        ("{\"a\": 1}", ":1: this is JSON"),
+        ("# nothing\n", ":2: this is a text without fields"),
+        (
+            "hello",
+            ":1: this is a text that does not begin like a SavedModel",
+        ),
+        (
+            "meta_graphs {\n  graph_def { node { name: 3 } }\n}",
+            ":2:28: expected a string",
+        ),
+    ] {
+        let error = of(text);
+        assert!(error.starts_with(expected), "{error}");
+        // What is in it counts, not what it is called.
+        assert_eq!(refused_file("saved_model.pb", text.as_bytes()), error);
+    }
+}
+
+#[test]
+fn a_binary_file_with_the_name_of_a_text_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    nested().write(folder.path());
+    let renamed = folder.path().join("saved_model.pbtxt");
+    std::fs::rename(folder.path().join("saved_model.pb"), renamed).unwrap();
+    build::freeze(folder.path(), &FreezeOptions::default()).unwrap();
+}
+
+#[test]
+fn texts_without_end_are_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("saved_model.pbtxt");
+    std::fs::write(&path, "meta_graphs {}\n".repeat(8)).unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_len((1 << 28) + 1).unwrap();
+    let error = SavedModelReader::open(folder.path())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("268435457 bytes are more than a SavedModel as text may have"),
+        "{error}"
+    );
+}

@@ -11,7 +11,7 @@ use super::super::constants::Content;
 use super::super::error::{FreezeError, Place, Update};
 use super::super::graph::{Node, NodeId, ScopeId, Tensor};
 use super::super::prune;
-use super::super::text_table::{self, Columns};
+use super::super::text_table::{self, Columns, Room};
 use super::super::variables::Handle;
 use super::super::wire::{attr, value};
 use super::{Done, Expander, Instance, Result, Slot, Value, Visit};
@@ -37,6 +37,8 @@ pub(crate) struct Tables<'a> {
     is_filling: bool,
     /// Operations that were dropped, and the tables that they change.
     dropped: Vec<(Place, NodeId)>,
+    /// For what text files say.
+    room: Room,
     /// The node that fills all tables, if there are any.
     pub(crate) initialiser: Option<NodeId>,
 }
@@ -163,8 +165,13 @@ impl<'a, 'm> Expander<'a, 'm> {
                 .to_owned(),
             offset: int("offset").unwrap_or(0),
         };
-        let [keys, values] = text_table::read(&self.file.folder, Path::new(&name), &columns)
-            .map_err(|problem| self.refuse(&visit.place, problem))?;
+        let [keys, values] = text_table::read(
+            &self.file.folder,
+            Path::new(&name),
+            &columns,
+            &mut self.tables.room,
+        )
+        .map_err(|problem| self.refuse(&visit.place, problem))?;
         Ok(self.import(visit, table, keys, values))
     }
 
