@@ -293,12 +293,13 @@ def pad(image, **_):
 @case
 def resize(pixels, photo, **_):
     results = {}
-    for suffix, size in KNOWN_SIZES.items():
-        for method in ("bilinear", "nearest"):
+    for method in ("bilinear", "nearest"):
+        for suffix, size in KNOWN_SIZES.items():
             for grid in ("", "_centers"):
                 results[f"resize_{method}{grid}{suffix}"] = resized(pixels, method, size, grid)
-    for grid in ("", "_centers"):
-        results[f"resize_unknown_bilinear{grid}"] = resized(photo, "bilinear", (5, 8), grid)
+        for grid in GRIDS:
+            results[f"resize_unknown_{method}{grid}"] = resized(photo, method, (5, 8), grid)
+    results["resize_unknown_single"] = resized(photo, "nearest", (1, 1), "_aligned")
     return results
 
 

@@ -52,13 +52,26 @@ fn resize(b: &mut Builder, given: &Inputs) -> Built<()> {
         ("resize_nearest_centers", ResizeMethod::Nearest, true),
     ];
     resize_by(b, given, &methods)?;
-    for (key, centers) in [
-        ("resize_unknown_bilinear", false),
-        ("resize_unknown_bilinear_centers", true),
+    for (suffix, grid) in [
+        ("", PixelGrid::Corners),
+        ("_centers", PixelGrid::Centers),
+        ("_aligned", PixelGrid::AlignedCorners),
     ] {
-        let value = b.resize(key, given.photo, ResizeMethod::Bilinear, [5, 8], centers)?;
-        b.output(key, value);
+        for (method, by) in [
+            ("bilinear", ResizeMethod::Bilinear),
+            ("nearest", ResizeMethod::Nearest),
+        ] {
+            let key = format!("resize_unknown_{method}{suffix}");
+            let to = [5, 8].map(Dim::Known);
+            let value = b.resize_on(&key, given.photo, by, grid, to, None)?;
+            b.output(&key, value);
+        }
     }
+    // One row and one column.
+    let (key, grid) = ("resize_unknown_single", PixelGrid::AlignedCorners);
+    let to = [1, 1].map(Dim::Known);
+    let value = b.resize_on(key, given.photo, ResizeMethod::Nearest, grid, to, None)?;
+    b.output(key, value);
     Ok(())
 }
 
