@@ -115,7 +115,8 @@ fn models() -> Result<(), Box<dyn Error>> {
             continue;
         };
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        let seed = [&[0], &model.encode_to_vec()[..]].concat();
+        // As the target reads them: the defaults, and a label map that goes with the keypoint tasks.
+        let seed = [&[0, 0], &model.encode_to_vec()[..]].concat();
         fs::write(format!("seeds/model/{name}"), seed)?;
     }
     Ok(())
