@@ -499,3 +499,26 @@ fn a_file_that_cannot_be_written_is_named() {
     let error = writer.write("..".as_ref()).unwrap_err();
     assert!(matches!(error, Error::FileName { .. }), "{error}");
 }
+
+#[test]
+fn crops_have_no_initializer_that_nothing_needs() {
+    for size in [[1, 1], [1, 3], [2, 5], [4, 4]] {
+        let mut b = Builder::new("crops");
+        let map = b.input("map", DType::F32, Shape::known(&[1, 6, 7, 2]));
+        let boxes = b.input("boxes", DType::F32, Shape::known(&[3, 4]));
+        let images = b.input("images", DType::I32, Shape::known(&[3]));
+        let crops = b
+            .crop_and_resize("crops", map, boxes, images, size)
+            .unwrap();
+        b.output("crops", crops);
+        let graph = b.finish();
+        let weights = weights(&graph);
+        let writer = OnnxWriter::new(&graph, &weights, &Options::default()).unwrap();
+        let graph = writer.model().graph.unwrap();
+        let needed: Vec<&String> = graph.node.iter().flat_map(|node| &node.input).collect();
+        for initializer in &graph.initializer {
+            let name = initializer.name.as_ref().unwrap();
+            assert!(needed.contains(&name), "{size:?}: {name}");
+        }
+    }
+}

@@ -32,15 +32,22 @@ struct Samples {
     inside: TensorId,
 }
 
+/// What several samples along one side are spread by.
+struct Spread {
+    /// How many steps there are between them.
+    steps: Divisor,
+    /// How many samples there are.
+    bins: TensorId,
+    /// From 0, `[1, samples]`.
+    numbers: TensorId,
+}
+
 /// A whole number below 2^12 to divide by.
 struct Divisor {
-    by: TensorId,
     /// 1 divided by it, rounded.
     inverse: TensorId,
-    /// Whether multiplying by that is an exact division.
-    is_exact: bool,
-    /// [`SPLIT`]
-    split: TensorId,
+    /// Itself and [`SPLIT`], unless multiplying by the inverse is an exact division.
+    correction: Option<[TensorId; 2]>,
 }
 
 /// 2^12 + 1, by which a number of 24 bits is split into two of 12 (Dekker 1971).
@@ -54,12 +61,15 @@ fn quotient(
     divisor: &Divisor,
     mut add: impl FnMut(&str, &'static str, &[TensorId]) -> TensorId,
 ) -> TensorId {
-    let Divisor { by, inverse, .. } = *divisor;
+    let Divisor {
+        inverse,
+        correction,
+    } = *divisor;
     let near = add("near", "Mul", &[x, inverse]);
-    if divisor.is_exact {
+    let Some([by, split]) = correction else {
         return near;
-    }
-    let spread = add("spread", "Mul", &[near, divisor.split]);
+    };
+    let spread = add("spread", "Mul", &[near, split]);
     let rest = add("rest", "Sub", &[spread, near]);
     let high = add("upper_bits", "Sub", &[spread, rest]);
     let low = add("lower_bits", "Sub", &[near, high]);
@@ -156,21 +166,21 @@ impl Lowering<'_, '_> {
                 .add(&name, "Gather", &[boxes, at], attrs, typed)
         });
         let half = self.float(0.5);
-        let steps = self.divisor(count.saturating_sub(1) as f32);
-        let bins = self.float(count as f32);
-        let numbers: Vec<u8> = (0..count).flat_map(|i| (i as f32).to_le_bytes()).collect();
-        let numbers = Stored::new(DType::F32, &[1, count], numbers.into());
-        let numbers = self
-            .emitter
-            .initializer(&format!("numbers/{count}"), numbers);
         let zero = self.float(0.0);
+        // A single sample is in the middle of the box.
+        let spread = (count > 1).then(|| self.spread(count));
         let mut add = |part: &str, op, inputs: &[TensorId], dtype, shape: &Shape| {
             let name = format!("{name}/{part}");
             self.emitter
                 .add(&name, op, inputs, vec![], (dtype, shape.clone()))
         };
         let float = DType::F32;
-        let (begin, end, at) = if count > 1 {
+        let (begin, end, at) = if let Some(Spread {
+            steps,
+            bins,
+            numbers,
+        }) = spread
+        {
             let first = add("first", "Mul", &[low, last], float, &column);
             let length = add("length", "Sub", &[high, low], float, &column);
             let length = add("pixels", "Mul", &[length, last], float, &column);
@@ -200,12 +210,26 @@ impl Lowering<'_, '_> {
         Samples { begin, end, inside }
     }
 
+    /// What several samples are spread by.
+    fn spread(&mut self, count: u64) -> Spread {
+        let steps = self.divisor(count.saturating_sub(1) as f32);
+        let bins = self.float(count as f32);
+        let numbers: Vec<u8> = (0..count).flat_map(|i| (i as f32).to_le_bytes()).collect();
+        let numbers = Stored::new(DType::F32, &[1, count], numbers.into());
+        let numbers = self
+            .emitter
+            .initializer(&format!("numbers/{count}"), numbers);
+        Spread {
+            steps,
+            bins,
+            numbers,
+        }
+    }
+
     fn divisor(&mut self, by: f32) -> Divisor {
         Divisor {
-            is_exact: by.log2().fract() == 0.0,
-            by: self.float(by),
             inverse: self.float(1.0 / by),
-            split: self.float(SPLIT),
+            correction: (by.log2().fract() != 0.0).then(|| [by, SPLIT].map(|n| self.float(n))),
         }
     }
 
