@@ -111,9 +111,7 @@ impl AnchorGenerator {
     /// The fields that say for how many feature maps there are anchors.
     fn levels_fields(&self) -> &'static str {
         match self {
-            Self::Multiscale(_) => {
-                "set min_level and max_level of both alike (ResNet extractors always have levels 3 to 7)"
-            }
+            Self::Multiscale(_) => "set min_level and max_level of both alike",
             Self::Ssd(_) => "set num_layers (and scales) alike",
             Self::Flexible(_) => "there must be one anchor_grid for each",
             Self::Grid(_) => {
@@ -123,7 +121,7 @@ impl AnchorGenerator {
     }
 
     /// The anchors over feature maps of these heights and widths, for an image of this size: map by map, row by row, with the boxes of one
-    /// centre together.
+    /// centre together. `place` is where the generator is configured.
     ///
     /// # Errors
     /// When there are not as many feature maps as the configuration says, or far too many anchors.
@@ -132,11 +130,13 @@ impl AnchorGenerator {
         b: &mut Builder,
         feature_maps: &[Cells],
         image: Image,
+        place: Place,
     ) -> Result<Anchors, ModelError> {
+        let Place { field, levels_note } = place;
         let per_location = self.per_location();
         if feature_maps.len() != per_location.len() {
             return Err(ModelError::Inconsistent(format!(
-                "`anchor_generator` has {} levels, the feature extractor gives {} feature maps; {}",
+                "`{field}` has {} levels, the feature extractor gives {} feature maps; {}{levels_note}",
                 per_location.len(),
                 feature_maps.len(),
                 self.levels_fields()
@@ -149,12 +149,13 @@ impl AnchorGenerator {
             sum.checked_add(h.checked_mul(w)?.checked_mul(boxes)?)
         });
         if count.is_none_or(|n| n > MOST_ANCHORS) {
-            let size = match image.size {
-                [Int::Known(height), Int::Known(width)] => format!("{height}x{width}"),
-                _ => "any size".to_owned(),
-            };
+            let sizes = feature_maps.iter().map(|cells| {
+                let [height, width] = &cells.dims;
+                format!("{height}x{width}")
+            });
             return Err(ModelError::Inconsistent(format!(
-                "an image of {size} has more than {MOST_ANCHORS} anchors"
+                "`{field}` places more than {MOST_ANCHORS} anchors on feature maps of {}; smaller images, or fewer sizes and aspect ratios, give fewer",
+                sizes.collect::<Vec<_>>().join(", ")
             )));
         }
         let mut known = Vec::new();
@@ -189,7 +190,11 @@ impl AnchorGenerator {
             size: image.map(number),
             is_fixed: true,
         };
-        match self.build(&mut Builder::new("known"), &maps, image)? {
+        let place = Place {
+            field: FieldPath::MODEL.child("anchor_generator"),
+            levels_note: "",
+        };
+        match self.build(&mut Builder::new("known"), &maps, image, place)? {
             Anchors::Known(anchors) => Ok(anchors),
             Anchors::Computed(_) => panic!("all sizes are known"),
         }
@@ -203,6 +208,15 @@ pub(crate) struct Image {
     pub size: [Int; 2],
     /// Whether the configuration gives all images this size.
     pub is_fixed: bool,
+}
+
+/// Where a generator is configured, for errors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// The generator's message.
+    pub field: FieldPath,
+    /// What else there is to know of the levels of feature extractors.
+    pub levels_note: &'static str,
 }
 
 /// The anchors of a model: ymin, xmin, ymax, xmax.

@@ -7,7 +7,7 @@ use tfod_graph::{Builder, ConvAttrs, Padding, Unary, ValueId};
 use super::PATH;
 use super::frame::Frame;
 use crate::anchors::tiling::Cells;
-use crate::anchors::{AnchorGenerator, Anchors, Corners, Image};
+use crate::anchors::{AnchorGenerator, Anchors, Corners, Image, Place};
 use crate::error::ModelError;
 use crate::fields::{Message, size, unsupported};
 use crate::head::Predictions;
@@ -25,6 +25,8 @@ pub(super) const BOX_CODER: BoxCoder = BoxCoder {
     },
     path: PATH,
 };
+/// The field of the anchor generator.
+const GENERATOR: &str = "first_stage_anchor_generator";
 /// Background and object.
 const CLASS_SLOTS: u64 = 2;
 
@@ -75,7 +77,7 @@ impl FirstStage {
     /// For numbers that make no layers, anchors or proposals.
     pub(super) fn from_config(config: Message<'_, protos::FasterRcnn>) -> Result<Self, ModelError> {
         let generator = config.first_stage_anchor_generator.as_ref();
-        let generator = config.required("first_stage_anchor_generator", generator)?;
+        let generator = config.required(GENERATOR, generator)?;
         let anchor_generator = AnchorGenerator::from_config(generator)?;
         if let Some(field) = anchor_generator.normalized_by() {
             let expected = "false: anchors of a first stage are in pixels (the reference cannot run others either)";
@@ -157,7 +159,11 @@ impl FirstStage {
             size: [Int::Known(1); 2],
             is_fixed: true,
         };
-        let anchors = self.anchor_generator.build(b, &cells, image)?;
+        let place = Place {
+            field: PATH.child(GENERATOR),
+            levels_note: "",
+        };
+        let anchors = self.anchor_generator.build(b, &cells, image, place)?;
         b.scope("clip", |b| clipped(b, anchors, frame, self.is_static))
     }
 
@@ -269,8 +275,9 @@ fn check_areas(
     let beside = anchors.iter().zip(clipped).find(|(_, c)| !has_area(c));
     beside.map_or(Ok(()), |(anchor, _)| {
         Err(ModelError::Inconsistent(format!(
-            "`first_stage_anchor_generator` places an anchor, {anchor:?}, beside an image of {height}x{width}, which the reference does not run; \
-             change the offsets, the strides or the sizes of anchors"
+            "`{}` places an anchor, {anchor:?}, beside an image of {height}x{width}, which the reference does not run; \
+             change the offsets, the strides or the sizes of anchors",
+            PATH.child(GENERATOR)
         )))
     })
 }

@@ -158,7 +158,11 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
             is_fixed: resizer.network_size().is_some(),
         };
         let cells = cells(b, &features)?;
-        anchor_generator.build(b, &cells, image)
+        let place = anchors::Place {
+            field: config.field("anchor_generator"),
+            levels_note: " (ResNet extractors always have levels 3 to 7)",
+        };
+        anchor_generator.build(b, &cells, image, place)
     })?;
     let predictions = b.scope("BoxPredictor", |b| {
         predictor.build(b, &Path::new("_box_predictor"), &features)
