@@ -185,7 +185,20 @@ fn refusals_name_the_field() {
         ),
         (
             "first_stage_anchor_generator { grid_anchor_generator { height_offset: 1000 } }",
-            "`first_stage_anchor_generator` places an anchor",
+            "`model.faster_rcnn.first_stage_anchor_generator` places an anchor",
+        ),
+        (
+            "feature_extractor { type: 'faster_rcnn_resnet50_fpn_keras' conv_hyperparams {} }",
+            "`model.faster_rcnn.first_stage_anchor_generator` has 1 levels, the feature extractor gives 5 feature maps; grid_anchor_generator is for one; for a feature pyramid, take multiscale_anchor_generator",
+        ),
+        (
+            "feature_extractor { type: 'faster_rcnn_resnet50_fpn_keras' conv_hyperparams {} }
+             first_stage_anchor_generator { multiscale_anchor_generator { min_level: 3 max_level: 6 aspect_ratios: 1 normalize_coordinates: false } }",
+            "has 4 levels, the feature extractor gives 5 feature maps; set min_level and max_level of both alike|",
+        ),
+        (
+            "image_resizer { fixed_shape_resizer { height: 60000 width: 60000 } }",
+            "`model.faster_rcnn.first_stage_anchor_generator` places more than 16777216 anchors on feature maps of 3750x3750",
         ),
         (
             "first_stage_anchor_generator { grid_anchor_generator { scales: 0 } }",
@@ -208,7 +221,46 @@ fn refusals_name_the_field() {
             "`model.faster_rcnn.inplace_batchnorm_update`: true",
         ),
     ] {
-        let said = refusal(config);
+        // `|` is the end.
+        let said = refusal(config) + "|";
+        assert!(said.contains(expected), "{config}: {said}");
+    }
+}
+
+#[test]
+fn sizes_that_cannot_be_counted_are_refused_by_field() {
+    let masks = "second_stage_box_predictor { mask_rcnn_box_predictor { predict_instance_masks: true conv_hyperparams {} } }";
+    let detections = "second_stage_post_processing { batch_non_max_suppression { max_total_detections: 100000 } }";
+    let agnostic = "second_stage_post_processing { batch_non_max_suppression { use_class_agnostic_nms: true } }";
+    let three = format!("number_of_stages: 3 {masks}");
+    for (batch, config, expected) in [
+        (
+            1024,
+            "first_stage_max_proposals: 1000000".to_owned(),
+            "`model.faster_rcnn.first_stage_max_proposals` is 1000000; expected at most 1024 with a batch of 1024",
+        ),
+        (
+            32,
+            format!("{three} {detections}"),
+            "`model.faster_rcnn.second_stage_post_processing.batch_non_max_suppression.max_total_detections` is 100000; expected at most 32768 with a batch of 32",
+        ),
+        (
+            1,
+            format!("{three} {detections} num_classes: 30000"),
+            "`model.faster_rcnn.num_classes` is 30000; expected at most 21474 with masks of 100000 detections",
+        ),
+        (
+            1,
+            format!("{agnostic} num_classes: 1000000 first_stage_max_proposals: 10000"),
+            "`model.faster_rcnn.num_classes` is 1000000; expected at most 214748 with 10000 boxes of each class",
+        ),
+    ] {
+        let mut options = GraphOptions::new(InputType::FloatImageTensor);
+        options.batch = Some(Batch::Fixed(batch));
+        let said = match build(&faster_rcnn(&config), &options) {
+            Ok(_) => String::from("accepted"),
+            Err(error) => error.to_string(),
+        };
         assert!(said.contains(expected), "{config}: {said}");
     }
 }

@@ -13,11 +13,25 @@ use tfod_graph::{
 };
 
 use crate::error::ModelError;
-use crate::fields::{Message, invalid, size};
+use crate::fields::{FieldPath, Message, invalid, size};
 use crate::scalar::{Float, Int, float_vector, spatial, vector};
 
 /// The side of images that the network was first trained on, whose boxes are cropped from the last level but one.
 const USUAL_SIDE: f32 = 224.0;
+
+/// More boxes of a batch than anybody crops: the graph has a number for each.
+const MOST_BOXES: u64 = 1 << 20;
+
+/// Refuses more boxes of an image, `n` by the configuration's `field`, than can be cropped in a batch of a known size.
+pub(super) fn check_boxes(field: FieldPath, n: u64, batch: &Dim) -> Result<(), ModelError> {
+    let batch = batch.known().unwrap_or(1);
+    if batch.checked_mul(n).is_none_or(|boxes| boxes > MOST_BOXES) {
+        let most = MOST_BOXES / batch.max(1);
+        let expected = format!("at most {most} with a batch of {batch}");
+        return Err(invalid(field, n, expected));
+    }
+    Ok(())
+}
 
 /// How crops are made.
 #[derive(Clone, Copy, Debug)]

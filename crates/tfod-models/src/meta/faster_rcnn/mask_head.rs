@@ -80,6 +80,15 @@ impl MaskHead {
         })
     }
 
+    /// How many masks a box has.
+    pub(super) fn masks(self) -> u64 {
+        if self.is_agnostic {
+            1
+        } else {
+            self.num_classes
+        }
+    }
+
     /// Predicts over features `[boxes, h, w, channels]`: logits `[boxes, masks, height, width]`, where there is a mask for each class, or one for all.
     ///
     /// # Errors
@@ -113,18 +122,13 @@ impl MaskHead {
             x = conv_block(b, name, (&path, layer), x, depth, window, hyperparams)?;
             layer += LAYERS_EACH;
         }
-        let masks = if self.is_agnostic {
-            1
-        } else {
-            self.num_classes
-        };
         let last = path.child(layer);
         let x = conv2d(
             b,
             "MaskPredictor_last_conv2d",
             &last,
             x,
-            masks,
+            self.masks(),
             window,
             true,
         )?;

@@ -235,6 +235,12 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
     let input = b.scope("Preprocessor", |b| {
         network_input_in(b, options, &resizer, normalization, Unit::Pixel)
     })?;
+    check_sizes(
+        config,
+        &options.batch_dim(),
+        second.as_ref(),
+        third.as_ref(),
+    )?;
     let memory = context
         .map(|context| context.inputs(b, options))
         .transpose()?;
@@ -359,6 +365,32 @@ fn refuse_unsupported(config: Message<'_, protos::FasterRcnn>) -> Result<(), Mod
             stages,
             "1, 2, 3",
         )),
+    }
+}
+
+/// Refuses more boxes and masks than the graph can count.
+fn check_sizes(
+    config: Message<'_, protos::FasterRcnn>,
+    batch: &Dim,
+    second: Option<&SecondStage>,
+    third: Option<&ThirdStage>,
+) -> Result<(), ModelError> {
+    let Some(second) = second else {
+        return Ok(());
+    };
+    let field = config.field("first_stage_max_proposals");
+    let proposals = size(field, config.first_stage_max_proposals(), 1)?;
+    crops::check_boxes(field, proposals, batch)?;
+    let is_cropped_again = third.is_some()
+        || config.output_final_box_features()
+        || config.output_final_box_rpn_features();
+    let (nms, detections) = second.nms.max_total();
+    if is_cropped_again {
+        crops::check_boxes(nms.child("max_total_detections"), detections, batch)?;
+    }
+    match third {
+        Some(third) => third.check_masks(config.field("num_classes"), detections, batch),
+        None => Ok(()),
     }
 }
 

@@ -9,7 +9,10 @@ use super::first_stage::{self, Proposals};
 use super::mask_head::MaskHead;
 use super::second_stage::{Detections, Predicted, Regions, SecondStage};
 use crate::error::ModelError;
-use crate::fields::Message;
+use crate::fields::{FieldPath, Message, invalid};
+
+/// The most masks of a batch, each of which has a number.
+const MOST_MASKS: u64 = i32::MAX as u64;
 
 /// The configuration of the third stage.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +68,23 @@ impl ThirdStage {
             head,
             tells_feature_maps: config.return_raw_detections_during_predict(),
         })
+    }
+
+    /// Refuses more masks than can be counted, of so many detections of an image; `field` gives the number of classes.
+    pub(super) fn check_masks(
+        self,
+        field: FieldPath,
+        detections: u64,
+        batch: &Dim,
+    ) -> Result<(), ModelError> {
+        let boxes = batch.known().unwrap_or(1).saturating_mul(detections);
+        let most = MOST_MASKS / boxes.max(1);
+        let masks = self.head.masks();
+        if masks > most {
+            let expected = format!("at most {most} with masks of {boxes} detections");
+            return Err(invalid(field, masks, expected));
+        }
+        Ok(())
     }
 
     /// Writes the branch over any boxes, so that the graph knows its parameters although no output needs them.

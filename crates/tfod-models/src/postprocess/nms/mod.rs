@@ -32,6 +32,9 @@ pub const KEYPOINTS: &str = "keypoints";
 /// Suppression by class takes some nodes a class, and the graph has a limit of them: for more classes than this, it is refused. ImageNet has 21,841.
 const MAX_SUPPRESSED_CLASSES: u64 = 1 << 15;
 
+/// The most places of a table of boxes and classes.
+const MOST_PLACES: u64 = i32::MAX as u64;
+
 /// What happens to selected boxes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rules {
@@ -222,6 +225,32 @@ impl NonMaxSuppression {
         })
     }
 
+    /// At most so many detections, and the message that says so.
+    pub(crate) fn max_total(self) -> (FieldPath, u64) {
+        (self.path, self.max_total)
+    }
+
+    /// Refuses tables of boxes and classes whose places cannot be counted in 32 bits.
+    fn check_places(
+        self,
+        field: FieldPath,
+        classes: u64,
+        boxes: Option<u64>,
+    ) -> Result<(), ModelError> {
+        let limit = self.max_per_class.unwrap_or(self.max_total);
+        let rows = self.max_per_class.map_or(1, |_| classes);
+        let candidates = boxes.map(|boxes| (boxes, classes));
+        let selected = (boxes.map_or(limit, |boxes| limit.min(boxes)), rows);
+        for (boxes, classes) in candidates.into_iter().chain([selected]) {
+            let most = MOST_PLACES / boxes.max(1);
+            if classes > most {
+                let expected = format!("at most {most} with {boxes} boxes of each class");
+                return Err(invalid(field, classes, expected));
+            }
+        }
+        Ok(())
+    }
+
     /// What users need to know of it.
     pub fn facts(self, class_thresholds: &[ClassThreshold]) -> Suppression {
         Suppression {
@@ -266,6 +295,8 @@ impl NonMaxSuppression {
             );
             return Err(invalid(field, classes, expected));
         }
+        let boxes_known = b.shape(scores).dims().get(1).and_then(Dim::known);
+        self.check_places(field, classes.unwrap_or(1), boxes_known)?;
         let thresholds = self.class_thresholds(thresholds, classes.unwrap_or_default())?;
         let lowest = thresholds.iter().flatten().copied().reduce(f32::min);
         let nms = Self {
