@@ -1,4 +1,4 @@
-//! No node that a back end writes has only constants as inputs, but for those that TensorFlow's loops need.
+//! No node that a back end writes has only constants as inputs, but for those that TensorFlow's loops need, and those that widen TFLite's kernels of 16 bits.
 
 #![allow(
     clippy::expect_used,
@@ -12,11 +12,14 @@ mod constants;
 use std::fs;
 
 use prost::Message as _;
-use tfod_cases::{Case, REFUSED_BY_ONNX, SOME_OF_ONNX, cases, files, toy, weights};
+use tfod_cases::{
+    Case, REFUSED_BY_ONNX, REFUSED_BY_TFLITE, SOME_OF_ONNX, cases, files, fixed, toy, weights,
+};
 use tfod_graph::{Dim, Graph, passes};
 use tfod_onnx::{InputLayout, OPSETS, OnnxWriter, Options};
 use tfod_proto::{GraphDef, SavedModel};
 use tfod_tensorflow::{FreezeOptions, NamedGraph, SavedModelReader, SavedModelWriter};
+use tfod_tflite::{TfliteWriter, WeightType};
 
 /// Sizes of batches for which back ends write other nodes.
 fn batches() -> [Dim; 3] {
@@ -50,6 +53,26 @@ fn onnx_models_compute_nothing_from_constants() {
                     let found = constants::of_onnx(&fs::read(&path).unwrap());
                     assert!(found.is_empty(), "{}, batch {batch}: {found:#?}", case.name);
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn tflite_models_compute_nothing_from_constants() {
+    let cases = cases().into_iter();
+    for case in cases.filter(|case| !REFUSED_BY_TFLITE.contains(&case.name)) {
+        for batch in batches() {
+            let graph = fixed(&built(&[case], batch.clone())).unwrap();
+            let weights = weights(&graph);
+            for kind in WeightType::ALL {
+                let mut options = tfod_tflite::Options::default();
+                options.weights = kind;
+                let mut model = Vec::new();
+                let writer = TfliteWriter::new(&graph, &weights, &options).unwrap();
+                writer.write_to(&mut model).unwrap();
+                let found = constants::of_tflite(&model);
+                assert!(found.is_empty(), "{}, batch {batch}: {found:#?}", case.name);
             }
         }
     }

@@ -151,6 +151,11 @@ impl<'a> Stored<'a> {
         (self.dtype == DType::F32).then(|| elements.map(|b| f32::from_le_bytes(*b)).collect())
     }
 
+    /// The elements as bytes, if they are unsigned numbers of 8 bits.
+    pub(crate) fn to_bytes(&self) -> Option<Vec<u8>> {
+        (self.dtype == DType::U8).then(|| self.bytes().to_vec())
+    }
+
     /// What tells apart tensors that are written as one: the contents of small ones, the places of others, equal ones of which are one already.
     pub(crate) fn key(&self) -> Key {
         let contents = match &self.data {

@@ -61,3 +61,106 @@ pub(crate) fn of_onnx(model: &[u8]) -> Vec<String> {
     }
     found
 }
+
+/// A table of a TFLite model, at a place in the file.
+#[derive(Clone, Copy)]
+struct Table<'a> {
+    file: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Table<'a> {
+    fn word(file: &[u8], at: usize) -> usize {
+        let word = file[at..at + 4].try_into().expect("four bytes");
+        u32::from_le_bytes(word) as usize
+    }
+
+    fn new(file: &'a [u8], reference: usize) -> Self {
+        let at = reference + Self::word(file, reference);
+        Self { file, at }
+    }
+
+    /// Where a field is, if it is there.
+    fn field(self, slot: usize) -> Option<usize> {
+        let short = |at: usize| usize::from(self.file[at]) | usize::from(self.file[at + 1]) << 8;
+        // Tables may share what says where fields are, which may be on either side.
+        let vtable = self.at.wrapping_sub(Self::word(self.file, self.at)) & 0xffff_ffff;
+        let place = vtable + 4 + 2 * slot;
+        let offset = if place < vtable + short(vtable) {
+            short(place)
+        } else {
+            0
+        };
+        (offset > 0).then(|| self.at + offset)
+    }
+
+    fn byte(self, slot: usize) -> u8 {
+        self.field(slot).map_or(0, |at| self.file[at])
+    }
+
+    fn number(self, slot: usize) -> usize {
+        self.field(slot).map_or(0, |at| Self::word(self.file, at))
+    }
+
+    /// Where a vector's elements begin, and how many there are.
+    fn vector(self, slot: usize) -> (usize, usize) {
+        self.field(slot).map_or((0, 0), |field| {
+            let at = Self::new(self.file, field).at;
+            (at + 4, Self::word(self.file, at))
+        })
+    }
+
+    fn text(self, slot: usize) -> String {
+        let (at, count) = self.vector(slot);
+        String::from_utf8_lossy(&self.file[at..at + count]).into_owned()
+    }
+
+    /// The places of a vector's words.
+    fn places(self, slot: usize) -> impl Iterator<Item = usize> {
+        let (at, count) = self.vector(slot);
+        (at..at + 4 * count).step_by(4)
+    }
+
+    fn numbers(self, slot: usize) -> Vec<usize> {
+        self.places(slot)
+            .map(|at| Self::word(self.file, at))
+            .collect()
+    }
+
+    fn tables(self, slot: usize) -> Vec<Self> {
+        self.places(slot)
+            .map(|at| Self::new(self.file, at))
+            .collect()
+    }
+}
+
+/// Of a TFLite model. Kernels of 16 bits have to be widened, which runtimes do once, and a result that is a constant itself has to be copied.
+pub(crate) fn of_tflite(file: &[u8]) -> Vec<String> {
+    const RESHAPE: usize = 22;
+    const DEQUANTIZE: usize = 6;
+    const HALF: u8 = 1;
+    let model = Table::new(file, 0);
+    let codes: Vec<usize> = model.tables(1).iter().map(|code| code.number(3)).collect();
+    let buffers = model.tables(4);
+    let mut found = Vec::new();
+    for graph in model.tables(2) {
+        let tensors = graph.tables(0);
+        let is_stored = |tensor: &&Table<'_>| buffers[tensor.number(2)].vector(0).1 > 0;
+        let stored = tensors.iter().enumerate().filter(|(_, t)| is_stored(t));
+        let mut constants: HashSet<usize> = stored.map(|(number, _)| number).collect();
+        let results = graph.numbers(2);
+        for step in graph.tables(3) {
+            let code = codes[step.number(0)];
+            let (inputs, outputs) = (step.numbers(1), step.numbers(2));
+            let is_copy = code == RESHAPE && outputs.iter().all(|output| results.contains(output));
+            let widens = code == DEQUANTIZE && inputs.iter().all(|n| tensors[*n].byte(1) == HALF);
+            if widens {
+                constants.extend(outputs);
+            } else if !is_copy && inputs.iter().all(|input| constants.contains(input)) {
+                let names = outputs.iter().map(|output| tensors[*output].text(3));
+                found.push(format!("operator {code}: {}", names.collect::<String>()));
+            }
+        }
+    }
+    found
+}

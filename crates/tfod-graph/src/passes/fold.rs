@@ -223,6 +223,8 @@ fn results<'a>(graph: &Graph, node: &Node, inputs: &[&Elements<'_>]) -> Option<V
         }
         Op::Reshape(_) => one(first.data.to_vec()),
         Op::Unstack { axis } => unstack(first, *axis, &shape, node.outputs.len()),
+        // What all images have in common, once maps over them are unrolled.
+        Op::Stack { axis } => one(stacked(inputs, *axis)?),
         // Of feature maps, of images and of boxes: nothing that weights alone decide.
         Op::Conv2d(_)
         | Op::DepthwiseConv2d(_)
@@ -247,7 +249,6 @@ fn results<'a>(graph: &Graph, node: &Node, inputs: &[&Elements<'_>]) -> Option<V
         | Op::Cast(_)
         | Op::Concat { .. }
         | Op::Slice(_)
-        | Op::Stack { .. }
         | Op::Gather { .. }
         | Op::ArgMax { .. }
         | Op::TopK { .. }
@@ -360,6 +361,22 @@ fn unstack<'a>(
     Some(parts.collect())
 }
 
+/// The bytes of tensors of one shape, joined along a new axis.
+fn stacked(tensors: &[&Elements<'_>], axis: usize) -> Option<Vec<u8>> {
+    let first = tensors.first()?;
+    let inner = first.shape.get(axis..)?.iter().product::<u64>();
+    let row = usize::try_from(inner).ok()?;
+    let row = row.checked_mul(first.dtype.size()?)?;
+    let count = first.data.len().checked_div(row)?;
+    let mut bytes = Vec::with_capacity(first.data.len() * tensors.len());
+    for place in 0..count {
+        for tensor in tensors {
+            bytes.extend(tensor.data.get(place * row..(place + 1) * row)?);
+        }
+    }
+    Some(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -382,6 +399,30 @@ mod tests {
             trainable: true,
         })
         .unwrap()
+    }
+
+    #[test]
+    fn equal_parts_of_all_images_are_stacked() {
+        let mut b = Builder::new("g");
+        let x = b.input("x", DType::F32, Shape::known(&[2, 2, 2]));
+        let first = parameter(&mut b, "first", &[2, 2]);
+        let second = parameter(&mut b, "second", &[2, 2]);
+        let both = b.stack("both", 1, &[first, second]).unwrap();
+        let sum = b.binary("sum", Binary::Add, x, both).unwrap();
+        b.output("y", sum);
+        let graph = b.finish();
+        let weights = Weights(vec![
+            view(&[2, 2], &[1.0, 2.0, 3.0, 4.0]),
+            view(&[2, 2], &[5.0, 6.0, 7.0, 8.0]),
+        ]);
+        let (folded, _) = fold(&graph, weights).unwrap();
+        crate::validate(&folded).unwrap();
+        let mut constants = folded.nodes().filter_map(|(_, node)| match &node.op {
+            Op::Constant(tensor) => tensor.to_f32(),
+            _ => None,
+        });
+        let both = constants.next().unwrap();
+        assert_eq!(both, [1.0, 2.0, 5.0, 6.0, 3.0, 4.0, 7.0, 8.0]);
     }
 
     /// Fast attention, as EfficientDet has it: the weights of three maps, one negative.

@@ -18,16 +18,16 @@ pub fn with_sizes(
 ) -> Result<Graph, ValidateError> {
     let mut rewriter = Rewriter::new(graph);
     for (_, node) in graph.nodes() {
-        let fixed = |dims: &[Dim]| -> Result<Vec<Dim>, ValidateError> {
-            let dims = dims.iter().map(|dim| dim.with_sizes(size_of));
+        let one = |dim: &Dim| -> Result<Dim, ValidateError> {
             let too_large = || ValidateError::Sizes {
                 node: node.name.clone(),
             };
-            dims.collect::<Option<Vec<Dim>>>().ok_or_else(too_large)
+            dim.with_sizes(size_of).ok_or_else(too_large)
         };
+        let fixed = |dims: &[Dim]| dims.iter().map(one).collect::<Result<Vec<Dim>, _>>();
         let op = match &node.op {
             Op::Input => {
-                let value = graph.value(only(node)?);
+                let value = graph.value(node.output()?);
                 let shape = Shape(fixed(value.shape.dims())?);
                 let input = rewriter.new.input(&node.name, value.dtype, shape);
                 rewriter.define(node, &[input]);
@@ -36,13 +36,12 @@ pub fn with_sizes(
             Op::ShapeOf => {
                 let x = rewriter.get_all(&node.inputs)?;
                 let sizes = x.first().and_then(|x| rewriter.new.shape(*x).sizes());
-                let numbers = sizes.and_then(|sizes| {
+                let known = sizes.and_then(|sizes| {
                     let numbers = sizes.iter().map(|n| i32::try_from(*n).ok());
-                    numbers.collect::<Option<Vec<i32>>>()
+                    let numbers = numbers.collect::<Option<Vec<i32>>>()?;
+                    Tensor::i32(&[numbers.len() as u64], &numbers)
                 });
-                if let Some(numbers) = numbers {
-                    let tensor = Tensor::i32(&[numbers.len() as u64], &numbers);
-                    let tensor = tensor.unwrap_or_else(|| Tensor::scalar_i32(0));
+                if let Some(tensor) = known {
                     let constant = rewriter.new.constant(&node.name, tensor)?;
                     rewriter.define(node, &[constant]);
                     continue;
@@ -51,15 +50,11 @@ pub fn with_sizes(
             }
             Op::Resize { method, size, grid } => {
                 let [height, width] = size;
-                let size = fixed(&[height.clone(), width.clone()])?;
+                let size = [one(height)?, one(width)?];
                 let is_known = size.iter().all(|dim| dim.known().is_some());
-                let [height, width] = <[Dim; 2]>::try_from(size).unwrap_or_else(|_| {
-                    // As many as there were.
-                    [height.clone(), width.clone()]
-                });
                 let op = Op::Resize {
                     method: *method,
-                    size: [height, width],
+                    size,
                     grid: *grid,
                 };
                 if is_known {
@@ -69,7 +64,7 @@ pub fn with_sizes(
                 op
             }
             Op::TopK { k } => {
-                let k = fixed(std::slice::from_ref(k))?.swap_remove(0);
+                let k = one(k)?;
                 let is_known = k.known().is_some();
                 let op = Op::TopK { k };
                 if is_known {
@@ -78,7 +73,7 @@ pub fn with_sizes(
                 }
                 op
             }
-            Op::Range(dim) => Op::Range(fixed(std::slice::from_ref(dim))?.swap_remove(0)),
+            Op::Range(dim) => Op::Range(one(dim)?),
             Op::PadEnd(dims) => Op::PadEnd(fixed(dims)?),
             Op::Reshape(dims) => Op::Reshape(fixed(dims)?),
             Op::Map { body, inputs } => Op::Map {
@@ -131,13 +126,6 @@ fn with_first_input(rewriter: &mut Rewriter<'_>, node: &Node, op: Op) -> Result<
     let results = rewriter.new.add(&node.name, op, &inputs)?;
     rewriter.define(node, &results);
     Ok(())
-}
-
-fn only(node: &Node) -> Result<crate::graph::ValueId, ValidateError> {
-    let missing = || ValidateError::Order {
-        node: node.name.clone(),
-    };
-    node.outputs.first().copied().ok_or_else(missing)
 }
 
 #[cfg(test)]

@@ -45,6 +45,8 @@ pub(crate) fn lower<'a>(
     check_nodes(graph)?;
     let graph = passes::unroll(graph, MOST_SLICES)?;
     check_sizes(&graph)?;
+    // All are known, so that nothing has to be told any at run time.
+    let graph = passes::with_sizes(&graph, &|_| None)?;
     let views = weights.0.iter().map(|view| TensorView {
         dtype: view.dtype,
         shape: view.shape.clone(),
@@ -94,17 +96,21 @@ fn check_nodes(graph: &Graph) -> Result<(), Error> {
     for (_, node) in graph.nodes() {
         match &node.op {
             Op::DecodeImage { .. } | Op::ExampleFeature { .. } => {
-                return Err(unsupported(
-                    &node.name,
-                    "the decoding of files",
-                    "an input of pixels: TFLite has no operator that decodes images",
-                ));
+                return Err(decoding(node));
             }
             Op::Map { body, .. } => check_nodes(body)?,
             _ => {}
         }
     }
     Ok(())
+}
+
+fn decoding(node: &Node) -> Error {
+    unsupported(
+        &node.name,
+        "the decoding of files",
+        "an input of pixels: TFLite has no operator that decodes images",
+    )
 }
 
 /// Refuses sizes known only at run time; those of inputs come first.
@@ -230,6 +236,14 @@ impl Lowering<'_, '_> {
             return id;
         }
         let sizes = self.emitter.shape(id).to_vec();
+        // Nothing is computed from constants alone.
+        let bytes = self.emitter.stored(id).and_then(Stored::to_bytes);
+        if let (Some(bytes), DType::I32) = (bytes, to) {
+            let numbers: Vec<i32> = bytes.into_iter().map(i32::from).collect();
+            return self
+                .emitter
+                .constant(name, Stored::integers(&sizes, &numbers));
+        }
         self.emitter
             .add(name, Operator::Cast(from, to), &[id], to, &sizes)
     }

@@ -2,7 +2,7 @@
 
 use tfod_graph::{DType, Dim, Node, Op, ParamId, PixelGrid, Reduce, ResizeMethod, ValidateError};
 
-use super::{Lowering, axis_number, size, unsupported};
+use super::{Lowering, axis_number, decoding, size, unsupported};
 use crate::Error;
 use crate::emit::TensorId;
 use crate::operator::{Grid, Operator, Plain, Reduction};
@@ -88,11 +88,7 @@ impl Lowering<'_, '_> {
                 ));
             }
             Op::DecodeImage { .. } | Op::ExampleFeature { .. } => {
-                return Err(unsupported(
-                    &node.name,
-                    "the decoding of files",
-                    "an input of pixels: TFLite has no operator that decodes images",
-                ));
+                return Err(decoding(node));
             }
             Op::Map { .. } => {
                 return Err(unsupported(
