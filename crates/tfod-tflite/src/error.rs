@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use tfod_graph::ValidateError;
 
+use tfod_text::Shown;
+
 /// Any failure of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -65,7 +67,7 @@ pub enum Error {
     Writer(#[source] io::Error),
 
     /// The operating system refused.
-    #[error("{}: cannot {action}: {problem}", path.display())]
+    #[error("{}: cannot {action}: {problem}", path.shown())]
     Io {
         /// The file.
         path: PathBuf,

@@ -1,5 +1,7 @@
 //! What is written for small graphs: operators, refusals, and the same bytes every time.
 
+use std::path::Path;
+
 use tfod_graph::{
     Binary, Builder, ConvAttrs, DType, Dim, Graph, NmsAttrs, Padding, ParameterSpec, ResizeMethod,
     Shape, TensorView, Unary, ValueId, Weights,
@@ -156,6 +158,16 @@ fn kernels_of_transposed_convolutions_are_halved_too() {
 #[test]
 fn the_same_graph_has_the_same_bytes() {
     assert_eq!(written(&levels(8)).1, written(&levels(8)).1);
+}
+
+#[test]
+fn a_path_stays_on_its_line() {
+    let graph = levels(8);
+    let weights = halves(&graph);
+    let writer = TfliteWriter::new(&graph, &weights, &Options::default()).unwrap();
+    let refused = writer.write(Path::new("no\nsuch/model.tflite"));
+    let said = refused.unwrap_err().to_string();
+    assert!(said.starts_with("no\\u000asuch/model.tflite: "), "{said}");
 }
 
 #[test]

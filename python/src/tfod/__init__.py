@@ -273,7 +273,7 @@ def inspect(
     values: Optional[int] = None,
     progress: Progress = None,
 ) -> InspectResult:
-    """Says what a checkpoint, config, SavedModel, graph, ONNX model or export is and what is in it, as `tfod inspect` does.
+    """Says what a checkpoint, config, SavedModel, graph, ONNX or TFLite model or export is and what is in it, as `tfod inspect` does.
 
     `tensors` lists all tensors (`result.json["tensors"]`), `tensor` gives statistics and values of one or several.
 

@@ -22,7 +22,7 @@ use super::progress::Progress;
 use super::trained::Trained;
 use super::values::{self, Trimmed};
 
-/// Export a trained checkpoint as a SavedModel, frozen graph or ONNX model
+/// Export a trained checkpoint as a SavedModel, frozen graph, ONNX or TFLite model
 ///
 /// Takes the flags of the official exporter (exporter_main_v2.py) with their meaning, so that a
 /// command line for it works unchanged: --flagfile is read, flags of logging are ignored. Flags
@@ -191,7 +191,7 @@ pub(super) struct Args {
     /// For a detector of two stages: classify at most this many proposals, whatever the config says
     ///
     /// Most of the time goes into them, so fewer make the model faster.
-    #[arg(long = "max_proposals", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 20), help_heading = GRAPH)]
+    #[arg(long = "max_proposals", value_name = "N", value_parser = values::from_to(1, 1 << 20), help_heading = GRAPH)]
     max_proposals: Option<u32>,
 
     /// A label map, whose class names go into manifest.json, the SavedModel's assets and the ONNX metadata
@@ -413,6 +413,11 @@ Examples:
   For a device that does its own preprocessing and suppression:
     tfod export --format onnx --no_preprocess --no_nms \\
         --input_layout nchw ...
+
+  For a phone: a TFLite model of half the size:
+    tfod export --format tflite --weights float16 \\
+        --pipeline_config_path train/pipeline.config \\
+        --trained_checkpoint_dir train --output_directory exported
 
   Use the result:
     python -c \"import tensorflow as tf

@@ -35,7 +35,7 @@ pub enum ExportError {
         family: Option<Family>,
     },
     /// The label map that the configuration names cannot be read.
-    #[error("{}: {source}", config.display())]
+    #[error("{}: {source}", config.shown())]
     KeypointLabels {
         /// The configuration's file.
         config: PathBuf,

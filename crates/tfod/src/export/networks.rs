@@ -133,8 +133,10 @@ impl Export {
         main: Signature,
     ) -> Result<(Signature, Fitted), ExportError> {
         let mut fitted = Vec::new();
+        let is_alone = self.formats_to_write().count() == 1;
         for (format, _) in self.formats_to_write() {
-            let options = exporter(format).fitted(&main.options, &main.model);
+            let exporter = exporter(format);
+            let options = exporter.fitted(&main.options, &main.model, is_alone);
             if let Some(options) = options.map_err(ExportError::Options)? {
                 let signature = Signature {
                     name: main.name.clone(),
@@ -145,7 +147,7 @@ impl Export {
             }
         }
         match fitted.pop() {
-            Some((_, signature)) if self.formats_to_write().count() == 1 => Ok((signature, fitted)),
+            Some((_, signature)) if is_alone => Ok((signature, fitted)),
             last => {
                 fitted.extend(last);
                 Ok((main, fitted))

@@ -30,8 +30,9 @@ const OPTIONS: &[FormatOption] = &[FormatOption {
     heading: HEADING,
     about: "How the kernels of the TFLite model are stored; float32 without it",
     details: Some(
-        "  float32  as in the checkpoint
-  float16  half the size; boxes and scores change by some 1e-3",
+        "  float32  with all bits of the checkpoint
+  float16  half the size; runtimes widen them when they load the
+           model, whose encodings change by some 1e-3",
     ),
     value_name: "TYPE",
     value: OptionValue::Name(|| WeightType::ALL.map(WeightType::name).to_vec()),
@@ -48,12 +49,23 @@ impl Exporter for Tflite {
         OPTIONS
     }
 
-    /// All sizes are fixed: a batch of one and images of the network's own size, if nothing else is asked for.
+    /// All sizes are fixed: a batch of one and images of the network's own size, if nothing else is asked for, or sizes that other formats leave to the caller.
     fn fitted(
         &self,
         asked: &GraphOptions,
         model: &Model,
+        is_alone: bool,
     ) -> Result<Option<GraphOptions>, ModelError> {
+        if is_alone && asked.batch == Some(Batch::Dynamic) {
+            return Err(ModelError::Option {
+                option: GraphOption::Batch,
+                given: "dynamic".to_owned(),
+                expected: format!(
+                    "1 to {}: a TFLite model takes batches of one size",
+                    Batch::LARGEST
+                ),
+            });
+        }
         let mut options = asked.clone();
         if !matches!(options.batch, Some(Batch::Fixed(_))) {
             options.batch = Some(Batch::Fixed(1));
@@ -204,6 +216,20 @@ mod tests {
         assert_eq!(found["padding"], json!([20.0, 10.0, 5.0]));
         assert_eq!(found["size"], json!([8, 8]));
         assert_eq!(found["description"], "to 8x8");
+    }
+
+    #[test]
+    fn a_batch_of_any_size_is_refused_where_no_other_format_has_it() {
+        let Signature {
+            mut options, model, ..
+        } = network([8, 8]);
+        options.batch = Some(Batch::Dynamic);
+        let alone = Tflite.fitted(&options, &model, true).unwrap_err();
+        assert!(alone.to_string().contains("batches of one size"), "{alone}");
+        let beside = Tflite.fitted(&options, &model, false).unwrap().unwrap();
+        assert_eq!(beside.batch, Some(Batch::Fixed(1)));
+        options.batch = None;
+        assert!(Tflite.fitted(&options, &model, true).is_ok());
     }
 
     #[test]
