@@ -1,4 +1,4 @@
-//! The operations. Each variant says what it computes; `infer.rs` says what it accepts and what comes out.
+//! The operations. Each variant says what it computes; `infer` says what it accepts and what comes out.
 
 use crate::dim::Dim;
 use crate::graph::{Graph, ParamId};
