@@ -4,10 +4,11 @@
     python3 tests/installed.py static    # builds it for this processor, runs the tests of the command line with it
     python3 tests/installed.py crates    # every crate can be packed for a registry
 
-`run.py` calls it. The builds are those of tools/build.py without the runtime of `verify --image`, to save time. Standard library only.
+`run.py` calls it. The builds are those of tools/build.py, hardly optimised and without the runtime of `verify --image`, to save time. Standard library only.
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
 import shutil
@@ -44,6 +45,21 @@ def run(command, **options):
     subprocess.run([str(part) for part in command], check=True, **options)
 
 
+@contextlib.contextmanager
+def quick_builds():
+    """Has cargo optimise little, which takes half the time: what is tested is how the result is packed."""
+    variable = "CARGO_PROFILE_RELEASE_OPT_LEVEL"
+    before = os.environ.get(variable)
+    os.environ[variable] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = before
+
+
 def without_rust():
     """Returns the environment variables of a machine that has no Rust: neither on the path nor by variables."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("CARGO", "RUST", "TFOD_", "PYTHON"))}
@@ -57,7 +73,8 @@ def wheel():
     """Builds the wheel and tests it under every Python that is here."""
     shutil.rmtree(FOLDER / "wheel", ignore_errors=True)
     (FOLDER / "wheel").mkdir(parents=True)
-    file = build.wheel("x86_64-unknown-linux-gnu", "", FOLDER / "wheel")
+    with quick_builds():
+        file = build.wheel("x86_64-unknown-linux-gnu", "", FOLDER / "wheel")
     checker = environments.make("python")
     run([checker, "-m", "mypy"], cwd=ROOT / "python")
     variables, tested = without_rust(), []
@@ -82,7 +99,8 @@ def wheel():
 
 def static():
     """Builds the static binary for this processor and runs the tests of the command line with it."""
-    binary = build.static("x86_64-unknown-linux-musl", "", FOLDER)
+    with quick_builds():
+        binary = build.static("x86_64-unknown-linux-musl", "", FOLDER)
     kind = subprocess.run(["ldd", str(binary)], capture_output=True, text=True, check=False)
     assert "not a dynamic executable" in kind.stdout + kind.stderr or "statically linked" in kind.stdout, kind
     tests = ["--test=cli", "--test=formats", "--test=layouts"]

@@ -9,11 +9,11 @@ import tensorflow as tf
 from oracle import serve
 from oracle.families import deepmac
 
-from . import compare
+from . import compare, tiers
 from .conftest import run_export
 from .test_onnx import RUNNER
 
-CASES = [pytest.param(case, id=case.name, marks=getattr(pytest.mark, case.tier)) for case in deepmac.cases()]
+CASES = tiers.cases(deepmac.cases())
 INPUT_TYPE = "image_and_boxes_tensor"
 # Of the whole image, inside, narrow, and at the upper left border.
 BOXES = np.float32([[[0, 0, 0.9, 0.95], [0.1, 0.2, 0.5, 0.7], [0.4, 0.4, 0.45, 0.6], [0, 0, 0.3, 0.2]]])

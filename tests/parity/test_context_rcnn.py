@@ -6,12 +6,12 @@ import tensorflow as tf
 from oracle import context_rcnn, serve
 from oracle.families.context_rcnn import cases
 
-from . import compare
+from . import compare, tiers
 from .conftest import run_export
 from .test_onnx import ROOT
 
 RUNNER = ROOT / "tests" / "oracle" / "run_onnx.py"
-CASES = [pytest.param(case, id=case.name, marks=getattr(pytest.mark, case.tier)) for case in cases()]
+CASES = tiers.cases(cases())
 NAMES = "context_features,valid_context_size"
 
 

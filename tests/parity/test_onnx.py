@@ -10,7 +10,7 @@ from oracle import serve
 from oracle.cases import all_cases
 from oracle.families import center_net, efficientdet, faster_rcnn, postprocessing, resizers
 
-from . import compare
+from . import compare, tiers
 from .conftest import run_export
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -20,10 +20,12 @@ RUNTIMES = ("onnxruntime", "openvino", "tract")
 IN_TRACT = "quick"
 
 
-def parameters(are_options):
-    """Returns the cases about options in combination, or all others."""
-    cases = [case for case in all_cases() if case.name.startswith("options_") == are_options]
-    return [pytest.param(case, id=case.name, marks=getattr(pytest.mark, case.tier)) for case in cases]
+BACK_END = 1
+
+
+def is_combination(case):
+    """Whether a case is about options in combination."""
+    return case.name.startswith("options_")
 
 
 SOFT = {*postprocessing.NOT_IN_ONNX, *faster_rcnn.SOFT}
@@ -34,7 +36,8 @@ NOT_IN_OPENVINO = {
     *center_net.FEWER_PEAKS_THAN_OBJECTS,
     *faster_rcnn.CROPS_AT_THE_BORDER,
 }
-CASES = [case for case in parameters(are_options=False) if case.id not in NOT_IN_ONNX]
+CASES = [case for case in all_cases() if not is_combination(case) and case.name not in NOT_IN_ONNX]
+BASE = tiers.cases(case for case in CASES if case.name == "base")
 
 
 def export_onnx(results, folder, input_type, *options):
@@ -58,8 +61,7 @@ def assert_parity(outputs, recorded, runtimes=RUNTIMES):
             compare.assert_equal(found, expected, f"{name} {list(image.shape)}")
 
 
-@pytest.mark.parametrize("input_type", ["image_tensor", "float_image_tensor"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case, input_type", tiers.with_inputs(CASES, BACK_END))
 def test_every_output_equals_the_reference(case, input_type, oracle, other_tensorflow, tmp_path):
     python = other_tensorflow("onnx")
     results = oracle(case)
@@ -70,7 +72,7 @@ def test_every_output_equals_the_reference(case, input_type, oracle, other_tenso
     assert_parity(run(python, model, [image for image, _ in recorded], runtimes), recorded, runtimes)
 
 
-@pytest.mark.parametrize("case", parameters(are_options=True))
+@pytest.mark.parametrize("case", tiers.cases(filter(is_combination, all_cases())))
 def test_every_combination_equals_the_reference_from_its_preprocessed_images(case, oracle, other_tensorflow, tmp_path):
     """The combinations are about the network, not about resizing images, in which runtimes round positions their own way: the images come resized."""
     python = other_tensorflow("onnx")
@@ -85,7 +87,7 @@ def test_every_combination_equals_the_reference_from_its_preprocessed_images(cas
     assert_parity(run(python, model, images), recorded)
 
 
-@pytest.mark.parametrize("case", [case for case in parameters(are_options=False) if case.id in SOFT])
+@pytest.mark.parametrize("case", tiers.cases(case for case in all_cases() if case.name in SOFT))
 def test_soft_suppression_is_refused(case, oracle, tmp_path):
     results = oracle(case)
     with pytest.raises(AssertionError, match="soft_nms_sigma"):
@@ -94,7 +96,7 @@ def test_soft_suppression_is_refused(case, oracle, tmp_path):
 
 @pytest.mark.quick
 @pytest.mark.parametrize("options", [("--input_layout=nchw",), ("--external_data",), ("--opset=13",), ("--opset=23",)], ids="-".join)
-@pytest.mark.parametrize("case", [case for case in CASES if case.id == "base"])
+@pytest.mark.parametrize("case", BASE)
 def test_options_change_no_result(case, options, oracle, other_tensorflow, tmp_path):
     python = other_tensorflow("onnx")
     results = oracle(case)
@@ -105,7 +107,7 @@ def test_options_change_no_result(case, options, oracle, other_tensorflow, tmp_p
 
 
 @pytest.mark.quick
-@pytest.mark.parametrize("case", [case for case in CASES if case.id == "base"])
+@pytest.mark.parametrize("case", BASE)
 def test_the_same_model_has_the_same_bytes(case, oracle, tmp_path):
     results = oracle(case)
     models = [export_onnx(results, tmp_path / name, "image_tensor") for name in ("a", "b")]

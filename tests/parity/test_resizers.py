@@ -6,13 +6,9 @@ import pytest
 import tensorflow as tf
 from oracle.families import resizers
 
-from . import compare
+from . import compare, tiers
 from .conftest import BINARY, run_export
 from .test_onnx import assert_parity, run
-
-
-def parameters(cases):
-    return [pytest.param(case, id=case.name, marks=getattr(pytest.mark, case.tier)) for case in cases]
 
 
 def run_saved_model(folder, batch):
@@ -21,7 +17,7 @@ def run_saved_model(folder, batch):
     return {key: value.numpy() for key, value in outputs.items()}
 
 
-@pytest.mark.parametrize("case", parameters(resizers.cases()))
+@pytest.mark.parametrize("case", tiers.cases(resizers.cases()))
 def test_a_fixed_input_size_changes_no_result(case, oracle, other_tensorflow, tmp_path):
     results = oracle(case)
     recorded = compare.recorded(results / "image_tensor.npz")[-1:]
@@ -32,7 +28,7 @@ def test_a_fixed_input_size_changes_no_result(case, oracle, other_tensorflow, tm
     assert_parity(run(other_tensorflow("onnx"), folder / "model.onnx", [batch]), recorded)
 
 
-@pytest.mark.parametrize("case", parameters(case for case in resizers.cases() if case.name in resizers.NOT_IN_ONNX))
+@pytest.mark.parametrize("case", tiers.cases(case for case in resizers.cases() if case.name in resizers.NOT_IN_ONNX))
 def test_onnx_refuses_methods_that_it_has_not(case, oracle, tmp_path):
     results = oracle(case)
     command = [BINARY, "export", "--format=onnx", f"--pipeline_config_path={results / 'pipeline.config'}"]

@@ -1,19 +1,16 @@
-"""Parity of SSD MobileNetV2 FPNLite exports with the reference: every output of every case, on several images and batches."""
+"""Parity of SavedModels with the reference: every output of every case, on several images and batches."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from oracle.cases import all_cases
 
-from . import compare
+from . import compare, tiers
+
+BACK_END = 0
 
 
-def parameters():
-    return [pytest.param(case, id=case.name, marks=getattr(pytest.mark, case.tier)) for case in all_cases()]
-
-
-@pytest.mark.parametrize("input_type", ["image_tensor", "float_image_tensor"])
-@pytest.mark.parametrize("case", parameters())
+@pytest.mark.parametrize("case, input_type", tiers.with_inputs(all_cases(), BACK_END))
 def test_every_output_equals_the_reference(case, input_type, oracle, export):
     model = tf.saved_model.load(str(export(case, input_type) / "saved_model"))  # owns the variables: must outlive the calls
     signature = model.signatures["serving_default"]
@@ -25,7 +22,7 @@ def test_every_output_equals_the_reference(case, input_type, oracle, export):
 
 
 @pytest.mark.quick
-@pytest.mark.parametrize("case", [case for case in parameters() if case.id == "padding_rows"])
+@pytest.mark.parametrize("case", tiers.cases(case for case in all_cases() if case.name == "padding_rows"))
 def test_the_case_about_padding_rows_has_some(case, oracle):
     for _, expected in compare.recorded(oracle(case) / "image_tensor.npz"):
         count = int(expected["num_detections"][0])
