@@ -4,7 +4,7 @@ Options are combined as far as they go together, so that a case tests several.
 """
 
 from ..cases import Case
-from ..configs import Fpnlite, Nms, block, field
+from ..configs import Fpnlite, Nms, Resizer, block, field
 
 # ONNX has no soft suppression: exports are refused.
 NOT_IN_ONNX = ("post_soft_nms", "post_soft_nms_agnostic")
@@ -112,6 +112,11 @@ FULL = {
 # After all others: seeds go by the order.
 LATER = {
     "combined_nms_two_rounds": Fpnlite(num_classes=30, nms=combined(score_threshold=0.01, iou_threshold=0.5, per_class=25, total=60)),
+    # Places that no box has taken, and boxes in the padding of the image, which clipping leaves without area: both come after the last detection.
+    "static_shapes_beside_the_image": Fpnlite(
+        resizer=Resizer("keep_aspect_ratio", (("min_dimension", 96), ("max_dimension", 96), ("pad_to_max_dimension", True))),
+        nms=static(score_threshold=0.35, iou_threshold=0.4, per_class=40, total=120),
+    ),
 }
 
 

@@ -71,8 +71,13 @@ impl NonMaxSuppression {
         }
         let boxes = clip(b, boxes, image.window)?;
         let area = area(b, boxes)?;
-        let has_area = b.cast("has_area", area, DType::Bool)?;
-        let scores = b.select("ranked_scores", has_area, scores, last)?;
+        let mut is_any = b.cast("has_area", area, DType::Bool)?;
+        if self.tells_empty_apart(selection) {
+            // Empty places, which count by where they were before, are ranked among the others that are no detections.
+            let is_selected = b.compare("is_selected", Compare::Greater, scores, none)?;
+            is_any = b.and("is_any", is_any, is_selected)?;
+        }
+        let scores = b.select("ranked_scores", is_any, scores, last)?;
         let valid = b.compare("valid", Compare::GreaterEqual, scores, zero)?;
         let valid = b.cast("valid_float", valid, DType::F32)?;
         let count = b.reduce("valid_count", Reduce::Sum, valid, &[0])?;
