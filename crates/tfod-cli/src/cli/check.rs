@@ -8,7 +8,7 @@ use tfod_text::Shown;
 
 use super::output;
 use super::progress::Progress;
-use super::trained::{self, Trained};
+use super::trained::{self, ConfigOverride, Trained};
 
 /// Say whether a checkpoint fits a config, and if not, what differs
 ///
@@ -28,14 +28,8 @@ pub(super) struct Args {
     #[command(flatten)]
     trained: Trained,
 
-    /// Text merged into the config
-    #[arg(
-        long = "config_override",
-        value_name = "TEXT",
-        default_value = "",
-        hide_default_value = true
-    )]
-    config_override: String,
+    #[command(flatten)]
+    config: ConfigOverride,
 
     /// Print what was found for scripts, as one JSON object
     #[arg(long = "json")]
@@ -67,7 +61,7 @@ impl Args {
     pub(super) fn run(self) -> ExitCode {
         let mut check = Check::new(self.trained.pipeline_config, self.trained.checkpoint_dir);
         check.checkpoint = self.trained.checkpoint;
-        check.config_override = self.config_override;
+        check.config_override = self.config.config_override;
         let checked = Progress::during(|progress| {
             progress.tell(Step::Fit);
             check.run()
@@ -83,11 +77,11 @@ impl Args {
         for warning in &report.warnings {
             output::warn(warning);
         }
-        let text = if self.json {
-            format!("{:#}\n", report.json(&check))
-        } else {
-            summary(&check, &report)
-        };
+        let text = output::document(
+            self.json,
+            || report.json(&check),
+            || summary(&check, &report),
+        );
         // What is left over does not prevent an export, which warns of it in the same words.
         let fits = matches!(report.verdict, Verdict::Fits | Verdict::LeftOver);
         output::verdict(&text, fits)

@@ -64,11 +64,7 @@ impl Args {
             Ok(found) => found,
             Err(error) => return output::error(&error),
         };
-        let text = if self.json {
-            format!("{:#}\n", found.json())
-        } else {
-            text(&found)
-        };
+        let text = output::document(self.json, || found.json(), || text(&found));
         match (found.unread(), found.is_same()) {
             ([], same) => output::verdict(&text, same),
             ([(name, problem), ..], _) => {

@@ -19,7 +19,7 @@ use super::flags;
 use super::format_flags::FormatFlags;
 use super::output;
 use super::progress::Progress;
-use super::trained::Trained;
+use super::trained::{ConfigOverride, Trained};
 use super::values::{self, Trimmed};
 
 /// Export a trained checkpoint as a SavedModel, frozen graph, ONNX or TFLite model
@@ -123,14 +123,8 @@ pub(super) struct Args {
     )]
     model_version: Option<u32>,
 
-    /// Text merged into the configuration: 'model { ssd { post_processing { … } } }'
-    #[arg(
-        long = "config_override",
-        value_name = "TEXT",
-        default_value = "",
-        hide_default_value = true
-    )]
-    config_override: String,
+    #[command(flatten)]
+    config: ConfigOverride,
 
     /// How many images the model takes at once: a number, or dynamic
     ///
@@ -485,7 +479,7 @@ impl Args {
         export.graph = graph;
         export.signatures = self.signatures;
         export.checkpoint = trained.checkpoint;
-        export.config_override = self.config_override;
+        export.config_override = self.config.config_override;
         let scores = self.score_threshold.unwrap_or_default();
         export.thresholds.score = scores.all;
         export.thresholds.class_scores = scores.classes;
@@ -509,11 +503,11 @@ impl Args {
         for warning in &report.warnings {
             output::warn(warning);
         }
-        let text = if self.json {
-            format!("{:#}\n", report.json())
-        } else {
-            summary(&report, self.verbose)
-        };
+        let text = output::document(
+            self.json,
+            || report.json(),
+            || summary(&report, self.verbose),
+        );
         output::print(&text)
     }
 }

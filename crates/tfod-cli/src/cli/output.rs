@@ -7,6 +7,7 @@ use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use serde_json::Value;
 use tfod_text::Shown;
 
 /// Writes a line to standard error. One that cannot be written is no failure.
@@ -72,6 +73,19 @@ pub(super) fn print(text: &str) -> ExitCode {
             "all was done, but the summary cannot be written: {error}"
         )),
         _ => ExitCode::SUCCESS,
+    }
+}
+
+/// What is printed: JSON for scripts, or text for people.
+pub(super) fn document(
+    is_json: bool,
+    json: impl FnOnce() -> Value,
+    text: impl FnOnce() -> String,
+) -> String {
+    if is_json {
+        format!("{:#}\n", json())
+    } else {
+        text()
     }
 }
 

@@ -22,6 +22,18 @@ pub(super) struct Trained {
     pub(super) checkpoint: Option<String>,
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct ConfigOverride {
+    /// Text merged into the configuration: 'model { ssd { post_processing { … } } }'
+    #[arg(
+        long = "config_override",
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(super) config_override: String,
+}
+
 /// An error of the config, with the flag that gives an override where that is what it is about.
 pub(super) fn of_config(error: &ConfigError) -> String {
     match error {

@@ -147,11 +147,7 @@ impl Args {
             Ok(found) => found,
             Err(error) => return output::error(&error),
         };
-        let text = if self.json {
-            format!("{:#}\n", found.json())
-        } else {
-            text(&found)
-        };
+        let text = output::document(self.json, || found.json(), || text(&found));
         output::verdict(&text, found.outcome() == Outcome::Same)
     }
 }
