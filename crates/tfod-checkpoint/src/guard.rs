@@ -64,8 +64,8 @@ impl Drop for Guarded {
     }
 }
 
-/// Installs a handler of SIGBUS, so that a mapped file that is cut short reads as zeros where its bytes were; the next check of the file's length
-/// fails. Meant for programs: it replaces the process's handler of SIGBUS (and calls on the one before for what is not its own), which
+/// Installs a SIGBUS handler, so that a mapped file that is cut short reads as zeros where its bytes were; the next check of the file's length
+/// fails. Meant for programs: it replaces the process's SIGBUS handler (and calls on the one before for what is not its own), which
 /// a library must not do unasked. Calling it again does nothing.
 pub fn guard_maps() {
     static ONCE: Once = Once::new();

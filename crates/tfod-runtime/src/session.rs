@@ -371,7 +371,7 @@ fn told(error: &Error, memory: u64) -> String {
     problem
 }
 
-/// Sets `RLIMIT_DATA`, and makes this process the first that the out-of-memory killer ends.
+/// Sets `RLIMIT_DATA`, and makes this process the first that the OOM killer ends.
 #[cfg(target_os = "linux")]
 fn bound(bytes: u64) -> io::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -13,9 +13,9 @@ use super::trained::{self, ConfigOverride, Trained};
 /// Say whether a checkpoint fits a config, and if not, what differs
 ///
 /// Compares the variables that the configured model needs with those that the checkpoint lists in
-/// its index, by place and shape. Weights are not read: the .index file is enough, the .data
-/// files need not be there (tfod export verifies the weights too); what stands in their place is
-/// told.
+/// its index, by path in the object graph and by shape. Weights are not read: the .index file is
+/// enough, the .data files need not be there (tfod export verifies the weights too). Where a .data
+/// file is something else, such as a Git LFS pointer, the output says so.
 ///
 /// When they do not fit, says in which fields the config differs from what the checkpoint was
 /// trained with (classes, dropout, depth multiplier, layers, feature extractor…), and which

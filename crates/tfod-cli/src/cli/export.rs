@@ -27,7 +27,8 @@ use super::values::{self, Trimmed};
 /// Takes the flags of the official exporter (exporter_main_v2.py) with their meaning, so that a
 /// command line for it works unchanged: --flagfile is read, flags of logging are ignored. Flags
 /// may be written with underscores or hyphens.
-/// Beyond these, the graph can be fitted to what runs it: every option holds for every format.
+/// More options fit the model to the program that runs it. Options of the graph apply to every
+/// format.
 ///
 /// The output folder gets
 ///   checkpoint/      the model alone, without optimizer; training can start
@@ -115,7 +116,7 @@ pub(super) struct Args {
     )]
     layout: String,
 
-    /// The number of the version that a server is given; 1 without it. One that is there already is not changed
+    /// The model's version number for a server; 1 by default. If that version exists already, the export is refused
     #[arg(
         long = "model_version",
         value_name = "N",
@@ -203,7 +204,7 @@ pub(super) struct Args {
     #[arg(long, short)]
     verbose: bool,
 
-    /// Take inputs beside the image, which the next three flags describe: for Context R-CNN
+    /// Take more inputs than the image, which the next three flags describe: for Context R-CNN
     #[arg(
         long = "use_side_inputs",
         value_name = "BOOL",

@@ -21,7 +21,8 @@ use super::values::Trimmed;
 /// Takes any SavedModel of TensorFlow 2 (Keras, tf.Module, the official exporter, TensorFlow 1
 /// style, tfod export) and writes one signature of it as one file with the weights inside, for
 /// OpenVINO, OpenCV, TensorRT, TF.js, C++, Java, Go, Rust. The graph has the inputs, outputs and
-/// results of TensorFlow's convert_variables_to_constants_v2, and nothing that these do not need.
+/// results of TensorFlow's convert_variables_to_constants_v2, and no nodes that the outputs do
+/// not need.
 ///
 /// Prints which tensor each input and output is, with its type and shape.
 #[derive(Debug, clap::Args)]
@@ -91,7 +92,7 @@ pub(super) struct Args {
     #[arg(long = "drop_updates")]
     drop_updates: bool,
 
-    /// Leave conditionals and loops as functions instead of lowering them to TensorFlow 1's
+    /// Leave conditionals and loops as functions (If, While) instead of lowering them to TensorFlow 1's control flow (Switch, Merge)
     #[arg(long = "keep_control_flow")]
     keep_control_flow: bool,
 
@@ -99,7 +100,7 @@ pub(super) struct Args {
     #[arg(long = "fold_batch_norm")]
     fold_batch_norm: bool,
 
-    /// Store large constants in half precision, behind casts
+    /// Store large constants as float16, each with a Cast to float32 behind it
     #[arg(long = "half")]
     half: bool,
 

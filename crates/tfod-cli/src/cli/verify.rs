@@ -61,7 +61,7 @@ pub(super) struct Args {
     #[arg(long = "tolerance", value_name = "X", default_value_t = OutputOptions::TOLERANCE, value_parser = tolerance, requires = "images")]
     tolerance: f64,
 
-    /// What each model may use while it runs, in gigabytes; kept by Linux alone
+    /// The memory limit (RLIMIT_DATA) of the process that runs each model, in gigabytes; enforced on Linux only
     #[arg(long = "max_memory", value_name = "GB", default_value_t = 8.0, value_parser = gigabytes, requires = "images")]
     max_memory: f64,
 
@@ -78,7 +78,7 @@ enum Aspect {
     Structure,
     /// Values
     Weights,
-    /// What they give for the images of --image
+    /// The outputs for the images of --image
     Outputs,
 }
 

@@ -15,8 +15,8 @@ use super::progress::Progress;
 ///
 /// Takes a checkpoint (folder, prefix or .index; the index alone will do), a pipeline.config, a
 /// SavedModel (folder or saved_model.pb), a graph (frozen .pb, .pbtxt, .meta), an ONNX or TFLite
-/// model, or the folder of an export. What it is is recognised by its content. Nothing is loaded:
-/// files of any size take moments.
+/// model, or the folder of an export. The format is recognised by the content. Weights are not
+/// loaded, so a large file takes no longer than a small one.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(in crate::cli) struct Args {
@@ -65,8 +65,8 @@ Examples:
 
 Exit status:
   0  printed
-  1  it is nothing that is known, or is damaged; the message says what was
-     looked for
+  1  the format is unknown, or the file is damaged; the message says what
+     was looked for
   2  the command line is wrong";
 
 impl Args {
