@@ -427,10 +427,15 @@ def test_changes_of_tables_are_dropped_where_nothing_looks_into_them(tmp_path):
     saved_model = saved_models.prepare(MODELS["table_that_a_call_changes"]) / "saved_model"
     both = tfod_freeze(saved_model, tmp_path / "frozen.pb", "--drop_updates")
     assert both.returncode == 1 and "the outputs look into" in both.stderr, both.stderr
+    kept = tfod_freeze(saved_model, tmp_path / "frozen.pb")
+    assert kept.returncode == 1 and "changes the table `" in kept.stderr and "--drop_updates" in kept.stderr, kept.stderr
     table = tmp_path / "table.json"
     graph_def = frozen(saved_model, tmp_path / "frozen.pb", "--drop_updates", "--outputs=length", f"--json={table}")
     shown = json.loads(table.read_text())
-    assert [update["op"] for update in shown["dropped_updates"]] == ["LookupTableInsertV2"] and not shown["tables"]
+    (update,) = shown["dropped_updates"]
+    assert update["op"] == "LookupTableInsertV2" and "variable" not in update and not shown["tables"]
+    again = tfod_freeze(saved_model, tmp_path / "frozen.pb", "--drop_updates", "--outputs=length")
+    assert f"dropped    table {update['table']} by " in again.stdout, again.stdout
     found = saved_models.run_interface(graph_def, shown_interface(shown), {"words": np.array(["a", "bcd"], object)})
     assert found["length"].tolist() == [1, 3]
 

@@ -62,8 +62,8 @@ pub use constants::{
 };
 pub use error::Error;
 pub use freeze::{
-    Endpoint, FreezeError, FreezeOptions, Frozen, FrozenTable, InputShape, Place, SavedModelReader,
-    Update,
+    Changed, Endpoint, FreezeError, FreezeOptions, Frozen, FrozenTable, InputShape, Place,
+    SavedModelReader, Update,
 };
 pub use read::{ReadError, graph_of_graph_def};
 pub use saved_model::{Asset, NamedGraph, SERVING_DEFAULT, SavedModelWriter, Summary};

@@ -76,7 +76,8 @@ pub use tfod_models::{Batch, GraphOption, GraphOptions, InputType, ModelError, S
 pub use tfod_onnx::Error as OnnxError;
 pub use tfod_onnx::{ExternalData, InputLayout, OPSETS};
 pub use tfod_tensorflow::{
-    Endpoint, Error as SavedModelError, FreezeError, FreezeOptions, FrozenTable, InputShape, Update,
+    Changed, Endpoint, Error as SavedModelError, FreezeError, FreezeOptions, FrozenTable,
+    InputShape, Update,
 };
 pub use tfod_tflite::{Error as TfliteError, WeightType};
 pub use trained::TrainedModel;

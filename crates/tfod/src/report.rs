@@ -105,7 +105,7 @@ impl FreezeReport {
             .map(|update| {
                 let place = &update.place;
                 json!({
-                    "variable": update.variable,
+                    (update.what.to_string()): update.name,
                     "node": place.node,
                     "op": place.op,
                     "function": place.function,

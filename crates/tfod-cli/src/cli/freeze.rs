@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::builder::StringValueParser;
 use tfod::{
-    Destination, Endpoint, Freeze, FreezeError, FreezeFileError, FreezeReport, InputShape,
+    Changed, Destination, Endpoint, Freeze, FreezeError, FreezeFileError, FreezeReport, InputShape,
     OutputError, bytes, count,
 };
 
@@ -356,9 +356,13 @@ fn summary(report: &FreezeReport) -> String {
     }
     for (i, update) in report.dropped_updates.iter().enumerate() {
         let title = if i == 0 { "dropped" } else { "" };
+        let what = match update.what {
+            Changed::Variable => "",
+            _ => "table ",
+        };
         lines.push(format!(
-            "  {title:<9}  {} by {}",
-            update.variable.shown(),
+            "  {title:<9}  {what}{} by {}",
+            update.name.shown(),
             update.place
         ));
     }

@@ -169,15 +169,17 @@ pub enum FreezeError {
     },
 
     /// The graph assigns to one of its variables.
-    #[error("{}: {place} changes the variable `{variable}`, and a frozen graph has only constants; freeze with updates dropped to have every call \
-             start from the saved values", path.shown(), variable = variable.shown())]
+    #[error("{}: {place} changes the {what} `{name}`, and a frozen graph has only {}; freeze with updates dropped to have every call \
+             start from the saved values", path.shown(), what.kept(), name = name.shown())]
     Updates {
         /// The file.
         path: PathBuf,
         /// The node.
         place: Box<Place>,
-        /// The variable's name.
-        variable: String,
+        /// What is changed.
+        what: Changed,
+        /// The name of the variable or table.
+        name: String,
     },
 
     /// Inlining all calls would not end, or not soon.
@@ -215,11 +217,42 @@ pub enum FreezeError {
     Write(#[from] io::Error),
 }
 
-/// An assignment to a variable that was dropped.
+/// What a call changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Changed {
+    /// A variable.
+    Variable,
+    /// A lookup table.
+    Table,
+}
+
+impl Changed {
+    /// What a frozen graph has of the kind.
+    fn kept(self) -> &'static str {
+        match self {
+            Self::Variable => "constants",
+            Self::Table => "tables that are filled once",
+        }
+    }
+}
+
+impl fmt::Display for Changed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Variable => "variable",
+            Self::Table => "table",
+        })
+    }
+}
+
+/// A change of a variable or a table that was dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {
-    /// The variable's name.
-    pub variable: String,
+    /// What is changed.
+    pub what: Changed,
+    /// The name of the variable or table.
+    pub name: String,
     /// The node that assigned.
     pub place: Place,
 }

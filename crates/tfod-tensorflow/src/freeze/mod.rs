@@ -38,7 +38,7 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::thread;
 
-pub use error::{FreezeError, Place, Update};
+pub use error::{Changed, FreezeError, Place, Update};
 pub use frozen::{Endpoint, Frozen, FrozenTable};
 pub use passes::InputShape;
 

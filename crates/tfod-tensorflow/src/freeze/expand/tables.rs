@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::super::constants::Content;
-use super::super::error::{FreezeError, Place, Update};
+use super::super::error::{Changed, FreezeError, Place, Update};
 use super::super::graph::{Node, NodeId, ScopeId, Tensor};
 use super::super::prune;
 use super::super::text_table::{self, Columns, Room};
@@ -111,12 +111,14 @@ impl<'a, 'm> Expander<'a, 'm> {
             return Err(FreezeError::Updates {
                 path: self.file.path.clone(),
                 place: Box::new(visit.place.clone()),
-                variable: name,
+                what: Changed::Table,
+                name,
             });
         }
         self.pay(&visit.place, 1)?;
         self.updates.dropped.push(Update {
-            variable: name,
+            what: Changed::Table,
+            name,
             place: visit.place.clone(),
         });
         self.tables.dropped.push((visit.place, table));

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::super::data_type::type_name;
-use super::super::error::{FreezeError, Place, Update};
+use super::super::error::{Changed, FreezeError, Place, Update};
 use super::super::graph::{Node, Tensor};
 use super::super::wire::value;
 use super::{Done, Expander, Result, Value, Visit};
@@ -265,7 +265,8 @@ impl<'a> Expander<'a, '_> {
             return Err(FreezeError::Updates {
                 path: self.file.path.clone(),
                 place: Box::new(visit.place.clone()),
-                variable,
+                what: Changed::Variable,
+                name: variable,
             });
         }
         if self.is_keeping {
@@ -281,7 +282,8 @@ impl<'a> Expander<'a, '_> {
             return Err(self.refuse(&visit.place, reason));
         }
         let update = Update {
-            variable: variable.clone(),
+            what: Changed::Variable,
+            name: variable.clone(),
             place: visit.place.clone(),
         };
         if !self.updates.dropped.contains(&update) {
