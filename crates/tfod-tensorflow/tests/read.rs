@@ -1,6 +1,6 @@
 //! What readers of TensorFlow's nodes refuse, and that they stay within limits. That every operation comes back, `tfod-cases` tests.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use prost::Message as _;
 use tfod_graph::Graph;

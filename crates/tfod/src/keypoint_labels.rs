@@ -43,8 +43,6 @@ pub(crate) fn keypoint_labels(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use super::*;
 
     fn labels(center_net: &str) -> Result<Option<KeypointLabels>, Box<KeypointLabelsError>> {

@@ -85,8 +85,7 @@ impl FlatNode<'_> {
 
     /// An attribute's encoded value.
     pub(crate) fn attr(&self, name: &str) -> Option<&[u8]> {
-        let found = self.attrs.iter().find(|(found, _)| found == name);
-        found.map(|(_, value)| &**value)
+        attr::find(&self.attrs, name).map(|value| &**value)
     }
 }
 

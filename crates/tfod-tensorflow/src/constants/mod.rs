@@ -18,7 +18,7 @@ use crate::freeze::Frozen;
 pub use array::Decoded;
 pub(crate) use array::{Array, Data, num_elements};
 pub(crate) use flat::{FlatGraph, FlatNode, Stored, Tensor as FlatTensor};
-pub(crate) use ops::{Operation, compute};
+pub(crate) use ops::{Operation, compute, place};
 
 /// The constants of a graph, as what runs at run time reads them.
 #[derive(Clone, Debug, Default)]

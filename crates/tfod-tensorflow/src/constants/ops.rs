@@ -57,18 +57,19 @@ fn is_structural(op: &str) -> bool {
     )
 }
 
-/// An encoded attribute of a node.
-fn encoded<'n>(node: Operation<'n>, name: &str) -> Option<&'n [u8]> {
-    let (_, value) = node.attrs.iter().find(|(found, _)| found == name)?;
-    Some(value)
+impl<'n> Operation<'n> {
+    /// An encoded attribute.
+    pub(crate) fn attr(self, name: &str) -> Option<&'n [u8]> {
+        attr::find(self.attrs, name).map(|value| &**value)
+    }
 }
 
 fn int_attr(node: Operation<'_>, name: &str) -> i64 {
-    encoded(node, name).and_then(attr::int).unwrap_or(0)
+    node.attr(name).and_then(attr::int).unwrap_or(0)
 }
 
 fn type_attr(node: Operation<'_>, name: &str) -> Option<DType> {
-    DType::from_proto(encoded(node, name).and_then(attr::data_type)?)
+    DType::from_proto(node.attr(name).and_then(attr::data_type)?)
 }
 
 /// The outputs of a node; `None` if it cannot be computed, or has more than `most` elements.
@@ -177,7 +178,7 @@ pub(crate) fn compute(node: Operation<'_>, inputs: &[&Array], most: usize) -> Op
             })?
         }
         (op, [x, axes]) if reduction(op).is_some() => {
-            let keeps = encoded(node, "keep_dims").and_then(attr::bool) == Some(true);
+            let keeps = node.attr("keep_dims").and_then(attr::bool) == Some(true);
             reduce(x, &axes.integers()?, keeps, reduction(op)?, most)?
         }
         (op, [x, y]) => broadcast(x, y, binary(op)?, most)?,
@@ -187,7 +188,7 @@ pub(crate) fn compute(node: Operation<'_>, inputs: &[&Array], most: usize) -> Op
 }
 
 /// A dimension by its number, of which negative ones count from the end.
-fn place(axis: i64, rank: usize) -> Option<usize> {
+pub(crate) fn place(axis: i64, rank: usize) -> Option<usize> {
     let rank = i64::try_from(rank).ok()?;
     let axis = if axis < 0 { axis + rank } else { axis };
     usize::try_from(axis).ok().filter(|_| axis < rank)
@@ -476,7 +477,9 @@ fn reshape(x: &Array, dims: &[i64], most: usize) -> Option<Array> {
 }
 
 fn squeeze(node: Operation<'_>, x: &Array, most: usize) -> Option<Array> {
-    let dims = encoded(node, "squeeze_dims").and_then(|value| AttrValue::decode(value).ok());
+    let dims = node
+        .attr("squeeze_dims")
+        .and_then(|value| AttrValue::decode(value).ok());
     let dims = match dims.and_then(|dims| dims.value) {
         Some(Value::List(list)) => list.i,
         _ => Vec::new(),

@@ -14,17 +14,13 @@ pub(crate) trait Attrs {
 
 impl Attrs for [(&str, &[u8])] {
     fn find(&self, name: &str) -> Option<&[u8]> {
-        self.iter()
-            .find(|(found, _)| *found == name)
-            .map(|(_, value)| *value)
+        attr::find(self, name).copied()
     }
 }
 
 impl Attrs for [Attr<'_>] {
     fn find(&self, name: &str) -> Option<&[u8]> {
-        self.iter()
-            .find(|(found, _)| found == name)
-            .map(|(_, value)| &**value)
+        attr::find(self, name).map(|value| &**value)
     }
 }
 

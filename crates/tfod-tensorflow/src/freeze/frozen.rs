@@ -239,6 +239,18 @@ pub(crate) fn list_function(
 }
 
 impl Frozen<'_> {
+    /// Lists the nodes anew, after some were changed.
+    pub(crate) fn list_again(&mut self) -> Result<(), FreezeError> {
+        self.listing = list(
+            self.file,
+            &mut self.graph,
+            &self.inputs,
+            &self.outputs,
+            self.initialiser,
+        )?;
+        Ok(())
+    }
+
     fn endpoint(&self, interface: &Interface) -> Endpoint {
         let Interface {
             key,

@@ -119,10 +119,7 @@ impl<'a> Node<'a> {
     }
 
     pub(crate) fn attr(&self, name: &str) -> Option<&[u8]> {
-        self.attrs
-            .iter()
-            .find(|(found, _)| found == name)
-            .map(|(_, value)| &**value)
+        attr::find(&self.attrs, name).map(|value| &**value)
     }
 
     pub(crate) fn data_type_attr(&self, name: &str) -> Option<i32> {

@@ -22,7 +22,7 @@ const RED_GREEN_BLUE: i64 = 3;
 
 impl Lowering<'_, '_> {
     /// Writes a node of the graph; gives its outputs.
-    #[allow(clippy::too_many_lines, reason = "a table: one arm for each operation")]
+    #[expect(clippy::too_many_lines, reason = "a table: one arm for each operation")]
     pub(super) fn operation(&mut self, node: &Node) -> Result<Vec<Port>, Error> {
         let inputs = node
             .inputs

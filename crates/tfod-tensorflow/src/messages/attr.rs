@@ -14,6 +14,12 @@ const TENSOR: u32 = 8;
 const PLACEHOLDER: u32 = 9;
 const FUNC: u32 = 10;
 
+/// The value of the attribute that has this name, encoded or decoded.
+pub fn find<'n, N: AsRef<str>, V>(attrs: &'n [(N, V)], name: &str) -> Option<&'n V> {
+    let found = attrs.iter().find(|(found, _)| found.as_ref() == name);
+    found.map(|(_, value)| value)
+}
+
 fn number(value: &[u8], field: u32) -> Option<i64> {
     last(value, field)?.varint().map(u64::cast_signed)
 }

@@ -51,9 +51,6 @@ impl<'a, S: Text<'a>> Node<'a, S> {
 
     /// An attribute's encoded value.
     pub fn attr(&self, name: &str) -> Option<&'a [u8]> {
-        self.attrs
-            .iter()
-            .find(|(found, _)| found.as_ref() == name)
-            .map(|(_, value)| *value)
+        super::attr::find(&self.attrs, name).copied()
     }
 }

@@ -36,7 +36,7 @@ impl<'g, 'a> Reader<'g, 'a> {
         Ok(values)
     }
 
-    #[allow(clippy::too_many_lines, reason = "a table: one arm for each operation")]
+    #[expect(clippy::too_many_lines, reason = "a table: one arm for each operation")]
     fn written(&mut self, w: &mut Writing<'_, '_, '_>) -> Result<Vec<ValueId>> {
         if let Some(op) = elementwise(&w.node.op) {
             return w.all(op);

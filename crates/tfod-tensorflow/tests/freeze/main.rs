@@ -2,7 +2,7 @@
 //!
 //! Whether the results run as they should is for the suite that has TensorFlow, in `tests/backend`.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -1,6 +1,6 @@
 //! Folding of batch normalisation, and constants in half precision.
 
-#![allow(
+#![expect(
     clippy::redundant_closure_for_method_calls,
     reason = "the methods' paths have a fixed lifetime"
 )]

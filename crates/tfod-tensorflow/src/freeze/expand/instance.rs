@@ -97,23 +97,9 @@ impl<'a, 'm> Instance<'a, 'm> {
     /// The attributes of a node, with those of the call in place of placeholders.
     pub(crate) fn attrs_of(&self, node: &NodeDef<'a>) -> Vec<(&'a str, &'a [u8])> {
         let resolve = |&(name, value): &(&'a str, &'a [u8])| {
-            let given =
-                attr::placeholder(value).and_then(|placeholder| self.attrs.find_attr(placeholder));
-            (name, given.unwrap_or(value))
+            let given = attr::placeholder(value).and_then(|given| attr::find(&self.attrs, given));
+            (name, given.copied().unwrap_or(value))
         };
         node.attrs.iter().map(resolve).collect()
-    }
-}
-
-/// Like `arity::Attrs`, for attributes that outlive the list.
-pub(super) trait FindAttr<'a> {
-    fn find_attr(&self, name: &str) -> Option<&'a [u8]>;
-}
-
-impl<'a> FindAttr<'a> for [(&'a str, &'a [u8])] {
-    fn find_attr(&self, name: &str) -> Option<&'a [u8]> {
-        self.iter()
-            .find(|(found, _)| *found == name)
-            .map(|(_, value)| *value)
     }
 }

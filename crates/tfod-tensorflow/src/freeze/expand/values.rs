@@ -6,7 +6,6 @@ use super::super::error::Place;
 use super::super::graph::{NodeId, ScopeId, Tensor};
 use super::super::model::{FunctionRef, NodeDef};
 use super::super::wire::attr;
-use super::instance::FindAttr as _;
 use super::updates::Written;
 
 /// What an output of a node is.
@@ -69,7 +68,7 @@ pub(crate) struct Visit<'a, 'i> {
 
 impl<'a> Visit<'a, '_> {
     pub(crate) fn attr(&self, name: &str) -> Option<&'a [u8]> {
-        self.attrs.find_attr(name)
+        attr::find(&self.attrs, name).copied()
     }
 
     pub(crate) fn func(&self, name: &str) -> Option<FunctionRef<'a>> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::super::constants::Content;
 use super::super::data_type::FLOAT;
 use super::super::error::FreezeError;
-use super::super::frozen::{Frozen, list};
+use super::super::frozen::Frozen;
 use super::super::graph::{Node, NodeId, ScopeId, Tensor};
 use super::super::wire::{attr, value};
 use super::arithmetic::Constants;
@@ -83,13 +83,7 @@ impl Frozen<'_> {
                 folded += 1;
             }
         }
-        self.listing = list(
-            self.file,
-            &mut self.graph,
-            &self.inputs,
-            &self.outputs,
-            self.initialiser,
-        )?;
+        self.list_again()?;
         Ok(folded)
     }
 
@@ -281,7 +275,7 @@ impl Frozen<'_> {
             tail,
             passed,
         } = chain;
-        #[allow(
+        #[expect(
             clippy::cast_possible_truncation,
             reason = "constants are 32-bit floats"
         )]

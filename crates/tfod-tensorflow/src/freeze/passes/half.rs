@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::super::constants::Content;
 use super::super::data_type::{FLOAT, HALF};
 use super::super::error::FreezeError;
-use super::super::frozen::{Frozen, list};
+use super::super::frozen::Frozen;
 use super::super::graph::{Node, NodeId, Tensor};
 use super::super::wire::value;
 
@@ -49,13 +49,7 @@ impl Frozen<'_> {
             }
         }
         let halved = casts.len();
-        self.listing = list(
-            self.file,
-            &mut self.graph,
-            &self.inputs,
-            &self.outputs,
-            self.initialiser,
-        )?;
+        self.list_again()?;
         Ok(halved)
     }
 

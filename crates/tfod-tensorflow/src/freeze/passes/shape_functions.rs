@@ -2,7 +2,7 @@
 
 use tfod_checkpoint::DType;
 
-use crate::constants::{Array, Data, Operation};
+use crate::constants::{Array, Data, Operation, place};
 use crate::messages::attr;
 
 /// The dimensions of a shape, `None` for those that are not known.
@@ -54,10 +54,7 @@ pub(super) fn integers(operation: Operation<'_>, shape: Vec<usize>, of: &[u64]) 
 
 impl Inputs<'_> {
     fn attr(&self, name: &str) -> Option<&[u8]> {
-        let mut attrs = self.operation.attrs.iter();
-        attrs
-            .find(|(found, _)| found == name)
-            .map(|(_, value)| &**value)
+        self.operation.attr(name)
     }
 
     fn ints(&self, name: &str) -> Option<Vec<i64>> {
@@ -459,13 +456,6 @@ fn span(
     u64::try_from(distance.max(0))
         .ok()
         .map(|n| n.div_ceil(step.unsigned_abs()))
-}
-
-/// A dimension by its number, of which negative ones count from the end.
-fn place(axis: i64, rank: usize) -> Option<usize> {
-    let rank = i64::try_from(rank).ok()?;
-    let axis = if axis < 0 { axis + rank } else { axis };
-    usize::try_from(axis).ok().filter(|_| axis < rank)
 }
 
 /// The shape of two that are broadcast to each other.

@@ -14,7 +14,7 @@ use crate::messages::tensor::MAX_RANK;
 
 use super::super::constants::Content;
 use super::super::error::FreezeError;
-use super::super::frozen::{Frozen, check_rank, list};
+use super::super::frozen::{Frozen, check_rank};
 use super::super::graph::{Node, NodeId, ScopeId, Tensor};
 use super::super::wire::value;
 use super::arithmetic;
@@ -116,13 +116,7 @@ impl Frozen<'_> {
                 self.graph.node_mut(id).inputs[place] = constant;
             }
         }
-        self.listing = list(
-            self.file,
-            &mut self.graph,
-            &self.inputs,
-            &self.outputs,
-            self.initialiser,
-        )?;
+        self.list_again()?;
         Ok(constants.len())
     }
 
