@@ -175,10 +175,10 @@ impl Graph {
         self.outputs.retain(keep);
     }
 
-    /// Gives results other keys; those for which `key` gives none keep theirs.
-    pub fn rename_outputs(&mut self, key: impl Fn(&str) -> Option<String>) {
+    /// Renames outputs: each gets the key that `rename` returns for its own, or keeps its own for `None`.
+    pub fn rename_outputs(&mut self, rename: impl Fn(&str) -> Option<String>) {
         for output in &mut self.outputs {
-            if let Some(other) = key(&output.key) {
+            if let Some(other) = rename(&output.key) {
                 output.key = other;
             }
         }

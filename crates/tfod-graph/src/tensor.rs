@@ -24,7 +24,7 @@ pub enum DType {
 }
 
 impl DType {
-    /// What users know it as: NumPy's and TensorFlow's name.
+    /// Its name in NumPy and TensorFlow.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "float32",

@@ -64,7 +64,7 @@ impl ConfigFacts {
         Ok(Self::of(&PipelineConfig::read(path)?))
     }
 
-    /// Of a config that was read.
+    /// The facts of a config that was read.
     pub fn of(parsed: &Parsed) -> Self {
         let message = parsed.config.message();
         let model = message.model.clone().unwrap_or_default();

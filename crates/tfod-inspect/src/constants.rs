@@ -13,7 +13,7 @@ use super::saved_model::SavedModelFacts;
 use super::tensors::{Elements, Place, TensorInfo, num_bytes};
 use super::{Facts, Inspection};
 
-/// What the constants of a graph become.
+/// The constants of a graph, and what is computed from them.
 #[derive(Clone, Debug, Default)]
 pub struct Constants {
     /// What each computed tensor is computed from: constants' names and variables' keys.

@@ -300,7 +300,7 @@ impl Inspection {
         Ok(())
     }
 
-    /// What makes it hard for other tools; empty for what no tool runs.
+    /// What other tools may not support in this model; empty for files that no tool runs.
     pub fn hurdles(&self) -> Vec<Hurdle> {
         match &self.facts {
             Facts::SavedModel(model) => hurdles::of_tensorflow(&model.ops(), &model.inputs()),
@@ -425,7 +425,7 @@ impl TensorInfo {
         self.place == Place::Bundle
     }
 
-    /// It without its elements.
+    /// Name, type, shape and size as JSON, without the elements.
     pub fn json(&self) -> Value {
         json!({
             "name": self.name,

@@ -26,7 +26,7 @@ pub struct SavedModelFacts {
     pub has_data: bool,
 }
 
-/// A graph with what belongs to it.
+/// A `MetaGraphDef`: a graph with its tags, signatures and assets.
 #[derive(Clone, Debug, Default)]
 pub struct MetaGraph {
     /// What it is for: `serve`.

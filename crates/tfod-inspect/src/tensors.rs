@@ -264,7 +264,7 @@ impl fmt::Display for Element<'_> {
     }
 }
 
-/// What the numbers of a tensor are like.
+/// Statistics of a tensor's numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Statistics {
     /// The smallest finite number; `None` without any.
@@ -284,7 +284,7 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Of real numbers; `None` for other types.
+    /// The statistics of real numbers; `None` for other types.
     pub fn of(elements: &Elements<'_>) -> Option<Self> {
         let (stored, repeats) = elements.reals()?;
         let last = elements

@@ -45,7 +45,7 @@ pub struct Normalization {
 }
 
 impl Normalization {
-    /// What the network sees of a pixel: red, green, blue.
+    /// The values that the network is given for a pixel `[red, green, blue]`, 0 to 255.
     pub fn seen(&self, pixel: [f32; 3]) -> [f32; 3] {
         let mut seen: [f32; 3] = std::array::from_fn(|channel| {
             pixel[channel] * self.scale[channel] + self.shift[channel]
@@ -118,7 +118,7 @@ pub struct ScoreConversion {
     pub has_background: bool,
 }
 
-/// The name of a stage whose boxes others look at.
+/// The name of a first stage, whose boxes (proposals) a second one classifies.
 pub const PROPOSALS: &str = "proposals";
 
 /// A stage of a detector: boxes and scores are made, and the best are kept.

@@ -53,7 +53,7 @@ pub struct Fit {
 }
 
 impl Fit {
-    /// Compares.
+    /// Compares a graph's parameters with the variables of a checkpoint.
     pub fn new(model: &Model, variables: &dyn Variables) -> Self {
         let mut fit = Self::default();
         for (id, parameter) in model.graph.parameters() {
@@ -125,7 +125,7 @@ impl fmt::Display for Cause {
     }
 }
 
-/// What trying found out.
+/// What changes of the configuration would make a checkpoint fit, found by trying them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Explanation {
     /// The changes, most effective first.

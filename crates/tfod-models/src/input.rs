@@ -54,7 +54,7 @@ impl InputType {
         Self::ImageAndBoxesTensor,
     ];
 
-    /// The exporter's word for it.
+    /// Its name in the official exporter.
     pub fn name(self) -> &'static str {
         match self {
             Self::ImageTensor => "image_tensor",

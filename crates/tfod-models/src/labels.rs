@@ -35,7 +35,7 @@ pub struct KeypointLabels {
 }
 
 impl KeypointLabels {
-    /// Those of a label map that is called `origin`.
+    /// The classes of a label map that have keypoints; errors call the label map `origin`.
     pub fn of(origin: impl Into<String>, labels: &LabelMap) -> Self {
         let classes = labels.items().iter().filter(|i| !i.keypoints.is_empty());
         let classes = classes.map(|item| KeypointClass {

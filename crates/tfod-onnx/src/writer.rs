@@ -92,7 +92,7 @@ impl InputLayout {
     }
 }
 
-/// What a caller may choose.
+/// Options of the ONNX model.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {

@@ -26,7 +26,7 @@ pub enum Filled<'a> {
     String(&'a [u8]),
 }
 
-/// One input of a request.
+/// One input of a warm-up request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WarmupInput<'a> {
     /// Its key in the signature.
@@ -37,7 +37,7 @@ pub struct WarmupInput<'a> {
     pub value: Filled<'a>,
 }
 
-/// One request.
+/// One warm-up request of TensorFlow Serving.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WarmupRequest<'a> {
     /// The key of the signature.
@@ -85,7 +85,7 @@ impl WarmupInput<'_> {
     }
 }
 
-/// The contents of the file of requests.
+/// The contents of TensorFlow Serving's file of warm-up requests, `tf_serving_warmup_requests`.
 pub fn warmup_requests(requests: &[WarmupRequest<'_>]) -> Vec<u8> {
     let mut file = Vec::new();
     for request in requests {

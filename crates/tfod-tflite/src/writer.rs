@@ -48,7 +48,7 @@ impl WeightType {
     }
 }
 
-/// What a caller may choose.
+/// Options of the TFLite model.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Options {

@@ -10,7 +10,7 @@ use tfod_text::Shown;
 
 use crate::Outcome;
 
-/// What came of comparing interfaces.
+/// The result of comparing interfaces.
 #[derive(Clone, Debug)]
 pub struct InterfaceResult {
     /// In short.

@@ -98,7 +98,7 @@ pub enum VerifyError {
     Image(#[from] ImageError),
 }
 
-/// What came of one aspect.
+/// The result of comparing one aspect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The same, as far as it was compared.
@@ -123,7 +123,7 @@ impl Outcome {
     }
 }
 
-/// What came of comparing structures.
+/// The result of comparing structures.
 #[derive(Clone, Debug)]
 pub struct StructureResult {
     /// In short.
@@ -134,7 +134,7 @@ pub struct StructureResult {
     pub differences: Vec<String>,
 }
 
-/// What came of comparing two models.
+/// The result of comparing two models.
 #[derive(Clone, Debug)]
 pub struct Verification {
     /// Kinds of the two.

@@ -15,7 +15,7 @@ const SAMPLED: u64 = 1024;
 /// How many pairs are sampled, at most.
 const MAX_SAMPLES: usize = 1 << 14;
 
-/// How two tensors were found to be each other's.
+/// How a tensor of one model was matched with one of the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Matched {
     /// They have the same name.
@@ -43,7 +43,7 @@ impl Matched {
     }
 }
 
-/// Two tensors that are each other's.
+/// A tensor of one model and the one of the other that it was matched with.
 #[derive(Clone, Debug)]
 pub struct Pair {
     /// The first model's name.

@@ -11,7 +11,7 @@ use tfod_inspect::{Facts, StoredType, TensorInfo, ValueDifference, num_elements,
 /// In graphs of different formats, smaller constants may be anything: sizes, axes, factors.
 const LEAST: u64 = 2;
 
-/// What has no pair.
+/// A tensor that has no counterpart in the other model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unmatched {
     /// Its name.
@@ -22,7 +22,7 @@ pub struct Unmatched {
     pub is_variable: bool,
 }
 
-/// What came of comparing weights.
+/// The result of comparing weights.
 #[derive(Clone, Debug)]
 pub struct WeightsResult {
     /// In short.

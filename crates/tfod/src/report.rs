@@ -49,7 +49,7 @@ fn ends(of: &Interface) -> Map<String, Value> {
 }
 
 impl ExportReport {
-    /// It as JSON.
+    /// The report as JSON, for scripts.
     pub fn json(&self) -> Value {
         let signatures = self.signatures.iter();
         let signatures: Map<String, Value> = signatures
@@ -85,7 +85,7 @@ impl ExportReport {
 }
 
 impl FreezeReport {
-    /// It as JSON.
+    /// The report as JSON, for scripts.
     pub fn json(&self) -> Value {
         let end = |end: &Endpoint| {
             let sizes = end.shape.as_ref().map(|dims| {

@@ -25,7 +25,7 @@ pub struct Shard {
     pub state: ShardState,
 }
 
-/// What stands in the place of a data shard.
+/// Whether the file of a data shard is there, and whether it can be one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ShardState {
@@ -50,7 +50,7 @@ impl ShardState {
         }
     }
 
-    /// Whether the tensors can be in it.
+    /// Whether the file is there and long enough for its tensors.
     pub fn is_whole(&self) -> bool {
         matches!(self, Self::Whole(_))
     }

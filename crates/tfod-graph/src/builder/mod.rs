@@ -13,7 +13,7 @@ use crate::op::Op;
 use crate::tensor::{DType, Shape, Tensor};
 use crate::validate::ValidateError;
 
-/// What building gives: a value or an error that names the node.
+/// The result of adding to a graph: a value, or an error that names the node.
 pub type Built<T = ValueId> = Result<T, ValidateError>;
 
 /// How many nodes a graph may have, sub-graphs included: the largest detectors of the model zoo have some 4,000. A graph comes from a configuration,

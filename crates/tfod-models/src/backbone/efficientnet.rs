@@ -23,7 +23,7 @@ const fn scaled_by(width: f64, depth: f64) -> EfficientNet {
     EfficientNet { width, depth }
 }
 
-/// B0 to B7.
+/// EfficientNet-B0 to EfficientNet-B7.
 pub const SCALED: [EfficientNet; 8] = [
     scaled_by(1.0, 1.0),
     scaled_by(1.0, 1.1),

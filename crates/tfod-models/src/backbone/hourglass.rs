@@ -78,7 +78,7 @@ pub struct MaskHourglass {
     pub shape: Shape,
 }
 
-/// What an hourglass has.
+/// Which parts of an hourglass a network has.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     /// Whether it halves the map at each step and doubles it again.
@@ -88,7 +88,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// What is called an hourglass.
+    /// A whole hourglass, with all of them.
     pub const WHOLE: Self = Self {
         halves: true,
         has_shortcuts: true,

@@ -293,7 +293,7 @@ impl fmt::Display for Family {
 }
 
 impl MetaArchitecture {
-    /// That of a configuration; `None` where it has no model.
+    /// The meta-architecture of a configuration; `None` where it has no model.
     pub fn of(config: &protos::DetectionModel) -> Option<&'static Self> {
         Some(match config.model.as_ref()? {
             Proto::Ssd(_) => &ssd::SSD,
@@ -318,7 +318,7 @@ impl MetaArchitecture {
         self.path().child("feature_extractor").child("type")
     }
 
-    /// How it is built.
+    /// What is needed to build it.
     ///
     /// # Errors
     /// Where it cannot be yet.

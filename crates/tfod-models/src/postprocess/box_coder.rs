@@ -47,7 +47,7 @@ pub enum Coding {
     },
 }
 
-/// What encodings decode to.
+/// Decoded boxes, and keypoints where the coder has them.
 #[derive(Clone, Copy, Debug)]
 pub struct Decoded {
     /// `[batch, num_anchors, 4]`: ymin, xmin, ymax, xmax.
@@ -176,7 +176,7 @@ impl BoxCoder {
         }
     }
 
-    /// What users of undecoded boxes need to know.
+    /// What the manifest says of undecoded boxes, so that users can decode them.
     pub fn facts(self, anchors: Vec<Corners>) -> BoxDecoding {
         const NAMES: [&str; 4] = ["y_scale", "x_scale", "height_scale", "width_scale"];
         let (coder, scales, description) = match self.coding {

@@ -43,7 +43,7 @@ const NOTHING: Interval = Interval {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Function(Vec<Interval>);
 
-/// Functions of scores.
+/// The functions by which scores are calibrated.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Functions {
     /// `function_approximation`: one for all classes, the background included.

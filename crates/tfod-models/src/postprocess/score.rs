@@ -146,7 +146,7 @@ impl ScoreConverter {
         }
     }
 
-    /// What users of raw scores need to know.
+    /// What the manifest says of raw scores, so that users can convert them.
     pub fn facts(&self, has_background: bool) -> ScoreConversion {
         ScoreConversion {
             converter: self.kind.as_str_name(),

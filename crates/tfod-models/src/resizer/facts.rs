@@ -15,7 +15,7 @@ pub(super) fn words(method: ResizeMethod) -> &'static str {
 }
 
 impl Resizer {
-    /// What users who resize themselves need to know.
+    /// What the manifest says of resizing, for users who do it themselves.
     pub fn facts(self) -> Resizing {
         let corners = "pixel (i, j) of the result is sampled at (i * height_in / height, j * width_in / width), without half-pixel centres";
         let (resizer, method, description) = match self.kind {

@@ -14,7 +14,7 @@ pub const STRINGS: u32 = 8;
 const DATA_TYPE: u32 = 1;
 const SHAPE: u32 = 2;
 
-/// No TensorFlow has tensors of more dimensions.
+/// The largest number of dimensions of a tensor in TensorFlow.
 pub const MAX_RANK: usize = 254;
 
 /// The number of the element type.

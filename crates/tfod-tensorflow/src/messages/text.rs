@@ -69,7 +69,7 @@ pub fn first_line(text: &[u8]) -> usize {
     1 + before.iter().filter(|byte| **byte == b'\n').count()
 }
 
-/// A text without the mark that some editors put at its beginning.
+/// A text without a UTF-8 byte-order mark at its beginning.
 pub fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }

@@ -28,7 +28,7 @@ use crate::messages::{attr, tensor};
 use loops::Loops;
 use sizes::Sizes;
 
-/// Why a graph of TensorFlow's nodes is none of ours.
+/// Why TensorFlow's nodes cannot be read as a [`Graph`](tfod_graph::Graph).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {

@@ -41,7 +41,7 @@ const GRAPH_VERSIONS: VersionDef = VersionDef {
 /// Protobuf's limit of one message.
 const MESSAGE_LIMIT: usize = (1 << 31) - 2;
 
-/// The signature that every client looks for.
+/// The key of the signature that clients use by default.
 pub const SERVING_DEFAULT: &str = "serving_default";
 
 /// A graph to be called by the name of a signature.

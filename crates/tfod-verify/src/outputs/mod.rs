@@ -48,7 +48,7 @@ impl OutputOptions {
     }
 }
 
-/// What came of comparing outputs.
+/// The result of comparing outputs.
 #[derive(Clone, Debug)]
 pub struct OutputsResult {
     /// In short.

@@ -144,7 +144,7 @@ impl CheckpointKind {
         matches!(self, Self::Detector { .. })
     }
 
-    /// One word for scripts.
+    /// Its name in JSON, one word.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Detector { .. } => "detector",

@@ -23,7 +23,7 @@ use index::Index;
 pub use kind::{CheckpointKind, ConfigKind};
 pub use tfod_models::meta::Family;
 
-/// A config and a checkpoint to be compared.
+/// A check whether a checkpoint fits a config.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Check {
@@ -37,7 +37,7 @@ pub struct Check {
     pub checkpoint: Option<String>,
 }
 
-/// What a comparison comes to.
+/// The result of checking a checkpoint against a config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Every variable of the model is in the checkpoint in its shape, and none is left over.
@@ -55,7 +55,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// One word for scripts.
+    /// Its name in JSON, one word.
     pub fn word(self) -> &'static str {
         match self {
             Self::Fits => "fits",
@@ -68,7 +68,7 @@ impl Verdict {
     }
 }
 
-/// What a comparison found.
+/// What a check found.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CheckReport {
@@ -147,7 +147,7 @@ impl From<&Closest> for Suggestion {
     }
 }
 
-/// What prevents a comparison.
+/// Why a checkpoint and a config cannot be compared.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckError {

@@ -251,7 +251,7 @@ impl NonMaxSuppression {
         Ok(())
     }
 
-    /// What users need to know of it.
+    /// What the manifest says of it.
     pub fn facts(self, class_thresholds: &[ClassThreshold]) -> Suppression {
         Suppression {
             score_threshold: self.score_threshold,
