@@ -8,8 +8,9 @@ mod closest;
 
 pub use closest::{Closest, closest};
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use tfod_config::protos::detection_model::Model as Proto;
@@ -18,7 +19,7 @@ use tfod_graph::ParamId;
 
 use crate::fields::FieldPath;
 use crate::meta::{MetaArchitecture, Support};
-use crate::{GraphOptions, Model, Stage, build_unshared};
+use crate::{GraphOptions, KeypointLabels, Model, Stage, build_unshared};
 
 /// A variable of a checkpoint.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,8 @@ pub struct Found<'a> {
 pub trait Variables {
     /// The variable at a path.
     fn find(&self, path: &[String]) -> Option<Found<'_>>;
+    /// The names of what is directly below a path.
+    fn children(&self, path: &[&str]) -> BTreeSet<String>;
     /// How many there are.
     fn count(&self) -> usize;
 }
@@ -95,7 +98,7 @@ impl Fit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
     /// The field, by its path in the configuration.
-    pub field: &'static str,
+    pub field: Cow<'static, str>,
     /// What says so, where that is not the configuration alone: `the config` unless the caller knows better.
     pub configured_by: &'static str,
     /// What the configuration says.
@@ -151,6 +154,8 @@ pub(crate) struct Candidate {
     pub(crate) cause: Cause,
     /// The configuration after it.
     pub(crate) config: protos::DetectionModel,
+    /// What label maps say after it, where they say something else.
+    pub(crate) labels: Option<KeypointLabels>,
 }
 
 /// Collects changes of single fields of a meta-architecture's message `C`.
@@ -175,10 +180,22 @@ impl<'a, C: Clone> Candidates<'a, C> {
     /// Adds the configuration with one field changed, unless the value is the configured one.
     pub(crate) fn push<T: ToString>(
         &mut self,
-        field: &'static str,
+        field: impl Into<Cow<'static, str>>,
         configured: T,
         trained: T,
         change: impl FnOnce(&mut C),
+    ) {
+        self.push_with(field, configured, trained, change, None);
+    }
+
+    /// As [`Self::push`], with label maps that say something else, which a network of it needs.
+    pub(crate) fn push_with<T: ToString>(
+        &mut self,
+        field: impl Into<Cow<'static, str>>,
+        configured: T,
+        trained: T,
+        change: impl FnOnce(&mut C),
+        labels: Option<KeypointLabels>,
     ) {
         let (configured, trained) = (configured.to_string(), trained.to_string());
         if configured == trained {
@@ -188,7 +205,7 @@ impl<'a, C: Clone> Candidates<'a, C> {
         change(&mut config);
         self.list.push(Candidate {
             cause: Cause {
-                field,
+                field: field.into(),
                 configured_by: "the config",
                 configured,
                 trained,
@@ -197,7 +214,23 @@ impl<'a, C: Clone> Candidates<'a, C> {
             config: protos::DetectionModel {
                 model: Some((self.model)(config)),
             },
+            labels,
         });
+    }
+
+    /// Adds the configuration as it is with label maps that say something else.
+    pub(crate) fn push_labels(
+        &mut self,
+        field: impl Into<Cow<'static, str>>,
+        configured: impl ToString,
+        trained: impl ToString,
+        labels: KeypointLabels,
+    ) {
+        let (configured, trained) = (configured.to_string(), trained.to_string());
+        self.push_with(field, configured, trained, |_| (), Some(labels));
+        if let Some(last) = self.list.last_mut() {
+            last.cause.configured_by = "the label map";
+        }
     }
 
     /// What was collected.
@@ -241,10 +274,11 @@ struct Refined {
     explanation: Explanation,
 }
 
-/// Compares a network, up to its predictions, with a checkpoint. `None` where there is no such network.
+/// Compares a network, up to its predictions, with a checkpoint. `None` where there is no such network. `labels` are those of the options, or others.
 fn fit_of(
     config: &protos::DetectionModel,
     options: &GraphOptions,
+    labels: Option<&KeypointLabels>,
     variables: &dyn Variables,
 ) -> Option<Fit> {
     let support = MetaArchitecture::of(config)?.support.as_ref()?;
@@ -260,7 +294,7 @@ fn fit_of(
             .side_inputs
             .clone()
             .filter(|_| support.takes_side_inputs(config)),
-        keypoint_labels: options.keypoint_labels.clone(),
+        keypoint_labels: labels.cloned(),
         ..GraphOptions::default()
     };
     let model = build_unshared(config, &options).ok()?;
@@ -273,7 +307,7 @@ fn fit_of(
 #[derive(Default)]
 struct Search {
     /// By how much each brought the fit nearer when it was tried last, by its field and value.
-    gains: HashMap<(&'static str, String), usize>,
+    gains: HashMap<(Cow<'static, str>, String), usize>,
 }
 
 impl Search {
@@ -286,7 +320,10 @@ impl Search {
         options: &GraphOptions,
         variables: &dyn Variables,
     ) -> Vec<(Fit, Candidate)> {
-        let key = |candidate: &Candidate| (candidate.cause.field, candidate.cause.trained.clone());
+        let key = |candidate: &Candidate| {
+            let cause = &candidate.cause;
+            (cause.field.clone(), cause.trained.clone())
+        };
         let expected = |candidate: &Candidate| {
             let gain = self.gains.get(&key(candidate));
             gain.copied().unwrap_or(usize::MAX)
@@ -303,7 +340,9 @@ impl Search {
             if most > expected {
                 break;
             }
-            let fit = fit_of(&candidate.config, options, variables);
+            let labels = candidate.labels.as_ref();
+            let labels = labels.or(options.keypoint_labels.as_ref());
+            let fit = fit_of(&candidate.config, options, labels, variables);
             let distance = fit.as_ref().map_or(usize::MAX, Fit::distance);
             let gain = best.distance().saturating_sub(distance);
             self.gains.insert(key(&candidate), gain);
@@ -327,31 +366,35 @@ fn refine(
 ) -> Option<Refined> {
     let mut explanation = Explanation::default();
     let mut current = config.clone();
-    let mut best =
-        fit_of(&current, options, variables).filter(|fit| fit.missing.len() < fit.total())?;
+    let mut options = options.clone();
+    let labels = options.keypoint_labels.as_ref();
+    let mut best = fit_of(&current, &options, labels, variables)
+        .filter(|fit| fit.missing.len() < fit.total())?;
     let mut search = Search::default();
     while explanation.causes.len() < MOST_CAUSES && best.distance() > 0 {
         let is_new = |candidate: &Candidate| {
             let mut causes = explanation.causes.iter();
             causes.all(|cause| cause.field != candidate.cause.field)
         };
-        let candidates = (support.candidates)(&current, variables);
+        let labels = options.keypoint_labels.as_ref();
+        let candidates = (support.candidates)(&current, labels, variables);
         let candidates = candidates.into_iter().filter(is_new).collect();
         let mut tried = search
-            .round(candidates, &best, options, variables)
+            .round(candidates, &best, &options, variables)
             .into_iter();
         let Some((fit, mut candidate)) = tried.next() else {
             break;
         };
         let like = tried.take_while(|(other, _)| other.distance() == fit.distance());
         let like = like.map(|(_, other)| other.cause).filter(|other| {
-            let pair = [candidate.cause.field, other.field];
+            let pair = [&*candidate.cause.field, &*other.field];
             let mut alike = support.alike.iter();
             alike.any(|like| pair == *like || [pair[1], pair[0]] == *like)
         });
         candidate.cause.alternatives = like.collect();
         best = fit;
         current = candidate.config;
+        options.keypoint_labels = candidate.labels.or(options.keypoint_labels);
         explanation.causes.push(candidate.cause);
     }
     explanation.complete = best.distance() == 0;

@@ -8,13 +8,13 @@
 
 mod common;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use common::{Vary, center_net, detector, keypoint_labels, retinanet};
 use tfod_config::protos::DetectionModel;
 use tfod_models::fit::{Explanation, Fit, Found, Variables, closest, explain};
 use tfod_models::meta::ALL;
-use tfod_models::{GraphOptions, InputType, MetaArchitecture, build};
+use tfod_models::{GraphOptions, InputType, KeypointLabels, MetaArchitecture, build};
 
 struct Trained(HashMap<Vec<String>, (usize, Vec<u64>)>);
 
@@ -43,6 +43,16 @@ impl Variables for Trained {
     fn find(&self, path: &[String]) -> Option<Found<'_>> {
         let (id, shape) = self.0.get(path)?;
         Some(Found { id: *id, shape })
+    }
+
+    fn children(&self, path: &[&str]) -> BTreeSet<String> {
+        let below = self.0.keys().filter(|key| {
+            let start = key.iter().map(String::as_str).take(path.len());
+            start.eq(path.iter().copied())
+        });
+        below
+            .filter_map(|key| key.get(path.len()).cloned())
+            .collect()
     }
 
     fn count(&self) -> usize {
@@ -475,7 +485,7 @@ fn each_field_of_a_center_net_is_found() {
         let causes: Vec<(String, &str)> = found
             .causes
             .iter()
-            .map(|cause| (cause.field.to_owned(), cause.trained.as_str()))
+            .map(|cause| (cause.field.to_string(), cause.trained.as_str()))
             .collect();
         assert_eq!(causes, [(format!("{NET}{field}"), value)], "{found:?}");
         assert!(found.complete, "{found:?}");
@@ -503,19 +513,19 @@ fn each_task_of_a_center_net_is_found() {
         (
             task(""),
             task("per_keypoint_offset: true"),
-            "keypoint_estimation_task.per_keypoint_offset",
+            "keypoint_estimation_task[0].per_keypoint_offset",
             "true",
         ),
         (
             single("predict_depth: true"),
             single(""),
-            "keypoint_estimation_task.predict_depth",
+            "keypoint_estimation_task[0].predict_depth",
             "false",
         ),
         (
             single("predict_depth: true"),
             single("predict_depth: true per_keypoint_depth: true"),
-            "keypoint_estimation_task.per_keypoint_depth",
+            "keypoint_estimation_task[0].per_keypoint_depth",
             "true",
         ),
         (task(""), nothing(), "keypoint_estimation_task", "left out"),
@@ -558,18 +568,152 @@ fn each_task_of_a_center_net_is_found() {
             "4",
         ),
     ];
-    let mut options = GraphOptions::default();
-    options.keypoint_labels = Some(keypoint_labels());
     for (configured, trained, field, value) in cases {
-        let trained = Trained::of(&center_net(&trained));
-        let found = explain(&center_net(&configured), &options, &trained);
-        let causes: Vec<(&str, &str)> = found
-            .causes
-            .iter()
-            .map(|cause| (cause.field, cause.trained.as_str()))
-            .collect();
-        let field = format!("model.center_net.{field}");
-        assert_eq!(causes, [(field.as_str(), value)], "{found:?}");
-        assert!(found.complete, "{field}: {found:?}");
+        assert_causes(
+            (&configured, &keypoint_labels()),
+            &trained,
+            &[(field, value)],
+        );
+    }
+}
+
+/// Of a CenterNet with a label map, the causes of a misfit to one that was trained with [`keypoint_labels`].
+fn assert_causes(
+    (configured, labels): (&str, &KeypointLabels),
+    trained: &str,
+    expected: &[(&str, &str)],
+) {
+    let mut options = GraphOptions::default();
+    options.keypoint_labels = Some(labels.clone());
+    let trained = Trained::of(&center_net(trained));
+    let found = explain(&center_net(configured), &options, &trained);
+    let causes = found.causes.iter().map(|cause| {
+        let field = cause.field.strip_prefix("model.center_net.");
+        (field.unwrap_or(&cause.field), cause.trained.as_str())
+    });
+    assert_eq!(causes.collect::<Vec<_>>(), expected, "{found:?}");
+    assert!(found.complete, "{found:?}");
+}
+
+fn keypoint_task(name: &str, class: &str, more: &str) -> String {
+    format!(
+        "keypoint_estimation_task {{ task_name: '{name}' keypoint_class_name: '{class}' {more} }} "
+    )
+}
+
+#[test]
+fn keypoints_of_another_label_map_are_found() {
+    let mut labels = keypoint_labels();
+    let trained = keypoint_task("a", "person", "") + &keypoint_task("b", "cat", "");
+    let one = format!("num_classes: 1 {}", keypoint_task("a", "person", ""));
+    for class in &mut labels.classes {
+        class.keypoints.truncate(1);
+    }
+    // Of several tasks, ids are places.
+    for (id, class) in (0..).zip(labels.classes.iter_mut().filter(|c| c.name != "dog")) {
+        class.keypoints[0].id = id;
+    }
+    let field = "keypoint_label_map_path";
+    for (config, value) in [
+        (&one, "3 keypoints of \"person\""),
+        (
+            &trained,
+            "3 keypoints of \"person\" and 2 keypoints of \"cat\"",
+        ),
+    ] {
+        assert_causes((config, &labels), config, &[(field, value)]);
+    }
+    let mut options = GraphOptions::default();
+    options.keypoint_labels = Some(labels);
+    let found = explain(&center_net(&one), &options, &Trained::of(&center_net(&one)));
+    let text = "model.center_net.keypoint_label_map_path: the label map has 1 keypoint of \"person\", the checkpoint was trained with 3 keypoints of \"person\"";
+    assert_eq!(found.causes[0].to_string(), text);
+}
+
+#[test]
+fn other_keypoint_tasks_are_found() {
+    let task = |name: &str, class: &str| keypoint_task(name, class, "");
+    let both = task("a", "person") + &task("b", "cat");
+    let labels = &keypoint_labels();
+    let tasks = |value| [("keypoint_estimation_task", value)];
+    assert_causes((&both, labels), "", &tasks("left out"));
+    assert_causes((&both, labels), &task("a", "person"), &tasks("\"a\""));
+    assert_causes(
+        (&task("a", "person"), labels),
+        &both,
+        &tasks("\"a\", \"b\""),
+    );
+    assert_causes(("", labels), &both, &tasks("\"a\", \"b\""));
+    assert_causes(
+        (&task("c", "person"), labels),
+        &task("a", "person"),
+        &tasks("\"a\""),
+    );
+    // Another class, too.
+    let other = [
+        ("keypoint_estimation_task", "\"a\""),
+        ("keypoint_label_map_path", "3 keypoints of \"dog\""),
+    ];
+    assert_causes((&task("c", "dog"), labels), &task("a", "person"), &other);
+    // The same field of two tasks.
+    let offsets = "per_keypoint_offset: true";
+    let own = keypoint_task("a", "person", offsets) + &keypoint_task("b", "cat", offsets);
+    let fields = [
+        ("keypoint_estimation_task[0].per_keypoint_offset", "true"),
+        ("keypoint_estimation_task[1].per_keypoint_offset", "true"),
+    ];
+    assert_causes((&both, labels), &own, &fields);
+}
+
+#[test]
+fn a_deep_mac_is_found_and_missed() {
+    let deep_mac = |network: &str, more: &str| {
+        format!(
+            "deepmac_mask_estimation {{ network_type: '{network}' mask_size: 16 dim: 32 pixel_embedding_dim: 8 num_init_channels: 16 {more} }}"
+        )
+    };
+    let labels = &keypoint_labels();
+    let base = deep_mac("hourglass10", "");
+    let masks = "mask_estimation_task { }";
+    assert_causes(
+        (&base, labels),
+        "",
+        &[("deepmac_mask_estimation", "left out")],
+    );
+    for (network, more) in [
+        ("hourglass10", ""),
+        ("hourglass20_no_shortcut", "use_xy: false"),
+        ("resnet4", "use_instance_embedding: false"),
+    ] {
+        let value = format!("given with network_type: {network}");
+        let cause = [("deepmac_mask_estimation", value.as_str())];
+        for configured in ["", masks] {
+            assert_causes((configured, labels), &deep_mac(network, more), &cause);
+        }
+    }
+    let projection = "use_xy: false use_instance_embedding: false dim: 8";
+    let value = "given with network_type: embedding_projection";
+    let cause = [("deepmac_mask_estimation", value)];
+    assert_causes(
+        ("", labels),
+        &deep_mac("embedding_projection", projection),
+        &cause,
+    );
+    for (trained, field, value) in [
+        (deep_mac("hourglass20", ""), "network_type", "hourglass20"),
+        (
+            deep_mac("hourglass10", "num_init_channels: 8"),
+            "num_init_channels",
+            "8",
+        ),
+        (deep_mac("hourglass10", "use_xy: false"), "use_xy", "false"),
+        (
+            deep_mac("hourglass10", "use_instance_embedding: false"),
+            "use_instance_embedding",
+            "false",
+        ),
+    ] {
+        let field = format!("deepmac_mask_estimation.{field}");
+        assert_causes((&base, labels), &trained, &[(&field, value)]);
     }
 }

@@ -1,8 +1,8 @@
 //! Whether a checkpoint fits a config: one judgement, which `check` reports and `export` acts on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tfod_checkpoint::Entry;
+use tfod_checkpoint::{Entry, escape, unescape};
 use tfod_config::PipelineConfig;
 use tfod_models::fit::{Cause, Explanation, Fit, Found, Variables, explain};
 use tfod_models::{GraphOptions, Model, build};
@@ -82,6 +82,15 @@ impl ModelVariables {
     pub(crate) fn find(&self, key: &str) -> Option<Found<'_>> {
         let (id, shape) = self.0.get(key)?;
         Some(Found { id: *id, shape })
+    }
+
+    /// The names of what is directly below a path, which begins with the model's.
+    pub(crate) fn children(&self, path: &[&str]) -> BTreeSet<String> {
+        let start: String = path.iter().map(|name| escape(name) + "/").collect();
+        let keys = self.0.range(start.clone()..);
+        let names = keys.map_while(|(key, _)| key.strip_prefix(&start));
+        let names = names.filter_map(|rest| unescape(rest.split('/').next()?));
+        names.collect()
     }
 
     pub(crate) fn len(&self) -> usize {

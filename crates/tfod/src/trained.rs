@@ -195,6 +195,15 @@ impl Variables for TrainedModel {
         self.variables.find(self.attribute(path)?.checkpoint_key)
     }
 
+    fn children(&self, path: &[&str]) -> BTreeSet<String> {
+        let mut names = path.iter();
+        let node = names.try_fold(self.model, |node, name| self.objects.child(node, name));
+        let children = node
+            .into_iter()
+            .flat_map(|node| self.objects.children(node));
+        children.map(|(name, _)| name.to_owned()).collect()
+    }
+
     fn count(&self) -> usize {
         self.variables.len()
     }

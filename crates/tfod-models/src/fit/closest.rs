@@ -53,7 +53,7 @@ pub fn closest(meta: &MetaArchitecture, variables: &dyn Variables) -> Option<Clo
     let options = GraphOptions::default();
     let mut tried = Vec::new();
     for config in (support.templates)() {
-        let fit = fit_of(&config, &options, variables);
+        let fit = fit_of(&config, &options, None, variables);
         if let Some(fit) = fit.filter(|fit| fit.missing.len() < fit.total()) {
             tried.push((fit.distance(), config));
         }

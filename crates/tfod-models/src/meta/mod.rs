@@ -18,7 +18,7 @@ use tfod_config::protos::detection_model::Model as Proto;
 use crate::error::ModelError;
 use crate::fields::FieldPath;
 use crate::fit::{Candidate, Variables};
-use crate::{GraphOptions, Model};
+use crate::{GraphOptions, KeypointLabels, Model};
 
 /// All of them, in the order in which a checkpoint is held against their [`Marks`]: those of an SSD are the least particular.
 pub static ALL: [&MetaArchitecture; 4] = [
@@ -51,7 +51,8 @@ pub struct Support {
     /// What makes a network take side inputs.
     pub(crate) side_inputs: Option<Taken>,
     /// Changes of single fields that may make a checkpoint fit.
-    pub(crate) candidates: fn(&protos::DetectionModel, &dyn Variables) -> Vec<Candidate>,
+    pub(crate) candidates:
+        fn(&protos::DetectionModel, Option<&KeypointLabels>, &dyn Variables) -> Vec<Candidate>,
     /// Pairs of fields that a checkpoint cannot tell apart.
     pub(crate) alike: &'static [[&'static str; 2]],
     /// Usual configurations, to find out which network a checkpoint is of.

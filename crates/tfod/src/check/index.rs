@@ -1,6 +1,8 @@
 //! A detector's variables by the index alone, for a checkpoint whose data file is not there: the object graph, which says how to get from
 //! object to object, is in that file. TensorFlow stores a variable under its shortest path, and those are the paths that architectures give.
 
+use std::collections::BTreeSet;
+
 use tfod_checkpoint::{Bundle, variable_key};
 use tfod_models::fit::{Found, Variables};
 
@@ -28,6 +30,11 @@ impl Variables for Index {
             .chain(path.iter().map(String::as_str))
             .collect();
         self.0.find(&variable_key(&full))
+    }
+
+    fn children(&self, path: &[&str]) -> BTreeSet<String> {
+        let full: Vec<&str> = std::iter::once(MODEL).chain(path.iter().copied()).collect();
+        self.0.children(&full)
     }
 
     fn count(&self) -> usize {

@@ -6,7 +6,9 @@ use tfod_config::protos::center_net::{ObjectCenterParams, ObjectDetection, Predi
 use tfod_config::protos::detection_model::Model as Proto;
 
 use super::boxes::{OFFSET, SCALE};
+use super::heads::HEADS;
 use super::{OBJECT_CENTER, extractor, fit_tasks};
+use crate::KeypointLabels;
 use crate::fit::{self, Candidate, Variables};
 
 const CLASSES: &str = "model.center_net.num_classes";
@@ -51,7 +53,7 @@ pub(super) fn trained_head(
 ) -> Option<(PredictionHeadParams, i32)> {
     let shape = |layer: usize, name: &str| {
         let path = [
-            "_prediction_head_dict",
+            HEADS,
             head,
             "0",
             &format!("layer_with_weights-{layer}"),
@@ -92,6 +94,7 @@ fn told(params: Option<&PredictionHeadParams>) -> String {
 /// Changes of one field each.
 pub(super) fn candidates(
     config: &protos::DetectionModel,
+    labels: Option<&KeypointLabels>,
     variables: &dyn Variables,
 ) -> Vec<Candidate> {
     let Some(Proto::CenterNet(config)) = &config.model else {
@@ -100,7 +103,7 @@ pub(super) fn candidates(
     let mut all = Candidates::new(config, Proto::CenterNet);
     head_candidates(&mut all, variables);
     extractor_candidates(&mut all);
-    fit_tasks::candidates(&mut all, variables);
+    fit_tasks::candidates(&mut all, labels, variables);
     all.into_list()
 }
 

@@ -14,6 +14,8 @@ use crate::layers::{Path, Window, conv2d, conv2d_of_one_row, conv2d_or_separable
 
 /// Channels and kernel of the convolution before the last, where the configuration does not say.
 const STANDARD: (u64, u64) = (256, 3);
+/// Where trained models have their heads.
+pub(super) const HEADS: &str = "_prediction_head_dict";
 /// Larger kernels are a mistake.
 const LARGEST_KERNEL: u64 = 1 << 10;
 
@@ -102,7 +104,7 @@ impl Head {
     /// # Errors
     /// When the graph refuses a node.
     fn build(&self, b: &mut Builder, features: &[ValueId]) -> Result<ValueId, ModelError> {
-        let path = Path::new("_prediction_head_dict").child(&self.name);
+        let path = Path::new(HEADS).child(&self.name);
         let mut last = None;
         for (stage, feature) in features.iter().enumerate() {
             let path = path.child(stage);

@@ -7,6 +7,7 @@ use tfod_config::protos::box_predictor::BoxPredictorOneof;
 use tfod_config::protos::detection_model::Model as Proto;
 
 use super::extractor;
+use crate::KeypointLabels;
 use crate::fit::{self, Candidate, Variables, last_size};
 
 const CLASSES: &str = "model.faster_rcnn.num_classes";
@@ -45,6 +46,7 @@ type Candidates<'a> = crate::fit::Candidates<'a, protos::FasterRcnn>;
 /// Changes of one field each.
 pub(super) fn candidates(
     config: &protos::DetectionModel,
+    _labels: Option<&KeypointLabels>,
     variables: &dyn Variables,
 ) -> Vec<Candidate> {
     let Some(Proto::FasterRcnn(config)) = &config.model else {

@@ -24,11 +24,14 @@ use crate::layers::Path;
 use crate::scalar::{Int, spatial};
 pub(super) use config::DeepMac;
 use crops::{crops, float, steps};
+pub(super) use network::{PROJECTION, with_weights};
 
+/// Where trained models have the network that makes masks.
+pub(super) const MASK_NET: &str = "_mask_net";
 /// The head of embeddings of objects.
-const INSTANCES: &str = "INSTANCE_EMBEDDING";
+pub(super) const INSTANCES: &str = "INSTANCE_EMBEDDING";
 /// The head of embeddings of pixels.
-const PIXELS: &str = "PIXEL_EMBEDDING";
+pub(super) const PIXELS: &str = "PIXEL_EMBEDDING";
 
 /// Whether a configuration is of it.
 pub(super) fn is_configured(config: &protos::DetectionModel) -> bool {
@@ -82,7 +85,7 @@ impl tasks::Task for DeepMac {
                 return Err(ModelError::Inconsistent(text));
             }
         };
-        let masks = self.masks(b, &Path::new("_mask_net"), maps, boxes)?;
+        let masks = self.masks(b, &Path::new(MASK_NET), maps, boxes)?;
         detected.outputs.push(("detection_masks", masks));
         Ok(())
     }

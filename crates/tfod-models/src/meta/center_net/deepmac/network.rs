@@ -88,8 +88,17 @@ const HOURGLASSES: [(&str, &[u64], &[u64], Shape); 7] = [
     ),
 ];
 
-const PROJECTION: &str = "embedding_projection";
+pub(crate) const PROJECTION: &str = "embedding_projection";
 const CONDITIONAL: &str = "cond_inst";
+
+/// The networks that have weights of their own, with the path from the mask head to the first kernel.
+pub(crate) fn with_weights() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let hourglasses = HOURGLASSES.iter().map(|(name, ..)| *name);
+    let resnets = RESNETS.iter().map(|(name, _)| *name);
+    hourglasses
+        .map(|name| (name, "_net/conv_input/conv_block/conv/kernel"))
+        .chain(resnets.map(|name| (name, "_net/input_layer/kernel")))
+}
 
 impl Network {
     /// From the configuration. `dim` and `channels` are the lengths of the embedding of an object and of what is seen of a pixel.
@@ -177,11 +186,8 @@ impl Network {
     }
 
     fn names() -> String {
-        let hourglasses = HOURGLASSES.iter().map(|(name, ..)| *name);
-        let resnets = RESNETS.iter().map(|(name, _)| *name);
-        let names = hourglasses
-            .chain(resnets)
-            .chain([PROJECTION, "cond_inst1, cond_inst2, …"]);
+        let own = with_weights().map(|(name, _)| name);
+        let names = own.chain([PROJECTION, "cond_inst1, cond_inst2, …"]);
         names.collect::<Vec<_>>().join(", ")
     }
 

@@ -16,10 +16,10 @@ const KEYPOINT_SCORES: &str = "detection_keypoint_scores";
 const KEYPOINT_DEPTHS: &str = "detection_keypoint_depths";
 
 /// The heads of a task, by their names behind the task's.
-const HEATMAP: &str = "keypoint/heatmap";
+pub(in super::super) const HEATMAP: &str = "keypoint/heatmap";
 const REGRESSION: &str = "keypoint/regression";
-const OFFSET: &str = "keypoint/offset";
-const DEPTH: &str = "keypoint/depth";
+pub(in super::super) const OFFSET: &str = "keypoint/offset";
+pub(in super::super) const DEPTH: &str = "keypoint/depth";
 
 impl Task {
     /// The name of one of its heads.

@@ -13,6 +13,7 @@ use tfod_config::protos::image_resizer::ImageResizerOneof as Resizer;
 use tfod_config::protos::ssd_feature_extractor::FeaturePyramidOneof;
 
 use super::extractor;
+use crate::KeypointLabels;
 use crate::fit::{Candidate, Variables, last_size};
 
 const GRAYSCALE: [&str; 4] = [
@@ -102,6 +103,7 @@ impl Candidates<'_> {
 /// Changes of one field each.
 pub(super) fn candidates(
     config: &protos::DetectionModel,
+    _labels: Option<&KeypointLabels>,
     variables: &dyn Variables,
 ) -> Vec<Candidate> {
     let Some(Proto::Ssd(config)) = &config.model else {
