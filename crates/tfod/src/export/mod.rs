@@ -216,13 +216,15 @@ impl Export {
         let assets = labels.as_ref();
         let assets = assets.map_or_else(Vec::new, |l| labels::assets(l, model.num_classes));
         let interface = self.common_interface(&main, &fitted);
+        let (keypoint_edges, warning) = keypoint_edges(config, model.facts.keypoints.len());
+        warnings.extend(warning);
         let facts = manifest::facts(&About {
             model,
             interface: &interface,
             options: &main.options,
             labels: labels.as_ref(),
             config: &manifest::Source::of_bytes(file_name(&self.pipeline_config), &original),
-            keypoint_edges: keypoint_edges(config),
+            keypoint_edges,
             checkpoint_index: &source(&with_ending(trained.prefix(), ".index"))?,
         });
         let graphs = signatures.iter().copied().zip(&computed).map(named);
@@ -352,11 +354,37 @@ impl Export {
     }
 }
 
-/// Pairs of keypoints, by their place, between which the evaluation draws lines.
-fn keypoint_edges(config: &PipelineConfig) -> Vec<[i32; 2]> {
+/// Pairs of keypoints, by their place, between which the evaluation draws lines; of a model that has so many keypoints. And what to say of pairs that it cannot have.
+fn keypoint_edges(
+    config: &PipelineConfig,
+    num_keypoints: usize,
+) -> (Vec<[i32; 2]>, Option<String>) {
+    if num_keypoints == 0 {
+        return (Vec::new(), None);
+    }
     let evaluation = config.message().eval_config.iter();
     let edges = evaluation.flat_map(|evaluation| &evaluation.keypoint_edge);
-    edges.map(|edge| [edge.start(), edge.end()]).collect()
+    let edges = edges.map(|edge| [edge.start(), edge.end()]);
+    let is_place = |place: &i32| usize::try_from(*place).is_ok_and(|place| place < num_keypoints);
+    let numbered: Vec<(usize, [i32; 2])> = edges.enumerate().collect();
+    let mut wrong = numbered
+        .iter()
+        .filter(|(_, edge)| !edge.iter().all(is_place));
+    let warning = wrong.next().map(|(number, [start, end])| {
+        let others = match wrong.count() {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        format!(
+            "`eval_config.keypoint_edge[{number}]` is from {start} to {end}{others}; expected places of keypoints, 0 to {}: left out of the manifest",
+            num_keypoints - 1
+        )
+    });
+    let right = numbered.into_iter().map(|(_, edge)| edge);
+    (
+        right.filter(|edge| edge.iter().all(is_place)).collect(),
+        warning,
+    )
 }
 
 /// What of a label map does not go with the model's classes, which are numbered from 1.
@@ -412,4 +440,30 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
     let mut text = path.as_os_str().to_owned();
     text.push(ending);
     text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn edges_join_keypoints_that_there_are() {
+        let edges = |text: &str, count| {
+            let text = format!("eval_config {{ {text} }}");
+            let parsed = PipelineConfig::parse("test", text.as_bytes()).unwrap();
+            keypoint_edges(&parsed.config, count)
+        };
+        let right = "keypoint_edge { start: 0 end: 2 } keypoint_edge { start: 2 end: 1 }";
+        assert_eq!(edges(right, 3), (vec![[0, 2], [2, 1]], None));
+        assert_eq!(edges(right, 0), (vec![], None));
+        let wrong = format!(
+            "{right} keypoint_edge {{ start: -1 end: 0 }} keypoint_edge {{ start: 0 end: 3 }}"
+        );
+        let (left, warning) = edges(&wrong, 3);
+        assert_eq!(left, [[0, 2], [2, 1]]);
+        let text = "`eval_config.keypoint_edge[2]` is from -1 to 0, and 1 more; expected places of keypoints, 0 to 2";
+        assert!(warning.unwrap().starts_with(text));
+    }
 }
