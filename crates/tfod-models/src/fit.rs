@@ -185,13 +185,14 @@ impl<'a, C: Clone> Candidates<'a, C> {
         trained: T,
         change: impl FnOnce(&mut C),
     ) {
-        self.push_with(field, configured, trained, change, None);
+        self.push_with(field, "the config", configured, trained, change, None);
     }
 
-    /// As [`Self::push`], with label maps that say something else, which a network of it needs.
+    /// As [`Self::push`], with label maps that say something else, which a network of it needs; and with what it is that says what is configured.
     pub(crate) fn push_with<T: ToString>(
         &mut self,
         field: impl Into<Cow<'static, str>>,
+        configured_by: &'static str,
         configured: T,
         trained: T,
         change: impl FnOnce(&mut C),
@@ -206,7 +207,7 @@ impl<'a, C: Clone> Candidates<'a, C> {
         self.list.push(Candidate {
             cause: Cause {
                 field: field.into(),
-                configured_by: "the config",
+                configured_by,
                 configured,
                 trained,
                 alternatives: Vec::new(),
@@ -216,21 +217,6 @@ impl<'a, C: Clone> Candidates<'a, C> {
             },
             labels,
         });
-    }
-
-    /// Adds the configuration as it is with label maps that say something else.
-    pub(crate) fn push_labels(
-        &mut self,
-        field: impl Into<Cow<'static, str>>,
-        configured: impl ToString,
-        trained: impl ToString,
-        labels: KeypointLabels,
-    ) {
-        let (configured, trained) = (configured.to_string(), trained.to_string());
-        self.push_with(field, configured, trained, |_| (), Some(labels));
-        if let Some(last) = self.list.last_mut() {
-            last.cause.configured_by = "the label map";
-        }
     }
 
     /// What was collected.

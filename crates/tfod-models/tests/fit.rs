@@ -528,9 +528,9 @@ fn each_task_of_a_center_net_is_found() {
             "keypoint_estimation_task[0].per_keypoint_depth",
             "true",
         ),
-        (task(""), nothing(), "keypoint_estimation_task", "left out"),
-        (masks.clone(), nothing(), "mask_estimation_task", "left out"),
-        (nothing(), masks.clone(), "mask_estimation_task", "given"),
+        (task(""), nothing(), "keypoint_estimation_task", "none"),
+        (masks.clone(), nothing(), "mask_estimation_task", "none"),
+        (nothing(), masks.clone(), "mask_estimation_task", "one"),
         (
             parts(""),
             parts("num_parts: 5"),
@@ -541,7 +541,7 @@ fn each_task_of_a_center_net_is_found() {
             masks.clone(),
             parts("num_parts: 5"),
             "densepose_estimation_task",
-            "given",
+            "one",
         ),
         (
             track(64),
@@ -550,10 +550,42 @@ fn each_task_of_a_center_net_is_found() {
             "32",
         ),
         (
+            track(64),
+            "track_estimation_task { reid_embed_size: 64 num_fc_layers: 3 }".to_owned(),
+            "track_estimation_task.num_fc_layers",
+            "3",
+        ),
+        (
+            nothing(),
+            "track_estimation_task { reid_embed_size: 64 num_fc_layers: 3 }".to_owned(),
+            "track_estimation_task",
+            "one",
+        ),
+        (
+            masks.clone(),
+            "mask_estimation_task { mask_head_params { num_filters: 8 kernel_sizes: 5 } }"
+                .to_owned(),
+            "mask_estimation_task.mask_head_params",
+            "num_filters: [8] kernel_sizes: [5]",
+        ),
+        (
+            nothing(),
+            "mask_estimation_task { mask_head_params { num_filters: 8 kernel_sizes: 5 } }"
+                .to_owned(),
+            "mask_estimation_task",
+            "one",
+        ),
+        (
+            task(""),
+            task("regress_head_params { num_filters: 8 kernel_sizes: 5 }"),
+            "keypoint_estimation_task[0].regress_head_params",
+            "num_filters: [8] kernel_sizes: [5]",
+        ),
+        (
             nothing(),
             "temporal_offset_task { }".to_owned(),
             "temporal_offset_task",
-            "given",
+            "one",
         ),
         (
             deep_mac(""),
@@ -636,7 +668,7 @@ fn other_keypoint_tasks_are_found() {
     let both = task("a", "person") + &task("b", "cat");
     let labels = &keypoint_labels();
     let tasks = |value| [("keypoint_estimation_task", value)];
-    assert_causes((&both, labels), "", &tasks("left out"));
+    assert_causes((&both, labels), "", &tasks("none"));
     assert_causes((&both, labels), &task("a", "person"), &tasks("\"a\""));
     assert_causes(
         (&task("a", "person"), labels),
@@ -644,6 +676,13 @@ fn other_keypoint_tasks_are_found() {
         &tasks("\"a\", \"b\""),
     );
     assert_causes(("", labels), &both, &tasks("\"a\", \"b\""));
+    let further = "per_keypoint_offset: true heatmap_head_params { num_filters: [16, 8] kernel_sizes: [3, 1] }";
+    let further = task("a", "person") + &keypoint_task("b", "cat", further);
+    assert_causes(
+        (&task("a", "person"), labels),
+        &further,
+        &tasks("\"a\", \"b\""),
+    );
     assert_causes(
         (&task("c", "person"), labels),
         &task("a", "person"),
@@ -675,24 +714,20 @@ fn a_deep_mac_is_found_and_missed() {
     let labels = &keypoint_labels();
     let base = deep_mac("hourglass10", "");
     let masks = "mask_estimation_task { }";
-    assert_causes(
-        (&base, labels),
-        "",
-        &[("deepmac_mask_estimation", "left out")],
-    );
+    assert_causes((&base, labels), "", &[("deepmac_mask_estimation", "none")]);
     for (network, more) in [
         ("hourglass10", ""),
         ("hourglass20_no_shortcut", "use_xy: false"),
         ("resnet4", "use_instance_embedding: false"),
     ] {
-        let value = format!("given with network_type: {network}");
+        let value = format!("one of network_type {network}");
         let cause = [("deepmac_mask_estimation", value.as_str())];
         for configured in ["", masks] {
             assert_causes((configured, labels), &deep_mac(network, more), &cause);
         }
     }
     let projection = "use_xy: false use_instance_embedding: false dim: 8";
-    let value = "given with network_type: embedding_projection";
+    let value = "one of network_type embedding_projection";
     let cause = [("deepmac_mask_estimation", value)];
     assert_causes(
         ("", labels),

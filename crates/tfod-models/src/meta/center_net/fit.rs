@@ -78,8 +78,13 @@ pub(super) fn trained_head(
     Some((params, *last))
 }
 
+/// Whether there is a message, in words.
+pub(super) fn said(is_there: bool) -> &'static str {
+    if is_there { "one" } else { "none" }
+}
+
 /// The parameters of a head in words.
-fn told(params: Option<&PredictionHeadParams>) -> String {
+pub(super) fn told(params: Option<&PredictionHeadParams>) -> String {
     let standard = PredictionHeadParams {
         num_filters: vec![256],
         kernel_sizes: vec![3],
@@ -128,13 +133,16 @@ fn head_candidates(all: &mut Candidates<'_>, variables: &dyn Variables) {
     }
     let detection = config.object_detection_task.as_ref();
     let trained = trained_head(variables, SCALE);
-    let said = |is_there: bool| if is_there { "given" } else { "left out" };
     all.push(
         DETECTION,
         said(detection.is_some()),
         said(trained.is_some()),
         |config| {
-            config.object_detection_task = trained.is_some().then(ObjectDetection::default);
+            config.object_detection_task = trained.map(|(scale, _)| ObjectDetection {
+                scale_head_params: Some(scale),
+                offset_head_params: trained_head(variables, OFFSET).map(|(offset, _)| offset),
+                ..ObjectDetection::default()
+            });
         },
     );
     if let Some(detection) = detection {

@@ -3,13 +3,14 @@
 use tfod_config::protos;
 use tfod_config::protos::center_net::{
     DeepMacMaskEstimation, DensePoseEstimation, KeypointEstimation, MaskEstimation,
-    TemporalOffsetEstimation, TrackEstimation,
+    PredictionHeadParams, TemporalOffsetEstimation, TrackEstimation,
 };
 
 use super::deepmac::{INSTANCES, MASK_NET, PIXELS, PROJECTION, with_weights};
-use super::fit::{Candidates, trained_head};
+use super::fit::{Candidates, said, told, trained_head};
 use super::heads::HEADS;
-use super::keypoints::{DEPTH, HEATMAP, MOST_KEYPOINTS, OFFSET};
+use super::keypoints::{DEPTH, HEATMAP, MOST_KEYPOINTS, OFFSET, REGRESSION};
+use super::tracking::CLASSIFICATION_NET;
 use crate::KeypointLabels;
 use crate::fit::Variables;
 use crate::labels::{Keypoint, KeypointClass};
@@ -17,10 +18,12 @@ use crate::labels::{Keypoint, KeypointClass};
 const KEYPOINTS: &str = "model.center_net.keypoint_estimation_task";
 const LABEL_MAP: &str = "model.center_net.keypoint_label_map_path";
 const MASKS: &str = "model.center_net.mask_estimation_task";
+const MASK_HEAD: &str = "model.center_net.mask_estimation_task.mask_head_params";
 const PARTS: &str = "model.center_net.densepose_estimation_task";
 const NUM_PARTS: &str = "model.center_net.densepose_estimation_task.num_parts";
 const TRACK: &str = "model.center_net.track_estimation_task";
 const EMBEDDING: &str = "model.center_net.track_estimation_task.reid_embed_size";
+const CLASSIFIER: &str = "model.center_net.track_estimation_task.num_fc_layers";
 const MOVEMENT: &str = "model.center_net.temporal_offset_task";
 const DEEP_MAC: &str = "model.center_net.deepmac_mask_estimation";
 const NETWORK: &str = "model.center_net.deepmac_mask_estimation.network_type";
@@ -29,10 +32,6 @@ const XY: &str = "model.center_net.deepmac_mask_estimation.use_xy";
 const INSTANCE: &str = "model.center_net.deepmac_mask_estimation.use_instance_embedding";
 const DIM: &str = "model.center_net.deepmac_mask_estimation.dim";
 const PIXEL_DIM: &str = "model.center_net.deepmac_mask_estimation.pixel_embedding_dim";
-
-fn said(is_there: bool) -> &'static str {
-    if is_there { "given" } else { "left out" }
-}
 
 /// What a trained head predicts at each location.
 fn predicted(variables: &dyn Variables, head: &str) -> Option<i32> {
@@ -54,8 +53,10 @@ pub(super) fn candidates(
     masks(all, variables);
     let track = all.base.track_estimation_task.as_ref();
     let trained = predicted(variables, "track/reid");
+    let layers = classifier_layers(variables);
     let change = trained.map(|size| TrackEstimation {
         reid_embed_size: Some(size),
+        num_fc_layers: layers,
         ..TrackEstimation::default()
     });
     all.push(TRACK, said(track.is_some()), said(trained.is_some()), |c| {
@@ -68,6 +69,13 @@ pub(super) fn candidates(
                 .reid_embed_size = Some(size);
         });
     }
+    if let (Some(track), Some(layers)) = (track, layers) {
+        all.push(CLASSIFIER, track.num_fc_layers(), layers, |c| {
+            c.track_estimation_task
+                .get_or_insert_default()
+                .num_fc_layers = Some(layers);
+        });
+    }
     let moves = all.base.temporal_offset_task.is_some();
     let trained = predicted(variables, "track/offset").is_some();
     all.push(MOVEMENT, said(moves), said(trained), |c| {
@@ -75,14 +83,35 @@ pub(super) fn candidates(
     });
 }
 
+/// The layers of the classifier that training has behind the embeddings; all but the last have a normalisation besides.
+fn classifier_layers(variables: &dyn Variables) -> Option<i32> {
+    let layers = variables.children(&[CLASSIFICATION_NET]);
+    let count = layers
+        .iter()
+        .filter(|name| name.starts_with("layer_with_weights-"))
+        .count();
+    i32::try_from(count.div_ceil(2)).ok().filter(|n| *n > 0)
+}
+
 fn masks(all: &mut Candidates<'_>, variables: &dyn Variables) {
     let is_there = all.base.mask_estimation_task.is_some();
-    let trained = predicted(variables, "segmentation/heatmap").is_some();
-    all.push(MASKS, said(is_there), said(trained), |c| {
-        c.mask_estimation_task = trained.then(MaskEstimation::default);
-        if !trained {
+    let trained = trained_head(variables, "segmentation/heatmap").map(|(params, _)| params);
+    if let (Some(task), Some(params)) = (&all.base.mask_estimation_task, &trained) {
+        let configured = told(task.mask_head_params.as_ref());
+        all.push(MASK_HEAD, configured, told(Some(params)), |c| {
+            c.mask_estimation_task
+                .get_or_insert_default()
+                .mask_head_params = Some(params.clone());
+        });
+    }
+    all.push(MASKS, said(is_there), said(trained.is_some()), |c| {
+        if trained.is_none() {
             c.densepose_estimation_task = None;
         }
+        c.mask_estimation_task = trained.map(|params| MaskEstimation {
+            mask_head_params: Some(params),
+            ..MaskEstimation::default()
+        });
     });
     let pose = all.base.densepose_estimation_task.as_ref();
     let parts = predicted(variables, "densepose/heatmap");
@@ -152,10 +181,10 @@ fn keypoints(all: &mut Candidates<'_>, labels: Option<&KeypointLabels>, variable
         let found = tasks.find(|(name, _)| name == task.task_name());
         found.map(|(_, count)| *count)
     };
-    task_list(all, &trained, &configured);
+    task_list(all, &trained, &configured, variables);
 
     let tasks = &all.base.keypoint_estimation_task;
-    let told = |count: &dyn Fn(&KeypointEstimation) -> Option<usize>| {
+    let counted = |count: &dyn Fn(&KeypointEstimation) -> Option<usize>| {
         let other = |task: &&KeypointEstimation| {
             in_checkpoint(task).is_some() && in_checkpoint(task) != configured(task)
         };
@@ -172,7 +201,9 @@ fn keypoints(all: &mut Candidates<'_>, labels: Option<&KeypointLabels>, variable
     });
     if let Some(counts) = counts.collect::<Option<Vec<_>>>() {
         let labels = label_map(counts.into_iter());
-        all.push_labels(LABEL_MAP, told(&configured), told(&in_checkpoint), labels);
+        let [configured, trained] = [counted(&configured), counted(&in_checkpoint)];
+        let by = "the label map";
+        all.push_with(LABEL_MAP, by, configured, trained, |_| (), Some(labels));
     }
 
     for (index, task) in all.base.keypoint_estimation_task.iter().enumerate() {
@@ -184,6 +215,19 @@ fn keypoints(all: &mut Candidates<'_>, labels: Option<&KeypointLabels>, variable
         let change = |c: &mut protos::CenterNet, set: &dyn Fn(&mut KeypointEstimation)| {
             c.keypoint_estimation_task.get_mut(index).map(set);
         };
+        for (name, part) in KEYPOINT_HEADS {
+            let head = format!("{}/{part}", task.task_name());
+            let Some((params, _)) = trained_head(variables, &head) else {
+                continue;
+            };
+            let mut task = task.clone();
+            let configured = told(head_params(&mut task, part).as_ref());
+            all.push(field(name), configured, told(Some(&params)), |c| {
+                if let Some(task) = c.keypoint_estimation_task.get_mut(index) {
+                    *head_params(task, part) = Some(params);
+                }
+            });
+        }
         if let Some(offsets) = head(OFFSET).filter(|_| keypoints > 1) {
             let own = offsets > 2;
             let configured = task.per_keypoint_offset();
@@ -210,6 +254,43 @@ fn keypoints(all: &mut Candidates<'_>, labels: Option<&KeypointLabels>, variable
     }
 }
 
+/// The parameters of heads that a keypoint task has, and the heads.
+const KEYPOINT_HEADS: [(&str, &str); 3] = [
+    ("heatmap_head_params", HEATMAP),
+    ("offset_head_params", OFFSET),
+    ("regress_head_params", REGRESSION),
+];
+
+fn head_params<'a>(
+    task: &'a mut KeypointEstimation,
+    head: &str,
+) -> &'a mut Option<PredictionHeadParams> {
+    match head {
+        HEATMAP => &mut task.heatmap_head_params,
+        OFFSET => &mut task.offset_head_params,
+        _ => &mut task.regress_head_params,
+    }
+}
+
+/// A task of this name as the checkpoint has it.
+fn trained_task(name: &str, variables: &dyn Variables) -> KeypointEstimation {
+    let channels = |head: &str| predicted(variables, &format!("{name}/{head}"));
+    let depths = channels(DEPTH);
+    let mut task = KeypointEstimation {
+        task_name: Some(name.to_owned()),
+        keypoint_class_name: Some(name.to_owned()),
+        per_keypoint_offset: Some(channels(OFFSET) > Some(2)),
+        predict_depth: Some(depths.is_some()),
+        per_keypoint_depth: Some(depths > Some(1)),
+        ..KeypointEstimation::default()
+    };
+    for (_, head) in KEYPOINT_HEADS {
+        let trained = trained_head(variables, &format!("{name}/{head}"));
+        *head_params(&mut task, head) = trained.map(|(params, _)| params);
+    }
+    task
+}
+
 /// Names of tasks, in words.
 fn names<'a>(tasks: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<String> = tasks.map(|name| format!("{name:?}")).collect();
@@ -225,6 +306,7 @@ fn task_list(
     all: &mut Candidates<'_>,
     trained: &[Trained],
     configured: &dyn Fn(&KeypointEstimation) -> Option<usize>,
+    variables: &dyn Variables,
 ) {
     let tasks = &all.base.keypoint_estimation_task;
     let is_trained = |task: &KeypointEstimation| {
@@ -249,19 +331,15 @@ fn task_list(
         wanted.push((task, count.unwrap_or_default()));
     }
     for (name, count) in missing {
-        let task = KeypointEstimation {
-            task_name: Some(name.clone()),
-            keypoint_class_name: Some(name.clone()),
-            ..KeypointEstimation::default()
-        };
-        wanted.push((task, *count));
+        wanted.push((trained_task(name, variables), *count));
     }
     let before = names(tasks.iter().map(KeypointEstimation::task_name));
     let after = names(wanted.iter().map(|(task, _)| task.task_name()));
     let labels = label_map(wanted.iter().map(|(task, count)| (task, *count)));
     let wanted = wanted.into_iter().map(|(task, _)| task).collect();
     let change = |c: &mut protos::CenterNet| c.keypoint_estimation_task = wanted;
-    all.push_with(KEYPOINTS, before, after, change, Some(labels));
+    let by = "the config";
+    all.push_with(KEYPOINTS, by, before, after, change, Some(labels));
 }
 
 /// What is seen of each pixel by the first layer of the network that makes masks, and what that makes of it.
@@ -317,7 +395,7 @@ fn trained_deep_macs(variables: &dyn Variables) -> Vec<DeepMacMaskEstimation> {
 /// A `DeepMAC` where the configuration has none.
 fn further_deep_mac(all: &mut Candidates<'_>, variables: &dyn Variables) {
     for task in trained_deep_macs(variables) {
-        let trained = format!("{} with network_type: {}", said(true), task.network_type());
+        let trained = format!("one of network_type {}", task.network_type());
         let configured = said(false).to_owned();
         all.push(DEEP_MAC, configured, trained, |c| {
             c.deepmac_mask_estimation = Some(task);

@@ -13,6 +13,8 @@ use crate::fields::{Message, size, size_within};
 
 /// The head of embeddings.
 const EMBEDDING: &str = "track/reid";
+/// Where trained models have the classifier behind the embeddings.
+pub(super) const CLASSIFICATION_NET: &str = "track_reid_classification_net";
 /// The head of movements.
 const MOVEMENT: &str = "track/offset";
 
@@ -69,7 +71,7 @@ impl tasks::Task for Tracking {
     fn idle(&self) -> Vec<Vec<String>> {
         let layer = |number: u64, variables: &[&str]| {
             let path = [
-                "track_reid_classification_net".to_owned(),
+                CLASSIFICATION_NET.to_owned(),
                 format!("layer_with_weights-{number}"),
             ];
             let variables = variables

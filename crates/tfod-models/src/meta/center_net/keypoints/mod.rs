@@ -18,7 +18,7 @@ use super::objects::Objects;
 use crate::error::ModelError;
 use config::Task;
 pub(super) use config::{MOST_KEYPOINTS, Tasks};
-pub(super) use task::{DEPTH, HEATMAP, OFFSET};
+pub(super) use task::{DEPTH, HEATMAP, OFFSET, REGRESSION};
 
 /// The maps of one task.
 #[derive(Clone, Copy, Debug)]

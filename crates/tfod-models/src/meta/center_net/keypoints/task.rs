@@ -17,7 +17,7 @@ const KEYPOINT_DEPTHS: &str = "detection_keypoint_depths";
 
 /// The heads of a task, by their names behind the task's.
 pub(in super::super) const HEATMAP: &str = "keypoint/heatmap";
-const REGRESSION: &str = "keypoint/regression";
+pub(in super::super) const REGRESSION: &str = "keypoint/regression";
 pub(in super::super) const OFFSET: &str = "keypoint/offset";
 pub(in super::super) const DEPTH: &str = "keypoint/depth";
 
