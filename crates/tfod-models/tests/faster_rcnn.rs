@@ -4,12 +4,10 @@
 
 mod common;
 
-use std::collections::HashMap;
-
 use common::faster_rcnn;
-use tfod_config::protos::DetectionModel;
+use common::trained::Trained;
 use tfod_graph::validate;
-use tfod_models::fit::{Found, Variables, closest, explain};
+use tfod_models::fit::{closest, explain};
 use tfod_models::{Batch, GraphOptions, InputType, MetaArchitecture, Model, Stage, build};
 
 /// The outputs of a network with their shapes, in the order of keys.
@@ -262,29 +260,6 @@ fn sizes_that_cannot_be_counted_are_refused_by_field() {
             Err(error) => error.to_string(),
         };
         assert!(said.contains(expected), "{config}: {said}");
-    }
-}
-
-/// The variables of a network, in place of a checkpoint.
-struct Trained(HashMap<Vec<String>, (usize, Vec<u64>)>);
-
-impl Trained {
-    fn of(config: &DetectionModel) -> Self {
-        let model = build(config, &GraphOptions::default()).unwrap();
-        let parameters = model.graph.parameters().enumerate();
-        let variables = parameters.map(|(i, (_, p))| (p.path.clone(), (i, p.shape.clone())));
-        Self(variables.collect())
-    }
-}
-
-impl Variables for Trained {
-    fn find(&self, path: &[String]) -> Option<Found<'_>> {
-        let (id, shape) = self.0.get(path)?;
-        Some(Found { id: *id, shape })
-    }
-
-    fn count(&self) -> usize {
-        self.0.len()
     }
 }
 

@@ -8,69 +8,27 @@
 
 mod common;
 
-use std::collections::{BTreeSet, HashMap};
-
+use common::trained::Trained;
 use common::{Vary, center_net, detector, keypoint_labels, retinanet};
-use tfod_config::protos::DetectionModel;
-use tfod_models::fit::{Explanation, Fit, Found, Variables, closest, explain};
+use tfod_models::fit::{Explanation, Fit, Variables, closest, explain};
 use tfod_models::meta::ALL;
 use tfod_models::{GraphOptions, InputType, KeypointLabels, MetaArchitecture, build};
 
-struct Trained(HashMap<Vec<String>, (usize, Vec<u64>)>);
-
-impl Trained {
-    fn with(vary: Vary<'_>) -> Self {
-        Self::of(&detector(vary))
-    }
-
-    fn of(config: &DetectionModel) -> Self {
-        let mut options = GraphOptions::default();
-        options.keypoint_labels = Some(keypoint_labels());
-        let model = build(config, &options).unwrap();
-        let needed = model.graph.parameters();
-        let needed = needed.map(|(_, p)| (p.path.clone(), p.shape.clone()));
-        let idle = model.idle.iter().map(|path| (path.clone(), vec![1]));
-        let variables = needed.chain(idle).enumerate();
-        Self(
-            variables
-                .map(|(i, (path, shape))| (path, (i, shape)))
-                .collect(),
-        )
-    }
-}
-
-impl Variables for Trained {
-    fn find(&self, path: &[String]) -> Option<Found<'_>> {
-        let (id, shape) = self.0.get(path)?;
-        Some(Found { id: *id, shape })
-    }
-
-    fn children(&self, path: &[&str]) -> BTreeSet<String> {
-        let below = self.0.keys().filter(|key| {
-            let start = key.iter().map(String::as_str).take(path.len());
-            start.eq(path.iter().copied())
-        });
-        below
-            .filter_map(|key| key.get(path.len()).cloned())
-            .collect()
-    }
-
-    fn count(&self) -> usize {
-        self.0.len()
-    }
+fn with(vary: Vary<'_>) -> Trained {
+    Trained::of(&detector(vary))
 }
 
 fn causes(trained: Vary<'_>) -> Explanation {
     explain(
         &detector(Vary::default()),
         &GraphOptions::default(),
-        &Trained::with(trained),
+        &with(trained),
     )
 }
 
 #[test]
 fn a_checkpoint_of_the_same_configuration_fits() {
-    let trained = Trained::with(Vary::default());
+    let trained = with(Vary::default());
     let model = build(
         &detector(Vary::default()),
         &GraphOptions::new(InputType::FloatImageTensor),
@@ -233,11 +191,7 @@ fn each_field_of_a_classic_ssd_is_found() {
         ),
     ];
     for (trained, field, value) in cases {
-        let found = explain(
-            &detector(classic),
-            &GraphOptions::default(),
-            &Trained::with(trained),
-        );
+        let found = explain(&detector(classic), &GraphOptions::default(), &with(trained));
         assert!(found.complete, "{field}: {found:?}");
         assert_eq!(found.causes.len(), 1, "{field}: {found:?}");
         assert!(found.causes[0].field.ends_with(field), "{field}: {found:?}");
@@ -347,7 +301,7 @@ fn a_classifier_is_idle_not_unused() {
         is_idle("node_combine_op/1/bifpn_combine_weights"),
         "{idle:?}"
     );
-    let trained = Trained::with(vary);
+    let trained = with(vary);
     assert_eq!(
         trained.count(),
         model.graph.parameters().count() + idle.len()
@@ -427,7 +381,7 @@ fn the_network_of_a_checkpoint_is_found() {
 
 #[test]
 fn an_unrelated_checkpoint_is_near_nothing() {
-    let unrelated = Trained([(vec!["dense".to_owned()], (0, vec![3, 4]))].into());
+    let unrelated = Trained::new([(vec!["dense".to_owned()], vec![3, 4])]);
     for meta in ALL {
         assert!(closest(meta, &unrelated).is_none(), "{}", meta.field);
     }

@@ -1,5 +1,8 @@
 //! Configurations for the tests, with the parts that they vary.
 
+#[allow(dead_code, reason = "not every test compares")]
+pub(crate) mod trained;
+
 use tfod_config::{LabelMap, PipelineConfig, protos};
 use tfod_models::KeypointLabels;
 
