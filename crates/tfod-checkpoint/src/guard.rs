@@ -14,13 +14,13 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 const MOST: usize = 256;
 
 /// Where a map is; 0 is nowhere. A signal handler can take no lock, hence atomic numbers in a fixed place.
-struct Place {
+struct MapSlot {
     start: AtomicUsize,
     end: AtomicUsize,
 }
 
-static PLACES: [Place; MOST] = [const {
-    Place {
+static SLOTS: [MapSlot; MOST] = [const {
+    MapSlot {
         start: AtomicUsize::new(0),
         end: AtomicUsize::new(0),
     }
@@ -37,7 +37,7 @@ impl Guarded {
     /// Enters a map. The bytes must stay mapped until this is dropped.
     pub(crate) fn new(map: &[u8]) -> Self {
         let start = map.as_ptr() as usize;
-        let claim = |place: &Place| {
+        let claim = |place: &MapSlot| {
             let claimed =
                 place
                     .start
@@ -46,9 +46,9 @@ impl Guarded {
         };
         // A place that is free has no end, so that it holds no address before both numbers are there.
         let slot = (!map.is_empty())
-            .then(|| PLACES.iter().position(claim))
+            .then(|| SLOTS.iter().position(claim))
             .flatten();
-        if let Some(place) = slot.and_then(|slot| PLACES.get(slot)) {
+        if let Some(place) = slot.and_then(|slot| SLOTS.get(slot)) {
             place.end.store(start + map.len(), Ordering::Release);
         }
         Self(slot)
@@ -57,7 +57,7 @@ impl Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        if let Some(place) = self.0.and_then(|slot| PLACES.get(slot)) {
+        if let Some(place) = self.0.and_then(|slot| SLOTS.get(slot)) {
             place.end.store(0, Ordering::Release);
             place.start.store(0, Ordering::Release);
         }
@@ -112,7 +112,7 @@ extern "C" fn on_bus_error(_signal: c_int, info: *mut libc::siginfo_t, _context:
     unsafe {
         let address = (*info).si_addr() as usize;
         let page_size = PAGE_SIZE.load(Ordering::Acquire);
-        for place in &PLACES {
+        for place in &SLOTS {
             let end = place.end.load(Ordering::Acquire);
             let start = place.start.load(Ordering::Acquire);
             if start == 0 || !(start..end).contains(&address) || page_size == 0 {

@@ -9,7 +9,7 @@
 //! | `train/ckpt-12.data-00000-of-00001` | the tensors' bytes | [`Bundle`], [`BundleWriter`] |
 //!
 //! A SavedModel's `variables/variables` is such a prefix too. Checkpoints of TensorFlow 2 also hold an [`ObjectGraph`] that
-//! says which Python object had which variable; those of TensorFlow 1 do not ([`Kind`]).
+//! says which Python object had which variable; those of TensorFlow 1 do not ([`BundleKind`]).
 //!
 //! # What can be relied on
 //!
@@ -96,8 +96,8 @@ pub mod table;
 mod wire;
 
 pub use bundle::{
-    Bundle, BundleWriter, DurableFile, Entry, Kind, OBJECT_GRAPH_KEY, Shard, ShardState, TensorRef,
-    index_path, shard_path,
+    Bundle, BundleKind, BundleWriter, DurableFile, Entry, OBJECT_GRAPH_KEY, Shard, ShardState,
+    TensorRef, index_path, shard_path,
 };
 pub use dtype::DType;
 pub use error::{EntryProblem, Error, HeaderProblem, TableProblem, TensorProblem};

@@ -11,7 +11,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tfod_checkpoint::{Bundle, CheckpointState, Error, Kind, STATE_FILE, locate};
+use tfod_checkpoint::{Bundle, BundleKind, CheckpointState, Error, STATE_FILE, locate};
 
 /// All files below `folder` whose names end in `suffix`.
 fn files(folder: &Path, suffix: &str, found: &mut Vec<PathBuf>) {
@@ -52,7 +52,7 @@ fn every_index_is_read_or_refused_for_what_it_is() {
             );
             let is_object_based = prefixes.contains("_CHECKPOINTABLE_OBJECT_GRAPH");
             assert_eq!(
-                bundle.kind() == Kind::ObjectBased,
+                bundle.kind() == BundleKind::ObjectBased,
                 is_object_based,
                 "{case}"
             );

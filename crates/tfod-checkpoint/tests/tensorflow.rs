@@ -11,8 +11,8 @@ use std::path::Path;
 use common::{fixture, rewrite, rows, rows_by_tensorflow};
 use tfod_checkpoint::table::{Table, TableWriter};
 use tfod_checkpoint::{
-    Bundle, BundleWriter, DType, Error, Found, Kind, OBJECT_GRAPH_KEY, ObjectGraph, SAVE_COUNTER,
-    index_path, locate,
+    Bundle, BundleKind, BundleWriter, DType, Error, Found, OBJECT_GRAPH_KEY, ObjectGraph,
+    SAVE_COUNTER, index_path, locate,
 };
 
 const ALL: [&str; 5] = [
@@ -65,9 +65,9 @@ fn tables_are_written_as_tensorflow_writes_them() {
 #[test]
 fn kinds_are_told_apart() {
     let bundle = Bundle::open(fixture("training/ckpt-1")).unwrap();
-    assert_eq!(bundle.kind(), Kind::ObjectBased);
+    assert_eq!(bundle.kind(), BundleKind::ObjectBased);
     let bundle = Bundle::open(fixture("types/vars")).unwrap();
-    assert_eq!(bundle.kind(), Kind::NameBased);
+    assert_eq!(bundle.kind(), BundleKind::NameBased);
     assert!(matches!(
         bundle.object_graph(),
         Err(Error::NameBased { .. })

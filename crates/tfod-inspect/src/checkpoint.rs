@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use tfod_checkpoint::{Bundle, DType, Kind, OBJECT_GRAPH_KEY, Shard, ShardState};
+use tfod_checkpoint::{Bundle, BundleKind, DType, OBJECT_GRAPH_KEY, Shard, ShardState};
 
 use crate::InspectError;
-use crate::tensors::{Elements, Place, TensorInfo, num_bytes};
+use crate::tensors::{Elements, ElementsPlace, StoredTensor, num_bytes};
 
 /// What precedes the name of an attribute in a key.
 const ATTRIBUTES: &str = "/.ATTRIBUTES/";
@@ -52,7 +52,7 @@ pub struct CheckpointFacts {
     /// Why this checkpoint of a folder; empty if it was given itself.
     pub found: String,
     /// How it names its tensors.
-    pub kind: Kind,
+    pub kind: BundleKind,
     /// How often training had saved, and the step at which it was, by the key that holds it.
     pub counters: BTreeMap<String, i64>,
     /// Everything.
@@ -129,21 +129,21 @@ fn state_name(state: &ShardState) -> &'static str {
 }
 
 /// The format's name in JSON.
-pub(crate) fn format_name(kind: Kind) -> &'static str {
+pub(crate) fn format_name(kind: BundleKind) -> &'static str {
     match kind {
-        Kind::ObjectBased => "object-based",
-        Kind::NameBased => "name-based",
+        BundleKind::ObjectBased => "object-based",
+        BundleKind::NameBased => "name-based",
     }
 }
 
 /// The bundle's tensors, in the order of their keys.
-pub(crate) fn tensors(bundle: &Bundle) -> Vec<TensorInfo> {
-    let info = |entry: &tfod_checkpoint::Entry| TensorInfo {
+pub(crate) fn tensors(bundle: &Bundle) -> Vec<StoredTensor> {
+    let info = |entry: &tfod_checkpoint::Entry| StoredTensor {
         name: entry.key().to_owned(),
         dtype: Some(entry.dtype()),
         shape: entry.shape().iter().map(|size| *size as u64).collect(),
         bytes: tensor_bytes(entry),
-        place: Place::Bundle,
+        place: ElementsPlace::Bundle,
     };
     bundle.entries().map(info).collect()
 }

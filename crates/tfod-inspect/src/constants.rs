@@ -10,7 +10,7 @@ use tfod_tensorflow::{
 };
 
 use super::saved_model::SavedModelFacts;
-use super::tensors::{Elements, Place, TensorInfo, num_bytes};
+use super::tensors::{Elements, ElementsPlace, StoredTensor, num_bytes};
 use super::{Facts, Inspection};
 
 /// The constants of a graph, and what is computed from them.
@@ -52,7 +52,7 @@ impl Inspection {
             let names: BTreeSet<&str> = found.stored.iter().map(|one| &*one.name).collect();
             self.tensors.retain(|tensor| names.contains(&*tensor.name));
         } else {
-            self.tensors.retain(TensorInfo::is_stored_in_bundle);
+            self.tensors.retain(StoredTensor::is_stored_in_bundle);
         }
         let GraphConstants {
             stored,
@@ -115,12 +115,12 @@ impl Inspection {
         let Some(bytes) = num_bytes(Some(value.dtype), &shape) else {
             return;
         };
-        self.tensors.push(TensorInfo {
+        self.tensors.push(StoredTensor {
             name,
             dtype: Some(value.dtype),
             shape,
             bytes,
-            place: Place::Held(self.held.len()),
+            place: ElementsPlace::Held(self.held.len()),
         });
         self.held.push(value);
     }

@@ -9,7 +9,7 @@ use tfod_config::{Change, PipelineConfig, Setting};
 use tfod_text::Shown;
 
 use crate::values::{ValueDifference, in_order};
-use crate::{Facts, InspectError, Inspection, TensorInfo, inspect, part};
+use crate::{Facts, InspectError, Inspection, StoredTensor, inspect, part};
 
 /// What differs between two paths.
 #[derive(Debug)]
@@ -49,11 +49,11 @@ pub enum DiffError {
 #[derive(Debug, Default)]
 pub struct CheckpointDiff {
     /// Tensors that only the first has.
-    pub only_in_first: Vec<TensorInfo>,
+    pub only_in_first: Vec<StoredTensor>,
     /// Tensors that only the second has.
-    pub only_in_second: Vec<TensorInfo>,
+    pub only_in_second: Vec<StoredTensor>,
     /// Tensors of another type or shape, as in the first and as in the second.
-    pub reshaped: Vec<(TensorInfo, TensorInfo)>,
+    pub reshaped: Vec<(StoredTensor, StoredTensor)>,
     /// Tensors of other values.
     pub changed: Vec<Changed>,
     /// Tensors that cannot be read, and why.
@@ -141,7 +141,7 @@ impl ConfigDiff {
 impl CheckpointDiff {
     fn between(a: &Inspection, b: &Inspection) -> Self {
         let mut found = Self::default();
-        let of = |inspection: &'_ Inspection| -> BTreeMap<String, TensorInfo> {
+        let of = |inspection: &'_ Inspection| -> BTreeMap<String, StoredTensor> {
             let tensors = inspection.tensors.iter();
             tensors.map(|t| (t.name.clone(), t.clone())).collect()
         };
@@ -198,7 +198,7 @@ enum Values {
     Unread(String),
 }
 
-fn values(a: &Inspection, first: &TensorInfo, b: &Inspection, second: &TensorInfo) -> Values {
+fn values(a: &Inspection, first: &StoredTensor, b: &Inspection, second: &StoredTensor) -> Values {
     let (x, y) = match (a.elements(first), b.elements(second)) {
         (Ok(x), Ok(y)) => {
             return match in_order(&x, &y) {
@@ -272,7 +272,8 @@ impl Diff {
 
 impl CheckpointDiff {
     fn json(&self) -> Value {
-        let infos = |infos: &[TensorInfo]| infos.iter().map(TensorInfo::json).collect::<Vec<_>>();
+        let infos =
+            |infos: &[StoredTensor]| infos.iter().map(StoredTensor::json).collect::<Vec<_>>();
         let reshaped = self.reshaped.iter();
         let reshaped = reshaped.map(|(a, b)| json!({ "first": a.json(), "second": b.json() }));
         let changed = self.changed.iter().map(

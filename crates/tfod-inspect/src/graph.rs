@@ -14,7 +14,7 @@ use tfod_tensorflow::op_defs::{self, ArgDef, ArgKind, ArgType};
 
 use crate::error::{self, Damage};
 use crate::oldest::Oldest;
-use crate::tensors::{Elements, Place, TensorInfo, num_bytes, num_elements};
+use crate::tensors::{Elements, ElementsPlace, StoredTensor, num_bytes, num_elements};
 
 /// Names of functions are part of their constants' names, so long ones could ask for endless memory.
 const MAX_FUNCTION_NAME: usize = 4096;
@@ -137,7 +137,7 @@ pub(crate) fn scan(
     file: &[u8],
     message: &[u8],
     may_strip_defaults: bool,
-    tensors: &mut Vec<TensorInfo>,
+    tensors: &mut Vec<StoredTensor>,
 ) -> Result<GraphFacts, Damage> {
     let mut facts = GraphFacts {
         oldest: Oldest::new(may_strip_defaults),
@@ -209,7 +209,7 @@ impl GraphFacts {
         &mut self,
         file: &[u8],
         library: &[u8],
-        tensors: &mut Vec<TensorInfo>,
+        tensors: &mut Vec<StoredTensor>,
     ) -> Result<(), Damage> {
         for field in Fields::of(library) {
             let (1, Field::Bytes(function)) = field? else {
@@ -318,7 +318,7 @@ fn constant(
     file: &[u8],
     node: &Node<'_>,
     function: Option<&str>,
-) -> Result<Option<TensorInfo>, Damage> {
+) -> Result<Option<StoredTensor>, Damage> {
     if node.op != "Const" {
         return Ok(None);
     }
@@ -328,7 +328,7 @@ fn constant(
     let header = Header::of(message)?;
     let shape = header.shape;
     let begin = message.as_ptr() as usize - file.as_ptr() as usize;
-    Ok(Some(TensorInfo {
+    Ok(Some(StoredTensor {
         name: match function {
             Some(function) => format!("{function}/{}", node.name),
             None => node.name.clone(),
@@ -340,7 +340,7 @@ fn constant(
                 .ok_or_else(|| Damage::new(message, "a constant has a shape that none can have"))?,
         },
         shape,
-        place: Place::TensorFlow(begin..begin + message.len()),
+        place: ElementsPlace::TensorFlow(begin..begin + message.len()),
     }))
 }
 

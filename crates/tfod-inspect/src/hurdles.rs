@@ -31,9 +31,9 @@ impl Hurdle {
 }
 
 /// A kind of operation: name, reason, operations; `*` at the end stands for any ending.
-type Kind = (&'static str, &'static str, &'static [&'static str]);
+type OperationKind = (&'static str, &'static str, &'static [&'static str]);
 
-const TENSORFLOW: [Kind; 12] = [
+const TENSORFLOW: [OperationKind; 12] = [
     (
         "loops",
         "few converters and compilers for devices take loops",
@@ -154,7 +154,7 @@ const TENSORFLOW: [Kind; 12] = [
     ),
 ];
 
-const ONNX: [Kind; 6] = [
+const ONNX: [OperationKind; 6] = [
     (
         "loops",
         "few compilers for devices take loops",
@@ -204,8 +204,8 @@ fn is_of(pattern: &str, op: &str) -> bool {
     }
 }
 
-fn of_kinds(kinds: &[Kind], ops: &BTreeMap<String, u64>) -> Vec<Hurdle> {
-    let hurdle = |(kind, reason, patterns): &Kind| {
+fn of_kinds(kinds: &[OperationKind], ops: &BTreeMap<String, u64>) -> Vec<Hurdle> {
+    let hurdle = |(kind, reason, patterns): &OperationKind| {
         let found = ops
             .iter()
             .filter(|(op, _)| patterns.iter().any(|p| is_of(p, op)));

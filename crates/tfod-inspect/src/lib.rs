@@ -47,16 +47,16 @@ pub use hurdles::Hurdle;
 pub use oldest::Oldest;
 pub use onnx::OnnxFacts;
 pub use saved_model::{MetaGraph, SavedModelFacts, Signature};
-pub use tensors::{Element, Elements, Statistics, TensorInfo, listing, num_elements};
+pub use tensors::{Element, Elements, Statistics, StoredTensor, listing, num_elements};
 pub use tflite::TfliteFacts;
-pub use tfod_checkpoint::{DType as StoredType, Kind as BundleKind};
+pub use tfod_checkpoint::{BundleKind, DType as StoredType};
 pub use tfod_config::{Change, Setting};
 pub use values::{ValueDifference, difference, in_order};
 pub use words::counted;
 
 use error::Damage;
-use recognise::{Kind, recognise};
-use tensors::Place;
+use recognise::{Recognised, recognise};
+use tensors::ElementsPlace;
 
 /// Grows when a member of the JSON changes its meaning or goes; new members do not count.
 const JSON_VERSION: u32 = 1;
@@ -71,8 +71,8 @@ pub struct Inspection {
     /// What it is, and what there is to say of it.
     pub facts: Facts,
     /// All tensors that it holds: a checkpoint's, a SavedModel's variables and constants, a graph's constants, ONNX's initialisers, TFLite's buffers.
-    pub tensors: Vec<TensorInfo>,
-    source: Source,
+    pub tensors: Vec<StoredTensor>,
+    source: TensorSource,
     /// Elements of tensors that were computed.
     held: Vec<tfod_tensorflow::Decoded>,
 }
@@ -130,7 +130,7 @@ impl Facts {
 
 /// Where tensors are read from.
 #[derive(Debug, Default)]
-struct Source {
+struct TensorSource {
     content: Option<Content>,
     bundle: Option<Bundle>,
 }
@@ -160,22 +160,22 @@ impl Content {
 pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
     let (mut tensors, mut resolved) = (Vec::new(), path.to_owned());
     let (facts, source) = match recognise(path)? {
-        Kind::Checkpoint(located) => {
+        Recognised::Checkpoint(located) => {
             let bundle = Bundle::open(located.prefix)?;
             let facts = CheckpointFacts::of(&bundle, located.found.to_string());
             tensors = checkpoint::tensors(&bundle);
-            let source = Source {
+            let source = TensorSource {
                 bundle: Some(bundle),
-                ..Source::default()
+                ..TensorSource::default()
             };
             (Facts::Checkpoint(facts), source)
         }
-        Kind::Config(file) => {
+        Recognised::Config(file) => {
             let facts = ConfigFacts::read(&file)?;
             resolved = file;
-            (Facts::Config(Box::new(facts)), Source::default())
+            (Facts::Config(Box::new(facts)), TensorSource::default())
         }
-        Kind::Model(format, file, folder) => match format {
+        Recognised::Model(format, file, folder) => match format {
             Format::SavedModel => open_saved_model(file, &folder, &mut tensors)?,
             Format::Frozen => open_graph(Content::Mapped(file), path, &mut tensors)?,
             Format::Onnx => {
@@ -183,17 +183,17 @@ pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
                 let bytes = file.bytes();
                 let facts = onnx::scan(bytes, &mut tensors)
                     .map_err(|damage| damaged(damage, path, bytes))?;
-                (Facts::Onnx(Box::new(facts)), Source::of(file))
+                (Facts::Onnx(Box::new(facts)), TensorSource::of(file))
             }
             Format::Tflite => {
                 file.path().clone_into(&mut resolved);
                 let bytes = file.bytes();
                 let facts = tflite::scan(bytes, &mut tensors)
                     .map_err(|damage| damaged(damage, path, bytes))?;
-                (Facts::Tflite(Box::new(facts)), Source::of(file))
+                (Facts::Tflite(Box::new(facts)), TensorSource::of(file))
             }
         },
-        Kind::GraphText(file) => {
+        Recognised::GraphText(file) => {
             let encoded = text::graph(file.bytes()).map_err(|error| InspectError::Text {
                 path: path.to_owned(),
                 line: error.line,
@@ -204,13 +204,16 @@ pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
             file.check_length()?;
             open_graph(Content::Encoded(encoded), path, &mut tensors)?
         }
-        Kind::MetaGraph(file) => {
+        Recognised::MetaGraph(file) => {
             let bytes = file.bytes();
             let facts = saved_model::meta_graph(bytes, bytes, &mut tensors)
                 .map_err(|damage| damaged(damage, path, bytes))?;
-            (Facts::MetaGraph(Box::new(facts)), Source::of(file))
+            (Facts::MetaGraph(Box::new(facts)), TensorSource::of(file))
         }
-        Kind::Export(pieces) => (Facts::Export(ExportFacts::of(&pieces)), Source::default()),
+        Recognised::Export(pieces) => (
+            Facts::Export(ExportFacts::of(&pieces)),
+            TensorSource::default(),
+        ),
     };
     let found = Inspection {
         path: path.to_owned(),
@@ -224,7 +227,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
     Ok(found)
 }
 
-impl Source {
+impl TensorSource {
     fn of(file: MappedFile) -> Self {
         Self {
             content: Some(Content::Mapped(file)),
@@ -244,12 +247,12 @@ fn damaged(damage: Damage, path: &Path, bytes: &[u8]) -> InspectError {
 fn open_graph(
     content: Content,
     path: &Path,
-    tensors: &mut Vec<TensorInfo>,
-) -> Result<(Facts, Source), InspectError> {
+    tensors: &mut Vec<StoredTensor>,
+) -> Result<(Facts, TensorSource), InspectError> {
     let bytes = content.bytes();
     let facts =
         graph::scan(bytes, bytes, false, tensors).map_err(|damage| damaged(damage, path, bytes))?;
-    let source = Source {
+    let source = TensorSource {
         content: Some(content),
         bundle: None,
     };
@@ -259,8 +262,8 @@ fn open_graph(
 fn open_saved_model(
     file: MappedFile,
     folder: &Path,
-    tensors: &mut Vec<TensorInfo>,
-) -> Result<(Facts, Source), InspectError> {
+    tensors: &mut Vec<StoredTensor>,
+) -> Result<(Facts, TensorSource), InspectError> {
     let bytes = file.bytes();
     let mut facts =
         saved_model::scan(bytes, tensors).map_err(|damage| damaged(damage, file.path(), bytes))?;
@@ -276,7 +279,7 @@ fn open_saved_model(
         facts.variables = Some(of.total);
         tensors.extend(checkpoint::tensors(bundle));
     }
-    let source = Source {
+    let source = TensorSource {
         content: Some(Content::Mapped(file)),
         bundle,
     };
@@ -322,9 +325,9 @@ impl Inspection {
     /// # Errors
     ///
     /// [`InspectError::NoTensor`], which names one that is like it.
-    pub fn tensor(&self, name: &str) -> Result<&TensorInfo, InspectError> {
-        let is_it = |tensor: &&TensorInfo| tensor.name == name;
-        let is_path = |tensor: &&TensorInfo| {
+    pub fn tensor(&self, name: &str) -> Result<&StoredTensor, InspectError> {
+        let is_it = |tensor: &&StoredTensor| tensor.name == name;
+        let is_path = |tensor: &&StoredTensor| {
             path_of(&tensor.name) == name && !tensor.name.contains("/.OPTIMIZER_SLOT/")
         };
         let found = self.tensors.iter().find(is_it);
@@ -347,7 +350,7 @@ impl Inspection {
     /// # Errors
     ///
     /// If the data is absent, damaged, or of a type that has no elements.
-    pub fn elements(&self, tensor: &TensorInfo) -> Result<Elements<'_>, InspectError> {
+    pub fn elements(&self, tensor: &StoredTensor) -> Result<Elements<'_>, InspectError> {
         let failed = |problem: String| InspectError::Tensor {
             path: self.path.clone(),
             name: tensor.name.clone(),
@@ -359,19 +362,21 @@ impl Inspection {
             bytes.ok_or_else(|| failed("it is not in this file".to_owned()))
         };
         match &tensor.place {
-            Place::TensorFlow(range) => {
+            ElementsPlace::TensorFlow(range) => {
                 graph::elements(message(range)?).map_err(|problem| failed(problem.to_owned()))
             }
-            Place::Onnx(range) => {
+            ElementsPlace::Onnx(range) => {
                 let folder = self.file.parent().unwrap_or(Path::new(""));
                 onnx::elements(message(range)?, folder).map_err(failed)
             }
-            Place::Tflite(range) => tflite::elements(tensor, message(range)?).map_err(failed),
-            Place::Held(index) => {
+            ElementsPlace::Tflite(range) => {
+                tflite::elements(tensor, message(range)?).map_err(failed)
+            }
+            ElementsPlace::Held(index) => {
                 let held = self.held(*index);
                 held.ok_or_else(|| failed("it is not held here".to_owned()))
             }
-            Place::Bundle => {
+            ElementsPlace::Bundle => {
                 let bundle = self.source.bundle.as_ref();
                 let bundle = bundle.ok_or_else(|| failed("it is not in this file".to_owned()))?;
                 checkpoint::elements(bundle, &tensor.name)
@@ -385,7 +390,7 @@ impl Inspection {
     }
 
     /// The checksum that a checkpoint's index has of a tensor's bytes, which need not be there.
-    pub fn checksum(&self, tensor: &TensorInfo) -> Option<u32> {
+    pub fn checksum(&self, tensor: &StoredTensor) -> Option<u32> {
         let entry = self.source.bundle.as_ref()?.get(&tensor.name)?;
         (!entry.is_partitioned()).then(|| entry.checksum())
     }
@@ -414,7 +419,7 @@ impl Inspection {
     }
 }
 
-impl TensorInfo {
+impl StoredTensor {
     /// The name of its type.
     pub fn type_name(&self) -> &'static str {
         self.dtype.map_or("unknown", tfod_checkpoint::DType::name)
@@ -422,7 +427,7 @@ impl TensorInfo {
 
     /// Whether it is a variable of a checkpoint or SavedModel, and not a constant of a graph.
     pub fn is_stored_in_bundle(&self) -> bool {
-        self.place == Place::Bundle
+        self.place == ElementsPlace::Bundle
     }
 
     /// Name, type, shape and size as JSON, without the elements.

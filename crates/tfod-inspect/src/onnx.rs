@@ -16,7 +16,7 @@ use tfod_text::Shown;
 
 use crate::error::{Damage, push};
 use crate::graph::{Dim, Port};
-use crate::tensors::{Elements, Place, TensorInfo, num_bytes, num_elements};
+use crate::tensors::{Elements, ElementsPlace, StoredTensor, num_bytes, num_elements};
 
 /// How deeply graphs may be nested in attributes of others.
 const MAX_DEPTH: usize = 16;
@@ -76,7 +76,7 @@ impl OnnxFacts {
 }
 
 /// Reads the model that `file` is; its initialisers are added to `tensors`.
-pub(crate) fn scan(file: &[u8], tensors: &mut Vec<TensorInfo>) -> Result<OnnxFacts, Damage> {
+pub(crate) fn scan(file: &[u8], tensors: &mut Vec<StoredTensor>) -> Result<OnnxFacts, Damage> {
     let mut facts = OnnxFacts::default();
     for field in Fields::of(file) {
         match field? {
@@ -110,7 +110,7 @@ impl OnnxFacts {
         &mut self,
         file: &[u8],
         graph: &[u8],
-        tensors: &mut Vec<TensorInfo>,
+        tensors: &mut Vec<StoredTensor>,
     ) -> Result<(), Damage> {
         let (mut inputs, mut initialized) = (Vec::new(), Vec::new());
         for field in Fields::of(graph) {
@@ -148,7 +148,7 @@ impl OnnxFacts {
         &mut self,
         file: &[u8],
         tensor: &[u8],
-        tensors: &mut Vec<TensorInfo>,
+        tensors: &mut Vec<StoredTensor>,
     ) -> Result<(), Damage> {
         self.initializers += 1;
         let bytes = self.add(file, tensor, None, tensors)?;
@@ -162,7 +162,7 @@ impl OnnxFacts {
         file: &[u8],
         tensor: &[u8],
         name: Option<String>,
-        tensors: &mut Vec<TensorInfo>,
+        tensors: &mut Vec<StoredTensor>,
     ) -> Result<u64, Damage> {
         let (mut info, external) = initializer(file, tensor)?;
         if let Some(location) = external {
@@ -184,7 +184,7 @@ impl OnnxFacts {
         file: &[u8],
         node: &[u8],
         depth: usize,
-        tensors: &mut Vec<TensorInfo>,
+        tensors: &mut Vec<StoredTensor>,
     ) -> Result<(), Damage> {
         if depth > MAX_DEPTH {
             return Err(Damage::new(node, "graphs are nested too deeply"));
@@ -341,12 +341,12 @@ fn dims(message: &[u8]) -> Result<Vec<u64>, Damage> {
 }
 
 /// An initialiser, and the file that holds its elements if another does.
-fn initializer(file: &[u8], message: &[u8]) -> Result<(TensorInfo, Option<String>), Damage> {
+fn initializer(file: &[u8], message: &[u8]) -> Result<(StoredTensor, Option<String>), Damage> {
     let problem = "an initialiser has no shape that a tensor can have";
     let shape = dims(message)?;
     let dtype = number(message, 2).and_then(dtype);
     let begin = message.as_ptr() as usize - file.as_ptr() as usize;
-    let info = TensorInfo {
+    let info = StoredTensor {
         name: text(message, 8)?,
         dtype,
         bytes: match dtype {
@@ -354,7 +354,7 @@ fn initializer(file: &[u8], message: &[u8]) -> Result<(TensorInfo, Option<String
             _ => num_bytes(dtype, &shape).ok_or_else(|| Damage::new(message, problem))?,
         },
         shape,
-        place: Place::Onnx(begin..begin + message.len()),
+        place: ElementsPlace::Onnx(begin..begin + message.len()),
     };
     let location = External::of(message).map(|external| external.location);
     Ok((info, location))

@@ -14,7 +14,7 @@ use crate::InspectError;
 
 /// What a path is.
 #[derive(Debug)]
-pub(crate) enum Kind {
+pub(crate) enum Recognised {
     Checkpoint(Located),
     Config(PathBuf),
     /// A model, and the folder that its file is in.
@@ -56,7 +56,7 @@ const OTHER_FORMATS: [(usize, &[u8], &str); 6] = [
 ];
 
 /// Finds out what a path is.
-pub(crate) fn recognise(path: &Path) -> Result<Kind, InspectError> {
+pub(crate) fn recognise(path: &Path) -> Result<Recognised, InspectError> {
     if path.is_dir() {
         return folder(path);
     }
@@ -66,7 +66,7 @@ pub(crate) fn recognise(path: &Path) -> Result<Kind, InspectError> {
         Ok(mapped) => file(path, mapped),
         // A prefix is no file.
         Err(tfod_checkpoint::Error::MissingIndex { .. }) => match locate(path, None) {
-            Ok(located) => Ok(Kind::Checkpoint(located)),
+            Ok(located) => Ok(Recognised::Checkpoint(located)),
             Err(_) => Err(unknown(
                 path,
                 "there is no such file or folder, and no checkpoint with this prefix",
@@ -83,12 +83,12 @@ fn unknown(path: &Path, found: impl Into<String>) -> InspectError {
     }
 }
 
-fn folder(path: &Path) -> Result<Kind, InspectError> {
+fn folder(path: &Path) -> Result<Recognised, InspectError> {
     let is_file = |name: &str| path.join(name).is_file();
     for format in Format::ALL {
         if let Some(file) = format.descriptor().folder_has.filter(|name| is_file(name)) {
             let mapped = map(&path.join(file))?;
-            return Ok(Kind::Model(format, mapped, path.to_owned()));
+            return Ok(Recognised::Model(format, mapped, path.to_owned()));
         }
     }
     if is_file("saved_model.pbtxt") {
@@ -100,14 +100,13 @@ fn folder(path: &Path) -> Result<Kind, InspectError> {
         .collect();
     let has_checkpoint = is_file(STATE_FILE) || has_index(path)?;
     if has_checkpoint {
-        return Ok(Kind::Checkpoint(locate(path, None)?));
+        return Ok(Recognised::Checkpoint(locate(path, None)?));
     }
     match pieces.as_slice() {
         // What is left of a SavedModel whose graph was not copied.
-        [] if path.join("variables/variables.index").is_file() => Ok(Kind::Checkpoint(locate(
-            &path.join("variables/variables"),
-            None,
-        )?)),
+        [] if path.join("variables/variables.index").is_file() => Ok(Recognised::Checkpoint(
+            locate(&path.join("variables/variables"), None)?,
+        )),
         [] => match entries(path)?.as_slice() {
             // A folder of one file is that file.
             [only] if path.join(only).is_file() => {
@@ -116,9 +115,9 @@ fn folder(path: &Path) -> Result<Kind, InspectError> {
             }
             _ => Err(unknown(path, holds(path)?)),
         },
-        [config] if config.ends_with("pipeline.config") => Ok(Kind::Config(config.clone())),
+        [config] if config.ends_with("pipeline.config") => Ok(Recognised::Config(config.clone())),
         [model] if model.is_file() && !model.ends_with("manifest.json") => file(model, map(model)?),
-        _ => Ok(Kind::Export(pieces)),
+        _ => Ok(Recognised::Export(pieces)),
     }
 }
 
@@ -165,13 +164,13 @@ fn holds(path: &Path) -> Result<String, InspectError> {
     Ok(format!("the folder holds {}{more}", names.join(", ")))
 }
 
-fn file(path: &Path, mapped: MappedFile) -> Result<Kind, InspectError> {
+fn file(path: &Path, mapped: MappedFile) -> Result<Recognised, InspectError> {
     // Data of a checkpoint has no format of its own, so it may look like anything.
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if name.contains(".data-")
         && let Ok(located) = locate(path, None)
     {
-        return Ok(Kind::Checkpoint(located));
+        return Ok(Recognised::Checkpoint(located));
     }
     let bytes = mapped.bytes();
     if bytes.is_empty() {
@@ -180,7 +179,7 @@ fn file(path: &Path, mapped: MappedFile) -> Result<Kind, InspectError> {
     if bytes.ends_with(&TABLE_MAGIC) {
         return match locate(path, None) {
             Ok(located) if path.extension().is_some_and(|e| e == "index") => {
-                Ok(Kind::Checkpoint(located))
+                Ok(Recognised::Checkpoint(located))
             }
             _ => Err(unknown(
                 path,
@@ -205,15 +204,15 @@ fn file(path: &Path, mapped: MappedFile) -> Result<Kind, InspectError> {
     };
     if let Some(kind) = kind {
         return Ok(match kind {
-            Text::Config => Kind::Config(path.to_owned()),
-            Text::Graph => Kind::GraphText(mapped),
-            Text::State => Kind::Checkpoint(locate(folder_of(path), None)?),
+            Text::Config => Recognised::Config(path.to_owned()),
+            Text::Graph => Recognised::GraphText(mapped),
+            Text::State => Recognised::Checkpoint(locate(folder_of(path), None)?),
         });
     }
     match Format::of_message(bytes) {
         Some(format) => Ok(model(format, mapped, path)),
-        None if is_meta_graph(bytes) => Ok(Kind::MetaGraph(mapped)),
-        None if is_config => Ok(Kind::Config(path.to_owned())),
+        None if is_meta_graph(bytes) => Ok(Recognised::MetaGraph(mapped)),
+        None if is_config => Ok(Recognised::Config(path.to_owned())),
         None => {
             let known = cut_short(bytes);
             Err(unknown(
@@ -224,8 +223,8 @@ fn file(path: &Path, mapped: MappedFile) -> Result<Kind, InspectError> {
     }
 }
 
-fn model(format: Format, mapped: MappedFile, path: &Path) -> Kind {
-    Kind::Model(format, mapped, folder_of(path).to_owned())
+fn model(format: Format, mapped: MappedFile, path: &Path) -> Recognised {
+    Recognised::Model(format, mapped, folder_of(path).to_owned())
 }
 
 enum Text {

@@ -10,7 +10,7 @@ use tfod_proto::{AssetFileDef, SignatureDef, TensorInfo as TensorDef};
 
 use crate::error::{Damage, push};
 use crate::graph::{self, Dim, GraphFacts, Port};
-use crate::tensors::TensorInfo;
+use crate::tensors::StoredTensor;
 
 /// No file that somebody uses has more.
 const MAX_GRAPHS: usize = 64;
@@ -111,7 +111,10 @@ impl SavedModelFacts {
 }
 
 /// Reads `saved_model.pb`; constants are added to `tensors`.
-pub(crate) fn scan(file: &[u8], tensors: &mut Vec<TensorInfo>) -> Result<SavedModelFacts, Damage> {
+pub(crate) fn scan(
+    file: &[u8],
+    tensors: &mut Vec<StoredTensor>,
+) -> Result<SavedModelFacts, Damage> {
     let mut facts = SavedModelFacts::default();
     for field in Fields::of(file) {
         if let (2, Field::Bytes(message)) = field? {
@@ -128,7 +131,7 @@ pub(crate) fn scan(file: &[u8], tensors: &mut Vec<TensorInfo>) -> Result<SavedMo
 pub(crate) fn meta_graph(
     file: &[u8],
     message: &[u8],
-    tensors: &mut Vec<TensorInfo>,
+    tensors: &mut Vec<StoredTensor>,
 ) -> Result<MetaGraph, Damage> {
     let mut found = MetaGraph::default();
     let mut has_stripped_ops = false;

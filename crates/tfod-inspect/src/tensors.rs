@@ -11,7 +11,7 @@ use tfod_checkpoint::DType;
 
 /// A tensor that a file holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TensorInfo {
+pub struct StoredTensor {
     /// Its key in a checkpoint, its node's name in a graph (behind the function's, if it is in one), its own name in ONNX.
     pub name: String,
     /// The type of its elements; `None` for one that TensorFlow does not have.
@@ -20,12 +20,12 @@ pub struct TensorInfo {
     pub shape: Vec<u64>,
     /// The size of its elements in memory; for strings, in the file.
     pub bytes: u64,
-    pub(crate) place: Place,
+    pub(crate) place: ElementsPlace,
 }
 
 /// Where a tensor's elements are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum ElementsPlace {
     /// In the bundle, under the tensor's name.
     Bundle,
     /// TensorFlow's `TensorProto`, at these bytes of the file.

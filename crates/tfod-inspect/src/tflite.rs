@@ -13,7 +13,7 @@ use tfod_checkpoint::DType;
 
 use crate::error::{Damage, push};
 use crate::graph::{Dim, Port};
-use crate::tensors::{Elements, Place, TensorInfo, num_bytes, num_elements};
+use crate::tensors::{Elements, ElementsPlace, StoredTensor, num_bytes, num_elements};
 use crate::tflite_operators as operators;
 
 /// How many bytes may be read as tables, texts and numbers, or kept of them, for each byte of a file: names may be shared.
@@ -74,7 +74,7 @@ impl TfliteFacts {
 }
 
 /// Reads the model that `file` is; its constants are added to `tensors`.
-pub(crate) fn scan(file: &[u8], tensors: &mut Vec<TensorInfo>) -> Result<TfliteFacts, Damage> {
+pub(crate) fn scan(file: &[u8], tensors: &mut Vec<StoredTensor>) -> Result<TfliteFacts, Damage> {
     let left = Cell::new(file.len().saturating_mul(MOST_SPENT).max(LEAST_SPENT));
     let file = File {
         bytes: file,
@@ -143,7 +143,7 @@ fn covered(mut ranges: Vec<Range<usize>>) -> u64 {
 
 /// Tensors whose elements are in the file.
 struct Constants<'t> {
-    tensors: &'t mut Vec<TensorInfo>,
+    tensors: &'t mut Vec<StoredTensor>,
     /// Where elements are, by the numbers of buffers.
     buffers: &'t [Range<usize>],
     /// Those that constants have.
@@ -167,7 +167,7 @@ impl Constants<'_> {
         }
         let left = self.left.checked_sub(range.len());
         self.left = left.ok_or_else(|| tensor.damage("the same weights are used over and over"))?;
-        file.spend(size_of::<TensorInfo>() + name.len(), tensor.at)?;
+        file.spend(size_of::<StoredTensor>() + name.len(), tensor.at)?;
         let info = constant(tensor, name, sizes, range.clone())?;
         push(&mut self.used, range.clone(), file.bytes)?;
         push(self.tensors, info, file.bytes)
@@ -316,7 +316,7 @@ fn constant(
     name: &[u8],
     sizes: Vec<i32>,
     range: Range<usize>,
-) -> Result<TensorInfo, Damage> {
+) -> Result<StoredTensor, Damage> {
     let shape = sizes.into_iter().map(u64::try_from);
     let shape = shape
         .collect::<Result<Vec<u64>, _>>()
@@ -327,12 +327,12 @@ fn constant(
     if is_number && num_bytes(dtype, &shape) != Some(bytes) {
         return Err(tensor.damage("a constant has more or fewer bytes than its shape says"));
     }
-    Ok(TensorInfo {
+    Ok(StoredTensor {
         name: text(name),
         dtype,
         shape,
         bytes,
-        place: Place::Tflite(range),
+        place: ElementsPlace::Tflite(range),
     })
 }
 
@@ -341,7 +341,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// The elements of a constant, whose bytes are known to be as many as its shape has.
-pub(crate) fn elements<'a>(tensor: &TensorInfo, bytes: &'a [u8]) -> Result<Elements<'a>, String> {
+pub(crate) fn elements<'a>(tensor: &StoredTensor, bytes: &'a [u8]) -> Result<Elements<'a>, String> {
     let numbers = tensor.dtype.filter(|dtype| dtype.size().is_some());
     let dtype = numbers.ok_or_else(|| format!("elements of type {}", tensor.type_name()))?;
     let count = num_elements(&tensor.shape).unwrap_or(0);
@@ -558,7 +558,7 @@ mod tests {
         let [factor] = tensors.as_slice() else {
             panic!("one constant")
         };
-        let Place::Tflite(range) = &factor.place else {
+        let ElementsPlace::Tflite(range) = &factor.place else {
             panic!("a place in the file")
         };
         let Elements::Numbers { stored, count, .. } =

@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use tfod_inspect::{
-    Constants, Element, Elements, InspectError, StoredType, TensorInfo, ValueDifference, difference,
+    Constants, Element, Elements, InspectError, StoredTensor, StoredType, ValueDifference,
+    difference,
 };
 
 use crate::Side;
@@ -29,7 +30,7 @@ const MAX_COMPARED: usize = 1 << 14;
 /// A tensor, or a column of one.
 struct Piece<'a> {
     tensor: usize,
-    info: &'a TensorInfo,
+    info: &'a StoredTensor,
     column: Option<u64>,
     numbers: Vec<f64>,
 }
@@ -248,7 +249,7 @@ fn in_numbers(
             numbers.extend(elements.get(0).and_then(Element::real));
         }
     }
-    let left: Vec<(usize, &TensorInfo)> = of.unmatched().collect();
+    let left: Vec<(usize, &StoredTensor)> = of.unmatched().collect();
     let mut found = Vec::new();
     for (index, tensor) in left {
         let elements = of.elements(tensor)?;
@@ -318,7 +319,7 @@ fn apart(a: &[f64], b: &[f64]) -> Option<ValueDifference> {
 }
 
 /// Whether a constant of a graph is no weight whatever it is for: zeros, which add nothing.
-pub(super) fn is_filler(side: &Side, tensor: &TensorInfo) -> bool {
+pub(super) fn is_filler(side: &Side, tensor: &StoredTensor) -> bool {
     if is_of_variables(side, tensor) {
         return false;
     }
@@ -332,7 +333,7 @@ pub(super) fn is_filler(side: &Side, tensor: &TensorInfo) -> bool {
 }
 
 /// Whether a constant is only there to be computed from.
-pub(super) fn is_origin(side: &Side, tensor: &TensorInfo) -> bool {
+pub(super) fn is_origin(side: &Side, tensor: &StoredTensor) -> bool {
     let constants = side.constants.as_ref();
     constants.is_some_and(|constants| constants.origins.contains(&tensor.name))
 }
@@ -359,7 +360,7 @@ pub(super) fn spare(side: &Side, of: &mut Weights<'_>) {
     }
 }
 
-fn is_spared(constants: &Constants, has_pair: &HashMap<&str, bool>, tensor: &TensorInfo) -> bool {
+fn is_spared(constants: &Constants, has_pair: &HashMap<&str, bool>, tensor: &StoredTensor) -> bool {
     let name = &*tensor.name;
     let is_found = |name: &str| has_pair.get(name) == Some(&true);
     if let Some(from) = constants.from.get(name) {
@@ -380,7 +381,7 @@ fn is_variable_key(name: &str) -> bool {
 }
 
 /// Whether a tensor is computed from variables.
-pub(super) fn is_of_variables(side: &Side, tensor: &TensorInfo) -> bool {
+pub(super) fn is_of_variables(side: &Side, tensor: &StoredTensor) -> bool {
     let constants = side.constants.as_ref();
     let from = constants.and_then(|constants| constants.from.get(&tensor.name));
     from.is_some_and(|from| from.iter().any(|name| is_variable_key(name)))

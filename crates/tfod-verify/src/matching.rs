@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::layout::{Layout, SAME};
 use tfod_inspect::{
-    Element, Elements, InspectError, Inspection, StoredType, TensorInfo, ValueDifference,
+    Element, Elements, InspectError, Inspection, StoredTensor, StoredType, ValueDifference,
     difference, in_order, num_elements,
 };
 
@@ -61,7 +61,7 @@ pub struct Pair {
 /// The weights of one model, and which have found their pair.
 pub(crate) struct Weights<'a> {
     pub(crate) found: &'a Inspection,
-    pub(crate) tensors: Vec<&'a TensorInfo>,
+    pub(crate) tensors: Vec<&'a StoredTensor>,
     /// What each may be called in any format.
     pub(crate) names: Vec<Vec<String>>,
     /// Which of them have to be in the other model. The others may be what something of the other model is here.
@@ -79,7 +79,7 @@ pub(crate) enum Shapes {
 }
 
 impl<'a> Weights<'a> {
-    pub(super) fn unmatched(&self) -> impl Iterator<Item = (usize, &'a TensorInfo)> {
+    pub(super) fn unmatched(&self) -> impl Iterator<Item = (usize, &'a StoredTensor)> {
         let all = self.tensors.iter().zip(&self.is_matched).enumerate();
         all.filter(|(_, (_, is_matched))| !**is_matched)
             .map(|(index, (tensor, _))| (index, *tensor))
@@ -91,7 +91,7 @@ impl<'a> Weights<'a> {
         }
     }
 
-    pub(super) fn elements(&self, tensor: &TensorInfo) -> Result<Elements<'a>, InspectError> {
+    pub(super) fn elements(&self, tensor: &StoredTensor) -> Result<Elements<'a>, InspectError> {
         self.found.elements(tensor)
     }
 }
@@ -141,7 +141,7 @@ pub(crate) fn by_name(
     shapes: Shapes,
     pairs: &mut Vec<Pair>,
 ) -> Result<(), InspectError> {
-    let own = |of: &'_ [&'_ TensorInfo]| -> Vec<(usize, String)> {
+    let own = |of: &'_ [&'_ StoredTensor]| -> Vec<(usize, String)> {
         let names = of.iter().map(|tensor| tensor.name.clone());
         names.enumerate().collect()
     };
@@ -189,8 +189,8 @@ fn match_named(
 }
 
 fn pair(
-    first: &TensorInfo,
-    second: &TensorInfo,
+    first: &StoredTensor,
+    second: &StoredTensor,
     how: Matched,
     layout: Layout,
     by: ValueDifference,
@@ -304,7 +304,7 @@ pub(crate) fn by_content<'a>(
         }
     }
     let mut by_chance = 0;
-    let firsts: Vec<(usize, &TensorInfo)> = a.unmatched().collect();
+    let firsts: Vec<(usize, &StoredTensor)> = a.unmatched().collect();
     for (i, first) in firsts {
         let x = a.elements(first)?;
         let Some(digest) = digest(&x) else {
@@ -343,9 +343,9 @@ pub(crate) fn by_content<'a>(
 
 /// The layout in which two tensors differ least, and by how much.
 fn nearest_layout(
-    first: &TensorInfo,
+    first: &StoredTensor,
     x: &Elements<'_>,
-    second: &TensorInfo,
+    second: &StoredTensor,
     y: &Elements<'_>,
 ) -> Option<(Layout, ValueDifference)> {
     let mut best: Option<(Layout, ValueDifference)> = None;
@@ -373,13 +373,13 @@ fn nearest_layout(
 }
 
 /// Whether its elements are floats.
-pub(crate) fn is_float(tensor: &TensorInfo) -> bool {
+pub(crate) fn is_float(tensor: &StoredTensor) -> bool {
     use StoredType::{BFloat16, Float16, Float32, Float64};
     matches!(tensor.dtype, Some(Float32 | Float64 | Float16 | BFloat16))
 }
 
 /// Whether two tensors may be one with other values: one format has one shape and one type for it; across formats, numbers may be rounded.
-fn is_comparable(first: &TensorInfo, second: &TensorInfo, shapes: Shapes) -> bool {
+fn is_comparable(first: &StoredTensor, second: &StoredTensor, shapes: Shapes) -> bool {
     let is_of_type = first.dtype == second.dtype;
     match shapes {
         Shapes::Equal => is_of_type && first.shape == second.shape,
@@ -395,12 +395,12 @@ pub(crate) fn by_shape(
     least: u64,
     pairs: &mut Vec<Pair>,
 ) -> Result<(), InspectError> {
-    let sizes = |tensor: &TensorInfo| {
+    let sizes = |tensor: &StoredTensor| {
         let mut sizes: Vec<u64> = tensor.shape.iter().copied().filter(|n| *n != 1).collect();
         sizes.sort_unstable();
         sizes
     };
-    let is_candidate = |of: &Weights<'_>, index: usize, tensor: &TensorInfo| {
+    let is_candidate = |of: &Weights<'_>, index: usize, tensor: &StoredTensor| {
         of.is_required.get(index) == Some(&true)
             && (tensor.is_stored_in_bundle() || num_elements(&tensor.shape) >= Some(least))
     };
@@ -445,7 +445,7 @@ pub(crate) fn by_shape(
 }
 
 /// The mean distance of some elements, in the layout in which it is least.
-fn sampled(first: &TensorInfo, x: &Elements<'_>, second: &TensorInfo, y: &Elements<'_>) -> f64 {
+fn sampled(first: &StoredTensor, x: &Elements<'_>, second: &StoredTensor, y: &Elements<'_>) -> f64 {
     let count = x.count();
     let step = (count / SAMPLED).max(1);
     let mut least = f64::INFINITY;

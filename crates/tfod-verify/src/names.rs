@@ -12,7 +12,7 @@ use tfod_models::fit::Fit;
 
 use crate::Side;
 use tfod::TrainedModel;
-use tfod_inspect::{Facts, TensorInfo, path_of};
+use tfod_inspect::{Facts, StoredTensor, path_of};
 
 /// The names of what the network of a checkpoint with a config needs, by key; `None` for other models, and where the two do not fit each other.
 pub(crate) fn network(side: &Side) -> Option<HashMap<String, String>> {
@@ -122,7 +122,7 @@ fn names_by_key(
 pub(crate) fn of(
     side: &Side,
     network: Option<&HashMap<String, String>>,
-    tensors: &[&TensorInfo],
+    tensors: &[&StoredTensor],
 ) -> Vec<Vec<String>> {
     let of_saved_model = network
         .is_none()
@@ -139,7 +139,7 @@ pub(crate) fn of(
             in_python.insert(attribute.checkpoint_key, attribute.full_name);
         }
     }
-    let names = |tensor: &&TensorInfo| {
+    let names = |tensor: &&StoredTensor| {
         let key = &*tensor.name;
         let of_network = network.and_then(|names| names.get(key)).map(String::as_str);
         let of_python = in_python.get(key).copied();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::matching::{Matched, Pair, Shapes, Weights, by_content, by_name, by_shape, is_float};
 use crate::{Outcome, Side, VerifyError, computed, interface, names};
-use tfod_inspect::{Facts, StoredType, TensorInfo, ValueDifference, num_elements, path_of};
+use tfod_inspect::{Facts, StoredTensor, StoredType, ValueDifference, num_elements, path_of};
 
 /// In graphs of different formats, smaller constants may be anything: sizes, axes, factors.
 const LEAST: u64 = 2;
@@ -167,7 +167,7 @@ fn chosen<'a>(
     is_alike: bool,
 ) -> [Weights<'a>; 2] {
     let roles = |side: &'a Side, network: &Option<HashMap<String, String>>| {
-        let is_needed = |tensor: &&TensorInfo| {
+        let is_needed = |tensor: &&StoredTensor| {
             let network = network.as_ref();
             network.is_none_or(|network| {
                 network.contains_key(&tensor.name) || computed::is_of_variables(side, tensor)
@@ -194,7 +194,7 @@ fn chosen<'a>(
     let roles = [roles(first, of_first), roles(second, of_second)];
     // Of the many small constants, those are of interest which a small variable of the other model may have become.
     let small =
-        |side: &Side, of: &[(&TensorInfo, Role)]| -> HashSet<(Option<StoredType>, Option<u64>)> {
+        |side: &Side, of: &[(&StoredTensor, Role)]| -> HashSet<(Option<StoredType>, Option<u64>)> {
             let small = of.iter().filter(|(tensor, role)| {
                 *role == Role::SmallVariable
                     || *role == Role::Weight
@@ -212,12 +212,12 @@ fn chosen<'a>(
         (second, of_second, b, small_a),
     ]
     .map(|(side, network, roles, wanted)| {
-        let is_wanted = |(tensor, role): &(&TensorInfo, Role)| {
+        let is_wanted = |(tensor, role): &(&StoredTensor, Role)| {
             *role != Role::SmallConstant
                 || wanted.contains(&(tensor.dtype, num_elements(&tensor.shape)))
         };
         let roles: Vec<_> = roles.into_iter().filter(is_wanted).collect();
-        let tensors: Vec<&TensorInfo> = roles.iter().map(|(tensor, _)| *tensor).collect();
+        let tensors: Vec<&StoredTensor> = roles.iter().map(|(tensor, _)| *tensor).collect();
         let is_required = roles.iter().map(|(_, role)| *role != Role::SmallConstant);
         Weights {
             found: &side.found,
@@ -362,7 +362,7 @@ fn unmatched(of: &Weights<'_>, facts: &Facts) -> Vec<Unmatched> {
 }
 
 /// Whether it is from a bundle.
-fn is_variable(tensor: &TensorInfo, facts: &Facts) -> bool {
+fn is_variable(tensor: &StoredTensor, facts: &Facts) -> bool {
     match facts {
         Facts::Checkpoint(_) | Facts::SavedModel(_) => tensor.is_stored_in_bundle(),
         _ => false,
@@ -382,7 +382,7 @@ enum Role {
     SmallConstant,
 }
 
-fn role(tensor: &TensorInfo, facts: &Facts, is_alike: bool) -> Role {
+fn role(tensor: &StoredTensor, facts: &Facts, is_alike: bool) -> Role {
     let of_training = tensor.name.contains("/.OPTIMIZER_SLOT/")
         || tensor.name == tfod_checkpoint::OBJECT_GRAPH_KEY
         || matches!(

@@ -15,7 +15,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 pub use entry::Entry;
-pub use reader::{Bundle, Kind, TensorRef};
+pub use reader::{Bundle, BundleKind, TensorRef};
 pub use shards::{Shard, ShardState};
 pub use writer::{BundleWriter, DurableFile};
 

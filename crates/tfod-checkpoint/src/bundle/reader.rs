@@ -30,7 +30,7 @@ const ENTRY_BYTES: usize = 64;
 
 /// How a checkpoint names its tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum BundleKind {
     /// TensorFlow 2: keys are paths through Python objects, and the bundle holds their graph.
     ObjectBased,
     /// TensorFlow 1: keys are the variables' names.
@@ -190,11 +190,11 @@ impl Bundle {
     }
 
     /// Whether this is an object-based checkpoint.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> BundleKind {
         if self.entries.contains_key(OBJECT_GRAPH_KEY) {
-            Kind::ObjectBased
+            BundleKind::ObjectBased
         } else {
-            Kind::NameBased
+            BundleKind::NameBased
         }
     }
 
@@ -243,7 +243,7 @@ impl Bundle {
     ///
     /// [`Error::NameBased`] if there is none; as [`Self::strings`]; [`Error::ObjectGraph`] if it is damaged.
     pub fn object_graph(&self) -> Result<ObjectGraph, Error> {
-        if self.kind() == Kind::NameBased {
+        if self.kind() == BundleKind::NameBased {
             return Err(Error::NameBased {
                 path: self.index_path.clone(),
             });

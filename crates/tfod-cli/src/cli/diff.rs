@@ -131,9 +131,9 @@ fn checkpoints(diff: &CheckpointDiff) -> String {
             text.push(format!("  … and {} more", lines.len() - SHOWN));
         }
     };
-    let infos = |infos: &[tfod_inspect::TensorInfo]| -> Vec<String> {
+    let infos = |infos: &[tfod_inspect::StoredTensor]| -> Vec<String> {
         let line =
-            |t: &tfod_inspect::TensorInfo| format!("{} {} {:?}", t.name, t.type_name(), t.shape);
+            |t: &tfod_inspect::StoredTensor| format!("{} {} {:?}", t.name, t.type_name(), t.shape);
         infos.iter().map(line).collect()
     };
     section("only in the first", infos(&diff.only_in_first));

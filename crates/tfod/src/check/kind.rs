@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
-use tfod_checkpoint::{Bundle, Entry, Kind, unescape};
+use tfod_checkpoint::{Bundle, BundleKind, Entry, unescape};
 use tfod_config::protos;
 use tfod_models::meta::{ALL, Family, Marks, describe};
 use tfod_text::Shown;
@@ -98,7 +98,7 @@ impl CheckpointKind {
             });
             found.map(|(_, family)| *family)
         };
-        if bundle.kind() == Kind::NameBased {
+        if bundle.kind() == BundleKind::NameBased {
             return below("", |marks| marks.tensorflow_1)
                 .map_or(Self::NameBased, Self::TensorFlow1);
         }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
-use tfod_inspect::{InspectError, Inspection, Statistics, TensorInfo, inspect, listing};
+use tfod_inspect::{InspectError, Inspection, Statistics, StoredTensor, inspect, listing};
 
 use super::output;
 use super::progress::Progress;
@@ -107,7 +107,7 @@ impl Args {
         if self.json {
             let mut json = found.json();
             if let (true, Some(members)) = (self.tensors, json.as_object_mut()) {
-                let tensors = found.tensors.iter().map(TensorInfo::json);
+                let tensors = found.tensors.iter().map(StoredTensor::json);
                 members.insert("tensors".to_owned(), tensors.collect());
             }
             return Ok(format!("{json:#}\n"));
@@ -122,7 +122,7 @@ impl Args {
 
 fn tensor_json(
     found: &Inspection,
-    tensor: &TensorInfo,
+    tensor: &StoredTensor,
     values: u64,
 ) -> Result<Value, InspectError> {
     let elements = found.elements(tensor)?;
@@ -144,7 +144,7 @@ fn tensor_json(
 
 fn tensor_text(
     found: &Inspection,
-    tensor: &TensorInfo,
+    tensor: &StoredTensor,
     values: u64,
 ) -> Result<String, InspectError> {
     let elements = found.elements(tensor)?;

@@ -7,7 +7,7 @@ use tfod_checkpoint::ShardState;
 use tfod_inspect::counted;
 use tfod_inspect::{
     Amount, CheckpointFacts, ConfigFacts, ExportFacts, Facts, GraphFacts, Hurdle, Inspection,
-    MetaGraph, OnnxFacts, Port, SavedModelFacts, TensorInfo, TfliteFacts,
+    MetaGraph, OnnxFacts, Port, SavedModelFacts, StoredTensor, TfliteFacts,
 };
 
 use super::super::flags;
@@ -112,14 +112,14 @@ fn hurdle(hurdle: &Hurdle) -> String {
 }
 
 /// A line a tensor.
-pub(super) fn tensors(tensors: &[TensorInfo]) -> String {
+pub(super) fn tensors(tensors: &[StoredTensor]) -> String {
     let width = tensors
         .iter()
         .map(|t| t.name.len())
         .max()
         .unwrap_or(0)
         .min(100);
-    let line = |tensor: &TensorInfo| {
+    let line = |tensor: &StoredTensor| {
         format!(
             "  {:width$}  {:<8} {:?}  {} bytes\n",
             tensor.name.shown(),
