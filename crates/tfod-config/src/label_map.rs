@@ -11,7 +11,7 @@ use prost_reflect::DynamicMessage;
 
 use tfod_text::Shown;
 
-use crate::text::{self, Source};
+use crate::text::{self, SourceText};
 use crate::{ConfigError, Problem, files, protos};
 
 /// The name that id 0 is reserved for.
@@ -46,7 +46,7 @@ impl LabelMap {
     /// [`ConfigError::Text`] with the place, for a text that does not fit the schema, an item with a negative id or that of
     /// an earlier item, or one with id 0 (or none) of which neither name is `background`.
     pub fn parse(origin: &str, bytes: &[u8]) -> Result<Self, ConfigError> {
-        let source = Source::decode(origin, bytes)?;
+        let source = SourceText::decode(origin, bytes)?;
         let mut fields = DynamicMessage::new(protos::descriptor("StringIntLabelMap"));
         let merged = text::merge(source, &mut fields, &[])
             .map_err(|diagnostic| source.or_cut_short(diagnostic))?;
@@ -130,7 +130,7 @@ impl LabelMap {
                 } else {
                     continue;
                 };
-                let source = Source {
+                let source = SourceText {
                     origin: &self.origin,
                     text: &self.text,
                 };

@@ -8,7 +8,7 @@ use prost_reflect::DynamicMessage;
 
 use tfod_text::Shown;
 
-use crate::text::{self, SkippedBlock, Source};
+use crate::text::{self, SkippedBlock, SourceText};
 use crate::{ConfigError, files, protos};
 
 /// The blocks that inference does not read, where damage is a warning.
@@ -63,7 +63,7 @@ impl PipelineConfig {
     ///
     /// [`ConfigError::Text`] with the place and the problem, for everything else that the reference would refuse.
     pub fn parse(origin: &str, bytes: &[u8]) -> Result<Parsed, ConfigError> {
-        let source = Source::decode(origin, bytes)?;
+        let source = SourceText::decode(origin, bytes)?;
         let mut fields = DynamicMessage::new(protos::descriptor("TrainEvalPipelineConfig"));
         let merged = text::merge(source, &mut fields, &TRAINING_BLOCKS)
             .map_err(|diagnostic| source.or_cut_short(diagnostic))?;
@@ -80,7 +80,7 @@ impl PipelineConfig {
     /// [`ConfigError::Text`] for a text that does not fit the schema in whatever block, with [`ConfigError::OVERRIDE`] as its origin; the config is unchanged then.
     pub fn merge_override(&mut self, text: &str) -> Result<(), ConfigError> {
         let origin = ConfigError::OVERRIDE;
-        let source = Source::decode(origin, text.as_bytes())?;
+        let source = SourceText::decode(origin, text.as_bytes())?;
         let mut fields = self.fields.clone();
         text::merge(source, &mut fields, &[])?;
         *self = Self::from_fields(origin, fields)?;

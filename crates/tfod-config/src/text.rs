@@ -14,7 +14,7 @@ pub(crate) mod suggest;
 pub use parser::SkippedBlock;
 pub(crate) use parser::merge;
 pub(crate) use printer::{print, scalar_text};
-pub(crate) use source::Source;
+pub(crate) use source::SourceText;
 
 #[cfg(test)]
 mod tests;

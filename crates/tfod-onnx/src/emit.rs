@@ -37,7 +37,7 @@ pub(crate) enum Attr {
 }
 
 #[derive(Debug)]
-struct TensorInfo {
+struct ModelTensor {
     name: String,
     typed: Typed,
 }
@@ -62,7 +62,7 @@ pub(crate) struct Initializer<'a> {
 #[derive(Debug)]
 pub(crate) struct Emitter<'a> {
     taken: HashSet<String>,
-    tensors: Vec<TensorInfo>,
+    tensors: Vec<ModelTensor>,
     nodes: Vec<Node>,
     inputs: Vec<TensorId>,
     outputs: Vec<TensorId>,
@@ -74,7 +74,7 @@ pub(crate) struct Emitter<'a> {
 impl<'a> Emitter<'a> {
     /// An empty graph in which no tensor gets one of the names in `reserved` by itself.
     pub(crate) fn new(reserved: impl IntoIterator<Item = String>) -> Self {
-        let absent = TensorInfo {
+        let absent = ModelTensor {
             name: String::new(),
             typed: (DType::F32, Shape::scalar()),
         };
@@ -101,7 +101,7 @@ impl<'a> Emitter<'a> {
     }
 
     fn tensor(&mut self, name: String, typed: Typed) -> TensorId {
-        self.tensors.push(TensorInfo { name, typed });
+        self.tensors.push(ModelTensor { name, typed });
         TensorId(self.tensors.len() - 1)
     }
 
@@ -253,7 +253,7 @@ impl<'a> Emitter<'a> {
     }
 
     fn value_info(&self, id: TensorId) -> ValueInfoProto {
-        let TensorInfo { name, typed } = &self.tensors[id.0];
+        let ModelTensor { name, typed } = &self.tensors[id.0];
         let (dtype, shape) = typed;
         let dim = |dim: &Dim| Dimension {
             value: Some(match dim {

@@ -32,11 +32,11 @@ pub struct Launch {
 #[derive(Debug)]
 pub struct Session {
     path: PathBuf,
-    place: Place,
+    executor: Executor,
 }
 
 #[derive(Debug)]
-enum Place {
+enum Executor {
     Here(Box<Here>),
     Apart(Box<Apart>),
 }
@@ -48,30 +48,30 @@ impl Session {
     ///
     /// If the file cannot be read or is no ONNX model; if there is no process, or it ends.
     pub fn open(path: &Path, launch: Option<&Launch>) -> Result<Self, Error> {
-        let place = match launch {
-            None => Place::Here(Box::new(Here {
+        let executor = match launch {
+            None => Executor::Here(Box::new(Here {
                 model: Model::open(path)?,
                 plan: None,
             })),
-            Some(launch) => Place::Apart(Box::new(Apart::open(path, launch)?)),
+            Some(launch) => Executor::Apart(Box::new(Apart::open(path, launch)?)),
         };
         let path = path.to_owned();
-        Ok(Self { path, place })
+        Ok(Self { path, executor })
     }
 
     /// Names of what has to be given.
     pub fn inputs(&self) -> &[String] {
-        match &self.place {
-            Place::Here(here) => here.model.inputs(),
-            Place::Apart(apart) => &apart.inputs,
+        match &self.executor {
+            Executor::Here(here) => here.model.inputs(),
+            Executor::Apart(apart) => &apart.inputs,
         }
     }
 
     /// Names of what comes out.
     pub fn outputs(&self) -> &[String] {
-        match &self.place {
-            Place::Here(here) => here.model.outputs(),
-            Place::Apart(apart) => &apart.outputs,
+        match &self.executor {
+            Executor::Here(here) => here.model.outputs(),
+            Executor::Apart(apart) => &apart.outputs,
         }
     }
 
@@ -83,9 +83,9 @@ impl Session {
     /// answered, or gives more than 1 GB.
     pub fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Error> {
         in_order(&self.path, self.inputs(), inputs)?;
-        match &mut self.place {
-            Place::Here(here) => here.run(inputs),
-            Place::Apart(apart) => apart
+        match &mut self.executor {
+            Executor::Here(here) => here.run(inputs),
+            Executor::Apart(apart) => apart
                 .run(inputs)
                 .map_err(|end| apart.error(&self.path, "cannot be run", end)),
         }

@@ -15,7 +15,7 @@ pub(crate) struct TensorId(usize);
 
 /// A tensor.
 #[derive(Debug)]
-pub(crate) struct TensorInfo<'a> {
+pub(crate) struct ModelTensor<'a> {
     pub(crate) name: String,
     pub(crate) dtype: DType,
     pub(crate) shape: Vec<u64>,
@@ -34,7 +34,7 @@ pub(crate) struct Step {
 /// A graph being written; see the [module](self).
 #[derive(Debug, Default)]
 pub(crate) struct Emitter<'a> {
-    tensors: Vec<TensorInfo<'a>>,
+    tensors: Vec<ModelTensor<'a>>,
     steps: Vec<Step>,
     /// Steps that come before all others: they have only constants as inputs.
     first: Vec<Step>,
@@ -47,7 +47,7 @@ pub(crate) struct Emitter<'a> {
 
 impl<'a> Emitter<'a> {
     fn tensor(&mut self, name: &str, dtype: DType, shape: &[u64]) -> TensorId {
-        self.tensors.push(TensorInfo {
+        self.tensors.push(ModelTensor {
             name: name.to_owned(),
             dtype,
             shape: shape.to_vec(),
@@ -248,7 +248,7 @@ pub(crate) struct FinishedStep {
 /// A graph that is complete.
 #[derive(Debug)]
 pub(crate) struct Finished<'a> {
-    pub(crate) tensors: Vec<TensorInfo<'a>>,
+    pub(crate) tensors: Vec<ModelTensor<'a>>,
     pub(crate) steps: Vec<FinishedStep>,
     pub(crate) inputs: Vec<usize>,
     /// By key.

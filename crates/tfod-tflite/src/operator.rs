@@ -27,7 +27,7 @@ impl Activation {
 
 /// The window of a convolution, `[height, width]` each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Window {
+pub(crate) struct WindowOptions {
     pub(crate) padding: Padding,
     pub(crate) strides: [i32; 2],
     pub(crate) dilations: [i32; 2],
@@ -89,13 +89,13 @@ pub(crate) enum Reduction {
 pub(crate) enum Operator {
     Plain(Plain),
     Arithmetic(Arithmetic, Activation),
-    Conv2d(Window),
-    DepthwiseConv2d(Window, i32),
-    TransposeConv(Window),
+    Conv2d(WindowOptions),
+    DepthwiseConv2d(WindowOptions, i32),
+    TransposeConv(WindowOptions),
     /// The window's height and width.
-    MaxPool(Window, [i32; 2]),
+    MaxPool(WindowOptions, [i32; 2]),
     /// The window's height and width.
-    AveragePool(Window, [i32; 2]),
+    AveragePool(WindowOptions, [i32; 2]),
     BatchMatMul,
     ArgMax,
     Reduction {
@@ -347,7 +347,7 @@ fn is_zero(field: Field) -> bool {
     matches!(field, Field::Byte(0) | Field::Int(0))
 }
 
-fn steps(window: &Window) -> Vec<(usize, Field)> {
+fn steps(window: &WindowOptions) -> Vec<(usize, Field)> {
     let padding = match window.padding {
         Padding::Same => 0,
         Padding::Valid => 1,
@@ -361,7 +361,7 @@ fn steps(window: &Window) -> Vec<(usize, Field)> {
 }
 
 /// Dilations from a slot on; 1 is the default.
-fn dilations(window: &Window, slot: usize) -> impl Iterator<Item = (usize, Field)> {
+fn dilations(window: &WindowOptions, slot: usize) -> impl Iterator<Item = (usize, Field)> {
     let [height, width] = window.dilations;
     let fields = [(slot, width), (slot + 1, height)].into_iter();
     fields

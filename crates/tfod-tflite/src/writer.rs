@@ -8,7 +8,7 @@ use std::path::Path;
 use tfod_graph::{Graph, Weights};
 
 use crate::Error;
-use crate::emit::{Finished, FinishedStep, TensorInfo};
+use crate::emit::{Finished, FinishedStep, ModelTensor};
 use crate::flatbuffer::{Builder, Field, LIMIT, Laid, NodeRef};
 use crate::lower::lower;
 use crate::operator::{Code, HALF, runtime, type_number};
@@ -283,7 +283,7 @@ fn code_table(b: &mut Builder, code: Code) -> NodeRef {
 /// A tensor's table, and its name.
 fn tensor_table(
     b: &mut Builder,
-    tensor: &TensorInfo<'_>,
+    tensor: &ModelTensor<'_>,
     buffer: usize,
 ) -> Result<(NodeRef, NodeRef), Error> {
     let sizes = tensor.shape.iter().map(|&value| {

@@ -105,7 +105,7 @@ impl ModelVariables {
 }
 
 /// Where a model's variables come from: the object graph, or the index alone.
-pub(crate) trait Source: Variables {
+pub(crate) trait VariableSource: Variables {
     fn variables(&self) -> &ModelVariables;
 }
 
@@ -126,7 +126,7 @@ impl Judgement {
         configured: &Configured,
         options: &GraphOptions,
         model: &Model,
-        source: &dyn Source,
+        source: &dyn VariableSource,
     ) -> Self {
         let fit = Fit::new(model, source);
         let mut judgement = Self {

@@ -57,8 +57,8 @@ pub use check::{
     Check, CheckError, CheckReport, CheckpointKind, ConfigKind, Counts, Family, Suggestion, Verdict,
 };
 pub use export::{
-    Export, ExportError, ExportReport, FormatOption, FormatReport, Interface, Layout, Misfit,
-    MisfitVariable, OnnxOptions, OptionValue, SignatureOptions, TensorInfo, TfliteOptions,
+    Export, ExportError, ExportReport, FormatOption, FormatReport, Interface, InterfaceTensor,
+    Layout, Misfit, MisfitVariable, OnnxOptions, OptionValue, SignatureOptions, TfliteOptions,
     Thresholds, Unused,
 };
 pub use freeze::{Freeze, FreezeFileError, FreezeReport};

@@ -6,8 +6,8 @@ use tfod_models::fit::Cause;
 use tfod_tensorflow::{Endpoint, FrozenTable};
 
 use crate::{
-    Check, CheckReport, CheckpointKind, ExportReport, Format, FreezeReport, Interface, StoredType,
-    TensorInfo,
+    Check, CheckReport, CheckpointKind, ExportReport, Format, FreezeReport, Interface,
+    InterfaceTensor, StoredType,
 };
 
 /// A number of things: `1 node`, `2 nodes`.
@@ -40,8 +40,8 @@ pub(crate) fn shape(shape: &Shape) -> Value {
 }
 
 fn ends(of: &Interface) -> Map<String, Value> {
-    let tensor = |info: &TensorInfo| json!({ "key": info.key, "dtype": info.dtype.name(), "shape": shape(&info.shape) });
-    let tensors = |infos: &[TensorInfo]| -> Value { infos.iter().map(tensor).collect() };
+    let tensor = |info: &InterfaceTensor| json!({ "key": info.key, "dtype": info.dtype.name(), "shape": shape(&info.shape) });
+    let tensors = |infos: &[InterfaceTensor]| -> Value { infos.iter().map(tensor).collect() };
     Map::from_iter([
         ("inputs".to_owned(), tensors(&of.inputs)),
         ("outputs".to_owned(), tensors(&of.outputs)),

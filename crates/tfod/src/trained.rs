@@ -12,7 +12,7 @@ use tfod_models::fit::{Found, Variables};
 
 use crate::ExportError;
 use crate::check::CheckpointKind;
-use crate::judgement::{ModelVariables, Source};
+use crate::judgement::{ModelVariables, VariableSource};
 
 /// The child of the checkpoint's root that is the detector.
 pub(crate) const MODEL: &str = "model";
@@ -209,7 +209,7 @@ impl Variables for TrainedModel {
     }
 }
 
-impl Source for TrainedModel {
+impl VariableSource for TrainedModel {
     fn variables(&self) -> &ModelVariables {
         &self.variables
     }

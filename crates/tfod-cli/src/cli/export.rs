@@ -9,8 +9,8 @@ use clap::builder::{
     BoolishValueParser, PossibleValuesParser, StringValueParser, TypedValueParser as _,
 };
 use tfod::{
-    Batch, Export, ExportError, ExportReport, Format, GraphOptions, InputType, Layout, ModelError,
-    SideInput, SignatureOptions, Stage, TensorInfo,
+    Batch, Export, ExportError, ExportReport, Format, GraphOptions, InputType, InterfaceTensor,
+    Layout, ModelError, SideInput, SignatureOptions, Stage,
 };
 
 use tfod_text::Shown;
@@ -574,8 +574,9 @@ fn summary(report: &ExportReport, verbose: bool) -> String {
         .map(|o| o.key.len())
         .max()
         .unwrap_or_default();
-    let tensor =
-        |info: &TensorInfo| format!("{:width$}  {} {}", info.key, info.dtype.name(), info.shape);
+    let tensor = |info: &InterfaceTensor| {
+        format!("{:width$}  {} {}", info.key, info.dtype.name(), info.shape)
+    };
     for (title, tensors) in [
         ("input", &report.interface.inputs),
         ("output", &report.interface.outputs),

@@ -13,7 +13,7 @@ use prost_reflect::{
 };
 
 use super::lexer::{Lexer, Token, TokenKind};
-use super::{Source, literal, suggest};
+use super::{SourceText, literal, suggest};
 use crate::{Diagnostic, Problem};
 
 /// A text with more damaged blocks than this is refused. Noting one takes time in proportion to the text before it.
@@ -58,7 +58,7 @@ pub(crate) struct Merged {
 ///
 /// After an error `message` has what the text set before the place of the error.
 pub(crate) fn merge(
-    source: Source<'_>,
+    source: SourceText<'_>,
     message: &mut DynamicMessage,
     skippable: &[&str],
 ) -> Result<Merged, Box<Diagnostic>> {
@@ -90,7 +90,7 @@ struct Opening {
 }
 
 struct Parser<'a> {
-    source: Source<'a>,
+    source: SourceText<'a>,
     lexer: Lexer<'a>,
     root: MessageDescriptor,
     skippable: &'a [&'a str],

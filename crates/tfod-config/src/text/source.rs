@@ -32,12 +32,12 @@ const EXCERPT_CONTEXT: usize = 40;
 
 /// A text and its origin (a path, or what else it came from).
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Source<'a> {
+pub(crate) struct SourceText<'a> {
     pub(crate) origin: &'a str,
     pub(crate) text: &'a str,
 }
 
-impl<'a> Source<'a> {
+impl<'a> SourceText<'a> {
     /// Takes the bytes of a file, which have to be UTF-8; a byte-order mark before it is passed over. What is evidently another kind of file is refused
     /// for what it is.
     pub(crate) fn decode(origin: &'a str, bytes: &'a [u8]) -> Result<Self, Box<Diagnostic>> {
@@ -51,7 +51,7 @@ impl<'a> Source<'a> {
             }
             (None, Ok(text)) => {
                 let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
-                return Ok(Source { origin, text });
+                return Ok(SourceText { origin, text });
             }
             (None, Err(error)) => {
                 let offset = error.valid_up_to();
@@ -61,7 +61,7 @@ impl<'a> Source<'a> {
         };
         // Up to the problem, the text with replacements equals the file, so the place is right.
         let text = String::from_utf8_lossy(bytes);
-        let source = Source {
+        let source = SourceText {
             origin,
             text: &text,
         };
@@ -192,8 +192,8 @@ pub(super) fn printable(character: char) -> char {
 mod tests {
     use super::*;
 
-    fn source(text: &str) -> Source<'_> {
-        Source {
+    fn source(text: &str) -> SourceText<'_> {
+        SourceText {
             origin: "test",
             text,
         }
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_not_utf8_are_placed() {
-        let error = Source::decode("test", b"ok\n # caf\xe9\n").expect_err("Latin-1");
+        let error = SourceText::decode("test", b"ok\n # caf\xe9\n").expect_err("Latin-1");
         assert_eq!((error.line, error.column, error.span), (2, 7, 9..10));
         assert_eq!(
             error.problem,
@@ -254,10 +254,10 @@ mod tests {
             (b"m\0\0\0o\0\0\0", "UTF-32"),
             (b"\0\0\0m\0\0\0o", "UTF-32"),
         ] {
-            let error = Source::decode("test", bytes).expect_err(encoding);
+            let error = SourceText::decode("test", bytes).expect_err(encoding);
             assert_eq!(error.problem, Problem::OtherEncoding { encoding });
         }
-        let marked = Source::decode("test", b"\xef\xbb\xbfmodel {}").expect("UTF-8");
+        let marked = SourceText::decode("test", b"\xef\xbb\xbfmodel {}").expect("UTF-8");
         assert_eq!(marked.text, "model {}");
     }
 
@@ -277,10 +277,10 @@ mod tests {
                 "a binary message, such as a frozen graph",
             ),
         ] {
-            let error = Source::decode("test", bytes).expect_err(what);
+            let error = SourceText::decode("test", bytes).expect_err(what);
             assert_eq!(error.problem, Problem::OtherFile { what });
         }
         // A line feed first is no message.
-        assert!(Source::decode("test", b"\nmodel {}\n\x1f").is_ok());
+        assert!(SourceText::decode("test", b"\nmodel {}\n\x1f").is_ok());
     }
 }

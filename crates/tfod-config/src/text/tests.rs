@@ -6,7 +6,7 @@ use prost_reflect::{
     DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage, Value,
 };
 
-use super::{Source, merge, print};
+use super::{SourceText, merge, print};
 use crate::{LabelMap, PipelineConfig, protos};
 
 fn root() -> MessageDescriptor {
@@ -15,7 +15,7 @@ fn root() -> MessageDescriptor {
 
 fn read(text: &str) -> DynamicMessage {
     let mut message = DynamicMessage::new(root());
-    let source = Source {
+    let source = SourceText {
         origin: "test",
         text,
     };

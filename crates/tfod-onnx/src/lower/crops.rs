@@ -12,7 +12,7 @@ use std::ops::RangeInclusive;
 
 use tfod_graph::{DType, Dim, Node, Shape};
 
-use super::{Form, Lowering, Place, axis_number, size};
+use super::{Form, FormedTensor, Lowering, axis_number, size};
 use crate::Error;
 use crate::emit::{Attr, TensorId};
 use crate::layout::Layout;
@@ -86,7 +86,7 @@ impl Lowering<'_, '_> {
         &mut self,
         node: &Node,
         [height, width]: [u64; 2],
-    ) -> Result<Place, Error> {
+    ) -> Result<FormedTensor, Error> {
         self.refuse_batched(node, "cropping")?;
         let unsupported = |what: String, expected| Error::Unsupported {
             node: node.name.clone(),

@@ -11,7 +11,7 @@ use tfod_graph::{
 };
 
 use super::resample::{self, Filter, Resampling, Sizes, Weights};
-use super::{Bound, Form, Lowering, Place, all_slices, axis_number, size};
+use super::{Bound, Form, FormedTensor, Lowering, all_slices, axis_number, size};
 use crate::Error;
 use crate::emit::{Attr, TensorId};
 use crate::layout::{Layout, TO_FIRST, TO_LAST};
@@ -91,7 +91,7 @@ impl Lowering<'_, '_> {
         op: &'static str,
         inputs: &[TensorId],
         attrs: Vec<Attr>,
-    ) -> Result<Place, Error> {
+    ) -> Result<FormedTensor, Error> {
         let Some([slices, n]) = &map.folded else {
             return self.result(
                 node,
@@ -120,7 +120,7 @@ impl Lowering<'_, '_> {
         id: NodeId,
         node: &Node,
         attrs: ConvAttrs,
-    ) -> Result<Place, Error> {
+    ) -> Result<FormedTensor, Error> {
         let sizes = self.kernel_sizes(node)?;
         self.convolution(id, node, attrs, sizes, 1)
     }
@@ -132,7 +132,7 @@ impl Lowering<'_, '_> {
         id: NodeId,
         node: &Node,
         attrs: ConvAttrs,
-    ) -> Result<Place, Error> {
+    ) -> Result<FormedTensor, Error> {
         let [h, w, channels, multiplier] = self.kernel_sizes(node)?;
         // Validation has found that the product fits.
         let out = channels.saturating_mul(multiplier);
@@ -153,7 +153,7 @@ impl Lowering<'_, '_> {
         attrs: ConvAttrs,
         kernel: [u64; 4],
         groups: u64,
-    ) -> Result<Place, Error> {
+    ) -> Result<FormedTensor, Error> {
         let map = self.map_operand(node)?;
         let mut inputs = vec![map.id, self.kernel(node, kernel)?];
         if let Some(bias) = self.fused.get(&id) {
@@ -173,7 +173,7 @@ impl Lowering<'_, '_> {
         id: NodeId,
         node: &Node,
         stride: u64,
-    ) -> Result<Place, Error> {
+    ) -> Result<FormedTensor, Error> {
         let sizes = self.kernel_sizes(node)?;
         let map = self.map_operand(node)?;
         let mut inputs = vec![map.id, self.kernel(node, sizes)?];
@@ -210,7 +210,7 @@ impl Lowering<'_, '_> {
         node: &Node,
         op: &'static str,
         attrs: PoolAttrs,
-    ) -> Result<Place, Error> {
+    ) -> Result<FormedTensor, Error> {
         let mut map = self.map_operand(node)?;
         let from = self.graph.node(self.graph.value(node.input(0)?).node);
         if op == "MaxPool" && matches!(from.op, Op::Pad(_)) {
@@ -231,7 +231,7 @@ impl Lowering<'_, '_> {
         self.map_result(node, &map, op, &[map.id], list)
     }
 
-    pub(super) fn global_average_pool(&mut self, node: &Node) -> Result<Place, Error> {
+    pub(super) fn global_average_pool(&mut self, node: &Node) -> Result<FormedTensor, Error> {
         let map = self.map_operand(node)?;
         self.map_result(node, &map, "GlobalAveragePool", &[map.id], vec![])
     }
@@ -300,7 +300,7 @@ impl Lowering<'_, '_> {
 
     /// Runtimes fold it into the convolution before it when they load the model; here it would make copies of kernels that several
     /// layers share.
-    pub(super) fn batch_norm(&mut self, node: &Node, epsilon: f32) -> Result<Place, Error> {
+    pub(super) fn batch_norm(&mut self, node: &Node, epsilon: f32) -> Result<FormedTensor, Error> {
         let map = self.map_operand(node)?;
         let mut inputs = vec![map.id];
         for &vector in node.inputs.iter().skip(1) {
@@ -320,7 +320,7 @@ impl Lowering<'_, '_> {
         method: ResizeMethod,
         to: &[Dim; 2],
         grid: PixelGrid,
-    ) -> Result<Place, Error> {
+    ) -> Result<FormedTensor, Error> {
         let dims = self.graph.value(node.input(0)?).shape.dims();
         let from = [1, 2].map(|axis| dims.get(axis).and_then(Dim::known));
         let to_known = [to[0].known(), to[1].known()];
@@ -457,7 +457,7 @@ impl Lowering<'_, '_> {
         map: &Map,
         to: &[Dim; 2],
         [rows, columns]: [TensorId; 2],
-    ) -> Result<Place, Error> {
+    ) -> Result<FormedTensor, Error> {
         let mut dims = self.emitter.dims(map.id).to_vec();
         dims[2] = to[0].clone();
         let typed = (self.emitter.dtype(map.id), Shape(dims));

@@ -4,7 +4,7 @@
 
 use tfod_graph::{Dim, Graph, MapInput, Node, Shape, ValueId};
 
-use super::{Bound, Form, Lowering, Place, all_slices};
+use super::{Bound, Form, FormedTensor, Lowering, all_slices};
 use crate::Error;
 use crate::emit::TensorId;
 use crate::layout::{Layout, Plan};
@@ -15,7 +15,7 @@ impl<'a> Lowering<'a, '_> {
         node: &'a Node,
         body: &'a Graph,
         kinds: &[MapInput],
-    ) -> Result<Vec<Place>, Error> {
+    ) -> Result<Vec<FormedTensor>, Error> {
         let name = self.name(&node.name);
         // Sizes that differ from slice to slice are no sizes of all slices at once.
         let unknown = body.outputs().iter().map(|o| body.value(o.value));

@@ -35,12 +35,12 @@ pub(crate) enum Bound<'a> {
     /// Its elements are known.
     Stored(Stored<'a>),
     /// It is computed.
-    Tensor(Place),
+    Tensor(FormedTensor),
 }
 
 /// A computed tensor and the form in which it holds a value of the graph.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+pub(crate) struct FormedTensor {
     id: TensorId,
     form: Form,
 }
@@ -74,8 +74,8 @@ impl Form {
     }
 
     /// A tensor in this form.
-    fn of(self, id: TensorId) -> Place {
-        Place { id, form: self }
+    fn of(self, id: TensorId) -> FormedTensor {
+        FormedTensor { id, form: self }
     }
 
     /// Where an axis of the graph's value is in the tensor.
@@ -300,7 +300,7 @@ impl<'a, 'e> Lowering<'a, 'e> {
         inputs: &[TensorId],
         attrs: Vec<Attr>,
         form: Form,
-    ) -> Result<Place, Error> {
+    ) -> Result<FormedTensor, Error> {
         let typed = self.typed(node.output()?, form);
         let name = self.name(&node.name);
         let id = self.emitter.add(&name, op, inputs, attrs, typed);

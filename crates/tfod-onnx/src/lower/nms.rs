@@ -17,7 +17,7 @@ use std::collections::HashMap;
 
 use tfod_graph::{DType, Dim, Graph, NmsAttrs, Node, NodeId, Op, Shape, ValidateError, ValueId};
 
-use super::{Form, Lowering, Place, axis_number, size};
+use super::{Form, FormedTensor, Lowering, axis_number, size};
 use crate::Error;
 use crate::emit::{Attr, TensorId};
 use crate::layout::Layout;
@@ -43,11 +43,11 @@ pub(super) struct Table {
 }
 
 /// Suppressions that differ in nothing but which part of one unstacked value their scores are.
-type Kind = (ValueId, NodeId, [u32; 2], u64);
+type SuppressionKey = (ValueId, NodeId, [u32; 2], u64);
 
 /// Finds the groups of a graph. A group has a suppression for every part, once.
 pub(super) fn groups(graph: &Graph) -> HashMap<NodeId, Group> {
-    let mut kinds: HashMap<Kind, Vec<(NodeId, usize)>> = HashMap::new();
+    let mut kinds: HashMap<SuppressionKey, Vec<(NodeId, usize)>> = HashMap::new();
     let mut groups = HashMap::new();
     for (id, node) in graph.nodes() {
         let (Op::NonMaxSuppression(attrs), [boxes, scores]) = (&node.op, node.inputs.as_slice())
@@ -98,7 +98,7 @@ impl<'a> Lowering<'a, '_> {
         id: NodeId,
         node: &'a Node,
         attrs: NmsAttrs,
-    ) -> Result<Vec<Place>, Error> {
+    ) -> Result<Vec<FormedTensor>, Error> {
         let missing = || ValidateError::Order {
             node: node.name.clone(),
         };
@@ -122,7 +122,7 @@ impl<'a> Lowering<'a, '_> {
     }
 
     /// The whole column of a group's table, where a node stacks just that together again.
-    pub(super) fn stacked_table(&self, node: &Node, axis: usize) -> Option<Place> {
+    pub(super) fn stacked_table(&self, node: &Node, axis: usize) -> Option<FormedTensor> {
         let first = self.graph.value(*node.inputs.first()?);
         let group = self.groups.get(&first.node)?;
         let table = self.tables.get(&group.first)?;

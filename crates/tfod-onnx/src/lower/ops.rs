@@ -5,7 +5,7 @@
 
 use tfod_graph::{Binary, Compare, DType, Dim, Node, NodeId, Op, Reduce, Shape, Unary, ValueId};
 
-use super::{Bound, Form, Lowering, Place, axis_number, size};
+use super::{Bound, Form, FormedTensor, Lowering, axis_number, size};
 use crate::Error;
 use crate::emit::{Attr, TensorId, Typed};
 use crate::layout::{Layout, TO_FIRST};
@@ -16,7 +16,11 @@ const REDUCE_AXES_ARE_INPUT: u32 = 18;
 
 impl<'a> Lowering<'a, '_> {
     /// Writes one node; gives its results.
-    pub(super) fn operation(&mut self, id: NodeId, node: &'a Node) -> Result<Vec<Place>, Error> {
+    pub(super) fn operation(
+        &mut self,
+        id: NodeId,
+        node: &'a Node,
+    ) -> Result<Vec<FormedTensor>, Error> {
         let one = match &node.op {
             // Bound before.
             Op::Input | Op::Constant(_) | Op::Parameter(_) => return Ok(Vec::new()),
@@ -118,7 +122,7 @@ impl<'a> Lowering<'a, '_> {
     }
 
     /// A computed value as it is.
-    pub(super) fn place(&mut self, value: ValueId) -> Result<Place, Error> {
+    pub(super) fn place(&mut self, value: ValueId) -> Result<FormedTensor, Error> {
         match self.find(value)? {
             Bound::Tensor(place) => Ok(place),
             Bound::Stored(_) => Ok(Form::PLAIN.of(self.operand(value, Layout::ChannelsLast)?)),
@@ -126,13 +130,18 @@ impl<'a> Lowering<'a, '_> {
     }
 
     /// An operator of one input, in the layout of the result.
-    fn follow(&mut self, node: &Node, op: &'static str, attrs: Vec<Attr>) -> Result<Place, Error> {
+    fn follow(
+        &mut self,
+        node: &Node,
+        op: &'static str,
+        attrs: Vec<Attr>,
+    ) -> Result<FormedTensor, Error> {
         let form = self.form(node)?;
         let x = self.operand(node.input(0)?, form.layout)?;
         self.result(node, op, &[x], attrs, form)
     }
 
-    fn unary(&mut self, node: &Node, unary: Unary) -> Result<Place, Error> {
+    fn unary(&mut self, node: &Node, unary: Unary) -> Result<FormedTensor, Error> {
         let op = match unary {
             Unary::Relu => "Relu",
             Unary::Sigmoid => "Sigmoid",
@@ -165,7 +174,7 @@ impl<'a> Lowering<'a, '_> {
         node: &Node,
         op: &'static str,
         carrier: Option<DType>,
-    ) -> Result<Place, Error> {
+    ) -> Result<FormedTensor, Error> {
         let form = self.form(node)?;
         let operands = self.aligned_operands(node, form)?;
         let Some(carrier) = carrier else {
@@ -196,7 +205,7 @@ impl<'a> Lowering<'a, '_> {
 
     /// Floats: the quotient rounded down. Integers: ONNX's division rounds towards zero, but is exact once the remainder, which has the
     /// divisor's sign, is taken off.
-    fn floor_div(&mut self, node: &Node) -> Result<Place, Error> {
+    fn floor_div(&mut self, node: &Node) -> Result<FormedTensor, Error> {
         let form = self.form(node)?;
         let operands = self.aligned_operands(node, form)?;
         let own = self.graph.value(node.input(0)?).dtype;
@@ -226,7 +235,7 @@ impl<'a> Lowering<'a, '_> {
         Ok(form.of(id))
     }
 
-    fn select(&mut self, node: &Node) -> Result<Place, Error> {
+    fn select(&mut self, node: &Node) -> Result<FormedTensor, Error> {
         if self.graph.value(node.output()?).dtype != DType::Bool {
             return self.elementwise(node, "Where", None);
         }
@@ -279,7 +288,7 @@ impl<'a> Lowering<'a, '_> {
         Ok(id)
     }
 
-    fn pad(&mut self, node: &Node, paddings: &[(u64, u64)]) -> Result<Place, Error> {
+    fn pad(&mut self, node: &Node, paddings: &[(u64, u64)]) -> Result<FormedTensor, Error> {
         let form = self.form(node)?;
         let x = self.operand(node.input(0)?, form.layout)?;
         let name = self.name(&node.name);
@@ -296,7 +305,7 @@ impl<'a> Lowering<'a, '_> {
     }
 
     /// As many at the end of each dimension as the second input says, and none before.
-    fn pad_end(&mut self, node: &Node) -> Result<Place, Error> {
+    fn pad_end(&mut self, node: &Node) -> Result<FormedTensor, Error> {
         self.refuse_batched(node, "padding by computed numbers")?;
         let form = self.form(node)?;
         let x = self.operand(node.input(0)?, form.layout)?;
@@ -319,7 +328,7 @@ impl<'a> Lowering<'a, '_> {
     }
 
     /// The sizes are read in the layout that the value has, and put into the graph's order.
-    fn shape_of(&mut self, node: &Node) -> Result<Place, Error> {
+    fn shape_of(&mut self, node: &Node) -> Result<FormedTensor, Error> {
         let value = node.input(0)?;
         let place = self.place(value)?;
         let name = self.name(&node.name);
@@ -343,7 +352,7 @@ impl<'a> Lowering<'a, '_> {
         Ok(Form::PLAIN.of(self.narrow(&name, sizes)))
     }
 
-    fn range(&mut self, node: &Node) -> Result<Place, Error> {
+    fn range(&mut self, node: &Node) -> Result<FormedTensor, Error> {
         self.refuse_batched(node, "a range of computed length")?;
         let count = self.operand(node.input(0)?, Layout::ChannelsLast)?;
         let [zero, one] = [0, 1].map(|n| {
@@ -375,7 +384,7 @@ impl<'a> Lowering<'a, '_> {
     }
 
     /// A node's result from a tensor of its elements in their order.
-    fn reshaped(&mut self, node: &Node, x: TensorId) -> Result<Place, Error> {
+    fn reshaped(&mut self, node: &Node, x: TensorId) -> Result<FormedTensor, Error> {
         let batched = self.any_batched(node);
         let (_, shape) = self.typed(node.output()?, Form::batched(batched));
         let id = self.reshape(&self.name(&node.name), x, shape)?;
@@ -383,13 +392,13 @@ impl<'a> Lowering<'a, '_> {
     }
 
     /// Both have all leading dimensions, so that the slices of a map around are matched with each other.
-    fn mat_mul(&mut self, node: &Node) -> Result<Place, Error> {
+    fn mat_mul(&mut self, node: &Node) -> Result<FormedTensor, Error> {
         let form = Form::batched(self.any_batched(node));
         let operands = self.aligned_operands(node, form)?;
         self.result(node, "MatMul", &operands, vec![], form)
     }
 
-    fn concat(&mut self, node: &Node, axis: usize) -> Result<Place, Error> {
+    fn concat(&mut self, node: &Node, axis: usize) -> Result<FormedTensor, Error> {
         let form = self.form(node)?;
         let operands = node.inputs.iter().map(|&value| {
             if form.batched {
@@ -406,7 +415,7 @@ impl<'a> Lowering<'a, '_> {
         self.result(node, "Concat", &operands, attrs, form)
     }
 
-    fn slice(&mut self, node: &Node, ranges: &[Option<(u64, u64)>]) -> Result<Place, Error> {
+    fn slice(&mut self, node: &Node, ranges: &[Option<(u64, u64)>]) -> Result<FormedTensor, Error> {
         let form = self.form(node)?;
         let x = self.operand(node.input(0)?, form.layout)?;
         let name = self.name(&node.name);
@@ -429,7 +438,7 @@ impl<'a> Lowering<'a, '_> {
     }
 
     /// One `Gather` with a scalar index for each part, which is one node where `Split` and `Squeeze` would be two.
-    fn unstack(&mut self, node: &Node, axis: usize) -> Result<Vec<Place>, Error> {
+    fn unstack(&mut self, node: &Node, axis: usize) -> Result<Vec<FormedTensor>, Error> {
         let x = node.input(0)?;
         let form = if axis == 3 && self.rank(x) == 4 {
             self.form_of(x)
@@ -450,7 +459,7 @@ impl<'a> Lowering<'a, '_> {
         Ok(parts.collect())
     }
 
-    fn stack(&mut self, node: &Node, axis: usize) -> Result<Place, Error> {
+    fn stack(&mut self, node: &Node, axis: usize) -> Result<FormedTensor, Error> {
         if let Some(whole) = self.stacked_table(node, axis) {
             return Ok(whole);
         }
@@ -474,7 +483,7 @@ impl<'a> Lowering<'a, '_> {
     }
 
     /// Rows of the data. In a map, the rows of each slice are taken from all rows, or from those of the same slice.
-    fn gather(&mut self, node: &Node, batch_dims: usize) -> Result<Place, Error> {
+    fn gather(&mut self, node: &Node, batch_dims: usize) -> Result<FormedTensor, Error> {
         let (data, indices) = (node.input(0)?, node.input(1)?);
         let (own_data, own_indices) = (self.is_batched(data), self.is_batched(indices));
         if batch_dims > 0 && own_data != own_indices {
@@ -502,7 +511,7 @@ impl<'a> Lowering<'a, '_> {
         self.result(node, "Gather", &[data, indices], attrs, form)
     }
 
-    fn reduce(&mut self, node: &Node, kind: Reduce, axes: &[usize]) -> Result<Place, Error> {
+    fn reduce(&mut self, node: &Node, kind: Reduce, axes: &[usize]) -> Result<FormedTensor, Error> {
         let value = node.input(0)?;
         // Whether the channels may be elsewhere has been planned: then they are so in the value.
         let keeps = |axis: usize| !axes.contains(&axis);
@@ -545,7 +554,7 @@ impl<'a> Lowering<'a, '_> {
         Ok(Form::batched(form.batched).of(id))
     }
 
-    fn transposed(&mut self, node: &Node, order: &[usize]) -> Result<Place, Error> {
+    fn transposed(&mut self, node: &Node, order: &[usize]) -> Result<FormedTensor, Error> {
         let value = node.input(0)?;
         let batched = self.is_batched(value);
         let id = self.operand(value, Layout::ChannelsLast)?;
@@ -559,7 +568,7 @@ impl<'a> Lowering<'a, '_> {
     }
 
     /// ONNX promises the same as the graph: of equals, the first.
-    fn arg_max(&mut self, node: &Node, axis: usize) -> Result<Place, Error> {
+    fn arg_max(&mut self, node: &Node, axis: usize) -> Result<FormedTensor, Error> {
         let value = node.input(0)?;
         let form = Form::batched(self.is_batched(value));
         let x = self.operand(value, Layout::ChannelsLast)?;
@@ -578,7 +587,7 @@ impl<'a> Lowering<'a, '_> {
     }
 
     /// ONNX promises the same order as the graph: of equals, the lower index first.
-    fn top_k(&mut self, node: &Node, k: &Dim) -> Result<Vec<Place>, Error> {
+    fn top_k(&mut self, node: &Node, k: &Dim) -> Result<Vec<FormedTensor>, Error> {
         let value = node.input(0)?;
         let batched = self.is_batched(value);
         let name = self.name(&node.name);

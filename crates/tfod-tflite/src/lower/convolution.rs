@@ -9,7 +9,7 @@ use tfod_graph::{ConvAttrs, Node, Padding, PoolAttrs, ValueId};
 use super::{Lowering, size, sizes, unsupported};
 use crate::Error;
 use crate::emit::TensorId;
-use crate::operator::{Activation, Arithmetic, Operator, Plain, Reduction, Window};
+use crate::operator::{Activation, Arithmetic, Operator, Plain, Reduction, WindowOptions};
 use crate::stored::Stored;
 use crate::writer::WeightType;
 
@@ -54,7 +54,7 @@ impl<'a> Lowering<'a, '_> {
         let &[height, width, channels, last] = kernel_sizes.as_slice() else {
             return Err(unsupported(&node.name, "this kernel", "four dimensions"));
         };
-        let window = Window {
+        let window = WindowOptions {
             padding: attrs.padding,
             strides: sizes(&node.name, attrs.strides)?,
             dilations: sizes(&node.name, attrs.dilations)?,
@@ -241,7 +241,7 @@ impl<'a> Lowering<'a, '_> {
         let to = to.iter().map(|n| size(&node.name, *n));
         let to = to.collect::<Result<Vec<i32>, _>>()?;
         let to = self.integers(&to);
-        let window = Window {
+        let window = WindowOptions {
             padding: Padding::Same,
             strides: sizes(&node.name, [stride; 2])?,
             dilations: [1, 1],
@@ -254,10 +254,10 @@ impl<'a> Lowering<'a, '_> {
         &mut self,
         node: &Node,
         attrs: PoolAttrs,
-        operator: fn(Window, [i32; 2]) -> Operator,
+        operator: fn(WindowOptions, [i32; 2]) -> Operator,
     ) -> Result<TensorId, Error> {
         let x = self.operand(node, 0)?;
-        let window = Window {
+        let window = WindowOptions {
             padding: attrs.padding,
             strides: sizes(&node.name, attrs.strides)?,
             dilations: [1, 1],

@@ -20,7 +20,7 @@ use tfod_text::Shown;
 
 use crate::{Outcome, Side, VerifyError};
 use feed::Feed;
-use source::Source;
+use source::RunnableModel;
 
 /// The images to run two models on, and how far apart their results may be.
 #[derive(Clone, Debug)]
@@ -136,7 +136,7 @@ pub(super) fn compare(
         return Ok(stop(Outcome::NotCompared, reason));
     }
     tell("making the models ready to run");
-    let sources = match Source::of_both([a, b])? {
+    let sources = match RunnableModel::of_both([a, b])? {
         Ok(sources) => sources,
         Err(reason) => return Ok(stop(Outcome::NotCompared, reason)),
     };
@@ -160,11 +160,11 @@ impl<E: Into<VerifyError>> From<E> for Stop {
 }
 
 fn run(
-    sources: &[Source; 2],
+    sources: &[RunnableModel; 2],
     options: &OutputOptions,
     tell: &dyn Fn(&str),
 ) -> Result<OutputsResult, Stop> {
-    let feeds = Feed::agree(both(sources, Source::feed)?).map_err(Stop::Undecided)?;
+    let feeds = Feed::agree(both(sources, RunnableModel::feed)?).map_err(Stop::Undecided)?;
     let [mut first, mut second] = both(sources, |source| source.open(options))?;
     let names = names(first.outputs(), second.outputs());
     let mut result =

@@ -19,7 +19,7 @@ use super::{OutputOptions, Stop};
 use crate::{Side, VerifyError};
 
 /// An ONNX model on one side, or made of what is there.
-pub(super) struct Source {
+pub(super) struct RunnableModel {
     path: PathBuf,
     facts: OnnxFacts,
     /// What was given, if the model was made of it; how, in words; and the folder in which the model is then.
@@ -42,7 +42,7 @@ struct Told {
     keys: HashMap<String, String>,
 }
 
-impl Source {
+impl RunnableModel {
     /// Both models; else why one of them cannot be run here.
     pub(super) fn of_both(sides: [&Side; 2]) -> Result<Result<[Self; 2], String>, VerifyError> {
         let [a, b] = sides.map(Self::of_model);
@@ -280,13 +280,13 @@ mod tests {
         export.run().unwrap();
     }
 
-    fn sources(first: &Path, second: &Path) -> [Source; 2] {
+    fn sources(first: &Path, second: &Path) -> [RunnableModel; 2] {
         let [first, second] = [first, second].map(|path| Side::open(path).unwrap());
-        Source::of_both([&first, &second]).unwrap().unwrap()
+        RunnableModel::of_both([&first, &second]).unwrap().unwrap()
     }
 
     /// The keys of a model's outputs, and what it takes.
-    fn interface(source: &Source) -> (Vec<String>, Feed) {
+    fn interface(source: &RunnableModel) -> (Vec<String>, Feed) {
         let outputs = source.facts.outputs.iter();
         let mut keys: Vec<String> = outputs.map(|port| port.key.clone()).collect();
         keys.sort_unstable();
@@ -360,7 +360,7 @@ mod tests {
             &[Format::SavedModel],
         );
         let side = Side::open(&root.path().join("saved_model")).unwrap();
-        let Ok(Err(reason)) = Source::of_both([&side, &side]) else {
+        let Ok(Err(reason)) = RunnableModel::of_both([&side, &side]) else {
             panic!("files are decoded");
         };
         let start = "the first is TensorFlow's, and cannot be run here: ";

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use tfod_checkpoint::{Bundle, variable_key};
 use tfod_models::fit::{Found, Variables};
 
-use crate::judgement::{ModelVariables, Source};
+use crate::judgement::{ModelVariables, VariableSource};
 use crate::trained::MODEL;
 
 /// The variables whose keys are below the model's.
@@ -42,7 +42,7 @@ impl Variables for Index {
     }
 }
 
-impl Source for Index {
+impl VariableSource for Index {
     fn variables(&self) -> &ModelVariables {
         &self.0
     }

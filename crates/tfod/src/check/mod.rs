@@ -17,7 +17,7 @@ use tfod_models::build;
 use tfod_models::fit::{Closest, Explanation, Variables, closest};
 
 use crate::ExportError;
-use crate::judgement::{Configured, Judgement, Source};
+use crate::judgement::{Configured, Judgement, VariableSource};
 use crate::trained::TrainedModel;
 use index::Index;
 pub use kind::{CheckpointKind, ConfigKind};
@@ -225,7 +225,7 @@ fn data_problem(bundle: &Bundle) -> Option<String> {
 
 impl CheckReport {
     /// Fills in what the variables tell.
-    fn compare(&mut self, configured: &Configured, variables: &dyn Source) {
+    fn compare(&mut self, configured: &Configured, variables: &dyn VariableSource) {
         let built = || {
             let model = configured.config.message().model.as_ref();
             let model = model.ok_or("there is no `model` in it")?;

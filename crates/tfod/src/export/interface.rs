@@ -7,14 +7,14 @@ use tfod_onnx::InputLayout;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
     /// What the model is given.
-    pub inputs: Vec<TensorInfo>,
+    pub inputs: Vec<InterfaceTensor>,
     /// What it returns, by key in ascending order.
-    pub outputs: Vec<TensorInfo>,
+    pub outputs: Vec<InterfaceTensor>,
 }
 
 /// One input or output.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TensorInfo {
+pub struct InterfaceTensor {
     /// Its key.
     pub key: String,
     /// Its element type.
@@ -29,7 +29,7 @@ impl Interface {
     pub(super) fn of(graph: &Graph) -> Self {
         let info = |key: &str, value: ValueId| {
             let value = graph.value(value);
-            TensorInfo {
+            InterfaceTensor {
                 key: key.to_owned(),
                 dtype: value.dtype,
                 shape: value.shape.clone(),
@@ -39,14 +39,14 @@ impl Interface {
         let input = |value: &ValueId| {
             let info = info(graph.name_of(*value), *value);
             let is_images = info.shape.dims().len() == 4;
-            TensorInfo {
+            InterfaceTensor {
                 layout: is_images.then_some(InputLayout::Nhwc),
                 ..info
             }
         };
         let inputs = graph.inputs().iter();
         let outputs = graph.outputs().iter();
-        let mut outputs: Vec<TensorInfo> = outputs.map(|o| info(&o.key, o.value)).collect();
+        let mut outputs: Vec<InterfaceTensor> = outputs.map(|o| info(&o.key, o.value)).collect();
         outputs.sort_by(|a, b| a.key.cmp(&b.key));
         Self {
             inputs: inputs.map(input).collect(),

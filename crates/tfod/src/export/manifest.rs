@@ -14,7 +14,7 @@ use tfod_models::resizer;
 use tfod_models::{GraphOptions, InputType, Model, Stage};
 
 use super::signatures::Signature;
-use super::{Interface, TensorInfo};
+use super::{Interface, InterfaceTensor};
 use crate::report::shape;
 
 /// Grows when a member changes its meaning or goes; new members do not count.
@@ -25,14 +25,14 @@ const BLOCK: usize = 1 << 16;
 
 /// A file that the model was made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Source {
+pub(super) struct SourceFile {
     /// Its name, without folders.
     pub(super) name: String,
     /// SHA-256 of its bytes, in hexadecimal.
     pub(super) sha256: String,
 }
 
-impl Source {
+impl SourceFile {
     /// Of bytes that have been read.
     pub(super) fn of_bytes(name: String, bytes: &[u8]) -> Self {
         let sha256 = hexadecimal(&Sha256::digest(bytes));
@@ -76,11 +76,11 @@ pub(super) struct About<'a> {
     pub(super) interface: &'a Interface,
     pub(super) options: &'a GraphOptions,
     pub(super) labels: Option<&'a LabelMap>,
-    pub(super) config: &'a Source,
+    pub(super) config: &'a SourceFile,
     /// Pairs of keypoints between which lines are drawn, by their place.
     pub(super) keypoint_edges: Vec<[i32; 2]>,
     /// The index of the checkpoint, which holds a checksum of every tensor; all that the model uses were verified.
-    pub(super) checkpoint_index: &'a Source,
+    pub(super) checkpoint_index: &'a SourceFile,
 }
 
 /// The facts that hold for every format, by name.
@@ -198,7 +198,7 @@ pub(super) fn ends(
     ])
 }
 
-fn input(info: &TensorInfo, options: &GraphOptions, facts: &Facts) -> Value {
+fn input(info: &InterfaceTensor, options: &GraphOptions, facts: &Facts) -> Value {
     let further = facts.further_input(&info.key);
     let Meaning {
         text: meaning,
@@ -239,7 +239,7 @@ fn images(options: &GraphOptions) -> Meaning {
     Meaning { text, unit }
 }
 
-fn output(info: &TensorInfo, facts: &Facts) -> Value {
+fn output(info: &InterfaceTensor, facts: &Facts) -> Value {
     let mut output = json!({
         "name": info.key,
         "dtype": info.dtype.name(),

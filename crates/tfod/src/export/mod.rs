@@ -44,7 +44,7 @@ use crate::trained::TrainedModel;
 use checkpoint::unused;
 pub use error::{ExportError, Misfit, MisfitVariable};
 pub use format::{FormatOption, FormatReport, OnnxOptions, OptionValue, TfliteOptions};
-pub use interface::{Interface, TensorInfo};
+pub use interface::{Interface, InterfaceTensor};
 pub use layout::Layout;
 use manifest::About;
 use networks::{Fitted, Networks, interfaces, named};
@@ -223,7 +223,7 @@ impl Export {
             interface: &interface,
             options: &main.options,
             labels: labels.as_ref(),
-            config: &manifest::Source::of_bytes(file_name(&self.pipeline_config), &original),
+            config: &manifest::SourceFile::of_bytes(file_name(&self.pipeline_config), &original),
             keypoint_edges,
             checkpoint_index: &source(&with_ending(trained.prefix(), ".index"))?,
         });
@@ -429,9 +429,9 @@ fn file_name(path: &Path) -> String {
 }
 
 /// A file that the export is made from, for the manifest.
-fn source(path: &Path) -> Result<manifest::Source, ExportError> {
+fn source(path: &Path) -> Result<manifest::SourceFile, ExportError> {
     let source =
-        File::open(path).and_then(|mut file| manifest::Source::new(file_name(path), &mut file));
+        File::open(path).and_then(|mut file| manifest::SourceFile::new(file_name(path), &mut file));
     Ok(source.map_err(failed(path, "read"))?)
 }
 

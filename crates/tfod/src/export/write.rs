@@ -6,7 +6,7 @@ use tfod_formats::Format;
 use tfod_tensorflow::Asset;
 
 use super::checkpoint::write_checkpoint;
-use super::format::{Source, Writer, exporter};
+use super::format::{FormatInput, Writer, exporter};
 use super::networks::{Fitted, Networks, of_format};
 use super::signatures::Signature;
 use super::staging::Staging;
@@ -58,7 +58,7 @@ impl Export {
             facts.extend(manifest::ends(&interface, options, of_model));
             let own = own.iter().find(|(other, _)| *other == format);
             let own = own.map(|(_, graph)| std::slice::from_ref(graph));
-            let writer = exporter(format).prepare(&Source {
+            let writer = exporter(format).prepare(&FormatInput {
                 export: self,
                 graphs: own.unwrap_or(graphs),
                 signatures,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 use tfod_tensorflow::Endpoint;
 
-use super::{Exporter, Format, FormatReport, Source, Writer, members};
+use super::{Exporter, Format, FormatInput, FormatReport, Writer, members};
 use crate::export::ExportError;
 use crate::freeze::Freeze;
 use crate::output::Destination;
@@ -19,7 +19,10 @@ impl Exporter for Frozen {
         Some(Format::SavedModel)
     }
 
-    fn prepare<'a>(&self, model: &Source<'_, 'a>) -> Result<Box<dyn Writer + 'a>, ExportError> {
+    fn prepare<'a>(
+        &self,
+        model: &FormatInput<'_, 'a>,
+    ) -> Result<Box<dyn Writer + 'a>, ExportError> {
         Ok(Box::new(Prepared {
             signature: model.main()?.name.to_owned(),
         }))

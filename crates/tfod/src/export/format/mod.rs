@@ -72,7 +72,8 @@ pub(super) trait Exporter {
     }
 
     /// Works out all that can be without writing; what the format cannot express is found here.
-    fn prepare<'a>(&self, model: &Source<'_, 'a>) -> Result<Box<dyn Writer + 'a>, ExportError>;
+    fn prepare<'a>(&self, model: &FormatInput<'_, 'a>)
+    -> Result<Box<dyn Writer + 'a>, ExportError>;
 }
 
 /// A format in a repository of Triton.
@@ -86,7 +87,7 @@ pub(super) struct Triton {
 }
 
 /// What a format is made of.
-pub(super) struct Source<'s, 'a> {
+pub(super) struct FormatInput<'s, 'a> {
     pub(super) export: &'s Export,
     /// The graphs of all signatures, the main one first.
     pub(super) graphs: &'s [NamedGraph<'a>],
@@ -99,7 +100,7 @@ pub(super) struct Source<'s, 'a> {
     pub(super) facts: &'s Map<String, Value>,
 }
 
-impl<'a> Source<'_, 'a> {
+impl<'a> FormatInput<'_, 'a> {
     /// The graph of the main signature.
     fn main(&self) -> Result<&NamedGraph<'a>, ExportError> {
         let none = || tfod_tensorflow::Error::NoSignatures.into();

@@ -7,7 +7,7 @@ use tfod_graph::Shape;
 use tfod_onnx::{ExternalData, InputLayout, OPSETS, OnnxWriter, Options};
 
 use super::option::{FormatOption, OptionValue};
-use super::{Exporter, Format, FormatReport, Source, Triton, Writer, members};
+use super::{Exporter, Format, FormatInput, FormatReport, Triton, Writer, members};
 use crate::export::{Export, ExportError, Interface, manifest};
 use crate::progress::Step;
 use crate::report::{bytes, count};
@@ -110,7 +110,10 @@ impl Exporter for Onnx {
         graph
     }
 
-    fn prepare<'a>(&self, model: &Source<'_, 'a>) -> Result<Box<dyn Writer + 'a>, ExportError> {
+    fn prepare<'a>(
+        &self,
+        model: &FormatInput<'_, 'a>,
+    ) -> Result<Box<dyn Writer + 'a>, ExportError> {
         let OnnxOptions {
             opset,
             input_layout,

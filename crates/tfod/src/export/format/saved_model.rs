@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 use tfod_tensorflow::SavedModelWriter;
 
-use super::{Exporter, Format, FormatReport, Source, Triton, Writer, members};
+use super::{Exporter, Format, FormatInput, FormatReport, Triton, Writer, members};
 use crate::export::{ExportError, manifest};
 use crate::progress::Step;
 use crate::report::{bytes, count};
@@ -25,7 +25,10 @@ impl Exporter for SavedModel {
         })
     }
 
-    fn prepare<'a>(&self, model: &Source<'_, 'a>) -> Result<Box<dyn Writer + 'a>, ExportError> {
+    fn prepare<'a>(
+        &self,
+        model: &FormatInput<'_, 'a>,
+    ) -> Result<Box<dyn Writer + 'a>, ExportError> {
         let path = |file_name: &str| json!(format!("assets/{file_name}"));
         let assets = model.assets.iter();
         let assets: Map<String, Value> = assets

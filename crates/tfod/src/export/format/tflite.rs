@@ -7,7 +7,7 @@ use tfod_models::{Batch, GraphOption, GraphOptions, Model, ModelError};
 use tfod_tflite::{Options, TfliteWriter, WeightType};
 
 use super::option::{FormatOption, OptionValue};
-use super::{Exporter, Format, FormatReport, Source, Writer, members};
+use super::{Exporter, Format, FormatInput, FormatReport, Writer, members};
 use crate::export::signatures::Signature;
 use crate::export::{ExportError, manifest};
 use crate::progress::Step;
@@ -81,7 +81,10 @@ impl Exporter for Tflite {
         Ok((options != *asked).then_some(options))
     }
 
-    fn prepare<'a>(&self, model: &Source<'_, 'a>) -> Result<Box<dyn Writer + 'a>, ExportError> {
+    fn prepare<'a>(
+        &self,
+        model: &FormatInput<'_, 'a>,
+    ) -> Result<Box<dyn Writer + 'a>, ExportError> {
         let main = model.main()?;
         let mut options = Options::default();
         options.weights = model.export.tflite.weights;

@@ -5,7 +5,7 @@ use tfod_models::InputType;
 use tfod_tensorflow::{Filled, WarmupInput, WarmupRequest, example, warmup_requests};
 
 use super::super::signatures::Signature;
-use super::super::{Interface, TensorInfo};
+use super::super::{Interface, InterfaceTensor};
 
 /// Where the server looks for it in a SavedModel.
 pub(super) const WARMUP: &str = "assets.extra/tf_serving_warmup_requests";
@@ -51,7 +51,7 @@ pub(super) fn warmup_file(signatures: &[&Signature]) -> Vec<u8> {
 }
 
 /// What is given beside images, as small as it can be: one box, the upper left corner of the image; an empty memory bank.
-fn zeros(info: &TensorInfo) -> WarmupInput<'_> {
+fn zeros(info: &InterfaceTensor) -> WarmupInput<'_> {
     let dims = info.shape.dims().iter();
     WarmupInput {
         name: &info.key,
@@ -64,7 +64,7 @@ fn zeros(info: &TensorInfo) -> WarmupInput<'_> {
 }
 
 /// An input of grey images, where sizes that are not fixed are taken from `sizes`.
-fn filled<'a>(info: &'a TensorInfo, sizes: [u64; 4], file: &'a [u8]) -> WarmupInput<'a> {
+fn filled<'a>(info: &'a InterfaceTensor, sizes: [u64; 4], file: &'a [u8]) -> WarmupInput<'a> {
     let dims = info.shape.dims().iter().zip(sizes);
     WarmupInput {
         name: &info.key,
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn what_is_given_beside_images_is_filled_in_its_own_type() {
-        let info = |key: &str, dtype, dims: Vec<Dim>| TensorInfo {
+        let info = |key: &str, dtype, dims: Vec<Dim>| InterfaceTensor {
             key: key.to_owned(),
             dtype,
             shape: Shape(dims),

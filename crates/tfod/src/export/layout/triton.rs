@@ -12,7 +12,7 @@ use tfod_tensorflow::SERVING_DEFAULT;
 use tfod_text::Shown;
 
 use super::super::format::exporter;
-use super::super::{ExportError, Format, Interface, TensorInfo};
+use super::super::{ExportError, Format, Interface, InterfaceTensor};
 use crate::output::{Scratch, failed, hold};
 
 const FILE: &str = "config.pbtxt";
@@ -77,7 +77,7 @@ fn config(format: Format, signature: &str, interface: &Interface) -> String {
 }
 
 fn is_batched(interface: &Interface) -> bool {
-    let leading = |info: &TensorInfo| info.shape.dims().first().cloned();
+    let leading = |info: &InterfaceTensor| info.shape.dims().first().cloned();
     let Some(batch) = interface.inputs.first().and_then(leading) else {
         return false;
     };
@@ -86,7 +86,7 @@ fn is_batched(interface: &Interface) -> bool {
 }
 
 /// The members of an input or output. The server does not know tensors without dimensions: they are given one.
-fn tensor(info: &TensorInfo, batched: bool) -> String {
+fn tensor(info: &InterfaceTensor, batched: bool) -> String {
     let dims = info.shape.dims().iter().skip(usize::from(batched));
     let dims: Vec<String> = dims
         .map(|dim| Dim::known(dim).map_or("-1".to_owned(), |size| size.to_string()))
