@@ -90,3 +90,16 @@ def test_without_flags_the_memory_bank_is_that_of_the_config(of_case, tmp_path):
     image = ("input_tensor", "uint8", [1, None, None, 3])
     features, count = ("context_features", "float32", [1, 9, 20]), ("valid_context_size", "int32", [1])
     assert names == [[image, features, count], [image, count, features]]
+
+
+@pytest.mark.parametrize("of_case", CASES[:1])
+def test_side_inputs_count_whatever_the_config_says(of_case, tmp_path):
+    """Where a part of the network is asked for, too: all of it is held against the checkpoint."""
+    results = context_rcnn.results(of_case)
+    override = "model { faster_rcnn { context_config { context_feature_length: 33 } } }"
+    folder = export(of_case, results, tmp_path / "out", "image_tensor", f"--config_override={override}", "--outputs=detection_scores")
+    batch, expected = compare.recorded(results / "image_tensor.npz")[0]
+    model = tf.saved_model.load(str(folder / "saved_model"))
+    given = {name: tf.constant(value) for name, value in context_rcnn.memory(of_case, 1).items()}
+    outputs = model.signatures["serving_default"](input_tensor=tf.constant(batch), **given)
+    compare.assert_equal({key: value.numpy() for key, value in outputs.items()}, {"detection_scores": expected["detection_scores"]}, "overridden")

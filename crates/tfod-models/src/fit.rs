@@ -240,17 +240,34 @@ pub(crate) fn template(text: &str) -> Option<protos::DetectionModel> {
     parsed.config.message().model.clone()
 }
 
-/// Finds the fields in which the configuration differs from the one that the checkpoint was trained with. Of the options, the labels are needed.
+/// Finds the fields in which the configuration differs from the one that the checkpoint was trained with. Of the options, the labels and side inputs are needed.
 pub fn explain(
     config: &protos::DetectionModel,
     options: &GraphOptions,
     variables: &dyn Variables,
 ) -> Explanation {
-    let meta = MetaArchitecture::of(config);
-    let refined = meta
-        .and_then(|meta| meta.support.as_ref())
-        .and_then(|support| refine(support, config, options, variables));
-    refined.map_or_else(Explanation::default, |refined| refined.explanation)
+    let support = MetaArchitecture::of(config).and_then(|meta| meta.support.as_ref());
+    let Some(support) = support else {
+        return Explanation::default();
+    };
+    let inputs = options.side_inputs.as_deref();
+    let described = inputs.and_then(|inputs| (support.described)(config, inputs));
+    let (config, field) = match &described {
+        Some((config, field)) => (config, Some(*field)),
+        None => (config, None),
+    };
+    let Some(Refined {
+        mut explanation, ..
+    }) = refine(support, config, options.keypoint_labels.as_ref(), variables)
+    else {
+        return Explanation::default();
+    };
+    for cause in &mut explanation.causes {
+        if field == Some(cause.field.as_ref()) {
+            cause.configured_by = "the description of side inputs";
+        }
+    }
+    explanation
 }
 
 /// A configuration changed until as much of a checkpoint fits as can be made to.
@@ -260,26 +277,19 @@ struct Refined {
     explanation: Explanation,
 }
 
-/// Compares a network, up to its predictions, with a checkpoint. `None` where there is no such network. `labels` are those of the options, or others.
+/// Compares a network, as far as it has layers, with a checkpoint. `None` where there is no such network. `labels` are those of the options, or others.
 fn fit_of(
     config: &protos::DetectionModel,
-    options: &GraphOptions,
     labels: Option<&KeypointLabels>,
     variables: &dyn Variables,
 ) -> Option<Fit> {
     let support = MetaArchitecture::of(config)?.support.as_ref()?;
     let options = GraphOptions {
-        // What comes after the predictions has no variables, but for networks that make masks of boxes.
-        stage: if support.takes_boxes(config) {
+        stage: if (support.has_layers_after)(config) {
             Stage::Detections
         } else {
             Stage::Encodings
         },
-        // Candidates may be networks that take none.
-        side_inputs: options
-            .side_inputs
-            .clone()
-            .filter(|_| support.takes_side_inputs(config)),
         keypoint_labels: labels.cloned(),
         ..GraphOptions::default()
     };
@@ -303,7 +313,7 @@ impl Search {
         &mut self,
         candidates: Vec<Candidate>,
         best: &Fit,
-        options: &GraphOptions,
+        labels: Option<&KeypointLabels>,
         variables: &dyn Variables,
     ) -> Vec<(Fit, Candidate)> {
         let key = |candidate: &Candidate| {
@@ -326,9 +336,8 @@ impl Search {
             if most > expected {
                 break;
             }
-            let labels = candidate.labels.as_ref();
-            let labels = labels.or(options.keypoint_labels.as_ref());
-            let fit = fit_of(&candidate.config, options, labels, variables);
+            let labels = candidate.labels.as_ref().or(labels);
+            let fit = fit_of(&candidate.config, labels, variables);
             let distance = fit.as_ref().map_or(usize::MAX, Fit::distance);
             let gain = best.distance().saturating_sub(distance);
             self.gains.insert(key(&candidate), gain);
@@ -347,14 +356,13 @@ impl Search {
 fn refine(
     support: &Support,
     config: &protos::DetectionModel,
-    options: &GraphOptions,
+    labels: Option<&KeypointLabels>,
     variables: &dyn Variables,
 ) -> Option<Refined> {
     let mut explanation = Explanation::default();
     let mut current = config.clone();
-    let mut options = options.clone();
-    let labels = options.keypoint_labels.as_ref();
-    let mut best = fit_of(&current, &options, labels, variables)
+    let mut labels = labels.cloned();
+    let mut best = fit_of(&current, labels.as_ref(), variables)
         .filter(|fit| fit.missing.len() < fit.total())?;
     let mut search = Search::default();
     while explanation.causes.len() < MOST_CAUSES && best.distance() > 0 {
@@ -362,11 +370,10 @@ fn refine(
             let mut causes = explanation.causes.iter();
             causes.all(|cause| cause.field != candidate.cause.field)
         };
-        let labels = options.keypoint_labels.as_ref();
-        let candidates = (support.candidates)(&current, labels, variables);
+        let candidates = (support.candidates)(&current, labels.as_ref(), variables);
         let candidates = candidates.into_iter().filter(is_new).collect();
         let mut tried = search
-            .round(candidates, &best, &options, variables)
+            .round(candidates, &best, labels.as_ref(), variables)
             .into_iter();
         let Some((fit, mut candidate)) = tried.next() else {
             break;
@@ -380,7 +387,7 @@ fn refine(
         candidate.cause.alternatives = like.collect();
         best = fit;
         current = candidate.config;
-        options.keypoint_labels = candidate.labels.or(options.keypoint_labels);
+        labels = candidate.labels.or(labels);
         explanation.causes.push(candidate.cause);
     }
     explanation.complete = best.distance() == 0;

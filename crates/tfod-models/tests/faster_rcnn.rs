@@ -8,7 +8,9 @@ use common::faster_rcnn;
 use common::trained::Trained;
 use tfod_graph::validate;
 use tfod_models::fit::{closest, explain};
-use tfod_models::{Batch, GraphOptions, InputType, MetaArchitecture, Model, Stage, build};
+use tfod_models::{
+    Batch, GraphOptions, InputType, MetaArchitecture, Model, SideInput, Stage, build,
+};
 
 /// The outputs of a network with their shapes, in the order of keys.
 fn outputs(model: &Model) -> Vec<String> {
@@ -263,53 +265,186 @@ fn sizes_that_cannot_be_counted_are_refused_by_field() {
     }
 }
 
+/// What explains that a checkpoint of `base` and `trained` does not fit `base` and `configured`.
+fn explained(base: &str, configured: &str, trained: &str, options: &GraphOptions) -> Vec<String> {
+    let config = |more: &str| faster_rcnn(&format!("{base} {more}"));
+    let variables = Trained::of(&config(trained));
+    let explanation = explain(&config(configured), options, &variables);
+    assert!(
+        explanation.complete,
+        "{base} {configured}, {trained}: {explanation:?}"
+    );
+    let causes = explanation.causes.iter();
+    causes
+        .map(|cause| {
+            let field = cause.field.strip_prefix("model.faster_rcnn.").unwrap();
+            format!("{field}: {}", cause.trained)
+        })
+        .collect()
+}
+
+fn predictor(text: &str) -> String {
+    format!("second_stage_box_predictor {{ mask_rcnn_box_predictor {{ {text} }} }}")
+}
+
+const MASKS: &str =
+    "predict_instance_masks: true conv_hyperparams {} mask_prediction_conv_depth: 24";
+const CONTEXT: &str =
+    "context_config { context_feature_length: 20 attention_bottleneck_dimension: 16 }";
+const PYRAMID: &str = "feature_extractor { type: 'faster_rcnn_resnet50_fpn_keras' conv_hyperparams {} }
+    first_stage_anchor_generator { multiscale_anchor_generator { min_level: 2 max_level: 6 aspect_ratios: 1 normalize_coordinates: false } }";
+
 #[test]
 fn each_field_is_found() {
-    let predictor = |text: &str| {
-        format!("second_stage_box_predictor {{ mask_rcnn_box_predictor {{ {text} }} }}")
+    let head = "second_stage_box_predictor.mask_rcnn_box_predictor";
+    let masks = |more: &str| {
+        format!(
+            "number_of_stages: 3 {}",
+            predictor(&format!("{MASKS} {more}"))
+        )
     };
-    for (trained, field, value) in [
-        ("num_classes: 7".to_owned(), "num_classes", "7"),
-        ("number_of_stages: 1".to_owned(), "number_of_stages", "1"),
+    let (plain, three) = (String::new(), masks(""));
+    let pyramid = PYRAMID.to_owned();
+    for (base, trained, found) in [
         (
+            &plain,
+            "num_classes: 7".to_owned(),
+            "num_classes: 7".to_owned(),
+        ),
+        (
+            &plain,
+            "number_of_stages: 1".to_owned(),
+            "number_of_stages: 1".to_owned(),
+        ),
+        (
+            &plain,
             "feature_extractor { type: 'faster_rcnn_resnet101_keras' }".to_owned(),
-            "feature_extractor.type",
-            "faster_rcnn_resnet101_keras",
+            "feature_extractor.type: faster_rcnn_resnet101_keras".to_owned(),
         ),
         (
+            &plain,
             predictor("share_box_across_classes: true"),
-            "share_box_across_classes",
-            "true",
+            format!("{head}.share_box_across_classes: true"),
         ),
-        (predictor("use_dropout: true"), "use_dropout", "true"),
         (
+            &plain,
+            predictor("use_dropout: true"),
+            format!("{head}.use_dropout: true"),
+        ),
+        (
+            &plain,
             "first_stage_box_predictor_depth: 64".to_owned(),
-            "first_stage_box_predictor_depth",
-            "64",
+            "first_stage_box_predictor_depth: 64".to_owned(),
         ),
         (
+            &plain,
             "first_stage_box_predictor_kernel_size: 1".to_owned(),
-            "first_stage_box_predictor_kernel_size",
-            "1",
+            "first_stage_box_predictor_kernel_size: 1".to_owned(),
         ),
         (
+            &plain,
             "first_stage_anchor_generator { grid_anchor_generator { scales: 1 } }".to_owned(),
-            "scales",
-            "3 numbers",
+            "first_stage_anchor_generator.grid_anchor_generator.scales: 3 numbers".to_owned(),
+        ),
+        (
+            &three,
+            predictor("mask_prediction_conv_depth: 32"),
+            format!("{head}.mask_prediction_conv_depth: 32"),
+        ),
+        (
+            &three,
+            predictor("mask_prediction_num_conv_layers: 4"),
+            format!("{head}.mask_prediction_num_conv_layers: 4"),
+        ),
+        (
+            &three,
+            predictor("mask_prediction_num_conv_layers: 1"),
+            format!("{head}.mask_prediction_num_conv_layers: 1"),
+        ),
+        (
+            &three,
+            predictor("convolve_then_upsample_masks: true"),
+            format!("{head}.convolve_then_upsample_masks: true"),
+        ),
+        (
+            &three,
+            predictor("convolve_then_upsample_masks: true mask_prediction_num_conv_layers: 3"),
+            format!(
+                "{head}.mask_prediction_num_conv_layers (and convolve_then_upsample_masks): 3 (true)"
+            ),
+        ),
+        (
+            &three,
+            predictor("masks_are_class_agnostic: true"),
+            format!("{head}.masks_are_class_agnostic: true"),
+        ),
+        (
+            &three,
+            "number_of_stages: 2".to_owned(),
+            "number_of_stages: 2".to_owned(),
+        ),
+        (
+            &plain,
+            CONTEXT.to_owned(),
+            "context_config: given".to_owned(),
+        ),
+        (
+            &CONTEXT.to_owned(),
+            "context_config { attention_bottleneck_dimension: 8 }".to_owned(),
+            "context_config.attention_bottleneck_dimension: 8".to_owned(),
+        ),
+        (
+            &CONTEXT.to_owned(),
+            "context_config { context_feature_length: 30 }".to_owned(),
+            "context_config.context_feature_length: 30".to_owned(),
+        ),
+        (
+            &CONTEXT.to_owned(),
+            "context_config { attention_position: POST_RPN }".to_owned(),
+            "context_config.attention_position: POST_RPN".to_owned(),
+        ),
+        (
+            &pyramid,
+            "initial_crop_size: 14".to_owned(),
+            "initial_crop_size: 15".to_owned(),
+        ),
+        (
+            &pyramid,
+            "feature_extractor { fpn { min_level: 2 max_level: 6 additional_layer_depth: 64 } }"
+                .to_owned(),
+            "feature_extractor.fpn.additional_layer_depth: 64".to_owned(),
         ),
     ] {
-        let variables = Trained::of(&faster_rcnn(&trained));
-        let explanation = explain(&faster_rcnn(""), &GraphOptions::default(), &variables);
-        assert!(explanation.complete, "{trained}: {explanation:?}");
-        let causes: Vec<String> = explanation.causes.iter().map(ToString::to_string).collect();
-        let [cause] = explanation.causes.as_slice() else {
-            unreachable!("{trained}: one cause, not {causes:?}")
-        };
-        assert!(
-            cause.field.ends_with(field) && cause.trained == value,
-            "{trained}: {causes:?}"
-        );
+        let causes = explained(base, "", &trained, &GraphOptions::default());
+        assert_eq!(causes, [found], "{base} {trained}");
     }
+}
+
+#[test]
+fn a_third_stage_that_the_configuration_has_not_is_found() {
+    let trained = format!("number_of_stages: 3 {}", predictor(MASKS));
+    let causes = explained("", "", &trained, &GraphOptions::default());
+    let depth = "second_stage_box_predictor.mask_rcnn_box_predictor.mask_prediction_conv_depth: 24";
+    assert_eq!(causes, ["number_of_stages: 3", depth]);
+    let causes = explained("", CONTEXT, "", &GraphOptions::default());
+    assert_eq!(causes, ["context_config: left out"]);
+}
+
+#[test]
+fn side_inputs_of_another_length_are_found() {
+    let mut options = GraphOptions::default();
+    let names = "context_features,valid_context_size";
+    let inputs = SideInput::parse("1,9,30/1", "tf.float32,tf.int32", names).unwrap();
+    options.side_inputs = Some(inputs);
+    let config = faster_rcnn(CONTEXT);
+    let explanation = explain(&config, &options, &Trained::of(&config));
+    let causes: Vec<String> = explanation.causes.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        causes,
+        [
+            "model.faster_rcnn.context_config.context_feature_length: the description of side inputs has 30, the checkpoint was trained with 20"
+        ]
+    );
 }
 
 #[test]

@@ -4,7 +4,6 @@
 use tfod_config::protos;
 
 use super::{Fit, Refined, Variables, fit_of, refine};
-use crate::GraphOptions;
 use crate::meta::{self, Description, MetaArchitecture};
 
 /// How many configurations are changed to fit; the best of them is the answer.
@@ -50,10 +49,9 @@ impl Closest {
 /// Every usual configuration is built, which takes tens of milliseconds for a large one, so the names of variables decide on the meta-architecture before.
 pub fn closest(meta: &MetaArchitecture, variables: &dyn Variables) -> Option<Closest> {
     let support = meta.support.as_ref()?;
-    let options = GraphOptions::default();
     let mut tried = Vec::new();
     for config in (support.templates)() {
-        let fit = fit_of(&config, &options, None, variables);
+        let fit = fit_of(&config, None, variables);
         if let Some(fit) = fit.filter(|fit| fit.missing.len() < fit.total()) {
             tried.push((fit.distance(), config));
         }
@@ -62,7 +60,7 @@ pub fn closest(meta: &MetaArchitecture, variables: &dyn Variables) -> Option<Clo
     let refined = tried
         .iter()
         .take(REFINED)
-        .filter_map(|(_, config)| refine(support, config, &options, variables));
+        .filter_map(|(_, config)| refine(support, config, None, variables));
     let Refined { config, fit, .. } = refined.min_by_key(|refined| refined.fit.distance())?;
     Some(Closest {
         extractor: meta::describe(&config)?.extractor.to_owned(),

@@ -18,7 +18,7 @@ use tfod_config::protos::detection_model::Model as Proto;
 use crate::error::ModelError;
 use crate::fields::FieldPath;
 use crate::fit::{Candidate, Variables};
-use crate::{GraphOptions, KeypointLabels, Model};
+use crate::{GraphOptions, KeypointLabels, Model, SideInput};
 
 /// All of them, in the order in which a checkpoint is held against their [`Marks`]: those of an SSD are the least particular.
 pub static ALL: [&MetaArchitecture; 4] = [
@@ -50,6 +50,10 @@ pub struct Support {
     pub(crate) boxes: Option<Taken>,
     /// What makes a network take side inputs.
     pub(crate) side_inputs: Option<Taken>,
+    /// A configuration with what descriptions of side inputs say in its place, and the field that they say.
+    pub(crate) described: Described,
+    /// Whether a network has layers after its predictions, as those that make masks of detections.
+    pub(crate) has_layers_after: fn(&protos::DetectionModel) -> bool,
     /// Changes of single fields that may make a checkpoint fit.
     pub(crate) candidates:
         fn(&protos::DetectionModel, Option<&KeypointLabels>, &dyn Variables) -> Vec<Candidate>,
@@ -58,6 +62,9 @@ pub struct Support {
     /// Usual configurations, to find out which network a checkpoint is of.
     pub(crate) templates: fn() -> Vec<protos::DetectionModel>,
 }
+
+type Described =
+    fn(&protos::DetectionModel, &[SideInput]) -> Option<(protos::DetectionModel, &'static str)>;
 
 /// What only some networks of a meta-architecture take.
 #[derive(Debug)]

@@ -321,10 +321,14 @@ impl Export {
     /// The options with which the whole network is built.
     fn whole_options(&self, configured: &Configured) -> Result<GraphOptions, ExportError> {
         let options = configured.options();
-        options.map_err(|source| ExportError::KeypointLabels {
+        let mut options = options.map_err(|source| ExportError::KeypointLabels {
             config: self.pipeline_config.clone(),
             source,
-        })
+        })?;
+        // Side inputs decide on the sizes of layers, and they are of a batch.
+        options.side_inputs.clone_from(&self.graph.side_inputs);
+        options.batch = self.graph.batch;
+        Ok(options)
     }
 
     /// Holds a model against the checkpoint. Gives the number of its variables, which were all found, what the checkpoint has beyond them, and what to say

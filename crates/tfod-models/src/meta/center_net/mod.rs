@@ -97,6 +97,8 @@ pub(super) static CENTER_NET: MetaArchitecture = MetaArchitecture {
             is_configured: deepmac::is_configured,
         }),
         side_inputs: None,
+        described: |_, _| None,
+        has_layers_after: deepmac::is_configured,
         candidates: fit::candidates,
         alike: &fit::ALIKE,
         templates: fit::templates,

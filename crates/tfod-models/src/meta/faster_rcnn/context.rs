@@ -18,7 +18,7 @@ use crate::side_inputs::SideInput;
 /// The field of the configuration.
 pub(super) const FIELD: &str = "context_config";
 /// The names of the side inputs, which the reference takes as arguments.
-const FEATURES: &str = "context_features";
+pub(super) const FEATURES: &str = "context_features";
 const COUNT: &str = "valid_context_size";
 /// What they mean.
 pub(super) const INPUTS: [(&str, Meaning); 2] = [
@@ -37,6 +37,8 @@ pub(super) const INPUTS: [(&str, Meaning); 2] = [
         },
     ),
 ];
+/// Where the layers are in the reference's object tree.
+pub(super) const LAYERS: &str = "_context_feature_extract_fn";
 /// What is added to the weight of features that do not count, before they become parts of 1.
 const NOT_VALID: f32 = -100_000.0;
 /// Lengths are not taken for smaller than the root of this.
@@ -300,7 +302,7 @@ struct Projection {
 impl Projection {
     /// Projects `[batch, n, c]` with known `n` and `c`: `[batch, n, units]`.
     fn build(self, b: &mut Builder, x: ValueId) -> Result<ValueId, ModelError> {
-        let layers = Path::new("_context_feature_extract_fn").child(self.name);
+        let layers = Path::new(LAYERS).child(self.name);
         let [batch, Dim::Known(n), depth] = b.shape(x).dims() else {
             return Err(ModelError::Inconsistent(
                 "features of an unknown number".into(),

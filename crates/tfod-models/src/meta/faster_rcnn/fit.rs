@@ -6,7 +6,7 @@ use tfod_config::protos::anchor_generator::AnchorGeneratorOneof;
 use tfod_config::protos::box_predictor::BoxPredictorOneof;
 use tfod_config::protos::detection_model::Model as Proto;
 
-use super::extractor;
+use super::{extractor, fit_context, fit_masks};
 use crate::KeypointLabels;
 use crate::fit::{self, Candidate, Variables, last_size};
 
@@ -41,7 +41,7 @@ const LEVELS: std::ops::RangeInclusive<i32> = 4..=8;
 const LARGEST_CROP: i32 = 64;
 
 /// Collects candidates that differ from the configuration in one field.
-type Candidates<'a> = crate::fit::Candidates<'a, protos::FasterRcnn>;
+pub(super) type Candidates<'a> = crate::fit::Candidates<'a, protos::FasterRcnn>;
 
 /// Changes of one field each.
 pub(super) fn candidates(
@@ -56,6 +56,7 @@ pub(super) fn candidates(
     stage_candidates(&mut all, variables);
     head_candidates(&mut all, variables);
     first_stage_candidates(&mut all, variables);
+    fit_context::candidates(&mut all, variables);
     anchor_candidates(&mut all, variables);
     extractor_candidates(&mut all, variables);
     all.into_list()
@@ -84,12 +85,45 @@ fn box_bias(dropout: bool) -> String {
 fn stage_candidates(all: &mut Candidates<'_>, variables: &dyn Variables) {
     let places = [class_bias(false), class_bias(true)];
     let has_second = last_size(variables, &places).is_some();
-    let configured = all.base.number_of_stages();
-    let trained = if has_second { 2 } else { 1 };
-    if (configured > 1) != has_second {
-        all.push(STAGES, configured, trained, |config| {
-            config.number_of_stages = Some(trained);
-        });
+    let trained = match (has_second, fit_masks::is_trained(variables)) {
+        (true, true) => 3,
+        (true, false) => 2,
+        (false, _) => 1,
+    };
+    all.push(STAGES, all.base.number_of_stages(), trained, |config| {
+        config.number_of_stages = Some(trained);
+        if trained > 1 {
+            add_second_stage(config);
+        }
+        if trained > 2 {
+            add_masks(config);
+        }
+    });
+}
+
+/// Adds what a second stage needs and a configuration of one stage may lack.
+fn add_second_stage(config: &mut protos::FasterRcnn) {
+    let usual = extractor::names().next().and_then(template);
+    let Some(Proto::FasterRcnn(usual)) = usual.and_then(|usual| usual.model) else {
+        return;
+    };
+    let predictor = &mut config.second_stage_box_predictor;
+    *predictor = predictor.take().or(usual.second_stage_box_predictor);
+    let post = &mut config.second_stage_post_processing;
+    *post = post.take().or(usual.second_stage_post_processing);
+    config.initial_crop_size = config.initial_crop_size.or(usual.initial_crop_size);
+    config.maxpool_kernel_size = config.maxpool_kernel_size.or(usual.maxpool_kernel_size);
+    config.maxpool_stride = config.maxpool_stride.or(usual.maxpool_stride);
+}
+
+/// Adds what a third stage needs and a configuration of two may lack.
+fn add_masks(config: &mut protos::FasterRcnn) {
+    let predictor = config.second_stage_box_predictor.as_mut();
+    if let Some(BoxPredictorOneof::MaskRcnnBoxPredictor(predictor)) =
+        predictor.and_then(|p| p.box_predictor_oneof.as_mut())
+    {
+        predictor.predict_instance_masks = Some(true);
+        predictor.conv_hyperparams.get_or_insert_default();
     }
 }
 
@@ -102,6 +136,7 @@ fn head_candidates(all: &mut Candidates<'_>, variables: &dyn Variables) {
     else {
         return;
     };
+    fit_masks::candidates(all, predictor, variables);
     if let Some(slots) = last_size(variables, &[class_bias(false), class_bias(true)])
         && slots > 1
     {
@@ -245,14 +280,13 @@ fn extractor_candidates(all: &mut Candidates<'_>, variables: &dyn Variables) {
             }
         });
     }
-    let Some(fpn) = extractor.fpn else {
+    let Some(fpn) = extractor::pyramid(extractor) else {
         return;
     };
     let change = |config: &mut protos::FasterRcnn,
                   change: &dyn Fn(&mut protos::FeaturePyramidNetworks)| {
-        let extractor = config.feature_extractor.as_mut();
-        if let Some(fpn) = extractor.and_then(|extractor| extractor.fpn.as_mut()) {
-            change(fpn);
+        if let Some(extractor) = config.feature_extractor.as_mut() {
+            change(extractor.fpn.get_or_insert(fpn));
         }
     };
     let top = "_feature_extractor_for_proposal_features/fpn_features_generator/top_layers/0/bias";

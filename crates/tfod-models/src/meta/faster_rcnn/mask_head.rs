@@ -10,12 +10,15 @@ use crate::hyperparams::Hyperparams;
 use crate::layers::{Path, Window, channels, conv_block, conv2d};
 
 /// Keras layers of a convolution: itself, normalisation, activation. Without a normalisation, there is one that does nothing.
-const LAYERS_EACH: u64 = 3;
+pub(super) const LAYERS_EACH: u64 = 3;
 /// Weights of the logarithms of channels and of classes, where these decide how deep the branch is.
 const CHANNELS_WEIGHT: f64 = 2.0;
 const CLASSES_WEIGHT: f64 = 3.0;
 /// The most convolutions: each is a layer of the graph.
-const MOST_CONVOLUTIONS: u64 = 256;
+pub(super) const MOST_CONVOLUTIONS: u64 = 256;
+/// Where the layers are in the reference's object tree.
+pub(super) const PATH: &str =
+    "_mask_rcnn_box_predictor/_third_stage_heads/mask_predictions/_mask_predictor_layers";
 
 /// The configuration of the branch.
 #[derive(Clone, Copy, Debug)]
@@ -94,9 +97,7 @@ impl MaskHead {
     /// # Errors
     /// For masks that are smaller than the features that they are enlarged from.
     pub(super) fn build(self, b: &mut Builder, features: ValueId) -> Result<ValueId, ModelError> {
-        let path = Path::new(
-            "_mask_rcnn_box_predictor/_third_stage_heads/mask_predictions/_mask_predictor_layers",
-        );
+        let path = Path::new(PATH);
         let depth = match self.depth {
             0 => usual_depth(channels(b, features), self.num_classes),
             depth => depth,

@@ -89,6 +89,8 @@ mod crops;
 mod extractor;
 mod first_stage;
 mod fit;
+mod fit_context;
+mod fit_masks;
 mod frame;
 mod mask_head;
 mod second_stage;
@@ -129,6 +131,8 @@ pub(super) static FASTER_RCNN: MetaArchitecture = MetaArchitecture {
             field: context::FIELD,
             is_configured: context::is_configured,
         }),
+        described: fit_context::described,
+        has_layers_after: third_stage::is_configured,
         candidates: fit::candidates,
         alike: &fit::ALIKE,
         templates: fit::templates,

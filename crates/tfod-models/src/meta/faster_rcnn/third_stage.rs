@@ -2,6 +2,7 @@
 
 use tfod_config::protos;
 use tfod_config::protos::box_predictor::BoxPredictorOneof;
+use tfod_config::protos::detection_model::Model as Proto;
 use tfod_graph::{Binary, Builder, DType, Dim, Tensor, Unary, ValueId};
 
 use super::crops::flat_dim;
@@ -13,6 +14,11 @@ use crate::fields::{FieldPath, Message, invalid};
 
 /// The most masks of a batch, each of which has a number.
 const MOST_MASKS: u64 = i32::MAX as u64;
+
+/// Whether a configuration has a third stage.
+pub(super) fn is_configured(config: &protos::DetectionModel) -> bool {
+    matches!(&config.model, Some(Proto::FasterRcnn(rcnn)) if rcnn.number_of_stages() == 3)
+}
 
 /// The configuration of the third stage.
 #[derive(Clone, Copy, Debug)]

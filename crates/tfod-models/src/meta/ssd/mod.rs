@@ -81,6 +81,8 @@ pub(super) static SSD: MetaArchitecture = MetaArchitecture {
         build,
         boxes: None,
         side_inputs: None,
+        described: |_, _| None,
+        has_layers_after: |_| false,
         candidates: fit::candidates,
         alike: &fit::ALIKE,
         templates: fit::templates,

@@ -97,6 +97,14 @@ pub(in crate::meta::faster_rcnn) fn names() -> impl Iterator<Item = &'static str
     TYPES.names()
 }
 
+/// The pyramid of a configuration, as a message even where it has none; `None` for types without one.
+pub(in crate::meta::faster_rcnn) fn pyramid(
+    config: &protos::FasterRcnnFeatureExtractor,
+) -> Option<protos::FeaturePyramidNetworks> {
+    let has_pyramid = config.r#type().contains("_fpn_");
+    has_pyramid.then(|| config.fpn.unwrap_or_else(resnet_v1_fpn::usual_pyramid))
+}
+
 /// Reads the message.
 ///
 /// # Errors

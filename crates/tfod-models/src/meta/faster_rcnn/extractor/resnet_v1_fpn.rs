@@ -27,6 +27,16 @@ const DEPTH: u64 = 256;
 const HIGHEST_LEVEL: u64 = 16;
 /// Height and width that images are padded to. The reference does not look at `pad_to_multiple`.
 const MULTIPLE: u64 = 32;
+/// The pyramid that the configuration says nothing of, as a message.
+pub(super) fn usual_pyramid() -> protos::FeaturePyramidNetworks {
+    let number = |n: u64| i32::try_from(n).ok();
+    protos::FeaturePyramidNetworks {
+        min_level: number(LEVELS[0]),
+        max_level: number(LEVELS[1]),
+        additional_layer_depth: number(DEPTH),
+    }
+}
+
 /// Units of the dense layers.
 const UNITS: u64 = 1024;
 
