@@ -50,7 +50,7 @@ pub(crate) fn variable(
 
 /// The geometry of a convolution: square kernel, one stride.
 #[derive(Clone, Copy, Debug)]
-pub struct Window {
+pub struct ConvWindow {
     /// Height and width of the kernel.
     pub kernel: u64,
     /// Step in both directions.
@@ -59,7 +59,7 @@ pub struct Window {
     pub explicit_padding: bool,
 }
 
-impl Window {
+impl ConvWindow {
     /// A kernel moved by one, with Keras' `SAME` padding.
     pub fn same(kernel: u64) -> Self {
         Self {
@@ -105,7 +105,7 @@ pub fn conv2d(
     path: &Path,
     x: ValueId,
     filters: u64,
-    window: Window,
+    window: ConvWindow,
     use_bias: bool,
 ) -> Built {
     let kernel = [window.kernel; 2];
@@ -122,7 +122,7 @@ pub fn conv2d_of_one_row(
     path: &Path,
     x: ValueId,
     filters: u64,
-    window: Window,
+    window: ConvWindow,
     use_bias: bool,
 ) -> Built {
     let kernel = [1, window.kernel];
@@ -135,7 +135,7 @@ fn conv2d_by(
     path: &Path,
     x: ValueId,
     filters: u64,
-    ([height, width], window): ([u64; 2], Window),
+    ([height, width], window): ([u64; 2], ConvWindow),
     use_bias: bool,
 ) -> Built {
     b.scope(name, |b| {
@@ -177,7 +177,7 @@ pub fn depthwise_conv2d(
     name: &str,
     path: &Path,
     x: ValueId,
-    window: Window,
+    window: ConvWindow,
 ) -> Built {
     b.scope(name, |b| {
         let shape = [window.kernel, window.kernel, channels(b, x), 1];
@@ -197,7 +197,7 @@ pub fn conv_block(
     (path, first): (&Path, u64),
     x: ValueId,
     filters: u64,
-    window: Window,
+    window: ConvWindow,
     hyperparams: &Hyperparams,
 ) -> Built {
     let conv = format!("{name}_conv");
@@ -215,7 +215,7 @@ pub fn depthwise_block(
     name: &str,
     (path, first): (&Path, u64),
     x: ValueId,
-    window: Window,
+    window: ConvWindow,
     hyperparams: &Hyperparams,
 ) -> Built {
     let conv = format!("{name}_conv");
@@ -235,7 +235,7 @@ pub fn separable_conv2d(
     path: &Path,
     x: ValueId,
     filters: u64,
-    window: Window,
+    window: ConvWindow,
     use_bias: bool,
 ) -> Built {
     let y = depthwise_conv2d(b, name, path, x, window)?;
@@ -262,7 +262,7 @@ pub fn conv2d_or_separable(
     path: &Path,
     x: ValueId,
     filters: u64,
-    window: Window,
+    window: ConvWindow,
     use_bias: bool,
 ) -> Built {
     if use_depthwise {

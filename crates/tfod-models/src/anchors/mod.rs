@@ -130,9 +130,9 @@ impl AnchorGenerator {
         b: &mut Builder,
         feature_maps: &[Cells],
         image: Image,
-        place: Place,
+        place: GeneratorPlace,
     ) -> Result<Anchors, ModelError> {
-        let Place { field, levels_note } = place;
+        let GeneratorPlace { field, levels_note } = place;
         let per_location = self.per_location();
         if feature_maps.len() != per_location.len() {
             return Err(ModelError::Inconsistent(format!(
@@ -190,7 +190,7 @@ impl AnchorGenerator {
             size: image.map(number),
             is_fixed: true,
         };
-        let place = Place {
+        let place = GeneratorPlace {
             field: FieldPath::MODEL.child("anchor_generator"),
             levels_note: "",
         };
@@ -212,7 +212,7 @@ pub(crate) struct Image {
 
 /// Where a generator is configured, for errors.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+pub(crate) struct GeneratorPlace {
     /// The generator's message.
     pub field: FieldPath,
     /// What else there is to know of the levels of feature extractors.

@@ -6,7 +6,7 @@ use tfod_graph::{Builder, ValueId};
 use crate::error::ModelError;
 use crate::hyperparams::Hyperparams;
 use crate::layers::{
-    Path, Window, batch_norm, conv2d, conv2d_transpose, depthwise_conv2d, separable_conv2d,
+    ConvWindow, Path, batch_norm, conv2d, conv2d_transpose, depthwise_conv2d, separable_conv2d,
 };
 
 /// The model's place, how its layers are configured, and how many there are so far.
@@ -18,7 +18,7 @@ pub(crate) struct Functional<'a> {
 }
 
 impl<'a> Functional<'a> {
-    /// A model without layers. `explicit_padding` is that of [`Window`].
+    /// A model without layers. `explicit_padding` is that of [`ConvWindow`].
     pub(crate) fn new(path: &'a Path, explicit_padding: bool, hyperparams: Hyperparams) -> Self {
         Self {
             path,
@@ -40,8 +40,8 @@ impl<'a> Functional<'a> {
         self.path.child(layer)
     }
 
-    fn window(&self, kernel: u64, stride: u64) -> Window {
-        Window {
+    fn window(&self, kernel: u64, stride: u64) -> ConvWindow {
+        ConvWindow {
             kernel,
             stride,
             explicit_padding: self.explicit_padding && kernel > 1,
@@ -69,7 +69,7 @@ impl<'a> Functional<'a> {
         name: &str,
         x: ValueId,
         filters: u64,
-        window: Window,
+        window: ConvWindow,
     ) -> Result<ValueId, ModelError> {
         let path = self.next_layer();
         Ok(conv2d(b, name, &path, x, filters, window, false)?)
@@ -82,7 +82,7 @@ impl<'a> Functional<'a> {
         name: &str,
         x: ValueId,
         filters: u64,
-        window: Window,
+        window: ConvWindow,
     ) -> Result<ValueId, ModelError> {
         let path = self.next_layer();
         Ok(conv2d(b, name, &path, x, filters, window, true)?)
@@ -107,7 +107,7 @@ impl<'a> Functional<'a> {
         name: &str,
         x: ValueId,
         filters: u64,
-        window: Window,
+        window: ConvWindow,
     ) -> Result<ValueId, ModelError> {
         let path = self.next_layer();
         Ok(separable_conv2d(b, name, &path, x, filters, window, true)?)
@@ -122,7 +122,15 @@ impl<'a> Functional<'a> {
         filters: u64,
     ) -> Result<ValueId, ModelError> {
         let path = self.next_layer();
-        Ok(conv2d(b, name, &path, x, filters, Window::same(1), true)?)
+        Ok(conv2d(
+            b,
+            name,
+            &path,
+            x,
+            filters,
+            ConvWindow::same(1),
+            true,
+        )?)
     }
 
     /// A convolution of each channel by itself with a square kernel.

@@ -5,7 +5,7 @@ use tfod_graph::{Binary, Builder, ResizeMethod, Unary, ValueId};
 
 use crate::error::ModelError;
 use crate::hyperparams::BatchNorm;
-use crate::layers::{Path, Window, batch_norm, channels, conv2d};
+use crate::layers::{ConvWindow, Path, batch_norm, channels, conv2d};
 use crate::neck::double::double;
 
 /// The reference asks for synchronised batch normalisation, which does not raise the epsilon.
@@ -135,7 +135,7 @@ fn conv_norm(
     kernel: u64,
     stride: u64,
 ) -> Result<ValueId, ModelError> {
-    let window = Window {
+    let window = ConvWindow {
         kernel,
         stride,
         explicit_padding: kernel > 1,
@@ -171,7 +171,7 @@ fn residual_block(
         projection,
     } = block;
     let mut y = conv_block(b, "conv1", &path.child("conv_block"), x, filters, 3, stride)?;
-    let same = Window::same(3);
+    let same = ConvWindow::same(3);
     y = conv2d(b, "conv2", &path.child("conv"), y, filters, same, false)?;
     y = batch_norm(b, "conv2_norm", &path.child("norm"), y, NORM)?;
     let skip = if projection {

@@ -42,7 +42,7 @@ pub struct MobilenetV1 {
     pub multiplier_field: FieldPath,
     /// No convolution across channels has fewer of them.
     pub min_depth: u64,
-    /// Padding written out; see [`Window`](crate::layers::Window).
+    /// Padding written out; see [`ConvWindow`](crate::layers::ConvWindow).
     pub explicit_padding: bool,
     /// Whether the last two blocks have 512 and 256 channels instead of 1024.
     pub thin_top: bool,

@@ -58,7 +58,7 @@ pub struct MobilenetV2 {
     pub depth_multiplier: f32,
     /// No convolution but the widening ones has fewer channels.
     pub min_depth: u64,
-    /// Padding written out; see [`Window`](crate::layers::Window).
+    /// Padding written out; see [`ConvWindow`](crate::layers::ConvWindow).
     pub explicit_padding: bool,
     /// Activation and normalisation.
     pub hyperparams: Hyperparams,

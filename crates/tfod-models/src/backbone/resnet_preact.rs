@@ -8,7 +8,7 @@ use tfod_graph::{Binary, Builder, Padding, PoolAttrs, ValueId};
 use crate::backbone::functional::Functional;
 use crate::error::ModelError;
 use crate::hyperparams::Hyperparams;
-use crate::layers::{Path, Window};
+use crate::layers::{ConvWindow, Path};
 
 /// Channels of the first convolution.
 const STEM: u64 = 64;
@@ -63,7 +63,7 @@ impl ResnetPreact {
         images: ValueId,
     ) -> Result<[ValueId; 4], ModelError> {
         let mut layers = Functional::new(path, false, Hyperparams::RESNET);
-        let window = Window {
+        let window = ConvWindow {
             kernel: 7,
             stride: 2,
             explicit_padding: true,
@@ -104,19 +104,19 @@ impl ResnetPreact {
         (channels, stride, project): (u64, u64, bool),
     ) -> Result<ValueId, ModelError> {
         let named = |part: &str| format!("{prefix}_{part}");
-        let strided = Window {
+        let strided = ConvWindow {
             kernel: 3,
             stride,
             explicit_padding: true,
         };
-        let filter = Window {
+        let filter = ConvWindow {
             stride: 1,
             ..strided
         };
         let active = layers.norm(b, &named("preact_bn"), input)?;
         let active = layers.activation(b, &named("preact_relu"), active)?;
         let first = if self.bottleneck {
-            Window::same(1)
+            ConvWindow::same(1)
         } else {
             filter
         };
@@ -132,7 +132,7 @@ impl ResnetPreact {
             channels
         };
         let shortcut = if project {
-            layers.biased_conv(b, &named("0_conv"), active, outside, Window::same(1))?
+            layers.biased_conv(b, &named("0_conv"), active, outside, ConvWindow::same(1))?
         } else if stride > 1 {
             let every_second = PoolAttrs::new(1, stride, Padding::Valid);
             b.max_pool(&named("0_pool"), input, every_second)?
@@ -140,7 +140,7 @@ impl ResnetPreact {
             input
         };
         if self.bottleneck {
-            x = layers.biased_conv(b, &named("3_conv"), x, outside, Window::same(1))?;
+            x = layers.biased_conv(b, &named("3_conv"), x, outside, ConvWindow::same(1))?;
         }
         Ok(b.binary(&named("out"), Binary::Add, shortcut, x)?)
     }

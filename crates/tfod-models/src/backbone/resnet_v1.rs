@@ -9,7 +9,7 @@ use crate::backbone::functional::Functional;
 use crate::error::ModelError;
 use crate::fields::scaled;
 use crate::hyperparams::Hyperparams;
-use crate::layers::{Path, Window};
+use crate::layers::{ConvWindow, Path};
 
 /// Blocks of ResNet-50 in the stages conv2 to conv5: table 1 of the paper.
 pub const RESNET_50: [u64; 4] = [3, 4, 6, 3];
@@ -83,7 +83,7 @@ impl ResnetV1 {
             layers: Functional::new(path, false, self.hyperparams),
         };
         // Padded by half the kernel on each side, whatever the size of the image.
-        let window = Window {
+        let window = ConvWindow {
             kernel: 7,
             stride: 2,
             explicit_padding: true,
@@ -137,7 +137,7 @@ impl Net<'_> {
         name: &str,
         x: ValueId,
         channels: u64,
-        window: Window,
+        window: ConvWindow,
     ) -> Result<ValueId, ModelError> {
         let filters = self.config.width(channels);
         if self.config.is_application {
@@ -169,15 +169,15 @@ impl Net<'_> {
         channels: u64,
         projection: Option<u64>,
     ) -> Result<ValueId, ModelError> {
-        let strided = Window {
+        let strided = ConvWindow {
             stride: projection.unwrap_or(1),
-            ..Window::same(1)
+            ..ConvWindow::same(1)
         };
         let named = |part: &str| format!("{prefix}_{part}");
         let mut x = self.conv(b, &named("1_conv"), input, channels, strided)?;
         x = self.layers.norm(b, &named("1_bn"), x)?;
         x = self.layers.activation(b, &named("1_relu"), x)?;
-        x = self.conv(b, &named("2_conv"), x, channels, Window::same(3))?;
+        x = self.conv(b, &named("2_conv"), x, channels, ConvWindow::same(3))?;
         x = self.layers.norm(b, &named("2_bn"), x)?;
         x = self.layers.activation(b, &named("2_relu"), x)?;
         let wide = EXPANSION * channels;
@@ -185,7 +185,7 @@ impl Net<'_> {
         if projection.is_some() {
             shortcut = self.conv(b, &named("0_conv"), input, wide, strided)?;
         }
-        x = self.conv(b, &named("3_conv"), x, wide, Window::same(1))?;
+        x = self.conv(b, &named("3_conv"), x, wide, ConvWindow::same(1))?;
         if projection.is_some() {
             shortcut = self.layers.norm(b, &named("0_bn"), shortcut)?;
         }

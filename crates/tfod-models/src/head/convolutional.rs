@@ -11,7 +11,7 @@ use crate::error::ModelError;
 use crate::fields::{Message, invalid, size};
 use crate::head::{Predictions, all_encodings, kernel_size, per_anchor};
 use crate::hyperparams::Hyperparams;
-use crate::layers::{Path, Window, channels, conv_block, conv2d, depthwise_block};
+use crate::layers::{ConvWindow, Path, channels, conv_block, conv2d, depthwise_block};
 
 /// The predictor's configuration.
 #[derive(Clone, Debug)]
@@ -117,7 +117,7 @@ impl Convolutional {
                 place,
                 x,
                 depth,
-                Window::same(1),
+                ConvWindow::same(1),
                 &self.hyperparams,
             )?;
         }
@@ -127,12 +127,12 @@ impl Convolutional {
     /// A head over a feature map, as `[batch, positions * anchors_per_location, values]`.
     fn predict(&self, b: &mut Builder, head: &Head<'_>, x: ValueId) -> Result<ValueId, ModelError> {
         b.scope(head.scope, |b| {
-            let mut window = Window::same(self.kernel);
+            let mut window = ConvWindow::same(self.kernel);
             let (mut x, mut place) = (x, head.first);
             if self.use_depthwise {
                 let first = (&head.path, place);
                 x = depthwise_block(b, "depthwise", first, x, window, &self.hyperparams)?;
-                window = Window::same(1);
+                window = ConvWindow::same(1);
                 place += 3;
             }
             let filters = head.anchors_per_location * head.values;

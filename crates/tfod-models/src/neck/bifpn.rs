@@ -8,7 +8,7 @@ use tfod_graph::{
 
 use crate::error::ModelError;
 use crate::hyperparams::{Activation, Hyperparams};
-use crate::layers::{Path, Window, conv2d, norm_and_activation, separable_conv2d, variable};
+use crate::layers::{ConvWindow, Path, conv2d, norm_and_activation, separable_conv2d, variable};
 
 /// What keeps fast attention from dividing by zero.
 const EPSILON: f32 = 1e-4;
@@ -195,7 +195,7 @@ impl Nodes<'_> {
         b.scope(&format!("input_{index}"), |b| {
             if map.raw {
                 let (layers, name) = (self.config.layers(), "1x1_pre_sample");
-                let (filters, one) = (self.config.filters, Window::same(1));
+                let (filters, one) = (self.config.filters, ConvWindow::same(1));
                 x = conv2d(b, name, &path.child(0), x, filters, one, layers.use_bias())?;
                 x = norm_and_activation(b, name, &path.child(1), x, &layers)?;
             }
@@ -255,7 +255,7 @@ impl Nodes<'_> {
     fn smooth(&self, b: &mut Builder, node: usize, x: ValueId) -> Result<ValueId, ModelError> {
         let path = self.path.child("node_post_combine_block").child(node);
         let (layers, name) = (self.config.layers(), "separable_conv");
-        let (filters, window) = (self.config.filters, Window::same(3));
+        let (filters, window) = (self.config.filters, ConvWindow::same(3));
         let x = self
             .config
             .hyperparams

@@ -6,7 +6,7 @@ use tfod_graph::{Binary, Builder, Dim, PixelGrid, ResizeMethod, ValueId};
 use crate::error::ModelError;
 use crate::fields::{FieldPath, size_unknown};
 use crate::hyperparams::Hyperparams;
-use crate::layers::{Path, Window, conv2d, conv2d_or_separable, norm_and_activation};
+use crate::layers::{ConvWindow, Path, conv2d, conv2d_or_separable, norm_and_activation};
 use crate::scalar::{Int, spatial, vector};
 
 /// How a pyramid's layers are configured.
@@ -16,7 +16,7 @@ pub struct Fpn {
     pub depth: u64,
     /// Whether smoothing convolutions are separable.
     pub use_depthwise: bool,
-    /// Padding written out; see [`Window`].
+    /// Padding written out; see [`ConvWindow`].
     pub explicit_padding: bool,
     /// Where the configuration asks for it.
     pub padding_field: FieldPath,
@@ -36,7 +36,7 @@ impl Fpn {
         stride: u64,
     ) -> Result<ValueId, ModelError> {
         let first = usize::from(self.explicit_padding);
-        let window = Window {
+        let window = ConvWindow {
             kernel: 3,
             stride,
             explicit_padding: self.explicit_padding,
@@ -73,7 +73,7 @@ impl Fpn {
     ) -> Result<Vec<ValueId>, ModelError> {
         let project = |b: &mut Builder, level: usize, path: &Path, x: ValueId| {
             let name = format!("projection_{}", level + 1);
-            conv2d(b, &name, path, x, self.depth, Window::same(1), true)
+            conv2d(b, &name, path, x, self.depth, ConvWindow::same(1), true)
         };
         let Some((top, finer)) = features.split_last() else {
             return Ok(Vec::new());

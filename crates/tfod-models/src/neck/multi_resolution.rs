@@ -6,7 +6,7 @@ use tfod_graph::{Builder, ValueId};
 use crate::error::ModelError;
 use crate::fields::{FieldPath, invalid, scaled};
 use crate::hyperparams::Hyperparams;
-use crate::layers::{Path, Window, conv_block, depthwise_block};
+use crate::layers::{ConvWindow, Path, conv_block, depthwise_block};
 
 /// How the layers are configured.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub struct MultiResolution {
     pub min_depth: u64,
     /// Whether the convolutions of stride 2 are of each channel by itself, with another across channels after them.
     pub use_depthwise: bool,
-    /// Padding written out; see [`Window`].
+    /// Padding written out; see [`ConvWindow`].
     pub explicit_padding: bool,
     /// Activation, normalisation and bias.
     pub hyperparams: Hyperparams,
@@ -72,13 +72,13 @@ impl MultiResolution {
         let h = &self.hyperparams;
         let squeezed = self.channels(depth / 2)?;
         let channels = self.channels(depth)?;
-        let window = Window {
+        let window = ConvWindow {
             kernel: 3,
             stride: 2,
             explicit_padding: self.explicit_padding,
         };
         let name = format!("1_Conv2d_{index}_1x1_{squeezed}");
-        let x = conv_block(b, &name, (path, 0), x, squeezed, Window::same(1), h)?;
+        let x = conv_block(b, &name, (path, 0), x, squeezed, ConvWindow::same(1), h)?;
         // Explicit padding is a layer of the list too.
         let next = 3 + u64::from(self.explicit_padding);
         let name = format!("2_Conv2d_{index}_3x3_s2_{channels}");
@@ -87,6 +87,14 @@ impl MultiResolution {
         }
         let x = depthwise_block(b, &format!("{name}_depthwise"), (path, next), x, window, h)?;
         let last = (path, next + 3);
-        Ok(conv_block(b, &name, last, x, channels, Window::same(1), h)?)
+        Ok(conv_block(
+            b,
+            &name,
+            last,
+            x,
+            channels,
+            ConvWindow::same(1),
+            h,
+        )?)
     }
 }

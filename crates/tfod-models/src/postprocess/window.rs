@@ -17,14 +17,14 @@ pub(crate) enum Extent {
 
 /// A window that begins in the upper left corner.
 #[derive(Clone, Copy, Debug)]
-pub struct Window {
+pub struct ClipWindow {
     /// Its height, width, height and width in the units of boxes. `f32[4]` for one image or for all, or `f32[batch, 4]`.
     corners: ValueId,
     /// Height and width, where they are known: what is computed from them alone is a constant then.
     sides: Option<[f32; 2]>,
 }
 
-impl Window {
+impl ClipWindow {
     /// From height and width.
     pub(crate) fn new(b: &mut Builder, extent: Extent) -> Result<Self, ModelError> {
         let corners = match extent {
@@ -121,7 +121,7 @@ impl Window {
 pub fn clip_high(
     b: &mut Builder,
     corners: ValueId,
-    window: Option<Window>,
+    window: Option<ClipWindow>,
 ) -> Result<ValueId, ModelError> {
     match window {
         Some(window) => {
@@ -139,7 +139,7 @@ pub fn clip_high(
 pub fn clip(
     b: &mut Builder,
     boxes: ValueId,
-    window: Option<Window>,
+    window: Option<ClipWindow>,
 ) -> Result<ValueId, ModelError> {
     let boxes = b.binary_scalar("clip_low", Binary::Maximum, boxes, 0.0)?;
     match window {

@@ -2,7 +2,7 @@
 
 use tfod_graph::ResizeMethod;
 
-use super::{Condition, Kind, Resizer, config_name};
+use super::{Condition, Resizer, ResizerKind, config_name};
 use crate::facts::{ImagePadding, Normalization, Resizing};
 
 pub(super) fn words(method: ResizeMethod) -> &'static str {
@@ -19,7 +19,7 @@ impl Resizer {
     pub fn facts(self) -> Resizing {
         let corners = "pixel (i, j) of the result is sampled at (i * height_in / height, j * width_in / width), without half-pixel centres";
         let (resizer, method, description) = match self.kind {
-            Kind::FixedShape {
+            ResizerKind::FixedShape {
                 size: [height, width],
                 method,
             } => (
@@ -30,7 +30,7 @@ impl Resizer {
                     words(method)
                 ),
             ),
-            Kind::KeepAspectRatio {
+            ResizerKind::KeepAspectRatio {
                 min, max, method, ..
             } => (
                 "keep_aspect_ratio_resizer",
@@ -41,12 +41,12 @@ impl Resizer {
                     words(method)
                 ),
             ),
-            Kind::Identity => (
+            ResizerKind::Identity => (
                 "identity_resizer",
                 None,
                 "images keep their size".to_owned(),
             ),
-            Kind::ConditionalShape {
+            ResizerKind::ConditionalShape {
                 condition,
                 threshold,
                 method,
@@ -65,7 +65,7 @@ impl Resizer {
                     ),
                 )
             }
-            Kind::PadToMultiple { .. } => (
+            ResizerKind::PadToMultiple { .. } => (
                 "pad_to_multiple_resizer",
                 None,
                 "images keep their size, but are padded".to_owned(),
@@ -92,7 +92,7 @@ impl Resizer {
 
     pub(super) fn padding_facts(self) -> Option<ImagePadding> {
         match self.kind {
-            Kind::KeepAspectRatio {
+            ResizerKind::KeepAspectRatio {
                 max,
                 padding: Some(values),
                 ..
@@ -100,7 +100,7 @@ impl Resizer {
                 values,
                 description: format!("to {max}x{max}, below and on the right"),
             }),
-            Kind::PadToMultiple { multiple } => Some(ImagePadding {
+            ResizerKind::PadToMultiple { multiple } => Some(ImagePadding {
                 values: [0.0; 3],
                 description: format!("to the next multiples of {multiple}, below and on the right"),
             }),

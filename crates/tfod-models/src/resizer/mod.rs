@@ -29,7 +29,7 @@ pub const LUMA: [f32; 3] = [0.2989, 0.587, 0.114];
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Resizer {
     /// What decides the size.
-    pub kind: Kind,
+    pub kind: ResizerKind,
     /// Whether the network sees one channel, the luma.
     pub grayscale: bool,
     /// Where it stands in the configuration.
@@ -38,7 +38,7 @@ pub struct Resizer {
 
 /// What decides the size of an image.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Kind {
+pub enum ResizerKind {
     /// `fixed_shape_resizer`: one size for all, without keeping the aspect ratio.
     FixedShape {
         /// Height and width.
@@ -76,7 +76,7 @@ pub enum Kind {
     },
 }
 
-/// Which images [`Kind::ConditionalShape`] resizes.
+/// Which images [`ResizerKind::ConditionalShape`] resizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
     /// Those larger than the threshold.
@@ -112,7 +112,7 @@ impl Resizer {
         let (kind, grayscale) = match &config.image_resizer_oneof {
             Some(ImageResizerOneof::FixedShapeResizer(fixed)) => {
                 let fixed = config.at("fixed_shape_resizer", fixed);
-                let kind = Kind::FixedShape {
+                let kind = ResizerKind::FixedShape {
                     size: [
                         size(fixed.field("height"), fixed.height(), 1)?,
                         size(fixed.field("width"), fixed.width(), 1)?,
@@ -125,7 +125,7 @@ impl Resizer {
                 let keep = config.at("keep_aspect_ratio_resizer", keep);
                 (keep_aspect_ratio(keep)?, keep.convert_to_grayscale())
             }
-            Some(ImageResizerOneof::IdentityResizer(_)) => (Kind::Identity, false),
+            Some(ImageResizerOneof::IdentityResizer(_)) => (ResizerKind::Identity, false),
             Some(ImageResizerOneof::ConditionalShapeResizer(conditional)) => {
                 let conditional = config.at("conditional_shape_resizer", conditional);
                 let grayscale = conditional.convert_to_grayscale();
@@ -134,7 +134,10 @@ impl Resizer {
             Some(ImageResizerOneof::PadToMultipleResizer(pad)) => {
                 let pad = config.at("pad_to_multiple_resizer", pad);
                 let multiple = size(pad.field("multiple"), pad.multiple(), 1)?;
-                (Kind::PadToMultiple { multiple }, pad.convert_to_grayscale())
+                (
+                    ResizerKind::PadToMultiple { multiple },
+                    pad.convert_to_grayscale(),
+                )
             }
             None => return Err(missing(config.path())),
         };
@@ -148,8 +151,8 @@ impl Resizer {
     /// Height and width of what the network sees, where these are the same for all images.
     pub fn network_size(self) -> Option<[u64; 2]> {
         match self.kind {
-            Kind::FixedShape { size, .. } => Some(size),
-            Kind::KeepAspectRatio {
+            ResizerKind::FixedShape { size, .. } => Some(size),
+            ResizerKind::KeepAspectRatio {
                 max,
                 padding: Some(_),
                 ..
@@ -182,7 +185,7 @@ impl Resizer {
 
 fn keep_aspect_ratio(
     keep: Message<'_, protos::KeepAspectRatioResizer>,
-) -> Result<Kind, ModelError> {
+) -> Result<ResizerKind, ModelError> {
     let field = keep.field("min_dimension");
     let min = size(field, keep.min_dimension(), 1)?;
     let max = size(keep.field("max_dimension"), keep.max_dimension(), 1)?;
@@ -203,7 +206,7 @@ fn keep_aspect_ratio(
                 invalid(field, format!("{values:?}"), "three numbers, or none")
             })?,
     };
-    Ok(Kind::KeepAspectRatio {
+    Ok(ResizerKind::KeepAspectRatio {
         min,
         max,
         method: method(keep.resize_method()),
@@ -213,7 +216,7 @@ fn keep_aspect_ratio(
 
 fn conditional_shape(
     config: Message<'_, protos::ConditionalShapeResizer>,
-) -> Result<Kind, ModelError> {
+) -> Result<ResizerKind, ModelError> {
     let condition = match config.condition() {
         ResizeCondition::Greater => Condition::Greater,
         ResizeCondition::Smaller => Condition::Smaller,
@@ -225,7 +228,7 @@ fn conditional_shape(
             ));
         }
     };
-    Ok(Kind::ConditionalShape {
+    Ok(ResizerKind::ConditionalShape {
         condition,
         threshold: size(config.field("size_threshold"), config.size_threshold(), 1)?,
         method: method(config.resize_method()),

@@ -5,7 +5,7 @@ use tfod_graph::{
 };
 
 use super::size::known;
-use super::{COLOURS, Kind, LUMA, Resizer};
+use super::{COLOURS, LUMA, Resizer, ResizerKind};
 use crate::error::ModelError;
 use crate::fields::invalid_option;
 use crate::options::GraphOption;
@@ -44,11 +44,10 @@ impl Resizer {
         let from = spatial(b, "given", images)?;
         // Everywhere but here the reference samples pixels at their upper left corners.
         let (method, grid) = match self.kind {
-            Kind::FixedShape { method, .. } | Kind::KeepAspectRatio { method, .. } => {
-                (method, PixelGrid::Corners)
-            }
-            Kind::ConditionalShape { method, .. } => (method, PixelGrid::AlignedCorners),
-            Kind::Identity | Kind::PadToMultiple { .. } => {
+            ResizerKind::FixedShape { method, .. }
+            | ResizerKind::KeepAspectRatio { method, .. } => (method, PixelGrid::Corners),
+            ResizerKind::ConditionalShape { method, .. } => (method, PixelGrid::AlignedCorners),
+            ResizerKind::Identity | ResizerKind::PadToMultiple { .. } => {
                 return Ok(Resized { images, size: from });
             }
         };
@@ -84,12 +83,12 @@ impl Resizer {
         unit: Unit,
     ) -> Result<Finished, ModelError> {
         let padded = match self.kind {
-            Kind::KeepAspectRatio {
+            ResizerKind::KeepAspectRatio {
                 max,
                 padding: Some(_),
                 ..
             } => Some(Target::square(max)),
-            Kind::PadToMultiple { multiple } => {
+            ResizerKind::PadToMultiple { multiple } => {
                 Some(Target::next_multiples(b, images, size, multiple)?)
             }
             _ => None,
@@ -98,7 +97,7 @@ impl Resizer {
             Some(to) => pad(b, images, size, to)?,
             None => images,
         };
-        if let Kind::KeepAspectRatio {
+        if let ResizerKind::KeepAspectRatio {
             max,
             padding: Some(values),
             ..

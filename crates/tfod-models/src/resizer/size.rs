@@ -2,7 +2,7 @@
 
 use tfod_graph::{Binary, Builder};
 
-use super::{Condition, Kind, Resizer};
+use super::{Condition, Resizer, ResizerKind};
 use crate::error::ModelError;
 use crate::scalar::{Float, Int};
 
@@ -10,8 +10,8 @@ impl Resizer {
     /// The size that an image of the size `from` is resized to.
     pub(super) fn target(self, b: &mut Builder, from: [Int; 2]) -> Result<[Int; 2], ModelError> {
         match self.kind {
-            Kind::FixedShape { size, .. } => Ok(size.map(known)),
-            Kind::KeepAspectRatio { min, max, .. } => {
+            ResizerKind::FixedShape { size, .. } => Ok(size.map(known)),
+            ResizerKind::KeepAspectRatio { min, max, .. } => {
                 let [height, width] = from;
                 let is_wide = height.less(b, "is_wide", width)?;
                 let limits = [
@@ -20,12 +20,12 @@ impl Resizer {
                 ];
                 fit(b, from, limits)
             }
-            Kind::ConditionalShape {
+            ResizerKind::ConditionalShape {
                 condition,
                 threshold,
                 ..
             } => scale_side(b, from, condition, threshold),
-            Kind::Identity | Kind::PadToMultiple { .. } => Ok(from),
+            ResizerKind::Identity | ResizerKind::PadToMultiple { .. } => Ok(from),
         }
     }
 }

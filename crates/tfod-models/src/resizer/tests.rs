@@ -6,7 +6,7 @@ use tfod_graph::{Builder, DType, Dim, Shape};
 
 fn keep(min: u64, max: u64, padding: Option<[f32; 3]>) -> Resizer {
     Resizer {
-        kind: Kind::KeepAspectRatio {
+        kind: ResizerKind::KeepAspectRatio {
             min,
             max,
             method: ResizeMethod::Bilinear,
@@ -19,7 +19,7 @@ fn keep(min: u64, max: u64, padding: Option<[f32; 3]>) -> Resizer {
 
 fn conditional(condition: Condition, threshold: u64) -> Resizer {
     Resizer {
-        kind: Kind::ConditionalShape {
+        kind: ResizerKind::ConditionalShape {
             condition,
             threshold,
             method: ResizeMethod::Nearest,
@@ -107,7 +107,7 @@ proptest! {
 
     #[test]
     fn multiples_are_the_next(from in [1u64..2000, 1u64..2000], multiple in 1u64..300) {
-        let kind = Kind::PadToMultiple { multiple };
+        let kind = ResizerKind::PadToMultiple { multiple };
         let [found, padded] = sizes(Resizer { kind, grayscale: true, path: FieldPath::MODEL }, from).unwrap();
         prop_assert_eq!(found, from);
         prop_assert_eq!(padded, from.map(|side| side.next_multiple_of(multiple)));
@@ -143,7 +143,7 @@ fn without_a_known_size_the_network_input_is_as_large_as_the_image_makes_it() {
         (keep(64, 96, None), "[1, resized_height, resized_width, 3]"),
         (
             Resizer {
-                kind: Kind::PadToMultiple { multiple: 8 },
+                kind: ResizerKind::PadToMultiple { multiple: 8 },
                 grayscale: true,
                 path: FieldPath::MODEL,
             },
@@ -151,7 +151,7 @@ fn without_a_known_size_the_network_input_is_as_large_as_the_image_makes_it() {
         ),
         (
             Resizer {
-                kind: Kind::Identity,
+                kind: ResizerKind::Identity,
                 grayscale: false,
                 path: FieldPath::MODEL,
             },

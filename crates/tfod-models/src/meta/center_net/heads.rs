@@ -10,7 +10,7 @@ use tfod_graph::{Builder, Unary, ValueId};
 
 use crate::error::ModelError;
 use crate::fields::{Message, invalid, size, size_within};
-use crate::layers::{Path, Window, conv2d, conv2d_of_one_row, conv2d_or_separable};
+use crate::layers::{ConvWindow, Path, conv2d, conv2d_of_one_row, conv2d_or_separable};
 
 /// Channels and kernel of the convolution before the last, where the configuration does not say.
 const STANDARD: (u64, u64) = (256, 3);
@@ -114,7 +114,7 @@ impl Head {
                 let layer = |index: usize| path.child(format!("layer_with_weights-{index}"));
                 for (index, (filters, kernel)) in convolutions.iter().enumerate() {
                     let name = format!("conv_{index}");
-                    let (layer, window) = (layer(index), Window::same(*kernel));
+                    let (layer, window) = (layer(index), ConvWindow::same(*kernel));
                     x = if self.layers.one_row {
                         conv2d_of_one_row(b, &name, &layer, x, *filters, window, true)?
                     } else {
@@ -124,7 +124,7 @@ impl Head {
                     x = b.unary(&format!("relu_{index}"), Unary::Relu, x)?;
                 }
                 let end = layer(convolutions.len());
-                let window = Window::same(1);
+                let window = ConvWindow::same(1);
                 Ok(conv2d(b, "conv_out", &end, x, self.channels, window, true)?)
             })?;
             last = Some(predicted);

@@ -7,7 +7,7 @@ use tfod_graph::{Builder, ConvAttrs, Padding, Unary, ValueId};
 use super::PATH;
 use super::frame::Frame;
 use crate::anchors::tiling::Cells;
-use crate::anchors::{AnchorGenerator, Anchors, Corners, Image, Place};
+use crate::anchors::{AnchorGenerator, Anchors, Corners, GeneratorPlace, Image};
 use crate::error::ModelError;
 use crate::fields::{Message, size, unsupported};
 use crate::head::Predictions;
@@ -159,7 +159,7 @@ impl FirstStage {
             size: [Int::Known(1); 2],
             is_fixed: true,
         };
-        let place = Place {
+        let place = GeneratorPlace {
             field: PATH.child(GENERATOR),
             levels_note: "",
         };

@@ -3,7 +3,7 @@
 use tfod_graph::{Binary, Builder, ValueId};
 
 use crate::error::ModelError;
-use crate::postprocess::window::{Extent, Window, clip};
+use crate::postprocess::window::{ClipWindow, Extent, clip};
 use crate::scalar::{Float, Int, float_vector};
 
 /// The sizes that coordinates are relative to.
@@ -14,7 +14,7 @@ pub(super) struct Frame {
     /// The same as floats.
     sides: [Float; 2],
     /// The part of it that is image, in pixels.
-    pub(super) window: Window,
+    pub(super) window: ClipWindow,
 }
 
 impl Frame {
@@ -28,7 +28,7 @@ impl Frame {
             network[0].to_float(b, "height")?,
             network[1].to_float(b, "width")?,
         ];
-        let window = Window::new(b, extent.unwrap_or(Extent::Common(sides)))?;
+        let window = ClipWindow::new(b, extent.unwrap_or(Extent::Common(sides)))?;
         Ok(Self {
             network,
             sides,
@@ -42,7 +42,7 @@ impl Frame {
         b: &mut Builder,
         boxes: ValueId,
     ) -> Result<ValueId, ModelError> {
-        let whole = Window::new(b, Extent::Common(self.sides))?;
+        let whole = ClipWindow::new(b, Extent::Common(self.sides))?;
         clip(b, boxes, Some(whole))
     }
 

@@ -7,7 +7,7 @@ use tfod_graph::{Builder, Dim, PixelGrid, ResizeMethod, ValueId};
 use crate::error::ModelError;
 use crate::fields::{FieldPath, Message, invalid, missing, size};
 use crate::hyperparams::Hyperparams;
-use crate::layers::{Path, Window, channels, conv_block, conv2d};
+use crate::layers::{ConvWindow, Path, channels, conv_block, conv2d};
 
 /// Keras layers of a convolution: itself, normalisation, activation. Without a normalisation, there is one that does nothing.
 pub(super) const LAYERS_EACH: u64 = 3;
@@ -102,7 +102,7 @@ impl MaskHead {
             0 => usual_depth(channels(b, features), self.num_classes),
             depth => depth,
         };
-        let (window, hyperparams) = (Window::same(3), &self.hyperparams);
+        let (window, hyperparams) = (ConvWindow::same(3), &self.hyperparams);
         let mut x = features;
         if !self.convolves_first {
             let (method, size) = (ResizeMethod::Bilinear, self.size.map(Dim::Known));

@@ -39,7 +39,7 @@ use crate::options::{GraphOptions, Stage};
 use crate::postprocess::box_coder::{BoxCoder, Decoded};
 use crate::postprocess::nms::{Candidates, Classes, KEYPOINTS, NonMaxSuppression};
 use crate::postprocess::score::ScoreConverter;
-use crate::postprocess::window::Window;
+use crate::postprocess::window::ClipWindow;
 use crate::resizer::Resizer;
 use crate::scalar::spatial;
 use predictor::BoxPredictor;
@@ -160,7 +160,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
             is_fixed: resizer.network_size().is_some(),
         };
         let cells = cells(b, &features)?;
-        let place = anchors::Place {
+        let place = anchors::GeneratorPlace {
             field: config.field("anchor_generator"),
             levels_note: " (ResNet extractors always have levels 3 to 7)",
         };
@@ -198,7 +198,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
             } else {
                 all_scores
             };
-            let window = input.extent.map(|extent| Window::new(b, extent));
+            let window = input.extent.map(|extent| ClipWindow::new(b, extent));
             let window = window.transpose()?;
             for (key, value) in detections(b, nms, decoded, [scores, all_scores], window, classes)?
             {
@@ -284,7 +284,7 @@ fn detections(
     nms: NonMaxSuppression,
     decoded: Decoded,
     [scores, all_scores]: [ValueId; 2],
-    window: Option<Window>,
+    window: Option<ClipWindow>,
     classes: Classes<'_>,
 ) -> Result<Vec<(&'static str, ValueId)>, ModelError> {
     let keypoints = decoded.keypoints.map(|keypoints| (KEYPOINTS, keypoints));

@@ -24,7 +24,7 @@ use crate::error::ModelError;
 use crate::facts::Suppression;
 use crate::fields::{FieldPath, Message, invalid, invalid_option, size};
 use crate::options::{ClassThreshold, GraphOption};
-use crate::postprocess::window::Window;
+use crate::postprocess::window::ClipWindow;
 
 /// The field of points, `[batch, num_anchors, num_keypoints, 2]`, which move with the boxes.
 pub const KEYPOINTS: &str = "keypoints";
@@ -100,7 +100,7 @@ pub struct Candidates<'a> {
     /// What belongs to the boxes, `[batch, num_anchors, ...]` each, by names for the graph's nodes.
     pub fields: &'a [(&'static str, ValueId)],
     /// The part of the network's input that is not padding; by default the unit square.
-    pub window: Option<Window>,
+    pub window: Option<ClipWindow>,
     /// How many of the boxes of each image are any, `[batch]` (`i32`); the others come last. By default all.
     pub count: Option<ValueId>,
 }
@@ -115,7 +115,7 @@ struct Image<'a> {
     /// `[num_anchors, ...]` each, by name.
     fields: &'a [(&'static str, ValueId)],
     /// The part of the network's input that is not padding; by default all of it.
-    window: Option<Window>,
+    window: Option<ClipWindow>,
     /// The score threshold of each class, where classes have their own; the suppression's is then the lowest of them.
     thresholds: Option<&'a [f32]>,
 }
@@ -400,7 +400,7 @@ impl NonMaxSuppression {
         self,
         b: &mut Builder,
         boxes: ValueId,
-        window: Option<Window>,
+        window: Option<ClipWindow>,
     ) -> Result<ValueId, ModelError> {
         match window {
             Some(window) if self.change_coordinate_frame => window.relative(b, boxes),
@@ -414,7 +414,7 @@ impl NonMaxSuppression {
         b: &mut Builder,
         name: &str,
         field: ValueId,
-        window: Option<Window>,
+        window: Option<ClipWindow>,
     ) -> Result<ValueId, ModelError> {
         match window {
             Some(window) if self.change_coordinate_frame && name == KEYPOINTS => {

@@ -10,7 +10,7 @@ use crate::backbone::hourglass::{MaskHourglass, Shape};
 use crate::backbone::resnet_preact;
 use crate::error::ModelError;
 use crate::fields::{Message, invalid, size, unsupported};
-use crate::layers::{Path, Window, conv2d};
+use crate::layers::{ConvWindow, Path, conv2d};
 
 /// How a mask is made.
 #[derive(Clone, Debug)]
@@ -221,7 +221,7 @@ impl Network {
                     &first,
                     input,
                     *stem,
-                    Window::same(1),
+                    ConvWindow::same(1),
                     true,
                 )?;
                 resnet_preact::masks(b, &net.child("model"), x, stages)?
@@ -238,7 +238,7 @@ impl Network {
             &out,
             features,
             1,
-            Window::same(1),
+            ConvWindow::same(1),
             true,
         )?)
     }

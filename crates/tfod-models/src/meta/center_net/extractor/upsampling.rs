@@ -6,7 +6,7 @@ use tfod_graph::{Binary, Builder, ResizeMethod, ValueId};
 use crate::backbone::functional::Functional;
 use crate::error::ModelError;
 use crate::hyperparams::{Activation, BatchNorm, Hyperparams};
-use crate::layers::{Path, Window};
+use crate::layers::{ConvWindow, Path};
 use crate::neck::double::double;
 
 /// Of the layers after the backbone.
@@ -41,7 +41,7 @@ pub(super) fn transposed(
     let mut x = coarse;
     for (step, filters) in TRANSPOSED.into_iter().enumerate() {
         let named = |part: &str| format!("up_{step}_{part}");
-        x = layers.biased_conv(b, &named("conv"), x, filters, Window::same(kernel))?;
+        x = layers.biased_conv(b, &named("conv"), x, filters, ConvWindow::same(kernel))?;
         x = layers.norm(b, &named("conv_bn"), x)?;
         x = layers.activation(b, &named("conv_relu"), x)?;
         x = layers.doubling_conv(b, &named("transposed"), x, filters)?;
@@ -78,7 +78,7 @@ impl TopDown {
     ) -> Result<ValueId, ModelError> {
         let mut layers = layers(path);
         let [fine @ .., top] = features;
-        let across = Window::same(1);
+        let across = ConvWindow::same(1);
         let mut x = layers.biased_conv(b, "top", top, self.top, across)?;
         for (step, feature) in fine.into_iter().rev().enumerate() {
             let named = |part: &str| format!("down_{step}_{part}");
@@ -87,7 +87,7 @@ impl TopDown {
             let own = layers.biased_conv(b, &named("residual"), feature, added, across)?;
             let larger = double(b, &named("upsample"), x, own, self.method)?;
             x = b.binary(&named("add"), Binary::Add, larger, own)?;
-            let window = Window::same(3);
+            let window = ConvWindow::same(3);
             x = if self.separable {
                 layers.separable_conv(b, &named("conv"), x, next, window)?
             } else {

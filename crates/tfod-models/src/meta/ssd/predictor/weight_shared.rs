@@ -9,7 +9,7 @@ use crate::error::ModelError;
 use crate::fields::{Message, size};
 use crate::head::{Predictions, all_encodings, kernel_size, per_anchor};
 use crate::hyperparams::Hyperparams;
-use crate::layers::{Path, Window, conv2d_or_separable, norm_and_activation};
+use crate::layers::{ConvWindow, Path, conv2d_or_separable, norm_and_activation};
 
 /// The predictor's configuration.
 #[derive(Clone, Debug)]
@@ -107,7 +107,7 @@ impl WeightShared {
                 &convolutions.child(layer),
                 x,
                 self.depth,
-                Window::same(self.kernel),
+                ConvWindow::same(self.kernel),
                 use_bias,
             )?;
             let norm = layers.child(layer * per_layer + 1);
@@ -133,7 +133,7 @@ impl WeightShared {
             path,
             feature,
             self.anchors_per_location * values,
-            Window::same(self.kernel),
+            ConvWindow::same(self.kernel),
             true,
         )?;
         per_anchor(b, y, self.anchors_per_location, values)
