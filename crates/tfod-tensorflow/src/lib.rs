@@ -62,7 +62,7 @@ pub use constants::{
 };
 pub use error::Error;
 pub use freeze::{
-    Changed, Endpoint, FreezeError, FreezeOptions, Frozen, FrozenTable, InputShape, Place,
+    Changed, Endpoint, FreezeError, FreezeOptions, Frozen, FrozenTable, InputShape, NodePlace,
     SavedModelReader, Update,
 };
 pub use read::{ReadError, graph_of_graph_def};

@@ -152,7 +152,7 @@ pub enum FreezeError {
         /// The file.
         path: PathBuf,
         /// The node.
-        place: Box<Place>,
+        place: Box<NodePlace>,
         /// What was expected and found.
         problem: String,
     },
@@ -163,7 +163,7 @@ pub enum FreezeError {
         /// The file.
         path: PathBuf,
         /// The node.
-        place: Box<Place>,
+        place: Box<NodePlace>,
         /// Why.
         reason: String,
     },
@@ -175,7 +175,7 @@ pub enum FreezeError {
         /// The file.
         path: PathBuf,
         /// The node.
-        place: Box<Place>,
+        place: Box<NodePlace>,
         /// What is changed.
         what: Changed,
         /// The name of the variable or table.
@@ -188,7 +188,7 @@ pub enum FreezeError {
         /// The file.
         path: PathBuf,
         /// The call at which it was noticed.
-        place: Box<Place>,
+        place: Box<NodePlace>,
         /// Which limit, and its value.
         problem: String,
     },
@@ -254,12 +254,12 @@ pub struct Update {
     /// The name of the variable or table.
     pub name: String,
     /// The node that assigned.
-    pub place: Place,
+    pub place: NodePlace,
 }
 
 /// A node, and the function that it is in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct NodePlace {
     /// The function's name; `None` in the main graph.
     pub function: Option<String>,
     /// The node's name; empty if the function as a whole is meant.
@@ -268,7 +268,7 @@ pub struct Place {
     pub op: String,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for NodePlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(function) = &self.function {
             write!(f, "function `{}`", function.shown())?;

@@ -9,7 +9,7 @@ use crate::messages::tensor::MAX_RANK;
 use crate::op_defs;
 
 use super::constants::Store;
-use super::error::{FreezeError, Place, Update};
+use super::error::{FreezeError, NodePlace, Update};
 use super::expand::tables::fills_table;
 use super::file::File;
 use super::functions::{ARGUMENT, KeptFunction};
@@ -202,7 +202,7 @@ pub(crate) fn list(
 /// Gives up on nodes that depend on each other.
 fn cycle(file: &File, graph: &Graph<'_>, Cycle(node): &Cycle) -> FreezeError {
     let node = graph.node(*node);
-    let place = Box::new(Place {
+    let place = Box::new(NodePlace {
         function: None,
         node: node.name.clone(),
         op: node.op.to_string(),

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::data_type::RESOURCE;
-use super::error::{FreezeError, Place};
+use super::error::{FreezeError, NodePlace};
 use super::expand::{Expander, Instance, Value};
 use super::graph::{Graph, Node, NodeId, ScopeId, Tensor};
 use super::model::FunctionRef;
@@ -56,7 +56,7 @@ impl<'a> Expander<'a, '_> {
     /// Keeps a function for a call with these arguments (`None`: whatever it takes), and gives its name in the new library.
     pub(crate) fn kept_function(
         &mut self,
-        at: &Place,
+        at: &NodePlace,
         function: &FunctionRef<'a>,
         inputs: Option<&[Value]>,
     ) -> Result<String, FreezeError> {
@@ -123,7 +123,7 @@ impl<'a> Expander<'a, '_> {
         self.is_keeping = was_keeping;
         let mut outputs = Vec::with_capacity(done.values.len());
         for (output, value) in body.outputs.iter().zip(done.values) {
-            let end = Place {
+            let end = NodePlace {
                 function: Some(name.to_owned()),
                 node: output.name.to_owned(),
                 op: String::new(),
@@ -159,7 +159,7 @@ impl<'a> Expander<'a, '_> {
     /// A value as a tensor of the top level.
     pub(crate) fn read_or_tensor(
         &mut self,
-        at: &Place,
+        at: &NodePlace,
         value: Value,
     ) -> Result<Tensor, FreezeError> {
         match value {

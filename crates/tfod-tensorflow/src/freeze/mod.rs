@@ -38,7 +38,7 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::thread;
 
-pub use error::{Changed, FreezeError, Place, Update};
+pub use error::{Changed, FreezeError, NodePlace, Update};
 pub use frozen::{Endpoint, Frozen, FrozenTable};
 pub use passes::InputShape;
 
@@ -133,9 +133,9 @@ impl SavedModelReader {
         let file = &self.file;
         let model = file.meta_graph(options.tags.as_deref())?;
         if let Some(name) = model.duplicate {
-            let place = Box::new(Place {
+            let place = Box::new(NodePlace {
                 function: Some(name.to_owned()),
-                ..Place::default()
+                ..NodePlace::default()
             });
             return Err(FreezeError::Graph {
                 path: file.path.clone(),

@@ -14,8 +14,8 @@ use tfod_proto::{
 use crate::op_defs;
 
 use super::budget::MAX_DEPTH;
-use super::error::{FreezeError, Place};
-use super::expand::{Done, Entry, Expander, Instance, Source, UNMADE_RESOURCE, Value};
+use super::error::{FreezeError, NodePlace};
+use super::expand::{Done, Entry, Expander, Instance, NodeInput, UNMADE_RESOURCE, Value};
 use super::frozen::{Interface, check_rank, shape_of};
 use super::graph::{Node, NodeId, ScopeId, Tensor};
 use super::model::{FunctionBody, FunctionRef, MetaGraph, NodeDef};
@@ -247,9 +247,9 @@ pub(crate) fn expand_function<'a, 'm>(
     concrete: &Concrete<'_>,
     wanted: &[String],
 ) -> Result<(Vec<Interface>, Vec<Interface>)> {
-    let place = Place {
+    let place = NodePlace {
         function: Some(concrete.name.to_owned()),
-        ..Place::default()
+        ..NodePlace::default()
     };
     let Some((&name, _)) = expander.model.functions.get_key_value(concrete.name) else {
         return Err(expander.error(&place, "the file does not have the function"));
@@ -275,7 +275,7 @@ pub(crate) fn expand_function<'a, 'm>(
             ..TensorInfo::default()
         };
         check_shape(info.tensor_shape.as_ref()).map_err(|problem| {
-            let place = Place {
+            let place = NodePlace {
                 node: argument.name.to_owned(),
                 ..place.clone()
             };
@@ -298,7 +298,7 @@ pub(crate) fn expand_function<'a, 'm>(
         main: Instance::main(&expander.model.main),
     };
     for (argument, &object) in body.inputs.iter().skip(given).zip(captured) {
-        let place = Place {
+        let place = NodePlace {
             node: argument.name.to_owned(),
             ..place.clone()
         };
@@ -374,7 +374,7 @@ impl<'a, 'm, 's> Captures<'a, 'm, 's> {
         &mut self,
         expander: &mut Expander<'a, 'm>,
         object: i32,
-        place: &Place,
+        place: &NodePlace,
     ) -> Result<Value> {
         expander.pay(place, 1)?;
         match self.object(object).and_then(|found| found.kind.as_ref()) {
@@ -394,7 +394,7 @@ impl<'a, 'm, 's> Captures<'a, 'm, 's> {
                     return Err(expander.error(place, problem));
                 };
                 expander.visit(&mut self.main, &[node])?;
-                expander.value(&self.main, place, Source::Output(node, 0))
+                expander.value(&self.main, place, NodeInput::Output(node, 0))
             }
             Some(saved_object::Kind::Asset(asset)) => {
                 let file = expander.model.asset(asset.asset_file_def_index);
@@ -410,7 +410,7 @@ impl<'a, 'm, 's> Captures<'a, 'm, 's> {
         &mut self,
         expander: &mut Expander<'a, 'm>,
         object: i32,
-        place: &Place,
+        place: &NodePlace,
     ) -> Result<Value> {
         if let Some(table) = expander.tables.objects.get(&object) {
             return Ok(table.clone());
@@ -443,7 +443,7 @@ impl<'a, 'm, 's> Captures<'a, 'm, 's> {
         expander: &mut Expander<'a, 'm>,
         object: i32,
         part: &str,
-        place: &Place,
+        place: &NodePlace,
     ) -> Result<Option<Vec<Value>>> {
         let children = self.object(object).map(|found| found.children.as_slice());
         let mut children = children.unwrap_or_default().iter();
@@ -567,7 +567,7 @@ impl StandIns {
         let node = &main.body.nodes[output.node];
         let place = main.place(node);
         let result = |expander: &Expander<'a, '_>, port| {
-            expander.value(main, &place, Source::Output(output.node, port))
+            expander.value(main, &place, NodeInput::Output(output.node, port))
         };
         let found = result(expander, output.port)?;
         let is_itself = |tensor: &Tensor| expander.graph.node(tensor.node).name == node.name;

@@ -15,7 +15,7 @@ use tfod_proto::prost::Message;
 use crate::messages::Parts;
 
 use super::constants::Variable;
-use super::error::{FreezeError, Place};
+use super::error::{FreezeError, NodePlace};
 use super::expand::tables::makes_table;
 use super::file::File;
 use super::frozen::check_rank;
@@ -126,7 +126,7 @@ impl<'a, 'm> Variables<'a, 'm> {
     }
 
     /// The index of the variable of a handle that the node at `place` makes.
-    pub(crate) fn of(&mut self, handle: &Handle<'a>, place: &Place) -> Result<usize> {
+    pub(crate) fn of(&mut self, handle: &Handle<'a>, place: &NodePlace) -> Result<usize> {
         if let Some(&index) = self.indices.get(handle) {
             return Ok(index);
         }
@@ -138,7 +138,12 @@ impl<'a, 'm> Variables<'a, 'm> {
     }
 
     /// The index of the variable that is an object of the object graph.
-    pub(crate) fn of_object(&mut self, object: i32, name: &str, place: &Place) -> Result<usize> {
+    pub(crate) fn of_object(
+        &mut self,
+        object: i32,
+        name: &str,
+        place: &NodePlace,
+    ) -> Result<usize> {
         if let Some(&index) = self.objects.get(&object) {
             return Ok(index);
         }
@@ -176,7 +181,7 @@ impl<'a, 'm> Variables<'a, 'm> {
     pub(crate) fn of_table(
         &mut self,
         handle: &Handle<'a>,
-        place: &Place,
+        place: &NodePlace,
     ) -> Result<Option<[usize; 2]>> {
         let Some([keys, values]) = self.restored().tables.get(handle).cloned() else {
             return Ok(None);
@@ -191,7 +196,7 @@ impl<'a, 'm> Variables<'a, 'm> {
         Ok(Some(indices))
     }
 
-    fn locate(&self, handle: &Handle<'a>, place: &Place) -> Result<Variable> {
+    fn locate(&self, handle: &Handle<'a>, place: &NodePlace) -> Result<Variable> {
         let restored = self.restored().variables.get(handle);
         let stored = if restored.is_some() {
             restored
@@ -202,7 +207,7 @@ impl<'a, 'm> Variables<'a, 'm> {
     }
 
     /// A variable whose value is stored there.
-    fn stored(&self, stored: Option<&Stored>, name: &str, place: &Place) -> Result<Variable> {
+    fn stored(&self, stored: Option<&Stored>, name: &str, place: &NodePlace) -> Result<Variable> {
         let path = || self.file.path.clone();
         let Some(stored) = stored else {
             let reason = "the file does not say where its value is saved; it has none before the model is loaded, as the path of an asset has none";

@@ -61,7 +61,7 @@ impl Placement<'_> {
 
 /// What graphs share.
 #[derive(Debug, PartialEq, Eq, Hash)]
-enum Source<'a> {
+enum SharedValue<'a> {
     /// A parameter, by its path.
     Parameter(&'a [String]),
     /// A constant, by its contents.
@@ -74,7 +74,7 @@ pub(crate) struct Variables<'a> {
     /// Each in its slot.
     pub(crate) all: Vec<Arc<Variable<'a>>>,
     local_names: Names,
-    sources: HashMap<Source<'a>, Arc<Variable<'a>>>,
+    sources: HashMap<SharedValue<'a>, Arc<Variable<'a>>>,
 }
 
 impl<'a> Variables<'a> {
@@ -100,7 +100,7 @@ impl<'a> Variables<'a> {
                     let parameter = graph.parameter(*id);
                     let view = view(&node.name, weights.get(*id))?;
                     (
-                        Source::Parameter(&parameter.path),
+                        SharedValue::Parameter(&parameter.path),
                         parameter.trainable,
                         view.dtype,
                         view.shape.as_slice(),
@@ -108,7 +108,7 @@ impl<'a> Variables<'a> {
                     )
                 }
                 Op::Constant(tensor) => (
-                    Source::Constant(tensor),
+                    SharedValue::Constant(tensor),
                     false,
                     tensor.dtype(),
                     tensor.shape(),

@@ -2,11 +2,11 @@
 
 use super::super::budget::MAX_DEPTH;
 use super::super::data_type::{RESOURCE, type_name};
-use super::super::error::Place;
+use super::super::error::NodePlace;
 use super::super::graph::{Node, NodeId, ScopeId};
 use super::super::model::{FunctionBody, FunctionRef};
 use super::instance::Slot;
-use super::{Done, Entry, Expander, Instance, Result, Source, Value, Visit};
+use super::{Done, Entry, Expander, Instance, NodeInput, Result, Value, Visit};
 
 impl<'a, 'm> Expander<'a, 'm> {
     /// A call of a function.
@@ -56,7 +56,7 @@ impl<'a, 'm> Expander<'a, 'm> {
         }
     }
 
-    pub(crate) fn function(&self, at: &Place, name: &str) -> Result<&'m FunctionBody<'a>> {
+    pub(crate) fn function(&self, at: &NodePlace, name: &str) -> Result<&'m FunctionBody<'a>> {
         let function = self
             .model
             .functions
@@ -68,7 +68,7 @@ impl<'a, 'm> Expander<'a, 'm> {
     }
 
     /// Enters a function: checks that it is not being expanded already.
-    pub(crate) fn enter(&mut self, at: &Place, name: &'a str) -> Result<()> {
+    pub(crate) fn enter(&mut self, at: &NodePlace, name: &'a str) -> Result<()> {
         if self.active.contains(&name) {
             let path: Vec<&str> = self
                 .active
@@ -92,7 +92,7 @@ impl<'a, 'm> Expander<'a, 'm> {
     /// Expands a function in place.
     pub(crate) fn expand(
         &mut self,
-        at: &Place,
+        at: &NodePlace,
         function: &FunctionRef<'a>,
         prefix: String,
         scope: ScopeId,
@@ -116,7 +116,7 @@ impl<'a, 'm> Expander<'a, 'm> {
 
     pub(crate) fn check_arguments(
         &self,
-        at: &Place,
+        at: &NodePlace,
         name: &str,
         body: &FunctionBody<'a>,
         values: &[Value],
@@ -165,13 +165,13 @@ impl<'a, 'm> Expander<'a, 'm> {
     /// Visits what a function returns.
     pub(crate) fn results(
         &mut self,
-        at: &Place,
+        at: &NodePlace,
         instance: &mut Instance<'a, 'm>,
         body: &'m FunctionBody<'a>,
     ) -> Result<Done> {
         let mut sources = Vec::with_capacity(body.outputs.len());
         let function = instance.function.map(|(name, _)| name.to_owned());
-        let end = |node: &str| Place {
+        let end = |node: &str| NodePlace {
             function: function.clone(),
             node: node.to_owned(),
             op: String::new(),
@@ -192,8 +192,8 @@ impl<'a, 'm> Expander<'a, 'm> {
                 self.source(instance, &end(output.name), tensor)?,
             ));
         }
-        let node = |(_, source): &(Place, Source)| match source {
-            Source::Output(node, _) => Some(*node),
+        let node = |(_, source): &(NodePlace, NodeInput)| match source {
+            NodeInput::Output(node, _) => Some(*node),
             _ => None,
         };
         let roots: Vec<usize> = sources.iter().filter_map(node).collect();

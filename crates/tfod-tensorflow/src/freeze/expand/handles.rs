@@ -6,7 +6,7 @@ use crate::op_defs;
 
 use super::super::constants::Content;
 use super::super::data_type::{INT32, type_name};
-use super::super::error::Place;
+use super::super::error::NodePlace;
 use super::super::graph::{Node, ScopeId, Tensor};
 use super::super::variables::Handle;
 use super::super::wire::{attr, value};
@@ -46,7 +46,12 @@ impl<'a> Expander<'a, '_> {
     }
 
     /// The value of a variable in a scope.
-    pub(crate) fn read(&mut self, place: &Place, handle: Value, scope: ScopeId) -> Result<Tensor> {
+    pub(crate) fn read(
+        &mut self,
+        place: &NodePlace,
+        handle: Value,
+        scope: ScopeId,
+    ) -> Result<Tensor> {
         if let Value::Variable { index, .. } = handle {
             self.updates.note_read(index);
         }

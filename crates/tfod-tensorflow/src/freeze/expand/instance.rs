@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::super::error::Place;
+use super::super::error::NodePlace;
 use super::super::graph::{NodeId, ScopeId};
 use super::super::model::{Body, FunctionBody, NodeDef};
 use super::super::wire::attr;
@@ -82,8 +82,8 @@ impl<'a, 'm> Instance<'a, 'm> {
         });
     }
 
-    pub(crate) fn place(&self, node: &NodeDef<'_>) -> Place {
-        Place {
+    pub(crate) fn place(&self, node: &NodeDef<'_>) -> NodePlace {
+        NodePlace {
             function: self.function.map(|(name, _)| name.to_owned()),
             node: node.name.to_owned(),
             op: node.op.to_owned(),

@@ -31,7 +31,7 @@ use crate::op_defs;
 
 use super::budget::Budget;
 use super::constants::{self, Content};
-use super::error::{FreezeError, Place};
+use super::error::{FreezeError, NodePlace};
 use super::file::File;
 use super::functions::Library;
 use super::graph::{Graph, Node, NodeId, ScopeId, Tensor};
@@ -42,7 +42,7 @@ use super::wire::attr;
 pub(crate) use copy::UNMADE_RESOURCE;
 pub(crate) use instance::{Entry, Instance};
 pub(crate) use updates::Written;
-pub(crate) use values::{Done, Source, Value, Visit};
+pub(crate) use values::{Done, NodeInput, Value, Visit};
 
 use instance::Slot;
 use tables::{Tables, changes_table, makes_table};
@@ -88,7 +88,7 @@ impl<'a, 'm> Expander<'a, 'm> {
         }
     }
 
-    pub(crate) fn error(&self, place: &Place, problem: impl Into<String>) -> FreezeError {
+    pub(crate) fn error(&self, place: &NodePlace, problem: impl Into<String>) -> FreezeError {
         FreezeError::Graph {
             path: self.file.path.clone(),
             place: Box::new(place.clone()),
@@ -96,7 +96,7 @@ impl<'a, 'm> Expander<'a, 'm> {
         }
     }
 
-    pub(crate) fn refuse(&self, place: &Place, reason: impl Into<String>) -> FreezeError {
+    pub(crate) fn refuse(&self, place: &NodePlace, reason: impl Into<String>) -> FreezeError {
         FreezeError::Refused {
             path: self.file.path.clone(),
             place: Box::new(place.clone()),
@@ -104,7 +104,7 @@ impl<'a, 'm> Expander<'a, 'm> {
         }
     }
 
-    pub(crate) fn limit(&self, place: &Place, problem: impl Into<String>) -> FreezeError {
+    pub(crate) fn limit(&self, place: &NodePlace, problem: impl Into<String>) -> FreezeError {
         FreezeError::Limit {
             path: self.file.path.clone(),
             place: Box::new(place.clone()),
@@ -112,7 +112,7 @@ impl<'a, 'm> Expander<'a, 'm> {
         }
     }
 
-    pub(crate) fn pay(&mut self, place: &Place, amount: usize) -> Result<()> {
+    pub(crate) fn pay(&mut self, place: &NodePlace, amount: usize) -> Result<()> {
         self.budget
             .pay(amount)
             .map_err(|exhausted| self.limit(place, exhausted.to_string()))
@@ -122,9 +122,9 @@ impl<'a, 'm> Expander<'a, 'm> {
     pub(crate) fn source(
         &self,
         instance: &Instance<'a, 'm>,
-        at: &Place,
+        at: &NodePlace,
         input: &str,
-    ) -> Result<Source> {
+    ) -> Result<NodeInput> {
         let missing = |name: &str| {
             self.error(
                 at,
@@ -133,8 +133,8 @@ impl<'a, 'm> Expander<'a, 'm> {
         };
         if let Some(name) = input.strip_prefix('^') {
             return match instance.body.by_name.get(name) {
-                Some(&node) => Ok(Source::Control(node)),
-                None if instance.arguments.contains_key(name) => Ok(Source::Nothing),
+                Some(&node) => Ok(NodeInput::Control(node)),
+                None if instance.arguments.contains_key(name) => Ok(NodeInput::Nothing),
                 None => Err(missing(name)),
             };
         }
@@ -145,7 +145,7 @@ impl<'a, 'm> Expander<'a, 'm> {
             && let Some(&argument) = instance.arguments.get(name)
             && !instance.body.by_name.contains_key(name)
         {
-            return Ok(Source::Argument(argument));
+            return Ok(NodeInput::Argument(argument));
         }
         let &node = instance
             .body
@@ -157,7 +157,7 @@ impl<'a, 'm> Expander<'a, 'm> {
             (Some(port), None) => port.parse().map_err(|_| missing(port))?,
             (Some(output), Some(_)) => self.port(instance, node, output, at)?,
         };
-        Ok(Source::Output(node, port))
+        Ok(NodeInput::Output(node, port))
     }
 
     /// The place among all outputs of a node of what a function body calls `output:index`.
@@ -166,7 +166,7 @@ impl<'a, 'm> Expander<'a, 'm> {
         instance: &Instance<'a, 'm>,
         node: usize,
         output: &str,
-        at: &Place,
+        at: &NodePlace,
     ) -> Result<usize> {
         let def = &instance.body.nodes[node];
         let (arg, index) = output.split_once(':').unwrap_or((output, "0"));
@@ -262,7 +262,7 @@ impl<'a, 'm> Expander<'a, 'm> {
             )?;
             // The first input is visited first.
             for input in def.inputs.iter().rev() {
-                let (Source::Output(node, _) | Source::Control(node)) =
+                let (NodeInput::Output(node, _) | NodeInput::Control(node)) =
                     self.source(instance, &place, input)?
                 else {
                     continue;
@@ -287,29 +287,29 @@ impl<'a, 'm> Expander<'a, 'm> {
     pub(crate) fn value(
         &self,
         instance: &Instance<'a, 'm>,
-        at: &Place,
-        source: Source,
+        at: &NodePlace,
+        source: NodeInput,
     ) -> Result<Value> {
         let (values, index) = match source {
-            Source::Argument(index) => (&instance.values, index),
-            Source::Output(node, port) => match &instance.slots[node] {
+            NodeInput::Argument(index) => (&instance.values, index),
+            NodeInput::Output(node, port) => match &instance.slots[node] {
                 Slot::Done(done) => (&done.values, port),
                 Slot::New | Slot::Open => {
                     return Err(self.error(at, "one of its inputs depends on the node itself"));
                 }
             },
-            Source::Control(_) | Source::Nothing => {
+            NodeInput::Control(_) | NodeInput::Nothing => {
                 return Err(self.error(at, "a control input stands where a tensor is needed"));
             }
         };
         values.get(index).cloned().ok_or_else(|| {
             let what = match source {
-                Source::Output(node, _) => format!("node `{}`", instance.body.nodes[node].name),
+                NodeInput::Output(node, _) => format!("node `{}`", instance.body.nodes[node].name),
                 _ => "the function".to_owned(),
             };
             let (found, kind) = (
                 values.len(),
-                if matches!(source, Source::Argument(_)) {
+                if matches!(source, NodeInput::Argument(_)) {
                     "arguments"
                 } else {
                     "outputs"
@@ -338,14 +338,14 @@ impl<'a, 'm> Expander<'a, 'm> {
         let mut written = instance.entry.written.clone();
         for input in &def.inputs {
             let source = self.source(instance, &place, input)?;
-            if let Source::Output(node, _) | Source::Control(node) = source
+            if let NodeInput::Output(node, _) | NodeInput::Control(node) = source
                 && let Slot::Done(before) = &instance.slots[node]
             {
                 written = self.joined(&place, written, &before.written)?;
             }
             match source {
-                Source::Nothing => {}
-                Source::Control(node) => {
+                NodeInput::Nothing => {}
+                NodeInput::Control(node) => {
                     let before = Self::controls(instance, node);
                     self.budget
                         .pay(before.len())
@@ -353,7 +353,7 @@ impl<'a, 'm> Expander<'a, 'm> {
                     controls.extend_from_slice(before);
                     is_entry = false;
                 }
-                Source::Output(node, _)
+                NodeInput::Output(node, _)
                     if is_back_edge(def, &instance.body.nodes[node])
                         && !matches!(instance.slots[node], Slot::Done(_)) =>
                 {
@@ -363,7 +363,7 @@ impl<'a, 'm> Expander<'a, 'm> {
                     inputs.push(Value::Tensor(merge));
                 }
                 source => {
-                    is_entry &= matches!(source, Source::Argument(_));
+                    is_entry &= matches!(source, NodeInput::Argument(_));
                     inputs.push(self.value(instance, &place, source)?);
                 }
             }
@@ -493,7 +493,7 @@ impl<'a, 'm> Expander<'a, 'm> {
     }
 
     /// What a function captures and a frozen graph cannot have.
-    pub(crate) fn refused_capture(place: &Place, reason: &str) -> Value {
+    pub(crate) fn refused_capture(place: &NodePlace, reason: &str) -> Value {
         Value::Refused(Rc::new(Refusal {
             place: place.clone(),
             reason: reason.to_owned(),
@@ -502,7 +502,7 @@ impl<'a, 'm> Expander<'a, 'm> {
     }
 
     /// The path of an asset. Only what reads the file is known not to need it.
-    pub(crate) fn asset_path(place: &Place, asset: &str) -> Value {
+    pub(crate) fn asset_path(place: &NodePlace, asset: &str) -> Value {
         Value::Refused(Rc::new(Refusal {
             place: place.clone(),
             reason: format!("the path of the asset `{asset}`, which a frozen graph does not have"),
@@ -510,7 +510,7 @@ impl<'a, 'm> Expander<'a, 'm> {
         }))
     }
 
-    fn use_of(&self, place: &Place, refusal: &Refusal) -> FreezeError {
+    fn use_of(&self, place: &NodePlace, refusal: &Refusal) -> FreezeError {
         self.refuse(
             place,
             format!("it uses {}, {}", refusal.place, refusal.reason),

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::super::constants::Content;
-use super::super::error::{Changed, FreezeError, Place, Update};
+use super::super::error::{Changed, FreezeError, NodePlace, Update};
 use super::super::graph::{Node, NodeId, ScopeId, Tensor};
 use super::super::prune;
 use super::super::text_table::{self, Columns, Room};
@@ -36,7 +36,7 @@ pub(crate) struct Tables<'a> {
     /// Whether the initialiser is being expanded.
     is_filling: bool,
     /// Operations that were dropped, and the tables that they change.
-    dropped: Vec<(Place, NodeId)>,
+    dropped: Vec<(NodePlace, NodeId)>,
     /// For what text files say.
     room: Room,
     /// The node that fills all tables, if there are any.
@@ -339,10 +339,10 @@ impl<'a, 'm> Expander<'a, 'm> {
         for (table, handle) in &made {
             let node = self.graph.node(*table);
             let name = node.name.clone();
-            let place = Place {
+            let place = NodePlace {
                 node: name.clone(),
                 op: node.op.to_string(),
-                ..Place::default()
+                ..NodePlace::default()
             };
             if let Some(contents) = self.variables.of_table(handle, &place)? {
                 let contents = contents.map(|index| Content::Variable {

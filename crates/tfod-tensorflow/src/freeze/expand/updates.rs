@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::super::data_type::type_name;
-use super::super::error::{Changed, FreezeError, Place, Update};
+use super::super::error::{Changed, FreezeError, NodePlace, Update};
 use super::super::graph::{Node, Tensor};
 use super::super::wire::value;
 use super::{Done, Expander, Result, Value, Visit};
@@ -104,7 +104,7 @@ pub(super) fn is_update(op: &str) -> bool {
 
 impl<'a> Expander<'a, '_> {
     /// The later of two assignments to one variable.
-    fn later(&mut self, place: &Place, one: usize, other: usize) -> Result<usize> {
+    fn later(&mut self, place: &NodePlace, one: usize, other: usize) -> Result<usize> {
         let (earlier, later) = (one.min(other), one.max(other));
         let mut write = Some(later);
         while let Some(found) = write {
@@ -127,7 +127,7 @@ impl<'a> Expander<'a, '_> {
         Ok(UNORDERED)
     }
 
-    fn knows_of_disorder(&mut self, place: &Place, write: usize) -> Result<bool> {
+    fn knows_of_disorder(&mut self, place: &NodePlace, write: usize) -> Result<bool> {
         let mut write = Some(write);
         while let Some(found) = write {
             if found == UNORDERED {
@@ -146,7 +146,7 @@ impl<'a> Expander<'a, '_> {
     /// What was assigned before a node that comes after two others.
     pub(crate) fn joined(
         &mut self,
-        place: &Place,
+        place: &NodePlace,
         one: Written,
         other: &Written,
     ) -> Result<Written> {
@@ -172,7 +172,7 @@ impl<'a> Expander<'a, '_> {
     /// What was assigned before a node, with one more assignment.
     fn write(
         &mut self,
-        place: &Place,
+        place: &NodePlace,
         before: &Written,
         variable: usize,
         value: Option<Tensor>,
@@ -191,7 +191,7 @@ impl<'a> Expander<'a, '_> {
     pub(super) fn forward_to(
         &self,
         op: &str,
-        place: &Place,
+        place: &NodePlace,
         written: &Written,
         inputs: &mut [Value],
     ) -> Result<()> {
@@ -218,7 +218,7 @@ impl<'a> Expander<'a, '_> {
     /// Handles with the values that were assigned before a node that reads them.
     pub(crate) fn forward(
         &self,
-        place: &Place,
+        place: &NodePlace,
         written: &Written,
         inputs: &mut [Value],
     ) -> Result<()> {
@@ -235,7 +235,7 @@ impl<'a> Expander<'a, '_> {
         Ok(())
     }
 
-    fn assigned(&self, place: &Place, variable: usize, write: usize) -> Result<Tensor> {
+    fn assigned(&self, place: &NodePlace, variable: usize, write: usize) -> Result<Tensor> {
         let write = self.updates.writes.get(write);
         write.and_then(|write| write.value).ok_or_else(|| {
             let name = &self.variables.get(variable).name;
@@ -369,7 +369,7 @@ impl<'a> Expander<'a, '_> {
     /// What was assigned after a conditional or loop: the values assigned in it since `mark` are not known outside.
     pub(crate) fn written_inside(
         &mut self,
-        place: &Place,
+        place: &NodePlace,
         before: &Written,
         mark: Mark,
     ) -> Result<Written> {
@@ -389,7 +389,7 @@ impl<'a> Expander<'a, '_> {
     }
 
     /// Checks that no iteration of a loop reads what an earlier one has assigned.
-    pub(crate) fn check_loop(&self, place: &Place, mark: Mark) -> Result<()> {
+    pub(crate) fn check_loop(&self, place: &NodePlace, mark: Mark) -> Result<()> {
         let written = self
             .updates
             .variables

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::super::error::Place;
+use super::super::error::NodePlace;
 use super::super::graph::{NodeId, ScopeId, Tensor};
 use super::super::model::{FunctionRef, NodeDef};
 use super::super::wire::attr;
@@ -26,7 +26,7 @@ pub(crate) enum Value {
 /// Why a value cannot be used.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    pub(crate) place: Place,
+    pub(crate) place: NodePlace,
     pub(crate) reason: String,
     /// The file that it is the path of, where it is that of an asset.
     pub(crate) asset: Option<String>,
@@ -44,7 +44,7 @@ pub(crate) struct Done {
 
 /// An input of a node: which tensor, or a control input.
 #[derive(Clone, Copy)]
-pub(crate) enum Source {
+pub(crate) enum NodeInput {
     Argument(usize),
     Output(usize, usize),
     Control(usize),
@@ -55,7 +55,7 @@ pub(crate) enum Source {
 /// A node about to be rewritten, with everything that is known about it.
 pub(crate) struct Visit<'a, 'i> {
     pub(crate) def: &'i NodeDef<'a>,
-    pub(crate) place: Place,
+    pub(crate) place: NodePlace,
     pub(crate) name: String,
     pub(crate) scope: ScopeId,
     pub(crate) attrs: Vec<(&'a str, &'a [u8])>,
