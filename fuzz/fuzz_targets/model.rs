@@ -8,7 +8,6 @@ use prost::Message;
 use tfod_config::protos::DetectionModel;
 use tfod_config::protos::detection_model::Model;
 use tfod_fuzz::{Random, message, put_back};
-use tfod_models::labels::{Keypoint, KeypointClass};
 use tfod_models::{Batch, GraphOptions, InputType, KeypointLabels, Stage, build};
 
 /// How many bytes of the input choose.
@@ -40,27 +39,21 @@ fn keypoint_labels(choices: u8, config: &DetectionModel) -> Option<KeypointLabel
     let Some(Model::CenterNet(net)) = &config.model else {
         return None;
     };
-    let step = match choices & 3 {
-        0 | 1 => 1,
-        2 => 0,
-        _ => return None,
-    };
-    let count = 1 + i32::from(choices >> 2 & 7);
-    let tasks = (0..).zip(&net.keypoint_estimation_task);
-    let classes = tasks.map(|(place, task): (i32, _)| KeypointClass {
-        name: task.keypoint_class_name().to_owned(),
-        id: 1 + place,
-        keypoints: (0..count)
-            .map(|number| Keypoint {
-                id: (place * count + number) * step,
-                label: number.to_string(),
-            })
-            .collect(),
-    });
-    Some(KeypointLabels {
-        origin: net.keypoint_label_map_path().to_owned(),
-        classes: classes.collect(),
-    })
+    if choices & 3 == 3 {
+        return None;
+    }
+    let count = 1 + usize::from(choices >> 2 & 7);
+    let tasks = net.keypoint_estimation_task.iter();
+    let classes = tasks.map(|task| (task.keypoint_class_name(), count));
+    let mut labels = KeypointLabels::counted(net.keypoint_label_map_path(), classes);
+    if choices & 3 == 2 {
+        let keypoints = labels
+            .classes
+            .iter_mut()
+            .flat_map(|class| &mut class.keypoints);
+        keypoints.for_each(|keypoint| keypoint.id = 0);
+    }
+    Some(labels)
 }
 
 fuzz_target!(|bytes: &[u8]| {
