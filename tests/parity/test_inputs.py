@@ -32,6 +32,7 @@ MORE = (
     "pad_values",
     "conditional_greater",
     "keep_unpadded",
+    "centernet_hourglass_10",
 )
 INPUT_TYPES = files.INPUT_TYPES
 CASES = [pytest.param(BY_NAME[name], id=name, marks=pytest.mark.quick) for name in QUICK[:2]]

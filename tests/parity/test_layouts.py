@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from oracle import serve
 from oracle.cases import QUICK
+from oracle.families.center_net import SMALL
 
 from . import compare
 from .conftest import run_export
@@ -13,6 +14,8 @@ from .conftest import run_export
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 CHECK = ROOT / "tests" / "oracle" / "check_layouts.py"
 CASES = [pytest.param(case, id=case.name, marks=pytest.mark.quick) for case in QUICK if case.name == "base"]
+# Inputs and outputs of a detector without anchors.
+CASES += [pytest.param(case, id=case.name, marks=pytest.mark.default) for case in SMALL if case.name == "centernet_hourglass_10"]
 SIGNATURES = "serving_default=image_tensor,bytes=encoded_image_string_tensor:image_bytes,examples=tf_example"
 
 
