@@ -24,6 +24,10 @@ pub struct ConfigFacts {
     pub feature_extractor: Option<String>,
     /// How many classes it tells apart.
     pub num_classes: Option<i32>,
+    /// What it finds besides boxes and classes, in words.
+    pub further: Vec<String>,
+    /// The label map that the network depends on, as the config names it.
+    pub label_map: Option<String>,
     /// How images are resized, in words.
     pub resizer: Option<String>,
     /// The anchors, in words.
@@ -32,7 +36,7 @@ pub struct ConfigFacts {
     pub post_processing: Vec<PostProcessing>,
     /// How it is trained, in words.
     pub training: Option<String>,
-    /// Why `tfod export` cannot build it; `None` if it can.
+    /// Why `tfod export` cannot build it; `None` if it can, with the label map where it depends on one.
     pub refused: Option<String>,
     /// How many anchors there are, where the size of images is fixed and the model can be built.
     pub num_anchors: Option<usize>,
@@ -73,7 +77,14 @@ impl ConfigFacts {
             _ => Self::empty(""),
         };
         facts.training = message.train_config.as_ref().map(training);
-        match tfod_models::build(&model, &GraphOptions::default()) {
+        let mut options = GraphOptions::default();
+        let labels = describe(&model).and_then(|description| description.keypoint_labels);
+        // Other files than the config are not read.
+        if let Some(labels) = labels.filter(|labels| !labels.file.is_empty()) {
+            options.keypoint_labels = Some(labels.stand_in());
+            facts.label_map = Some(labels.file.to_owned());
+        }
+        match tfod_models::build(&model, &options) {
             Ok(built) => facts.num_anchors = built.facts.num_anchors(),
             Err(error) => facts.refused = Some(error.to_string()),
         }
@@ -93,6 +104,8 @@ impl ConfigFacts {
             meta_architecture,
             feature_extractor: None,
             num_classes: None,
+            further: Vec::new(),
+            label_map: None,
             resizer: None,
             anchors: None,
             post_processing: Vec::new(),
@@ -108,6 +121,7 @@ impl ConfigFacts {
         Self {
             feature_extractor: (!extractor.is_empty()).then(|| extractor.to_owned()),
             num_classes: description.num_classes,
+            further: description.further.clone(),
             resizer: resizer(description.image_resizer),
             anchors: match description.anchors {
                 AnchorSource::Generator(generator) => anchors(generator),
@@ -139,6 +153,8 @@ impl ConfigFacts {
             "meta_architecture": self.meta_architecture,
             "feature_extractor": self.feature_extractor,
             "num_classes": self.num_classes,
+            "further_outputs": self.further,
+            "keypoint_label_map": self.label_map,
             "image_resizer": self.resizer,
             "anchors": self.anchors,
             "num_anchors": self.num_anchors,
@@ -292,12 +308,10 @@ fn post_processing(of: &SuppressionFields<'_>) -> PostProcessing {
     let suppress = format!(
         "boxes that overlap by more than {iou_threshold} (IoU) suppress each other, scores below {score_threshold:?} are dropped; at most"
     );
-    let (text, score_converter) = match of.post_processing {
-        // Of proposals nothing else is configured; their two scores are made so.
-        None => (format!("proposals: {suppress} {max_total}"), "SOFTMAX"),
+    let text = match of.post_processing {
+        None => format!("proposals: {suppress} {max_total}"),
         Some(post) => {
             let nms = post.batch_non_max_suppression.unwrap_or_default();
-            let converter = post.score_converter().as_str_name();
             let softly = match nms.soft_nms_sigma() {
                 sigma if sigma > 0.0 => format!("; softly, sigma {sigma}"),
                 _ => String::new(),
@@ -307,11 +321,10 @@ fn post_processing(of: &SuppressionFields<'_>) -> PostProcessing {
             } else {
                 ""
             };
-            let text = format!(
+            format!(
                 "scores by {}; {suppress} {max_per_class} a class, {max_total} in all{agnostic}{softly}",
-                converter.to_lowercase()
-            );
-            (text, converter)
+                of.score_converter.to_lowercase()
+            )
         }
     };
     PostProcessing {
@@ -321,7 +334,7 @@ fn post_processing(of: &SuppressionFields<'_>) -> PostProcessing {
         iou_threshold,
         max_detections_per_class: max_per_class,
         max_total_detections: max_total,
-        score_converter: score_converter.to_owned(),
+        score_converter: of.score_converter.to_owned(),
     }
 }
 
@@ -373,6 +386,59 @@ mod tests {
             Some(
                 "where the shorter side is smaller than 640, that side to 640, keeping the aspect ratio, bilinear"
             )
+        );
+    }
+
+    fn center_net(fields: &str) -> ConfigFacts {
+        let text = format!(
+            "model {{ center_net {{ num_classes: 2 feature_extractor {{ type: 'hourglass_10' }} object_detection_task {{ }}
+               image_resizer {{ fixed_shape_resizer {{ height: 64 width: 64 }} }} {fields} }} }}"
+        );
+        let parsed = PipelineConfig::parse("test", text.as_bytes());
+        ConfigFacts::of(&parsed.expect("a config"))
+    }
+
+    #[test]
+    fn tasks_of_a_center_net_are_told_and_its_label_map_is_not_read() {
+        let task = "keypoint_estimation_task { task_name: 'a' keypoint_class_name: 'person' } ";
+        let named = "keypoint_label_map_path: 'absent/map.pbtxt' ";
+        let facts = center_net(&format!(
+            "{named} {task} mask_estimation_task {{ mask_height: 6 }}"
+        ));
+        assert_eq!(facts.refused, None);
+        assert_eq!(facts.label_map.as_deref(), Some("absent/map.pbtxt"));
+        assert_eq!(
+            facts.further,
+            ["keypoints of \"person\"", "masks of 6 x 256"]
+        );
+        let unnamed = center_net(task);
+        let missing = "the config has no `model.center_net.keypoint_label_map_path`";
+        assert_eq!(unnamed.refused.as_deref(), Some(missing));
+        assert_eq!(unnamed.label_map, None);
+        // What is wrong with a task is told as ever.
+        let twice = center_net(&format!("{named} {task} {task}"));
+        assert!(
+            twice
+                .refused
+                .is_some_and(|reason| reason.contains("task_name"))
+        );
+        let deep_mac = center_net(&format!(
+            "{named} {task} deepmac_mask_estimation {{ network_type: 'resnet4' }}"
+        ));
+        assert_eq!(deep_mac.further, ["masks of 32 x 32 (DeepMAC, resnet4)"]);
+        assert_eq!(deep_mac.label_map, None);
+    }
+
+    #[test]
+    fn scores_of_a_center_net_are_sigmoids_whatever_its_suppression_says() {
+        let facts = center_net(
+            "post_processing { batch_non_max_suppression { change_coordinate_frame: false } }",
+        );
+        assert_eq!(facts.post_processing[0].score_converter, "SIGMOID");
+        assert!(
+            facts.post_processing[0]
+                .text
+                .starts_with("scores by sigmoid;")
         );
     }
 }

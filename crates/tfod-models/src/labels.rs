@@ -49,6 +49,32 @@ impl KeypointLabels {
         }
     }
 
+    /// Classes of these names that have so many keypoints, with numbers for names; ids are consecutive over all of them.
+    pub fn counted<'a>(
+        origin: impl Into<String>,
+        classes: impl IntoIterator<Item = (&'a str, usize)>,
+    ) -> Self {
+        let mut ids = 0..;
+        let mut keypoints = |count| {
+            let ids = ids.by_ref().take(count);
+            let keypoints = ids.map(|id: i32| Keypoint {
+                id,
+                label: id.to_string(),
+            });
+            keypoints.collect()
+        };
+        let classes = (1..).zip(classes);
+        let classes = classes.map(|(id, (name, count))| KeypointClass {
+            name: name.to_owned(),
+            id,
+            keypoints: keypoints(count),
+        });
+        Self {
+            origin: origin.into(),
+            classes: classes.collect(),
+        }
+    }
+
     /// The classes by their names; of several with one name, the last, as in the reference.
     pub(crate) fn by_name(&self) -> HashMap<&str, &KeypointClass> {
         let classes = self.classes.iter();

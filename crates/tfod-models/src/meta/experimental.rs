@@ -29,6 +29,7 @@ fn describe(config: &protos::DetectionModel) -> Option<Description<'_>> {
         has_background: false,
         image_resizer: None,
         anchors: AnchorSource::Unknown,
+        further: Vec::new(),
         keypoint_labels: None,
         suppressions: Vec::new(),
     })

@@ -113,6 +113,8 @@ pub struct Description<'a> {
     pub image_resizer: Option<&'a protos::ImageResizer>,
     /// The boxes that predictions are relative to.
     pub anchors: AnchorSource<'a>,
+    /// What it finds besides boxes and classes, in words.
+    pub further: Vec<String>,
     /// The label map that the network depends on, where it depends on one.
     pub keypoint_labels: Option<LabelMapField<'a>>,
     /// Its suppressions, in the order in which boxes go through them: none, one, or one a stage. The last gives the detections.
@@ -120,7 +122,7 @@ pub struct Description<'a> {
 }
 
 /// A label map that a configuration names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelMapField<'a> {
     /// The message that has the field.
     pub message: FieldPath,
@@ -128,6 +130,15 @@ pub struct LabelMapField<'a> {
     pub field: &'static str,
     /// The file, as it stands there; empty where the field is not set.
     pub file: &'a str,
+    /// The classes whose keypoints the network finds.
+    pub classes: Vec<&'a str>,
+}
+
+impl LabelMapField<'_> {
+    /// What the label map could say, for those who ask whether a network can be built and have no label map.
+    pub fn stand_in(&self) -> KeypointLabels {
+        KeypointLabels::counted(self.file, self.classes.iter().map(|name| (*name, 1)))
+    }
 }
 
 /// Where anchors come from.
@@ -156,6 +167,8 @@ pub struct SuppressionFields<'a> {
     pub max_total: Limit<i32>,
     /// At most so many of a class, where classes have limits.
     pub max_per_class: Option<Limit<i32>>,
+    /// What makes scores of the network's numbers, as configurations call it.
+    pub score_converter: &'static str,
     /// What else is done with boxes and scores, where that is configured.
     pub post_processing: Option<&'a protos::PostProcessing>,
 }
@@ -196,6 +209,7 @@ impl<'a> SuppressionFields<'a> {
                 field: "max_detections_per_class",
                 value: nms.max_detections_per_class(),
             }),
+            score_converter: post.score_converter().as_str_name(),
             post_processing: Some(post),
         }
     }

@@ -194,6 +194,9 @@ fn config(facts: &ConfigFacts, lines: &mut Lines) {
     add("model", &Some(facts.meta_architecture.to_owned()));
     add("extractor", &facts.feature_extractor);
     add("classes", &facts.num_classes.map(|count| count.to_string()));
+    let further = facts.further.join("; ");
+    add("finds", &Some(further).filter(|text| !text.is_empty()));
+    add("label map", &facts.label_map);
     add("resizes", &facts.resizer);
     add("anchors", &facts.anchors);
     add(
@@ -207,9 +210,13 @@ fn config(facts: &ConfigFacts, lines: &mut Lines) {
         );
     }
     add("training", &facts.training);
-    let export = match &facts.refused {
-        None => "tfod export builds it".to_owned(),
-        Some(reason) => format!("tfod export refuses it: {reason}"),
+    let export = match (&facts.refused, &facts.label_map) {
+        (None, None) => "tfod export builds it".to_owned(),
+        (None, Some(_)) => {
+            "tfod export builds it, with the label map, which says how many keypoints there are"
+                .to_owned()
+        }
+        (Some(reason), _) => format!("tfod export refuses it: {reason}"),
     };
     lines.add_paragraph("export", export);
     for warning in &facts.warnings {

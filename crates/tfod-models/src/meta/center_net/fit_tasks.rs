@@ -13,7 +13,6 @@ use super::keypoints::{DEPTH, HEATMAP, MOST_KEYPOINTS, OFFSET, REGRESSION};
 use super::tracking::CLASSIFICATION_NET;
 use crate::KeypointLabels;
 use crate::fit::Variables;
-use crate::labels::{Keypoint, KeypointClass};
 
 const KEYPOINTS: &str = "model.center_net.keypoint_estimation_task";
 const LABEL_MAP: &str = "model.center_net.keypoint_label_map_path";
@@ -150,23 +149,8 @@ fn trained_tasks(variables: &dyn Variables) -> Vec<Trained> {
 
 /// A label map in which the class of each task has so many keypoints.
 fn label_map<'a>(tasks: impl Iterator<Item = (&'a KeypointEstimation, usize)>) -> KeypointLabels {
-    let mut ids = 0..;
-    let classes = (1..).zip(tasks).map(|(id, (task, count))| KeypointClass {
-        name: task.keypoint_class_name().to_owned(),
-        id,
-        keypoints: ids
-            .by_ref()
-            .take(count)
-            .map(|id| Keypoint {
-                id,
-                label: id.to_string(),
-            })
-            .collect(),
-    });
-    KeypointLabels {
-        origin: String::new(),
-        classes: classes.collect(),
-    }
+    let classes = tasks.map(|(task, count)| (task.keypoint_class_name(), count));
+    KeypointLabels::counted("the checkpoint", classes)
 }
 
 fn keypoints(all: &mut Candidates<'_>, labels: Option<&KeypointLabels>, variables: &dyn Variables) {

@@ -68,6 +68,9 @@ const STRIDE: u8 = 4;
 /// More locations than this would need gigabytes; the largest published model has 65,536.
 const MOST_LOCATIONS: u64 = 1 << 24;
 
+/// What makes scores of heat maps, whatever the configuration's suppression has.
+const SCORE_CONVERTER: &str = "SIGMOID";
+
 /// The head of heat maps.
 const OBJECT_CENTER: &str = "object_center";
 
@@ -121,7 +124,10 @@ fn describe(config: &protos::DetectionModel) -> Option<Description<'_>> {
     let extractor = net.feature_extractor.as_ref();
     let post = net.post_processing.as_ref().map(|post| {
         const STAGE: &str = "post_processing";
-        SuppressionFields::of(PATH.child(STAGE), STAGE, post)
+        SuppressionFields {
+            score_converter: SCORE_CONVERTER,
+            ..SuppressionFields::of(PATH.child(STAGE), STAGE, post)
+        }
     });
     Some(Description {
         family: Family::CenterNet,
@@ -130,6 +136,7 @@ fn describe(config: &protos::DetectionModel) -> Option<Description<'_>> {
         has_background: false,
         image_resizer: net.image_resizer.as_ref(),
         anchors: AnchorSource::Peaks,
+        further: tasks::described(net),
         keypoint_labels: keypoint_labels(net),
         suppressions: post.into_iter().filter(|_| !is_deep_mac).collect(),
     })
@@ -142,6 +149,7 @@ fn keypoint_labels(net: &protos::CenterNet) -> Option<LabelMapField<'_>> {
         message: PATH,
         field: "keypoint_label_map_path",
         file: net.keypoint_label_map_path(),
+        classes: tasks::keypoint_classes(net).collect(),
     })
 }
 
@@ -343,7 +351,7 @@ impl Predictor {
                 anchors_description: "there are none",
             }),
             scores: Some(ScoreConversion {
-                converter: "SIGMOID",
+                converter: SCORE_CONVERTER,
                 logit_scale: 1.0,
                 calibration: None,
                 has_background: false,

@@ -1,6 +1,7 @@
 //! What is predicted of objects besides classes and boxes: one [`Task`] for each task of the configuration.
 
 use tfod_config::protos;
+use tfod_config::protos::center_net::KeypointEstimation;
 use tfod_graph::{Builder, ValueId};
 
 use super::deepmac::DeepMac;
@@ -86,6 +87,49 @@ pub(super) trait Task {
 pub(super) fn output_key(head: &str) -> String {
     let letter = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     head.chars().map(letter).collect()
+}
+
+/// The classes that have keypoint tasks.
+pub(super) fn keypoint_classes(config: &protos::CenterNet) -> impl Iterator<Item = &str> {
+    let tasks = config.keypoint_estimation_task.iter();
+    tasks.map(KeypointEstimation::keypoint_class_name)
+}
+
+/// The tasks of a configuration in words.
+pub(super) fn described(config: &protos::CenterNet) -> Vec<String> {
+    if let Some(deep_mac) = &config.deepmac_mask_estimation {
+        let size = if deep_mac.predict_full_resolution_masks() {
+            deep_mac.postprocess_crop_size()
+        } else {
+            deep_mac.mask_size()
+        };
+        let network = deep_mac.network_type();
+        return vec![format!("masks of {size} x {size} (DeepMAC, {network})")];
+    }
+    let mut tasks = Vec::new();
+    let classes: Vec<String> = keypoint_classes(config)
+        .map(|name| format!("{name:?}"))
+        .collect();
+    if !classes.is_empty() {
+        tasks.push(format!("keypoints of {}", classes.join(", ")));
+    }
+    if let Some(masks) = &config.mask_estimation_task {
+        let (height, width) = (masks.mask_height(), masks.mask_width());
+        tasks.push(format!("masks of {height} x {width}"));
+    }
+    if let Some(pose) = &config.densepose_estimation_task {
+        tasks.push(format!(
+            "{} parts of surfaces (DensePose)",
+            pose.num_parts()
+        ));
+    }
+    if let Some(track) = &config.track_estimation_task {
+        tasks.push(format!("embeddings of {} numbers", track.reid_embed_size()));
+    }
+    if config.temporal_offset_task.is_some() {
+        tasks.push("movements since the image before".to_owned());
+    }
+    tasks
 }
 
 /// Whether objects have boxes: their own, or those around their keypoints.

@@ -169,6 +169,8 @@ fn describe(config: &protos::DetectionModel) -> Option<Description<'_>> {
             value: max_proposals,
         },
         max_per_class: None,
+        // Nothing else is configured of proposals; their two scores are made so.
+        score_converter: "SOFTMAX",
         post_processing: None,
     };
     let post = rcnn.second_stage_post_processing.as_ref();
@@ -183,6 +185,7 @@ fn describe(config: &protos::DetectionModel) -> Option<Description<'_>> {
         has_background: true,
         image_resizer: rcnn.image_resizer.as_ref(),
         anchors: AnchorSource::Generator(rcnn.first_stage_anchor_generator.as_ref()),
+        further: Vec::new(),
         keypoint_labels: None,
         suppressions: std::iter::once(proposals).chain(second).collect(),
     })

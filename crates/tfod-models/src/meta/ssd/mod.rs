@@ -112,6 +112,7 @@ fn describe(config: &protos::DetectionModel) -> Option<Description<'_>> {
         has_background: ssd.add_background_class(),
         image_resizer: ssd.image_resizer.as_ref(),
         anchors: AnchorSource::Generator(ssd.anchor_generator.as_ref()),
+        further: Vec::new(),
         keypoint_labels: None,
         suppressions: suppression.into_iter().collect(),
     })
