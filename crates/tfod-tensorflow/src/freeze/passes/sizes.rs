@@ -13,6 +13,7 @@ use crate::constants::{Array, Operation, compute};
 use crate::messages::tensor::MAX_RANK;
 
 use super::super::constants::Content;
+use super::super::data_type::INT32;
 use super::super::error::FreezeError;
 use super::super::frozen::{Frozen, check_rank};
 use super::super::graph::{Node, NodeId, ScopeId, Tensor};
@@ -42,6 +43,8 @@ struct Known {
     values: HashMap<Tensor, Rc<Array>>,
     /// Values that sizes decide.
     sizes: HashSet<Tensor>,
+    /// The shapes of what is in lists.
+    elements: HashMap<Tensor, Dims>,
     /// How many dimensions and elements are kept.
     kept: usize,
 }
@@ -116,8 +119,35 @@ impl Frozen<'_> {
                 self.graph.node_mut(id).inputs[place] = constant;
             }
         }
+        self.tell_elements(&known);
         self.list_again()?;
         Ok(constants.len())
+    }
+
+    /// Tells the shapes of elements that loops take from lists. Inside of a loop, TensorFlow knows no more of them than is told there.
+    fn tell_elements(&mut self, known: &Known) {
+        for id in self.listing.order.clone() {
+            let node = self.graph.node(id);
+            let (scope, name) = (node.scope, format!("{}/element_shape", node.name));
+            let ("TensorListGetItem", &[list, _, told]) = (&*node.op, node.inputs.as_slice())
+            else {
+                continue;
+            };
+            let elements = known.elements.get(&list).map(|dims| {
+                let size = |size: &Option<u64>| i32::try_from((*size)?).ok();
+                dims.iter().map(size).collect::<Option<Vec<i32>>>()
+            });
+            // In a loop of TensorFlow 1, a constant would not be in the loop.
+            let is_in_scope = self.graph.node(told.node).scope == scope && scope != ScopeId::ROOT;
+            if let (Some(Some(dims)), true, INT32) =
+                (elements, is_in_scope, self.graph.data_type(told))
+            {
+                let bytes: Vec<u8> = dims.iter().flat_map(|n| n.to_le_bytes()).collect();
+                let constant = Content::numeric(INT32, &[dims.len()], &bytes);
+                let constant = self.graph.add(scope, Node::constant(name, constant));
+                self.graph.node_mut(id).inputs[2] = Tensor::of(constant);
+            }
+        }
     }
 
     /// The nodes whose inputs all are there exactly once in a call. One in a loop or a branch, which TensorFlow 1 writes without scopes, would leave it if it
@@ -258,11 +288,24 @@ impl Frozen<'_> {
                 op: &node.op,
                 attrs: &node.attrs,
             };
+            let elements = match (&*node.op, node.inputs.first()) {
+                ("TensorListFromTensor", _) => {
+                    shapes.first().copied().flatten().and_then(|shape| {
+                        let (_, element) = shape.split_first()?;
+                        Some(element.to_vec())
+                    })
+                }
+                ("Enter" | "Identity", Some(list)) => known.elements.get(list).cloned(),
+                _ => None,
+            };
             let computed = sizes_of(operation, &shapes)
                 .or_else(|| compute(operation, &all(&values)?, MAX_ELEMENTS));
             let inferred = shape_functions::infer(operation, &shapes, &values);
             let is_size = matches!(&*node.op, "Shape" | "Size" | "Rank")
                 || node.inputs.iter().any(|input| known.sizes.contains(input));
+            if let Some(elements) = elements.filter(|dims| known.has_room(dims.len())) {
+                known.elements.insert(Tensor::of(id), elements);
+            }
             let ports = |index: usize| Tensor {
                 node: id,
                 port: u32::try_from(index).unwrap_or(u32::MAX),
