@@ -1,7 +1,7 @@
 """Runs a frozen graph with whatever TensorFlow (1.15 to 2.21) the interpreter has; needs nothing else.
 
 Usage: run_frozen.py FROZEN.pb INPUTS.npz OUTPUTS.npz TENSOR... Inputs are arrays by the names of the placeholders; outputs are written by
-the names of the tensors asked for.
+the names of the tensors asked for. Where the graph has tables, what fills them runs first.
 """
 
 import os
@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 v1 = tf.compat.v1
+INITIALISER = "init_all_tables"
 
 
 def main():
@@ -25,6 +26,7 @@ def main():
     with tf.Graph().as_default() as graph:
         v1.import_graph_def(graph_def, name="")
         with v1.Session(graph=graph) as session:
+            session.run([node.name for node in graph_def.node if node.name == INITIALISER])
             values = session.run(tensors, {name + ":0": recorded[name] for name in recorded.files})
     np.savez(outputs_path, **dict(zip(tensors, values)))
     print("TensorFlow", tf.__version__)

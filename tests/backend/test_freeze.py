@@ -803,6 +803,20 @@ def test_batch_norms_of_keras_3_are_folded(name, norms, tmp_path):
     compare.assert_equal({"y": output}, {"y": arrays["y"]}, name, FOLDED)
 
 
+@pytest.mark.parametrize("name, entries", [("string_lookup", 3), ("vocabulary_in_a_file", 2), ("text_vectorization", 3), ("text_sequence", 3)])
+@pytest.mark.quick
+def test_tables_of_keras_3_are_kept(name, entries, tmp_path):
+    """Run in a session, after what fills them."""
+    saved_model, arrays = keras3_model(name, tmp_path)
+    _, shown, output = keras3_outputs(saved_model, arrays, tmp_path)
+    (table,) = shown["tables"]
+    assert (table["key_dtype"], table["value_dtype"], table["entries"]) == ("string", "int64", entries)
+    assert shown["initializer"] == saved_models.INITIALIZER
+    assert (output.dtype, output.shape) == (arrays["y"].dtype, arrays["y"].shape)
+    np.testing.assert_allclose(output, arrays["y"], atol=CLOSE)
+    assert len(np.unique(output, axis=0)) > 2  # not as if all words were unknown
+
+
 @pytest.mark.quick
 def test_seed_generators_of_keras_3_start_anew(tmp_path):
     """Two draws of one call differ, and the second one is from the state that the first one left."""

@@ -287,14 +287,15 @@ fn tables(report: &FreezeReport) -> Vec<String> {
         });
         lines.push(format!(
             "  {title:<9}  {}: {} to {}{entries}",
-            table.node,
+            table.node.shown(),
             dtype(table.key_dtype),
             dtype(table.value_dtype)
         ));
     }
     if let Some(initialiser) = &report.initialiser {
         lines.push(format!(
-            "  init       run `{initialiser}` once, before the first call: it fills the tables"
+            "  init       run `{}` once, before the first call: it fills the tables",
+            initialiser.shown()
         ));
     }
     lines

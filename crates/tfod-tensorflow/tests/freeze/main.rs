@@ -592,3 +592,33 @@ fn texts_without_end_are_not_read() {
         "{error}"
     );
 }
+
+/// TensorFlow's first tables are references, which nothing has written for a decade.
+#[test]
+fn tables_that_are_references_are_refused_by_name() {
+    let types = [("Tin", data_type(INT32)), ("Tout", data_type(FLOAT))];
+    let attrs = [
+        ("key_dtype", data_type(INT32)),
+        ("value_dtype", data_type(FLOAT)),
+    ];
+    let mut message = Model::new(Vec::new()).message();
+    let graph = message.meta_graphs[0].graph_def.as_mut().unwrap();
+    graph.node = vec![
+        node("key", "Placeholder", &[], &[("dtype", data_type(INT32))]),
+        node("other", "Placeholder", &[], &[("dtype", data_type(FLOAT))]),
+        node("table", "HashTable", &[], &attrs),
+        node("y", "LookupTableFind", &["table", "key", "other"], &types),
+    ];
+    let mut options = FreezeOptions::default();
+    options.inputs = vec!["key".to_owned(), "other".to_owned()];
+    options.outputs = vec!["y".to_owned()];
+    let error = build::freeze_message(&message, &options).unwrap_err();
+    let error = error.to_string();
+    for word in [
+        "node `y` (LookupTableFind)",
+        "node `table` (HashTable)",
+        "a table",
+    ] {
+        assert!(error.contains(word), "no {word} in {error}");
+    }
+}

@@ -91,6 +91,8 @@ impl<'a> Expander<'a, '_> {
             None => None,
         };
         let is_stateful = def.is_none_or(|def| def.is_stateful);
+        // What stands in the way of an input says more than what the operation does with it.
+        let inputs = self.tensors(&visit)?;
         if def.is_some_and(|def| def.inputs.iter().any(|input| input.is_ref)) && op == visit.def.op
         {
             return Err(self.refuse(
@@ -98,7 +100,6 @@ impl<'a> Expander<'a, '_> {
                 "it changes a variable, and a frozen graph has only constants",
             ));
         }
-        let inputs = self.tensors(&visit)?;
         self.check_inputs(&visit, def, &inputs)?;
         self.pay(&visit.place, outputs.as_ref().map_or(0, Vec::len))?;
         let mut node = Node::new(visit.name.clone(), Cow::Borrowed(op), inputs, Vec::new())
