@@ -16,12 +16,10 @@ use tfod_text::Shown;
 
 use crate::error::{Damage, push};
 use crate::graph::{Dim, Port};
-use crate::tensors::{Elements, ElementsPlace, StoredTensor, num_bytes, num_elements};
+use crate::tensors::{Elements, ElementsPlace, MAX_RANK, StoredTensor, num_bytes, num_elements};
 
 /// How deeply graphs may be nested in attributes of others.
 const MAX_DEPTH: usize = 16;
-/// Ranks above this nobody has.
-const MAX_RANK: usize = 254;
 
 /// What an ONNX model is made of.
 #[derive(Clone, Debug, Default)]

@@ -8,6 +8,8 @@ use std::fmt;
 
 use half::{bf16, f16};
 use tfod_checkpoint::DType;
+/// In files of other formats too, tensors have no more dimensions than TensorFlow's.
+pub(crate) use tfod_tensorflow::messages::tensor::MAX_RANK;
 
 /// A tensor that a file holds.
 #[derive(Clone, Debug, PartialEq, Eq)]

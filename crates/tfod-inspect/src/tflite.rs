@@ -13,7 +13,7 @@ use tfod_checkpoint::DType;
 
 use crate::error::{Damage, push};
 use crate::graph::{Dim, Port};
-use crate::tensors::{Elements, ElementsPlace, StoredTensor, num_bytes, num_elements};
+use crate::tensors::{Elements, ElementsPlace, MAX_RANK, StoredTensor, num_bytes, num_elements};
 use crate::tflite_operators as operators;
 
 /// How many bytes may be read as tables, texts and numbers, or kept of them, for each byte of a file: names may be shared.
@@ -24,8 +24,6 @@ const LEAST_SPENT: usize = 1 << 16;
 const TABLE: usize = 16;
 /// How many bytes constants may have together for each byte of a file. Tensors may share their elements, as the levels of a detector do.
 const MOST_SHARED: usize = 16;
-/// Ranks above this nobody has.
-const MAX_RANK: usize = 254;
 
 /// What a TFLite model is made of.
 #[derive(Clone, Debug, Default)]

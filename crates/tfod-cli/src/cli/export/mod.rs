@@ -1,19 +1,18 @@
 //! `tfod export`
 
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+mod parse;
+mod summary;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::{
     BoolishValueParser, PossibleValuesParser, StringValueParser, TypedValueParser as _,
 };
 use tfod::{
-    Batch, Export, ExportError, ExportReport, Format, GraphOptions, InputType, InterfaceTensor,
-    Layout, ModelError, SideInput, SignatureOptions, Stage,
+    Batch, Export, ExportError, Format, GraphOptions, InputType, Layout, ModelError, SideInput,
+    SignatureOptions, Stage,
 };
-
-use tfod_text::Shown;
 
 use super::flags;
 use super::format_flags::FormatFlags;
@@ -21,6 +20,8 @@ use super::output;
 use super::progress::Progress;
 use super::trained::{ConfigOverride, Trained};
 use super::values::{self, Trimmed};
+use parse::{ScoreThresholds, batch, fraction, input_size, signature};
+use summary::summary;
 
 /// Export a trained checkpoint as a SavedModel, frozen graph, ONNX or TFLite model
 ///
@@ -264,118 +265,6 @@ fn with_signatures() -> String {
     names.join(" or ")
 }
 
-fn batch(text: &str) -> Result<Batch, String> {
-    let largest = Batch::LARGEST;
-    match text.trim().parse() {
-        _ if text.trim() == "dynamic" => Ok(Batch::Dynamic),
-        Ok(n) if (1..=largest).contains(&n) => Ok(Batch::Fixed(n)),
-        _ => Err(format!("expected 1 to {largest}, or dynamic")),
-    }
-}
-
-fn input_size(text: &str) -> Result<[u64; 2], String> {
-    let largest = GraphOptions::LARGEST_SIDE;
-    let side = |text: &str| text.trim().parse().ok();
-    text.split_once(['x', 'X', '\u{d7}'])
-        .and_then(|(height, width)| Some([side(height)?, side(width)?]))
-        .filter(|sides| sides.iter().all(|side| (1..=largest).contains(side)))
-        .ok_or_else(|| {
-            format!("expected height and width in pixels, 1 to {largest}, such as 480x640")
-        })
-}
-
-fn signature(text: &str) -> Result<SignatureOptions, String> {
-    let (name, rest) = text
-        .trim()
-        .split_once('=')
-        .filter(|(name, _)| !name.is_empty())
-        .ok_or("expected NAME=TYPE or NAME=TYPE:INPUT, such as bytes=encoded_image_string_tensor:image_bytes")?;
-    let (input, input_name) = match rest.split_once(':') {
-        Some((input, input_name)) => (input, Some(input_name.to_owned())),
-        None => (rest, None),
-    };
-    let input = input
-        .parse()
-        .map_err(|problem: tfod::ModelError| problem.to_string())?;
-    let mut signature = SignatureOptions::new(name, input);
-    signature.input_name = input_name;
-    Ok(signature)
-}
-
-/// What `--score_threshold` says.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct ScoreThresholds {
-    /// Of all classes that have none of their own.
-    all: Option<f32>,
-    /// By name or id.
-    classes: Vec<(String, f32)>,
-}
-
-impl ScoreThresholds {
-    fn parse(text: &str) -> Result<Self, String> {
-        let mut scores = Self::default();
-        if let Some(file) = text.strip_prefix('@') {
-            let text = read_small(Path::new(file)).map_err(|error| format!("{file}: {error}"))?;
-            for (number, line) in (1..).zip(text.lines()) {
-                let line = line.trim();
-                if !line.is_empty() && !line.starts_with('#') {
-                    let in_line = |error| format!("{file}:{number}: {error}");
-                    scores.add(line).map_err(in_line)?;
-                }
-            }
-        } else {
-            for item in text.split(',') {
-                scores.add(item.trim())?;
-            }
-        }
-        Ok(scores)
-    }
-
-    fn add(&mut self, item: &str) -> Result<(), String> {
-        let Some((name, score)) = item.rsplit_once('=') else {
-            let score = fraction(item)
-                .map_err(|_| format!("`{item}`: expected a number from 0 to 1, or NAME=NUMBER"))?;
-            return match self.all.replace(score) {
-                None => Ok(()),
-                Some(_) => Err(format!(
-                    "`{item}`: there is a score for all other classes already"
-                )),
-            };
-        };
-        let (name, score) = (name.trim(), score.trim());
-        let score =
-            fraction(score).map_err(|error| format!("`{item}`: {error} behind the name"))?;
-        if name.is_empty() {
-            return Err(format!(
-                "`{item}`: expected the name or id of a class before `=`"
-            ));
-        }
-        self.classes.push((name.to_owned(), score));
-        Ok(())
-    }
-}
-
-/// A text file that a person wrote.
-fn read_small(path: &Path) -> Result<String, String> {
-    /// More than the names of all classes of ImageNet's 21,841 take.
-    const LARGEST: u64 = 1 << 22;
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let mut text = String::new();
-    let read = file.take(LARGEST + 1).read_to_string(&mut text);
-    read.map_err(|error| error.to_string())?;
-    if text.len() as u64 > LARGEST {
-        return Err(format!("larger than {LARGEST} bytes"));
-    }
-    Ok(text)
-}
-
-fn fraction(text: &str) -> Result<f32, String> {
-    let number = text.trim().parse().ok();
-    number
-        .filter(|n| (0.0..=1.0).contains(n))
-        .ok_or_else(|| "expected a number from 0 to 1".into())
-}
-
 const EXAMPLES: &str = "\
 Examples:
   Export the latest checkpoint of a training:
@@ -527,94 +416,4 @@ impl Args {
         );
         inputs.map(Some)
     }
-}
-
-fn summary(report: &ExportReport, verbose: bool) -> String {
-    let mut lines = Vec::new();
-    let size = report.image_size.map_or_else(
-        || String::from("of any size"),
-        |[height, width]| format!("{height}x{width}"),
-    );
-    let classes = match report.num_classes {
-        1 => String::from("1 class"),
-        n => format!("{n} classes"),
-    };
-    lines.push(format!(
-        "Exported {} to {}",
-        report.architecture,
-        report.output.shown()
-    ));
-    lines.push(format!("  model        {classes}, network input {size}"));
-    lines.push(format!(
-        "  checkpoint   {} ({})",
-        report.checkpoint.shown(),
-        report.checkpoint_found
-    ));
-    lines.push(format!(
-        "  variables    {} of {0} found and verified; {} more in the checkpoint not needed{}",
-        report.variables,
-        report.unused.total(),
-        if verbose || report.unused.total() == 0 {
-            ""
-        } else {
-            " (--verbose lists them)"
-        }
-    ));
-    for written in &report.formats {
-        lines.push(format!(
-            "  {:<11}  {}",
-            written.format.name(),
-            written.summary
-        ));
-    }
-    let width = report
-        .interface
-        .outputs
-        .iter()
-        .map(|o| o.key.len())
-        .max()
-        .unwrap_or_default();
-    let tensor = |info: &InterfaceTensor| {
-        format!("{:width$}  {} {}", info.key, info.dtype.name(), info.shape)
-    };
-    for (title, tensors) in [
-        ("input", &report.interface.inputs),
-        ("output", &report.interface.outputs),
-    ] {
-        for (i, info) in tensors.iter().enumerate() {
-            let title = if i == 0 { title } else { "" };
-            lines.push(format!("  {title:<11}  {}", tensor(info)));
-        }
-    }
-    for (name, signature) in report.signatures.iter().skip(1) {
-        for info in &signature.inputs {
-            lines.push(format!(
-                "  also         {name}({})",
-                format_args!("{} {} {}", info.key, info.dtype.name(), info.shape)
-            ));
-        }
-    }
-    if !report.removed.is_empty() {
-        lines.push(format!(
-            "  removed      {}, of the earlier export",
-            report.removed.join(", ")
-        ));
-    }
-    lines.push(format!(
-        "  time         {:.2} s",
-        report.elapsed.as_secs_f64()
-    ));
-    if verbose {
-        for (what, keys) in [
-            ("of the model", &report.unused.model),
-            ("of the optimizer", &report.unused.optimizer),
-            ("other", &report.unused.other),
-        ] {
-            if !keys.is_empty() {
-                lines.push(format!("Not needed, {what} ({}):", keys.len()));
-                lines.extend(keys.iter().map(|key| format!("  {}", key.shown())));
-            }
-        }
-    }
-    lines.join("\n") + "\n"
 }
