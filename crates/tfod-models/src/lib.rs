@@ -110,6 +110,14 @@ fn written(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mo
             expected,
         ));
     }
+    if options.input.has_boxes() && options.stage != Stage::Detections {
+        let expected = "another type in a graph that ends before detections: it makes no masks of the boxes that it is given";
+        return Err(fields::invalid_option(
+            GraphOption::InputType,
+            options.input,
+            expected,
+        ));
+    }
     if options.side_inputs.is_some() && !support.takes_side_inputs(config) {
         let fields = meta::fields_of(|support| support.side_inputs.as_ref());
         let expected = format!("off: only models with {fields} take side inputs");

@@ -144,6 +144,15 @@ fn only_deep_mac_makes_masks_of_given_boxes() {
         refused.to_string().contains("deepmac_mask_estimation"),
         "{refused}"
     );
+    // No masks, no boxes that they are of.
+    let mut early = options.clone();
+    early.stage = Stage::Boxes;
+    let text = "deepmac_mask_estimation { network_type: 'resnet4' }";
+    let refused = build(&center_net(text), &early).unwrap_err();
+    assert!(
+        refused.to_string().contains("ends before detections"),
+        "{refused}"
+    );
     // Other tasks are left aside, label map and all.
     let text = "deepmac_mask_estimation { network_type: 'resnet4' mask_size: 16 } ".to_owned()
         + &task("horse", "");

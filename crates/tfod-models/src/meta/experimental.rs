@@ -30,6 +30,7 @@ fn describe(config: &protos::DetectionModel) -> Option<Description<'_>> {
         image_resizer: None,
         anchors: AnchorSource::Unknown,
         further: Vec::new(),
+        limit: None,
         keypoint_labels: None,
         suppressions: Vec::new(),
     })

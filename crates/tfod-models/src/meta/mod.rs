@@ -113,8 +113,10 @@ pub struct Description<'a> {
     pub image_resizer: Option<&'a protos::ImageResizer>,
     /// The boxes that predictions are relative to.
     pub anchors: AnchorSource<'a>,
-    /// What it finds besides boxes and classes, in words.
+    /// What it finds besides boxes and classes, in words; not in graphs that end before detections.
     pub further: Vec<String>,
+    /// The field that limits how many objects there are, where no suppression does.
+    pub limit: Option<FieldPath>,
     /// The label map that the network depends on, where it depends on one.
     pub keypoint_labels: Option<LabelMapField<'a>>,
     /// Its suppressions, in the order in which boxes go through them: none, one, or one a stage. The last gives the detections.

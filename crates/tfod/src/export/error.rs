@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use tfod_models::fit::Explanation;
-use tfod_models::{Model, ModelError};
+use tfod_models::{FieldPath, Model, ModelError};
 
 use tfod_text::Shown;
 
@@ -47,11 +47,14 @@ pub enum ExportError {
     Options(ModelError),
     /// Thresholds for a model without non-max suppression.
     #[error(
-        "the config describes no non-max suppression in `model.{model}`, so there are no thresholds to set"
+        "the config describes no non-max suppression in `model.{model}`, so there are no thresholds to set{}",
+        limit.map_or_else(String::new, |field| format!("; how many objects there are, `{field}` says"))
     )]
     NoSuppression {
         /// The meta-architecture's field.
         model: &'static str,
+        /// The field that limits how many objects there are.
+        limit: Option<FieldPath>,
     },
     /// Thresholds of proposals for a model that makes none, or whose proposals are all it gives.
     #[error(

@@ -34,6 +34,7 @@ use std::time::{Duration, Instant};
 
 use tfod_config::{LabelMap, PipelineConfig};
 use tfod_formats::Format;
+use tfod_models::meta::describe;
 use tfod_models::{GraphOptions, Model, Stage};
 use tfod_text::Shown;
 
@@ -311,6 +312,14 @@ impl Export {
                 "thresholds have no effect on a graph that ends before non-max suppression; they only stand in its pipeline.config".to_owned(),
             );
         }
+        let model = configured.config.message().model.as_ref();
+        let further = model.and_then(describe).map(|d| d.further);
+        let further = further.unwrap_or_default().join("; ");
+        if self.graph.stage == Stage::Boxes && !further.is_empty() {
+            warnings.push(format!(
+                "a graph that ends before non-max suppression gives boxes and scores alone; left out: {further}"
+            ));
+        }
         Ok(Configuration {
             configured,
             original,
@@ -469,5 +478,19 @@ mod tests {
         assert_eq!(left, [[0, 2], [2, 1]]);
         let text = "`eval_config.keypoint_edge[2]` is from -1 to 0, and 1 more; expected places of keypoints, 0 to 2";
         assert!(warning.unwrap().starts_with(text));
+    }
+
+    #[test]
+    fn what_is_found_of_objects_alone_is_said_to_be_left_out_before_there_are_objects() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipeline.config");
+        let text = "model { center_net { mask_estimation_task { } temporal_offset_task { } } }";
+        std::fs::write(&path, text).unwrap();
+        let mut export = Export::new(&path, folder.path(), folder.path().join("out"));
+        let warnings = |export: &Export| export.configuration().unwrap().warnings;
+        assert!(warnings(&export).is_empty());
+        export.graph.stage = Stage::Boxes;
+        let text = "a graph that ends before non-max suppression gives boxes and scores alone; left out: masks of 256 x 256; movements since the image before";
+        assert_eq!(warnings(&export), [text]);
     }
 }

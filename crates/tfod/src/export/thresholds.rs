@@ -51,8 +51,9 @@ impl Thresholds {
         let Some(meta) = MetaArchitecture::of(&model).filter(|meta| meta.support.is_some()) else {
             return Ok(());
         };
-        let suppressions = (meta.describe)(&model).map(|description| description.suppressions);
-        let mut suppressions = suppressions.unwrap_or_default();
+        let description = (meta.describe)(&model);
+        let limit = description.as_ref().and_then(|d| d.limit);
+        let mut suppressions = description.map(|d| d.suppressions).unwrap_or_default();
         if [self.proposal_score, self.proposal_iou] != [None; 2] || self.max_proposals.is_some() {
             let [proposals, _, ..] = suppressions.as_slice() else {
                 return Err(ExportError::NoProposals { model: meta.field });
@@ -62,7 +63,8 @@ impl Thresholds {
         }
         // The last one gives the detections.
         let Some(nms) = suppressions.pop() else {
-            return Err(ExportError::NoSuppression { model: meta.field });
+            let model = meta.field;
+            return Err(ExportError::NoSuppression { model, limit });
         };
         if [self.score, self.iou] == [None; 2] && self.max_detections.is_none() {
             return Ok(());
@@ -167,5 +169,19 @@ mod tests {
                     .to_owned()
             )
         );
+    }
+
+    #[test]
+    fn a_center_net_without_suppression_says_what_limits_its_objects() {
+        let mut config = PipelineConfig::parse("test", b"model { center_net { } }")
+            .expect("a config")
+            .config;
+        let thresholds = Thresholds {
+            max_detections: Some(5),
+            ..Thresholds::default()
+        };
+        let error = thresholds.apply(&mut config).map_err(|e| e.to_string());
+        let text = "the config describes no non-max suppression in `model.center_net`, so there are no thresholds to set; how many objects there are, `model.center_net.object_center_params.max_box_predictions` says";
+        assert_eq!(error, Err(text.to_owned()));
     }
 }

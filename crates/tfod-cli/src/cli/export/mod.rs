@@ -146,7 +146,8 @@ pub(super) struct Args {
     #[arg(long = "no_preprocess", help_heading = GRAPH)]
     no_preprocess: bool,
 
-    /// End before non-max suppression: decoded boxes and scores of all anchors
+    /// End before non-max suppression: decoded boxes and scores of all anchors,
+    /// or of all locations where there are no anchors
     #[arg(long = "no_nms", help_heading = GRAPH)]
     no_nms: bool,
 

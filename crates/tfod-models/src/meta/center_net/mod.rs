@@ -137,6 +137,10 @@ fn describe(config: &protos::DetectionModel) -> Option<Description<'_>> {
         image_resizer: net.image_resizer.as_ref(),
         anchors: AnchorSource::Peaks,
         further: tasks::described(net),
+        limit: Some(
+            PATH.child("object_center_params")
+                .child("max_box_predictions"),
+        ),
         keypoint_labels: keypoint_labels(net),
         suppressions: post.into_iter().filter(|_| !is_deep_mac).collect(),
     })

@@ -186,6 +186,7 @@ fn describe(config: &protos::DetectionModel) -> Option<Description<'_>> {
         image_resizer: rcnn.image_resizer.as_ref(),
         anchors: AnchorSource::Generator(rcnn.first_stage_anchor_generator.as_ref()),
         further: Vec::new(),
+        limit: None,
         keypoint_labels: None,
         suppressions: std::iter::once(proposals).chain(second).collect(),
     })

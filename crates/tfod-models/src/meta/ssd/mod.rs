@@ -113,6 +113,7 @@ fn describe(config: &protos::DetectionModel) -> Option<Description<'_>> {
         image_resizer: ssd.image_resizer.as_ref(),
         anchors: AnchorSource::Generator(ssd.anchor_generator.as_ref()),
         further: Vec::new(),
+        limit: None,
         keypoint_labels: None,
         suppressions: suppression.into_iter().collect(),
     })
