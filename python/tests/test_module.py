@@ -147,6 +147,13 @@ def test_a_result_that_lacks_a_key_is_an_error() -> None:
         results.parse(tfod.CheckResult, {"advice": None})
 
 
+def test_a_dropped_change_is_of_a_variable_or_of_a_table():
+    told = {"node": "n", "op": "LookupTableInsertV2", "function": "f"}
+    update = results.parse(tfod.DroppedUpdate, {"table": "words", **told})
+    assert (update.table, update.variable) == ("words", None)
+    assert results.parse(tfod.DroppedUpdate, {"variable": "w", **told}).variable == "w"
+
+
 def test_the_command_runs_as_a_module() -> None:
     result = subprocess.run([sys.executable, "-m", "tfod", "--version"], capture_output=True, text=True, check=False)
     assert result.returncode == 0 and result.stdout.startswith("tfod ")

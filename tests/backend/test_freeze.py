@@ -654,6 +654,22 @@ def test_tensors_stand_for_a_signature(tmp_path):
 
 
 @pytest.mark.quick
+def test_a_graph_without_signatures_and_functions_asks_for_tensors(tmp_path):
+    with tf.Graph().as_default():
+        tf.identity(tf.compat.v1.placeholder(tf.float32, [None, 4], name="x") * 2.0, name="y")
+        with tf.compat.v1.Session() as session:
+            builder = tf.compat.v1.saved_model.Builder(str(tmp_path / "model"))
+            builder.add_meta_graph_and_variables(session, ["serve"])
+            builder.save()
+    refused = tfod_freeze(tmp_path / "model", tmp_path / "frozen.pb")
+    assert refused.returncode == 1 and "the file has none" in refused.stderr and "--inputs, --outputs" in refused.stderr, refused.stderr
+    graph_def = frozen(tmp_path / "model", tmp_path / "frozen.pb", "--inputs=x", "--outputs=y")
+    interface = {"inputs": [{"key": "x", "name": "x:0"}], "outputs": [{"key": "y", "name": "y:0"}]}
+    found = saved_models.run_interface(graph_def, interface, {"x": np.ones((2, 4), np.float32)})
+    np.testing.assert_array_equal(found["y"], np.full((2, 4), 2, np.float32))
+
+
+@pytest.mark.quick
 def test_ragged_and_sparse_tensors_are_their_components(tmp_path):
     """One entry a component."""
 

@@ -136,11 +136,14 @@ class Constant:
 
 @dataclass(frozen=True)
 class DroppedUpdate:
-    """An assignment to a variable that `drop_updates` left out."""
+    """A change of a variable or of a table that `drop_updates` left out."""
 
-    variable: str
     node: str
     op: str
+    #: The variable that it assigns to, if it is one.
+    variable: Optional[str] = None
+    #: The table that it changes, if it is one.
+    table: Optional[str] = None
     #: The function that the node is in, if it is in one.
     function: Optional[str] = None
 

@@ -231,6 +231,11 @@ fn with_flag(error: &FreezeFileError) -> String {
         {
             " (--function)"
         }
+        FreezeFileError::Freeze(FreezeError::Signature { available, .. })
+            if available.is_empty() =>
+        {
+            "; name the tensors that go in and come out (--inputs, --outputs)"
+        }
         FreezeFileError::Freeze(FreezeError::TooLarge { .. }) => " (--half)",
         FreezeFileError::Freeze(FreezeError::InputShape { .. }) => " (--input_shape)",
         _ => "",
