@@ -11,6 +11,7 @@ from .conftest import run_export
 from .test_onnx import ROOT
 
 RUNNER = ROOT / "tests" / "oracle" / "run_onnx.py"
+CHECK_LAYOUTS = ROOT / "tests" / "oracle" / "check_layouts.py"
 CASES = tiers.cases(cases())
 NAMES = "context_features,valid_context_size"
 
@@ -103,3 +104,11 @@ def test_side_inputs_count_whatever_the_config_says(of_case, tmp_path):
     given = {name: tf.constant(value) for name, value in context_rcnn.memory(of_case, 1).items()}
     outputs = model.signatures["serving_default"](input_tensor=tf.constant(batch), **given)
     compare.assert_equal({key: value.numpy() for key, value in outputs.items()}, {"detection_scores": expected["detection_scores"]}, "overridden")
+
+
+@pytest.mark.parametrize("of_case", CASES[:1])
+def test_warm_up_requests_have_the_types_of_side_inputs(of_case, other_tensorflow, tmp_path):
+    results = context_rcnn.results(of_case)
+    folder = export(of_case, results, tmp_path / "served", "image_tensor", "--layout=tfserving")
+    serve.run(other_tensorflow("tf-new"), CHECK_LAYOUTS, "tfserving", folder / "1", tmp_path / "outputs.npz")
+    assert "serving_default/detection_boxes" in np.load(tmp_path / "outputs.npz").files

@@ -21,12 +21,13 @@ RUNNER = pathlib.Path(runner.__file__)
 BY_NAME = {case.name: case for case in cases.all_cases()}
 BASE = [pytest.param(BY_NAME["base"], id="base", marks=pytest.mark.quick)]
 QUICK = ("base", "keep_aspect_ratio", "identity")
-# One of each feature extractor, kinds of suppression with rules of their own, and the resizers that leave sizes to the images.
+# One of each feature extractor, a detector of two stages, kinds of suppression with rules of their own, and the resizers that leave sizes to the images.
 MORE = (
     "ssd_mobilenet_v2",
     "mobilenet_v1_fpn",
     "resnet_padded",
     "efficientdet",
+    "faster_rcnn",
     "post_combined_nms",
     "post_keypoints",
     "pad_values",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from oracle import saved_models, stages
-from oracle.cases import QUICK
+from oracle.cases import QUICK, all_cases
 from oracle.design import Design
 
 from . import compare
@@ -20,6 +20,8 @@ from .test_onnx import run as run_onnx
 
 CASE = next(case for case in QUICK if case.name == "base")
 BASE = [pytest.param(CASE, id=CASE.name)]
+# The images of the second have the size of the network's input.
+TWO_STAGES = {"faster_rcnn": ("--input_type=float_image_tensor", "--batch=2"), "faster_rcnn_features": ("--no_preprocess", "--batch=1")}
 OPTIONS = {
     "batch": (None, "1", "2", "dynamic"),
     "size": (None, "{}x{}".format(*stages.SIZE)),
@@ -142,6 +144,33 @@ def test_every_format_has_every_option(row, case, oracle, other_tensorflow, tmp_
     for runtime, runs in run_onnx(other_tensorflow("onnx"), folder / "model.onnx", inputs).items():
         for found, (batch, expected) in zip(runs, given):
             compare.assert_equal(found, expected, f"{runtime} {list(batch.shape)}")
+
+
+@pytest.mark.default
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in all_cases() if case.name in TWO_STAGES])
+def test_a_detector_of_two_stages_has_options(case, oracle, tmp_path):
+    flags = TWO_STAGES[case.name]
+    folder = run_export(tmp_path / "out", oracle(case), None, "--format=saved_model,frozen", *flags)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    input_type = "image_tensor" if "--no_preprocess" in flags else "float_image_tensor"
+    [(batch, expected)] = compare.recorded(oracle(case) / f"{input_type}.npz")
+    if "--no_preprocess" in flags:
+        batch = normalized(batch.astype(np.float32), manifest["preprocessing"]["steps"])
+    assert_declared(manifest["inputs"], {"input_tensor": batch}, "input")
+    assert manifest["inputs"][0]["shape"][0] == len(batch)
+    model = tf.saved_model.load(str(folder / "saved_model"))
+    found = model.signatures["serving_default"](input_tensor=tf.constant(batch))
+    compare.assert_equal({key: value.numpy() for key, value in found.items()}, expected, "SavedModel")
+    found = run_frozen(folder, manifest["files"]["frozen.pb"], batch)
+    compare.assert_equal(found, expected, "frozen")
+
+
+def normalized(images, steps):
+    """Does what the manifest says of images that need no resizing."""
+    assert [step["step"] for step in steps if step["step"] != "reverse_channels"] == ["resize", "normalize"]
+    assert steps[0]["size"] == list(images.shape[1:3])
+    images = images * np.array(steps[1]["scale"], np.float32) + np.array(steps[1]["shift"], np.float32)
+    return images[..., ::-1] if len(steps) > 2 else images
 
 
 def resize_bilinear(image, height, width):

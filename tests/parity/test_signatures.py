@@ -21,7 +21,7 @@ from .test_inputs import RUNNER, numpy_outputs, write
 
 BY_NAME = {case.name: case for case in cases.all_cases()}
 CASES = [pytest.param(BY_NAME[name], id=name, marks=pytest.mark.quick) for name in ("base", "keep_aspect_ratio")]
-CASES.append(pytest.param(BY_NAME["centernet_hourglass_10"], id="centernet_hourglass_10", marks=pytest.mark.default))
+CASES += [pytest.param(BY_NAME[name], id=name, marks=pytest.mark.default) for name in ("centernet_hourglass_10", "faster_rcnn")]
 SIGNATURES = {  # name: input type, name of the input
     "serving_default": ("image_tensor", "input_tensor"),
     "batches": ("float_image_tensor", "images"),
