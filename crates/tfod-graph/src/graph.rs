@@ -1,5 +1,6 @@
 //! The graph itself: nodes, values, parameters, and the handles that name them.
 
+use crate::ending::Ending;
 use crate::op::Op;
 use crate::tensor::{DType, Shape, TensorView};
 use crate::validate::ValidateError;
@@ -121,6 +122,7 @@ pub struct Graph {
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) inputs: Vec<ValueId>,
     pub(crate) outputs: Vec<Output>,
+    pub(crate) ending: Option<Ending>,
 }
 
 impl Graph {
@@ -168,6 +170,11 @@ impl Graph {
     /// The results, in the order in which they were declared.
     pub fn outputs(&self) -> &[Output] {
         &self.outputs
+    }
+
+    /// What of it some formats have as one operator.
+    pub fn ending(&self) -> Option<&Ending> {
+        self.ending.as_ref()
     }
 
     /// Keeps only the results that `keep` says; [`crate::passes`] then remove what they do not need.

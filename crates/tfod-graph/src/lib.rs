@@ -46,10 +46,12 @@
 //! | [`passes`] | graph to graph: pruning, sharing, unrolling |
 //! | [`print`](mod@print) | the text form, for snapshots and for reading |
 //! | [`tensor`] | element types, shapes, constant tensors |
+//! | [`ending`] | what some formats have as one operator |
 //! | [`dim`] | sizes, and what is computed from them |
 
 pub mod builder;
 pub mod dim;
+pub mod ending;
 pub mod graph;
 pub mod infer;
 pub mod op;
@@ -60,6 +62,7 @@ pub mod validate;
 
 pub use builder::{Builder, Built, ParameterSpec};
 pub use dim::{Dim, Formula};
+pub use ending::{Ending, Results};
 pub use graph::{Graph, Node, NodeId, Output, ParamId, Parameter, Value, ValueId, Weights};
 pub use infer::{MAX_RANK, ShapeError};
 pub use op::{

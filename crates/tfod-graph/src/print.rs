@@ -66,6 +66,19 @@ fn write_graph(f: &mut dyn fmt::Write, graph: &Graph, indent: &str) -> fmt::Resu
             reference(graph, output.value)
         )?;
     }
+    if let Some(ending) = graph.ending() {
+        let results = ending.results.all().into_iter().flatten();
+        let results: Vec<String> = results.map(|value| reference(graph, value)).collect();
+        write!(
+            f,
+            "{indent}ending\n{indent}  {} = decode_and_suppress({}, {}) ",
+            results.join(", "),
+            reference(graph, ending.encodings),
+            reference(graph, ending.scores)
+        )?;
+        ending.write(f)?;
+        writeln!(f)?;
+    }
     Ok(())
 }
 

@@ -10,6 +10,11 @@ use crate::op::Op;
 /// An invariant that does not hold, with the node where that shows.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValidateError {
+    /// The values of an [`Ending`](crate::Ending) are not what it says.
+    #[error(
+        "decode_and_suppress: its values are not of the types and shapes that its anchors and limits say"
+    )]
+    Ending,
     /// An operation on values it does not accept.
     #[error("node `{node}`: {source}")]
     Shape {
@@ -149,7 +154,10 @@ pub fn validate(graph: &Graph) -> Result<(), ValidateError> {
             return Err(ValidateError::Order { node });
         }
     }
-    Ok(())
+    match graph.ending() {
+        Some(ending) if !ending.fits(graph) => Err(ValidateError::Ending),
+        _ => Ok(()),
+    }
 }
 
 fn check_types(graph: &Graph, node: &Node) -> Result<(), ValidateError> {

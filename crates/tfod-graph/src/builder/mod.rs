@@ -7,6 +7,7 @@ mod ops;
 
 use std::collections::HashMap;
 
+use crate::ending::Ending;
 use crate::graph::{Graph, Node, NodeId, Output, ParamId, Parameter, Value, ValueId};
 use crate::infer::{Typed, infer};
 use crate::op::Op;
@@ -212,6 +213,11 @@ impl Builder {
             key: key.to_owned(),
             value,
         });
+    }
+
+    /// Says what some formats have as one operator. Its values have to be there.
+    pub fn end(&mut self, ending: Ending) {
+        self.graph.ending = Some(ending);
     }
 
     /// A tensor held by the graph.

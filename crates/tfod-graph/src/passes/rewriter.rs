@@ -64,6 +64,10 @@ impl<'a> Rewriter<'a> {
             let value = self.get(output.value)?;
             self.new.output(&output.key, value);
         }
+        let place = |value: ValueId| self.map.get(value.index()).copied().flatten();
+        if let Some(ending) = self.old.ending().and_then(|ending| ending.moved(place)) {
+            self.new.end(ending);
+        }
         Ok(self.new.finish())
     }
 }

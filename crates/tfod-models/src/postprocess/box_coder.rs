@@ -176,6 +176,19 @@ impl BoxCoder {
         }
     }
 
+    /// Anchors as `[y, x, height, width]`, with their centres, and the scales of these four, where encodings have no more than them and anchors are constants.
+    pub fn centered(self, anchors: &Anchors) -> Option<(Vec<[f32; 4]>, [f32; 4])> {
+        let (Coding::FasterRcnn { scales }, Anchors::Known(anchors)) = (self.coding, anchors)
+        else {
+            return None;
+        };
+        let centered = anchors.iter().map(|corners| {
+            let ([y, x], [height, width]) = (center(corners), sides(corners));
+            [y, x, height, width]
+        });
+        Some((centered.collect(), scales))
+    }
+
     /// What the manifest says of undecoded boxes, so that users can decode them.
     pub fn facts(self, anchors: Vec<Corners>) -> BoxDecoding {
         const NAMES: [&str; 4] = ["y_scale", "x_scale", "height_scale", "width_scale"];

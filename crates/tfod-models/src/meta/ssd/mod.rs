@@ -21,7 +21,7 @@ use tfod_config::protos;
 use tfod_config::protos::anchor_generator::AnchorGeneratorOneof;
 use tfod_config::protos::detection_model::Model as Proto;
 use tfod_config::protos::ssd_feature_extractor::FeaturePyramidOneof;
-use tfod_graph::{Binary, Builder, Dim, ValueId};
+use tfod_graph::{Binary, Builder, Dim, Ending, Results, ValueId};
 
 use super::{
     AnchorSource, Description, Family, Marks, MetaArchitecture, Support, SuppressionFields,
@@ -37,7 +37,7 @@ use crate::input::network_input;
 use crate::layers::Path;
 use crate::options::{GraphOptions, Stage};
 use crate::postprocess::box_coder::{BoxCoder, Decoded};
-use crate::postprocess::nms::{Candidates, Classes, KEYPOINTS, NonMaxSuppression};
+use crate::postprocess::nms::{Candidates, Classes, Detections, KEYPOINTS, NonMaxSuppression};
 use crate::postprocess::score::ScoreConverter;
 use crate::postprocess::window::ClipWindow;
 use crate::resizer::Resizer;
@@ -202,8 +202,29 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
             };
             let window = input.extent.map(|extent| ClipWindow::new(b, extent));
             let window = window.transpose()?;
-            for (key, value) in detections(b, nms, decoded, [scores, all_scores], window, classes)?
+            let detections = detections(b, nms, decoded, [scores, all_scores], window, classes)?;
+            if let Some((anchors, scales)) = box_coder.centered(&anchors)
+                && nms.is_plain(window, classes)
             {
+                let limits = nms.facts(&[]);
+                b.end(Ending {
+                    encodings: predictions.box_encodings,
+                    scores,
+                    anchors,
+                    scales,
+                    iou_threshold: limits.iou_threshold,
+                    score_threshold: limits.score_threshold,
+                    max_per_class: limits.max_detections_per_class,
+                    max_total: limits.max_total_detections,
+                    results: Results {
+                        boxes: Some(detections.boxes),
+                        classes: Some(detections.classes),
+                        scores: Some(detections.scores),
+                        count: Some(detections.num_detections),
+                    },
+                });
+            }
+            for (key, value) in outputs(b, detections)? {
                 b.output(key, value);
             }
             Ok(())
@@ -280,7 +301,7 @@ fn has_background(config: Message<'_, protos::Ssd>, num_classes: u64) -> Result<
     Ok(true)
 }
 
-/// Suppresses decoded boxes by `scores`, which are `all_scores` but for the background; gives the outputs in the order of their keys.
+/// Suppresses decoded boxes by `scores`, which are `all_scores` but for the background.
 fn detections(
     b: &mut Builder,
     nms: NonMaxSuppression,
@@ -288,13 +309,13 @@ fn detections(
     [scores, all_scores]: [ValueId; 2],
     window: Option<ClipWindow>,
     classes: Classes<'_>,
-) -> Result<Vec<(&'static str, ValueId)>, ModelError> {
+) -> Result<Detections, ModelError> {
     let keypoints = decoded.keypoints.map(|keypoints| (KEYPOINTS, keypoints));
     let fields: Vec<(&str, ValueId)> = [("multiclass_scores", all_scores)]
         .into_iter()
         .chain(keypoints)
         .collect();
-    let detections = b.scope("nms", |b| {
+    b.scope("nms", |b| {
         let candidates = Candidates {
             boxes: decoded.boxes,
             scores,
@@ -303,7 +324,14 @@ fn detections(
             count: None,
         };
         nms.build(b, candidates, classes)
-    })?;
+    })
+}
+
+/// The outputs that detections are, in the order of their keys.
+fn outputs(
+    b: &mut Builder,
+    detections: Detections,
+) -> Result<Vec<(&'static str, ValueId)>, ModelError> {
     let classes = b.binary_scalar("classes_from_1", Binary::Add, detections.classes, 1.0)?;
     let mut outputs = vec![
         ("detection_boxes", detections.boxes),

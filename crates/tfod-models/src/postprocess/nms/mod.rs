@@ -263,6 +263,14 @@ impl NonMaxSuppression {
         }
     }
 
+    /// Whether detections are the best of what hard suppression selects, and nothing else: by one threshold, in the unit square, with zeros behind them.
+    pub fn is_plain(self, window: Option<Window>, Classes { thresholds, .. }: Classes<'_>) -> bool {
+        self.rules == Rules::Pruned
+            && self.soft_nms_sigma == 0.0
+            && window.is_none()
+            && thresholds.is_empty()
+    }
+
     /// Whether it is exact only for boxes whose low corners are not beyond their high ones.
     pub fn needs_ordered_corners(self) -> bool {
         matches!(self.rules, Rules::Padded { .. })
