@@ -8,6 +8,7 @@ import json
 
 import numpy as np
 import pytest
+from backend.operations import suppress
 from oracle import heatmaps, run_tflite, stages
 from oracle.cases import QUICK
 from oracle.families.center_net import SMALL
@@ -22,6 +23,9 @@ PART = 0.999
 CASES = [pytest.param(case, id=case.name) for case in QUICK if not case.name.startswith(("faster_rcnn", "centernet"))]
 BASE = [pytest.param(case, id=case.name) for case in QUICK if case.name == "base"]
 CENTER_NET = [pytest.param(case, id=case.name) for case in SMALL if case.name == "centernet_hourglass_10"]
+# Cases with the ways in which one operator may suppress.
+KINDS = {"base": ("regular", "fast"), "padding_rows": ("regular",), "class_agnostic": ("fast",)}
+ENDINGS = [pytest.param(case, kind, id=f"{case.name}-{kind}") for case in QUICK for kind in KINDS.get(case.name, ())]
 
 pytestmark = pytest.mark.quick
 
@@ -121,3 +125,92 @@ def test_detectors_without_anchors_equal_the_reference(case, oracle, tmp_path):
         found = run(export(oracle(case), tmp_path / stage, image, *options), image)
         expected = compare.group(arrays, f"{stage}/")
         assert_close(found, {key: expected[key][:1] for key in found}, stage)
+
+
+def decoded(encodings, decoding):
+    """Returns boxes of encodings [anchors, 4] as `box_decoding` of the manifest says."""
+    low, high = np.split(np.array(decoding["anchors"], np.float32), 2, axis=1)
+    sizes, scales = high - low, decoding["scales"]
+    centers = encodings[:, :2] / [scales["y_scale"], scales["x_scale"]] * sizes + low + sizes / 2
+    halves = np.exp(encodings[:, 2:] / [scales["height_scale"], scales["width_scale"]]) * sizes / 2
+    return np.concatenate([centers - halves, centers + halves], axis=1).astype(np.float32)
+
+
+def selected(boxes, scores, limits, kind):
+    """Returns what the operator that decodes and suppresses selects, class by class or the best classes of all boxes, with boxes clipped and zeros behind."""
+    total, classes = limits["max_total_detections"], scores.shape[1]
+    arguments = limits["iou_threshold"], np.float32(limits["score_threshold"])
+    rows = []
+    if kind == "regular":
+        for each in range(classes):
+            indices, _, count = suppress(boxes, scores[:, each], min(limits["max_detections_per_class"], total), *arguments)
+            rows += [(index, each) for index in indices[:count]]
+        rows.sort(key=lambda row: -scores[row])
+    else:
+        indices, _, count = suppress(boxes, scores.max(axis=1), total, *arguments)
+        rows = [(index, scores[index].argmax()) for index in indices[:count]]
+    rows = rows[:total]
+    found = {
+        "detection_boxes": np.zeros((1, total, 4), np.float32),
+        "detection_classes": np.ones((1, total), np.float32),
+        "detection_scores": np.zeros((1, total), np.float32),
+        "num_detections": np.array([len(rows)], np.float32),
+    }
+    for place, (index, each) in enumerate(rows):
+        found["detection_boxes"][0, place] = np.clip(boxes[index], 0, 1)
+        found["detection_classes"][0, place] = each + 1
+        found["detection_scores"][0, place] = scores[index, each]
+    return found
+
+
+def written_with(kind, results, folder, image, *options):
+    """Exports a model whose detections are selected in a way; returns it and its manifest."""
+    model = export(results, folder, image, f"--tflite_nms={kind}", *options)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["files"]["model.tflite"]["non_max_suppression"] == kind
+    return model, manifest
+
+
+@pytest.mark.parametrize("case, kind", ENDINGS)
+def test_one_operator_decodes_and_suppresses(case, kind, oracle, tmp_path):
+    results = oracle(case)
+    image, recorded = compare.recorded(results / "image_tensor.npz")[0]
+    model, manifest = written_with(kind, results, tmp_path / "out", image)
+    operators = manifest["files"]["model.tflite"]["operators"]
+    assert operators["TFLite_Detection_PostProcess"] == 1 and "NON_MAX_SUPPRESSION_V4" not in operators
+    found = run(model, image)
+    # By the manifest of a model that ends before decoding, and its outputs, as NumPy computes it.
+    encoded = run(export(results, tmp_path / "encoded", image, "--raw_encodings"), image)
+    about = json.loads((tmp_path / "encoded" / "manifest.json").read_text())
+    [scores] = encoded["class_predictions_with_background"]
+    assert about["score_conversion"]["converter"] == "SIGMOID"
+    scores = (1 / (1 + np.exp(-scores / about["score_conversion"]["logit_scale"]))).astype(np.float32)
+    if about["score_conversion"]["has_background"]:
+        scores = scores[:, 1:]
+    boxes = decoded(encoded["box_encodings"][0], about["box_decoding"])
+    compare.assert_equal(found, selected(boxes, scores, manifest["non_max_suppression"], kind), "NumPy")
+    # Where classes are suppressed as the configuration says, it is the reference's.
+    if kind == "regular" or case.name == "class_agnostic":
+        assert_close(found, {key: recorded[key] for key in found}, "reference")
+    for kernels in ("builtin", "xnnpack"):
+        loaded = run_tflite.interpreter(model, kernels)
+        again = [run_tflite.run(loaded, {"input_tensor": image}) for _ in range(2)]
+        compare.assert_equal(again[1], found, f"{kernels}, a second run")
+
+
+@pytest.mark.parametrize("case", BASE)
+def test_what_one_operator_does_not_give_is_refused(case, oracle, tmp_path):
+    results = oracle(case)
+    image, _ = compare.recorded(results / "image_tensor.npz")[0]
+    refused = {
+        ("--outputs=detection_anchor_indices",): "detection_anchor_indices: expected detection_boxes",
+        ("--no_nms",): "use builtin suppression",
+        ("--score_threshold=1=0.5",): "use builtin suppression",
+    }
+    for options, words in refused.items():
+        with pytest.raises(AssertionError, match=words):
+            export(results, tmp_path / "out", image, "--tflite_nms=regular", *options)
+    # What comes before suppression can be had.
+    keys = ["num_detections", "raw_detection_boxes"]
+    model, _ = written_with("fast", results, tmp_path / "out", image, f"--outputs={','.join(keys)}")
+    assert sorted(run(model, image)) == keys

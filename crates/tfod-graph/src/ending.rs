@@ -4,6 +4,7 @@
 //! has one need not recognise it among a hundred nodes; for all others it is as if it were not there. Passes keep it, with the values where they went.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::dim::Dim;
 use crate::graph::{Graph, ValueId};
@@ -20,7 +21,7 @@ pub struct Ending {
     /// `[batch, n, classes]`, without a background.
     pub scores: ValueId,
     /// `n` of them.
-    pub anchors: Vec<[f32; 4]>,
+    pub anchors: Arc<[[f32; 4]]>,
     /// Of y, x, height and width.
     pub scales: [f32; 4],
     /// A box is suppressed when its intersection over union with a better one is greater.
@@ -142,7 +143,7 @@ mod tests {
         b.end(Ending {
             encodings,
             scores,
-            anchors: vec![[0.5, 0.5, 1.0, 1.0]; 3],
+            anchors: [[0.5, 0.5, 1.0, 1.0]; 3].into(),
             scales: [10.0, 10.0, 5.0, 5.0],
             iou_threshold: 0.5,
             score_threshold: 0.25,

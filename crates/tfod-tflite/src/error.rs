@@ -46,6 +46,12 @@ pub enum Error {
         value: u64,
     },
 
+    /// A graph that does not say that it ends with decoding and suppression, or needs neither.
+    #[error(
+        "the graph has no decoding and suppression that TFLite's own operator computes: boxes of faster_rcnn_box_coder, anchors that are constants, images without padding, hard suppression with one score threshold, without use_static_shapes and use_combined_nms, and at least one of its results; use builtin suppression"
+    )]
+    NoEnding,
+
     /// A model without results.
     #[error("graph `{graph}` has no outputs; declare at least one")]
     NoOutputs {

@@ -14,7 +14,8 @@
 //!   non-max suppression, bicubic and area resizing, the decoding of files. TFLite's non-max suppression takes boxes of equal scores in no
 //!   particular order.
 //! * Inputs are called as in the graph, outputs by their keys, in whose order they are; the signature `serving_default` has the same names.
-//! * Operators have the lowest version that computes what is asked for, and none is beyond TFLite's own (no Flex operators).
+//! * Operators have the lowest version that computes what is asked for, and none is beyond TFLite's own (no Flex operators), but for `TFLite_Detection_PostProcess`, where
+//!   [`Suppression`] asks for it, which TensorFlow's and Google's runtimes have. Its results are the graph's as far as `docs/tflite.md` says.
 //! * The file is valid for FlatBuffers' verifier; weights begin at multiples of 16 bytes.
 //! * The same graph, weights and options give the same bytes.
 //!
@@ -45,6 +46,7 @@
 mod emit;
 mod error;
 mod flatbuffer;
+mod flexbuffer;
 mod lower;
 mod operator;
 mod stored;
@@ -53,4 +55,4 @@ mod tests;
 mod writer;
 
 pub use error::Error;
-pub use writer::{Options, Summary, TfliteWriter, WeightType};
+pub use writer::{Options, Summary, Suppression, TfliteWriter, WeightType};

@@ -5,6 +5,7 @@
 use tfod_graph::{DType, Padding};
 
 use crate::flatbuffer::{Builder, Field, NodeRef};
+use crate::flexbuffer::{self, Number};
 
 /// What an operator does to its result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -127,6 +128,44 @@ pub(crate) enum Operator {
     Cast(DType, DType),
     /// Of floats of 16 bits.
     Dequantize,
+    PostProcess(PostProcess),
+}
+
+/// `TFLite_Detection_PostProcess`: boxes are decoded and suppressed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct PostProcess {
+    pub(crate) max_detections: i32,
+    /// Of one class; looked at by regular suppression only.
+    pub(crate) per_class: i32,
+    pub(crate) classes: i32,
+    /// Scores are at least that.
+    pub(crate) score_threshold: f32,
+    pub(crate) iou_threshold: f32,
+    /// Of y, x, height and width.
+    pub(crate) scales: [f32; 4],
+    /// Whether classes are suppressed one by one.
+    pub(crate) is_regular: bool,
+}
+
+impl PostProcess {
+    const NAME: &str = "TFLite_Detection_PostProcess";
+
+    fn options(self) -> Vec<u8> {
+        let [y, x, height, width] = self.scales.map(Number::Float);
+        flexbuffer::map(vec![
+            ("max_detections", Number::Int(self.max_detections)),
+            ("detections_per_class", Number::Int(self.per_class)),
+            ("max_classes_per_detection", Number::Int(1)),
+            ("num_classes", Number::Int(self.classes)),
+            ("nms_score_threshold", Number::Float(self.score_threshold)),
+            ("nms_iou_threshold", Number::Float(self.iou_threshold)),
+            ("use_regular_nms", Number::Int(self.is_regular.into())),
+            ("y_scale", y),
+            ("x_scale", x),
+            ("h_scale", height),
+            ("w_scale", width),
+        ])
+    }
 }
 
 /// How a file refers to an operator.
@@ -136,7 +175,12 @@ pub(crate) struct Code {
     pub(crate) number: u8,
     /// Its version.
     pub(crate) version: i32,
+    /// Its name, if it has no number of its own.
+    pub(crate) custom: Option<&'static str>,
 }
+
+/// The number of all operators that are not in the schema.
+const CUSTOM: u8 = 32;
 
 /// The minor version of TensorFlow 1 or, from 100 on, of TensorFlow 2 whose interpreter has an operator first.
 const TWO: u32 = 100;
@@ -208,12 +252,17 @@ impl Operator {
             Self::Gather { .. } => (36, 5, TWO + 5, "GATHER"),
             Self::Cast(..) => (53, 1, 5, "CAST"),
             Self::Dequantize => (6, 3, 15, "DEQUANTIZE"),
+            Self::PostProcess(_) => (CUSTOM, 1, 9, PostProcess::NAME),
         }
     }
 
     pub(crate) fn code(&self) -> Code {
-        let (number, version, ..) = self.row();
-        Code { number, version }
+        let (number, version, _, name) = self.row();
+        Code {
+            number,
+            version,
+            custom: (number == CUSTOM).then_some(name),
+        }
     }
 
     /// What TFLite calls it.
@@ -234,6 +283,14 @@ impl Operator {
             | Self::DepthwiseConv2d(window, _)
             | Self::MaxPool(window, _)
             | Self::AveragePool(window, _) => Some(&mut window.activation),
+            _ => None,
+        }
+    }
+
+    /// The options of an operator that is not in the schema.
+    pub(crate) fn custom_options(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::PostProcess(options) => Some(options.options()),
             _ => None,
         }
     }
@@ -310,6 +367,7 @@ impl Operator {
             Self::Pad(_) => (22, Vec::new()),
             Self::Slice(_) => (48, Vec::new()),
             Self::Dequantize => (38, Vec::new()),
+            Self::PostProcess(_) => return None,
             Self::ResizeBilinear(grid) => (
                 15,
                 vec![

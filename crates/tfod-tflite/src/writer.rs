@@ -48,6 +48,33 @@ impl WeightType {
     }
 }
 
+/// By what detections are selected, where the graph says that it ends with decoding and suppression ([`tfod_graph::Ending`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Suppression {
+    /// The graph's own nodes, as operators of the schema: the graph's results.
+    #[default]
+    Builtin,
+    /// `TFLite_Detection_PostProcess`, class by class.
+    Regular,
+    /// `TFLite_Detection_PostProcess`, all classes together: the best class of each box is looked at.
+    Fast,
+}
+
+impl Suppression {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Builtin, Self::Regular, Self::Fast];
+
+    /// What users call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Builtin => "builtin",
+            Self::Regular => "regular",
+            Self::Fast => "fast",
+        }
+    }
+}
+
 /// Options of the TFLite model.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -56,6 +83,8 @@ pub struct Options {
     pub description: String,
     /// How kernels are stored.
     pub weights: WeightType,
+    /// By what detections are selected.
+    pub suppression: Suppression,
 }
 
 /// What was written.
@@ -92,9 +121,9 @@ impl<'a> TfliteWriter<'a> {
     /// # Errors
     ///
     /// [`Error::Graph`] if the graph breaks one of its invariants or the weights are not its own; [`Error::Unsupported`], [`Error::UnknownSize`],
-    /// [`Error::TooLarge`] and [`Error::NoOutputs`] if TFLite has no form for the graph; [`Error::ModelTooLarge`].
+    /// [`Error::TooLarge`], [`Error::NoEnding`] and [`Error::NoOutputs`] if TFLite has no form for the graph; [`Error::ModelTooLarge`].
     pub fn new(graph: &Graph, weights: &'a Weights<'a>, options: &Options) -> Result<Self, Error> {
-        let graph = lower(graph, weights, options.weights)?;
+        let graph = lower(graph, weights, options)?;
         let mut summary = Summary {
             bytes: 0,
             operators: BTreeMap::new(),
@@ -277,6 +306,9 @@ fn code_table(b: &mut Builder, code: Code) -> NodeRef {
     if code.version != 1 {
         fields.push((2, Field::Int(code.version)));
     }
+    if let Some(name) = code.custom {
+        fields.push((1, Field::Ref(b.text(name))));
+    }
     b.table(fields)
 }
 
@@ -324,6 +356,9 @@ fn step_table(b: &mut Builder, step: &FinishedStep, codes: &[Code]) -> NodeRef {
     if let Some((kind, options)) = step.operator.options(b) {
         fields.push((3, Field::Byte(kind)));
         fields.push((4, Field::Ref(options)));
+    }
+    if let Some(options) = step.operator.custom_options() {
+        fields.push((5, Field::Ref(b.bytes(options))));
     }
     b.table(fields)
 }

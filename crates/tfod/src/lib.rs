@@ -79,5 +79,5 @@ pub use tfod_tensorflow::{
     Changed, Endpoint, Error as SavedModelError, FreezeError, FreezeOptions, FrozenTable,
     InputShape, Update,
 };
-pub use tfod_tflite::{Error as TfliteError, WeightType};
+pub use tfod_tflite::{Error as TfliteError, Suppression as TfliteSuppression, WeightType};
 pub use trained::TrainedModel;

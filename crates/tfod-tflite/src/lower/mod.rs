@@ -5,6 +5,7 @@
 
 mod convolution;
 mod elementwise;
+mod ending;
 mod nms;
 mod ops;
 
@@ -20,7 +21,7 @@ use crate::Error;
 use crate::emit::{Emitter, Finished, TensorId};
 use crate::operator::Operator;
 use crate::stored::Stored;
-use crate::writer::WeightType;
+use crate::writer::{Options, Suppression, WeightType};
 use convolution::Convolution;
 
 /// Maps over more slices are refused: TFLite's models have one body for each.
@@ -33,7 +34,7 @@ const MOST_SLICES: u64 = 1024;
 pub(crate) fn lower<'a>(
     graph: &Graph,
     weights: &'a Weights<'a>,
-    kernel_type: WeightType,
+    options: &Options,
 ) -> Result<Finished<'a>, Error> {
     validate(graph)?;
     validate_weights(graph, weights)?;
@@ -57,7 +58,8 @@ pub(crate) fn lower<'a>(
         uses: uses(&graph),
         graph: &graph,
         weights: &weights,
-        kernel_type,
+        kernel_type: options.weights,
+        suppression: options.suppression,
         emitter: Emitter::default(),
         bound: HashMap::new(),
         aliased: HashSet::new(),
@@ -69,7 +71,23 @@ pub(crate) fn lower<'a>(
         let id = lowering.emitter.input(graph.name_of(input), dtype, &sizes);
         lowering.bound.insert(input, id);
     }
+    // What the ending gives is not computed by the graph's nodes.
+    let mut ending = match options.suppression {
+        Suppression::Builtin => None,
+        Suppression::Regular | Suppression::Fast => Some(graph.ending().ok_or(Error::NoEnding)?),
+    };
+    let given = ending.map_or([None; 4], |ending| ending.results.all());
     for (_, node) in graph.nodes() {
+        if node
+            .outputs
+            .iter()
+            .any(|value| given.contains(&Some(*value)))
+        {
+            if let Some(ending) = ending.take() {
+                lowering.ending(ending)?;
+            }
+            continue;
+        }
         let results = lowering.operation(node)?;
         let results = node.outputs.iter().copied().zip(results);
         lowering.bound.extend(results);
@@ -145,6 +163,7 @@ struct Lowering<'a, 'g> {
     weights: &'g Weights<'a>,
     /// How kernels are stored.
     kernel_type: WeightType,
+    suppression: Suppression,
     emitter: Emitter<'a>,
     bound: HashMap<ValueId, TensorId>,
     uses: HashMap<ValueId, usize>,

@@ -126,6 +126,11 @@ impl Export {
         build(message.ok_or_else(missing)?, options).map_err(in_config)
     }
 
+    /// Whether there is only one format, which others need not suit.
+    pub(super) fn writes_one_format(&self) -> bool {
+        self.formats_to_write().count() == 1
+    }
+
     /// The main network, and those of formats that need other ones. Where all formats need another one, that is the main one.
     pub(super) fn fitted(
         &self,
@@ -133,10 +138,9 @@ impl Export {
         main: Signature,
     ) -> Result<(Signature, Fitted), ExportError> {
         let mut fitted = Vec::new();
-        let is_alone = self.formats_to_write().count() == 1;
         for (format, _) in self.formats_to_write() {
             let exporter = exporter(format);
-            let options = exporter.fitted(&main.options, &main.model, is_alone);
+            let options = exporter.fitted(&main.options, &main.model, self);
             if let Some(options) = options.map_err(ExportError::Options)? {
                 let signature = Signature {
                     name: main.name.clone(),
@@ -147,7 +151,7 @@ impl Export {
             }
         }
         match fitted.pop() {
-            Some((_, signature)) if is_alone => Ok((signature, fitted)),
+            Some((_, signature)) if self.writes_one_format() => Ok((signature, fitted)),
             last => {
                 fitted.extend(last);
                 Ok((main, fitted))

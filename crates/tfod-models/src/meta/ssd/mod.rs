@@ -210,7 +210,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
                 b.end(Ending {
                     encodings: predictions.box_encodings,
                     scores,
-                    anchors,
+                    anchors: anchors.into(),
                     scales,
                     iou_threshold: limits.iou_threshold,
                     score_threshold: limits.score_threshold,

@@ -53,7 +53,6 @@ pub(super) trait Exporter {
     }
 
     /// The options of the graph that this format is written from, where it needs other ones than were asked for: `model` is what those make.
-    /// `is_alone` is whether no other format is written.
     ///
     /// # Errors
     /// Where the format cannot do what was asked for, or needs to be told more.
@@ -61,7 +60,7 @@ pub(super) trait Exporter {
         &self,
         _asked: &GraphOptions,
         _model: &Model,
-        _is_alone: bool,
+        _export: &Export,
     ) -> Result<Option<GraphOptions>, ModelError> {
         Ok(None)
     }

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use tfod_models::{Batch, GraphOption, GraphOptions, Model, ModelError};
-use tfod_tflite::{Options, TfliteWriter, WeightType};
+use tfod_models::{Batch, GraphOption, GraphOptions, Model, ModelError, Stage};
+use tfod_tflite::{Options, Suppression, TfliteWriter, WeightType};
 
 use super::option::{FormatOption, OptionValue};
 use super::{Exporter, Format, FormatInput, FormatReport, Writer, members};
 use crate::export::signatures::Signature;
-use crate::export::{ExportError, manifest};
+use crate::export::{Export, ExportError, manifest};
 use crate::progress::Step;
 use crate::report::{bytes, count};
 
@@ -19,13 +19,48 @@ use crate::report::{bytes, count};
 pub struct TfliteOptions {
     /// How kernels are stored.
     pub weights: WeightType,
+    /// By what detections are selected.
+    pub suppression: Suppression,
 }
 
 pub(super) struct Tflite;
 
 const HEADING: &str = "Options of the TFLite model";
 
-const OPTIONS: &[FormatOption] = &[FormatOption {
+/// What the operator that decodes and suppresses gives.
+const DETECTIONS: [&str; 4] = [
+    "detection_boxes",
+    "detection_classes",
+    "detection_scores",
+    "num_detections",
+];
+/// What a model may give besides: it comes before that.
+const BEFORE: [&str; 2] = ["raw_detection_boxes", "raw_detection_scores"];
+
+const OPTIONS: &[FormatOption] = &[WEIGHTS, SUPPRESSION];
+
+const SUPPRESSION: FormatOption = FormatOption {
+    name: "tflite_nms",
+    heading: HEADING,
+    about: "By what the TFLite model selects detections; builtin without it",
+    details: Some(
+        "  builtin  TFLite's operators: the results of all formats
+  regular  TFLite_Detection_PostProcess, class by class, as the official
+           converter's models have it with --ssd_use_regular_nms: boxes
+           without area may be left, and there are no other outputs
+  fast     the same for all classes at once: less time, and fewer boxes
+           where objects of different classes overlap",
+    ),
+    value_name: "KIND",
+    value: OptionValue::Name(|| Suppression::ALL.map(Suppression::name).to_vec()),
+    set: |export, value| {
+        let mut all = Suppression::ALL.into_iter();
+        export.tflite.suppression = all.find(|kind| kind.name() == value)?;
+        Some(())
+    },
+};
+
+const WEIGHTS: FormatOption = FormatOption {
     name: "weights",
     heading: HEADING,
     about: "How the kernels of the TFLite model are stored; float32 without it",
@@ -42,7 +77,29 @@ const OPTIONS: &[FormatOption] = &[FormatOption {
         export.tflite.weights = weights;
         Some(())
     },
-}];
+};
+
+/// The outputs that are left where one operator decodes and suppresses.
+fn left_outputs(asked: Option<&Vec<String>>) -> Result<Vec<String>, ModelError> {
+    let Some(keys) = asked else {
+        return Ok(DETECTIONS.map(str::to_owned).to_vec());
+    };
+    let is_left = |key: &&String| {
+        let mut all = DETECTIONS.iter().chain(&BEFORE);
+        all.any(|other| other == key)
+    };
+    match keys.iter().find(|key| !is_left(key)) {
+        None => Ok(keys.clone()),
+        Some(key) => Err(ModelError::Option {
+            option: GraphOption::Outputs,
+            given: key.clone(),
+            expected: format!(
+                "{}: TFLite's operator for suppression gives no more",
+                [&DETECTIONS[..], &BEFORE].concat().join(", ")
+            ),
+        }),
+    }
+}
 
 impl Exporter for Tflite {
     fn options(&self) -> &'static [FormatOption] {
@@ -54,9 +111,9 @@ impl Exporter for Tflite {
         &self,
         asked: &GraphOptions,
         model: &Model,
-        is_alone: bool,
+        export: &Export,
     ) -> Result<Option<GraphOptions>, ModelError> {
-        if is_alone && asked.batch == Some(Batch::Dynamic) {
+        if export.writes_one_format() && asked.batch == Some(Batch::Dynamic) {
             return Err(ModelError::Option {
                 option: GraphOption::Batch,
                 given: "dynamic".to_owned(),
@@ -78,6 +135,9 @@ impl Exporter for Tflite {
                 expected: "height and width of the images that a TFLite model is given, such as 640x640, where the configuration does not fix them".to_owned(),
             });
         }
+        if export.tflite.suppression != Suppression::Builtin && options.stage == Stage::Detections {
+            options.outputs = Some(left_outputs(options.outputs.as_ref())?);
+        }
         Ok((options != *asked).then_some(options))
     }
 
@@ -88,12 +148,15 @@ impl Exporter for Tflite {
         let main = model.main()?;
         let mut options = Options::default();
         options.weights = model.export.tflite.weights;
+        options.suppression = model.export.tflite.suppression;
         let architecture = &model.network.model.architecture;
         options.description.clone_from(architecture);
         Ok(Box::new(Prepared {
             writer: TfliteWriter::new(main.graph, main.weights, &options)?,
             signature: main.name.to_owned(),
             weights: options.weights,
+            suppression: (model.network.options.stage == Stage::Detections)
+                .then(|| options.suppression.name()),
             left_to_the_caller: resizing(model.network),
         }))
     }
@@ -122,6 +185,8 @@ struct Prepared<'a> {
     writer: TfliteWriter<'a>,
     signature: String,
     weights: WeightType,
+    /// By what detections are selected, if they are.
+    suppression: Option<&'static str>,
     left_to_the_caller: Option<Value>,
 }
 
@@ -136,16 +201,19 @@ impl Writer for Prepared<'_> {
         Ok(FormatReport {
             format: Format::Tflite,
             summary: format!(
-                "{} in {}, kernels in {}, for TensorFlow Lite {} or newer",
+                "{} in {}, kernels in {}, {}for TensorFlow Lite {} or newer",
                 count(written.num_operators(), "operator"),
                 bytes(written.bytes),
                 self.weights.name(),
+                self.suppression
+                    .map_or_else(String::new, |kind| format!("{kind} suppression, ")),
                 written.runtime,
             ),
             figures: json!({
                 "operators": written.num_operators(),
                 "bytes": written.bytes,
                 "weights": self.weights.name(),
+                "non_max_suppression": self.suppression,
                 "min_runtime_version": written.runtime,
             }),
             beside: Vec::new(),
@@ -153,6 +221,7 @@ impl Writer for Prepared<'_> {
                 "signature": self.signature,
                 "operators": written.operators,
                 "weights": self.weights.name(),
+                "non_max_suppression": self.suppression,
                 "min_runtime_version": written.runtime,
                 "resizing_by_caller": self.left_to_the_caller,
             })),
@@ -227,12 +296,40 @@ mod tests {
             mut options, model, ..
         } = network([8, 8]);
         options.batch = Some(Batch::Dynamic);
-        let alone = Tflite.fitted(&options, &model, true).unwrap_err();
+        let mut export = Export::new("config", "checkpoint", "out");
+        export.formats = vec![Format::Tflite];
+        let alone = Tflite.fitted(&options, &model, &export).unwrap_err();
         assert!(alone.to_string().contains("batches of one size"), "{alone}");
-        let beside = Tflite.fitted(&options, &model, false).unwrap().unwrap();
+        export.formats.push(Format::Onnx);
+        let beside = Tflite.fitted(&options, &model, &export).unwrap().unwrap();
         assert_eq!(beside.batch, Some(Batch::Fixed(1)));
+        export.formats.pop();
         options.batch = None;
-        assert!(Tflite.fitted(&options, &model, true).is_ok());
+        assert!(Tflite.fitted(&options, &model, &export).is_ok());
+    }
+
+    #[test]
+    fn one_operator_leaves_the_outputs_that_it_gives() {
+        let Signature {
+            mut options, model, ..
+        } = network([8, 8]);
+        let mut export = Export::new("config", "checkpoint", "out");
+        export.tflite.suppression = Suppression::Fast;
+        let fitted = Tflite.fitted(&options, &model, &export).unwrap().unwrap();
+        assert_eq!(fitted.outputs.unwrap(), DETECTIONS);
+        let some = vec!["detection_scores".to_owned(), BEFORE[0].to_owned()];
+        options.outputs = Some(some.clone());
+        let fitted = Tflite.fitted(&options, &model, &export).unwrap().unwrap();
+        assert_eq!(fitted.outputs.unwrap(), some);
+        options.outputs = Some(vec!["detection_anchor_indices".to_owned()]);
+        let refused = Tflite.fitted(&options, &model, &export).unwrap_err();
+        let said = refused.to_string();
+        assert!(
+            said.contains("detection_anchor_indices; expected detection_boxes"),
+            "{said}"
+        );
+        options.stage = Stage::Boxes;
+        assert!(Tflite.fitted(&options, &model, &export).is_ok());
     }
 
     #[test]

@@ -1,0 +1,126 @@
+//! Decoding and suppression by TFLite's operator for that, where its user prefers it to the graph's own nodes.
+//!
+//! Its scores are at least the threshold, where the graph's are above it: it gets the next larger number. Beyond that it differs, and what can be mended is mended
+//! behind it: boxes are clipped, and rows that it leaves as they were in memory become zeros.
+
+use tfod_graph::{DType, Ending, ValueId};
+
+use super::{Lowering, size, unsupported};
+use crate::Error;
+use crate::emit::TensorId;
+use crate::operator::{Operator, Plain, PostProcess};
+use crate::stored::Stored;
+use crate::writer::Suppression;
+
+/// What the operator is called where the model has to call it something.
+const NAME: &str = "decode_and_suppress";
+
+impl Lowering<'_, '_> {
+    /// Writes the operator, and binds the graph's results to what it gives.
+    pub(super) fn ending(&mut self, ending: &Ending) -> Result<(), Error> {
+        let encodings = self.find(ending.encodings)?;
+        let scores = self.find(ending.scores)?;
+        let (batch, classes) = match *self.emitter.shape(scores) {
+            [batch, _, classes] => (batch, classes),
+            _ => (0, 0),
+        };
+        if batch != 1 {
+            return Err(unsupported(
+                self.graph.name_of(ending.scores),
+                format!("decoding and suppression of {batch} images by one operator"),
+                "a batch of one, or suppression by builtin operators",
+            ));
+        }
+        let operator = self.post_process(ending, classes)?;
+        let flat: Vec<f32> = ending.anchors.iter().flatten().copied().collect();
+        let count = ending.anchors.len() as u64;
+        let anchors = Stored::floats(&[count, 4], &flat);
+        let anchors = self
+            .emitter
+            .constant("decode_and_suppress/anchors", anchors);
+        let rows = ending.max_total;
+        let results = [vec![1, rows, 4], vec![1, rows], vec![1, rows], vec![1]];
+        let results = results.map(|sizes| (DType::F32, sizes));
+        let inputs = [encodings, scores, anchors];
+        let given =
+            self.emitter
+                .add_several(NAME, Operator::PostProcess(operator), &inputs, &results);
+        let &[boxes, classes, scores, found] = given.as_slice() else {
+            return Ok(());
+        };
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "there are far fewer rows than numbers without fractions"
+        )]
+        let places: Vec<f32> = (0..rows).map(|row| row as f32).collect();
+        let places = Stored::floats(&[1, rows], &places);
+        let places = self.emitter.constant("decode_and_suppress/rows", places);
+        let less = Operator::Plain(Plain::Less);
+        let sizes = [1, rows];
+        let name = "decode_and_suppress/is_any";
+        let is_any = self
+            .emitter
+            .add(name, less, &[places, found], DType::Bool, &sizes);
+        let column = self.reshape("decode_and_suppress/is_any/column", is_any, &[1, rows, 1])?;
+        let [low, high] = [0.0, 1.0].map(|bound| self.float(bound));
+        let mut clipped = boxes;
+        for (part, plain, bound) in [("low", Plain::Maximum, low), ("high", Plain::Minimum, high)] {
+            let name = format!("decode_and_suppress/clipped/{part}");
+            let operator = Operator::Plain(plain);
+            let sizes = [1, rows, 4];
+            clipped = self
+                .emitter
+                .add(&name, operator, &[clipped, bound], DType::F32, &sizes);
+        }
+        let boxes = self.any("boxes", column, clipped);
+        let classes = self.any("classes", is_any, classes);
+        let scores = self.any("scores", is_any, scores);
+        let results = ending.results;
+        self.take(results.boxes, boxes);
+        self.take(results.classes, classes);
+        self.take(results.scores, scores);
+        self.take(results.count, found);
+        Ok(())
+    }
+
+    fn post_process(&self, ending: &Ending, classes: u64) -> Result<PostProcess, Error> {
+        let is_regular = self.suppression == Suppression::Regular;
+        if is_regular && ending.max_per_class.is_none() {
+            return Err(unsupported(
+                self.graph.name_of(ending.scores),
+                "suppression of all classes together",
+                "the operator's fast suppression, which does that",
+            ));
+        }
+        let limit = |n: u64| size(NAME, n);
+        Ok(PostProcess {
+            max_detections: limit(ending.max_total)?,
+            per_class: limit(ending.max_per_class.unwrap_or(ending.max_total))?,
+            classes: limit(classes)?,
+            // Smaller numbers are zero to some processors, and the operator refuses an overlap of zero.
+            score_threshold: match ending.score_threshold {
+                0.0 => f32::MIN_POSITIVE,
+                threshold => threshold.next_up(),
+            },
+            iou_threshold: ending.iou_threshold.max(f32::MIN_POSITIVE),
+            scales: ending.scales,
+            is_regular,
+        })
+    }
+
+    /// Rows that are detections; the others are zeros.
+    fn any(&mut self, part: &str, is_any: TensorId, rows: TensorId) -> TensorId {
+        let zero = self.float(0.0);
+        let sizes = self.emitter.shape(rows).to_vec();
+        let name = format!("decode_and_suppress/{part}");
+        let select = Operator::Plain(Plain::SelectV2);
+        self.emitter
+            .add(&name, select, &[is_any, rows, zero], DType::F32, &sizes)
+    }
+
+    fn take(&mut self, value: Option<ValueId>, id: TensorId) {
+        if let Some(value) = value {
+            self.bound.insert(value, id);
+        }
+    }
+}
