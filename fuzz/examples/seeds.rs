@@ -13,6 +13,10 @@ use tfod_config::{PipelineConfig, protos};
 use tfod_graph::{Binary, Builder, Dim, Shape, Tensor, Unary, Weights, passes};
 use tfod_onnx::{OnnxWriter, Options};
 use tfod_tensorflow::{FreezeOptions, NamedGraph, SavedModelReader, SavedModelWriter};
+use tfod_tflite::{TfliteWriter, WeightType};
+
+/// Larger files are not tried.
+const LARGEST: usize = 8192;
 
 const FIXTURES: &str = "../crates/tfod-checkpoint/tests/fixtures";
 
@@ -21,6 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     models()?;
     graphs()?;
     networks()?;
+    mobile()?;
     dictionary()?;
     Ok(())
 }
@@ -63,7 +68,6 @@ fn graphs() -> Result<(), Box<dyn Error>> {
 
 /// Frozen graphs of single operations, those that are not larger than what fuzzing tries.
 fn networks() -> Result<(), Box<dyn Error>> {
-    const LARGEST: usize = 8192;
     fs::create_dir_all("seeds/constants")?;
     for case in tfod_cases::cases() {
         let graph = tfod_cases::toy(&[case], Dim::symbol("batch"))?;
@@ -78,6 +82,27 @@ fn networks() -> Result<(), Box<dyn Error>> {
         frozen.write_binary(&mut bytes)?;
         if bytes.len() <= LARGEST {
             fs::write(format!("seeds/constants/{}", case.name), bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// TFLite models of single operations, those that are not larger than what fuzzing tries, with kernels of either type.
+fn mobile() -> Result<(), Box<dyn Error>> {
+    fs::create_dir_all("seeds/tflite")?;
+    let cases = tfod_cases::cases().into_iter();
+    for case in cases.filter(|case| !tfod_cases::REFUSED_BY_TFLITE.contains(&case.name)) {
+        let graph = tfod_cases::toy(&[case], Dim::symbol("batch"))?;
+        let graph = tfod_cases::fixed(&passes::standard(&graph)?)?;
+        let weights = tfod_cases::weights(&graph);
+        for kind in WeightType::ALL {
+            let mut options = tfod_tflite::Options::default();
+            options.weights = kind;
+            let mut bytes = Vec::new();
+            TfliteWriter::new(&graph, &weights, &options)?.write_to(&mut bytes)?;
+            if bytes.len() <= LARGEST {
+                fs::write(format!("seeds/tflite/{}_{}", case.name, kind.name()), bytes)?;
+            }
         }
     }
     Ok(())
