@@ -264,7 +264,11 @@ impl NonMaxSuppression {
     }
 
     /// Whether detections are the best of what hard suppression selects, and nothing else: by one threshold, in the unit square, with zeros behind them.
-    pub fn is_plain(self, window: Option<Window>, Classes { thresholds, .. }: Classes<'_>) -> bool {
+    pub fn is_plain(
+        self,
+        window: Option<ClipWindow>,
+        Classes { thresholds, .. }: Classes<'_>,
+    ) -> bool {
         self.rules == Rules::Pruned
             && self.soft_nms_sigma == 0.0
             && window.is_none()
