@@ -659,6 +659,28 @@ fn other_keypoint_tasks_are_found() {
 }
 
 #[test]
+fn a_checkpoint_with_more_keypoints_than_there_can_be_is_of_no_keypoint_tasks() {
+    let head = |name: &str| format!("{name}/keypoint/heatmap");
+    let with = |count: u64| {
+        let layer = ["0", "layer_with_weights-0", "bias"];
+        let path = |head| [&["_prediction_head_dict", head], &layer[..]].concat();
+        let [a, b] = ["a", "b"].map(head);
+        let trained = Trained::of(&center_net("num_classes: 3"));
+        let trained = trained.and(&path(&a), vec![count]);
+        trained.and(&path(&b), vec![count])
+    };
+    let fields = |count| {
+        let found = explain(&center_net(""), &GraphOptions::default(), &with(count));
+        let fields = found.causes.into_iter();
+        fields.map(|cause| cause.field).collect::<Vec<_>>()
+    };
+    let classes = "model.center_net.num_classes";
+    // A label map of so many would fill the memory.
+    assert_eq!(fields((1 << 31) - 1), [classes]);
+    assert_eq!(fields(1 << 40), [classes]);
+}
+
+#[test]
 fn a_deep_mac_is_found_and_missed() {
     let deep_mac = |network: &str, more: &str| {
         format!(

@@ -21,6 +21,13 @@ impl Trained {
         )
     }
 
+    /// One more.
+    pub(crate) fn and(mut self, path: &[&str], shape: Vec<u64>) -> Self {
+        let path = path.iter().map(|name| (*name).to_owned()).collect();
+        self.0.insert(path, (self.0.len(), shape));
+        self
+    }
+
     /// Those of a network, and those that training has besides.
     pub(crate) fn of(config: &DetectionModel) -> Self {
         let mut options = GraphOptions::default();

@@ -9,7 +9,7 @@ use tfod_config::protos::center_net::{
 use super::deepmac::{INSTANCES, MASK_NET, PIXELS, PROJECTION, with_weights};
 use super::fit::{Candidates, said, told, trained_head};
 use super::heads::HEADS;
-use super::keypoints::{DEPTH, HEATMAP, MOST_KEYPOINTS, OFFSET, REGRESSION};
+use super::keypoints::{DEPTH, HEATMAP, MOST_KEYPOINTS, MOST_TASKS, OFFSET, REGRESSION};
 use super::tracking::CLASSIFICATION_NET;
 use crate::KeypointLabels;
 use crate::fit::Variables;
@@ -135,16 +135,24 @@ fn masks(all: &mut Candidates<'_>, variables: &dyn Variables) {
 /// A keypoint task of a checkpoint: its name, and how many keypoints it has.
 type Trained = (String, usize);
 
-/// The keypoint tasks of a checkpoint, by the heads of their heat maps.
+/// The keypoint tasks of a checkpoint, by the heads of their heat maps; none where there are more than a network can have.
 fn trained_tasks(variables: &dyn Variables) -> Vec<Trained> {
     let heads = variables.children(&[HEADS]).into_iter();
     let tasks = heads.filter_map(|head| {
         let count = usize::try_from(predicted(variables, &head)?).ok()?;
         let name = head.strip_suffix(HEATMAP)?.strip_suffix('/')?;
-        // More are no keypoints, and would have to be named.
-        (count <= MOST_KEYPOINTS).then(|| (name.to_owned(), count))
+        Some((name.to_owned(), count))
     });
-    tasks.collect()
+    let tasks: Vec<Trained> = tasks.collect();
+    // Each keypoint is given a name.
+    let mut counts = tasks.iter().map(|(_, count)| *count);
+    let total = counts.try_fold(0usize, usize::checked_add);
+    let is_possible = total.is_some_and(|total| total <= MOST_KEYPOINTS);
+    if is_possible && tasks.len() <= MOST_TASKS {
+        tasks
+    } else {
+        Vec::new()
+    }
 }
 
 /// A label map in which the class of each task has so many keypoints.

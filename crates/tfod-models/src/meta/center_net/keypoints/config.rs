@@ -12,7 +12,7 @@ use crate::fields::{FieldPath, Message, invalid, missing, size, unsupported};
 use crate::labels::{Keypoint, KeypointClass, KeypointLabels};
 
 /// More tasks are a mistake: each is of a class of its own, and has heads of its own.
-const MOST_TASKS: usize = 256;
+pub(in super::super) const MOST_TASKS: usize = 256;
 /// More keypoints of all tasks together are a mistake; whole bodies with hands and faces have some 130.
 pub(in super::super) const MOST_KEYPOINTS: usize = 1 << 14;
 

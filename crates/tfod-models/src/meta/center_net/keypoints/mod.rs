@@ -17,7 +17,7 @@ use super::maps::{Numbers, column, inserted, size_of};
 use super::objects::Objects;
 use crate::error::ModelError;
 use config::Task;
-pub(super) use config::{MOST_KEYPOINTS, Tasks};
+pub(super) use config::{MOST_KEYPOINTS, MOST_TASKS, Tasks};
 pub(super) use task::{DEPTH, HEATMAP, OFFSET, REGRESSION};
 
 /// The maps of one task.
