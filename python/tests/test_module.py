@@ -147,7 +147,7 @@ def test_a_result_that_lacks_a_key_is_an_error() -> None:
         results.parse(tfod.CheckResult, {"advice": None})
 
 
-def test_a_dropped_change_is_of_a_variable_or_of_a_table():
+def test_a_dropped_change_is_of_a_variable_or_of_a_table() -> None:
     told = {"node": "n", "op": "LookupTableInsertV2", "function": "f"}
     update = results.parse(tfod.DroppedUpdate, {"table": "words", **told})
     assert (update.table, update.variable) == ("words", None)

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use tfod_checkpoint::DType;
 use tfod_proto::prost::Message;
 use tfod_proto::{
-    SavedObject, SavedObjectGraph, SignatureDef, TensorInfo, TensorShapeProto, saved_object,
+    SavedObject, SavedObjectGraph, SignatureDef, TensorInfo, TensorShapeProto, TensorSpecProto,
+    saved_object,
 };
 
 use crate::op_defs;
@@ -18,7 +19,7 @@ use super::error::{FreezeError, NodePlace};
 use super::expand::{Done, Entry, Expander, Instance, NodeInput, UNMADE_RESOURCE, Value};
 use super::frozen::{Interface, check_rank, shape_of};
 use super::graph::{Node, NodeId, ScopeId, Tensor};
-use super::model::{FunctionBody, FunctionRef, MetaGraph, NodeDef};
+use super::model::{Argument, FunctionBody, FunctionRef, MetaGraph, NodeDef};
 use super::objects::{self, Concrete};
 use super::wire::{attr, value};
 
@@ -241,8 +242,8 @@ fn result_name<'a>(body: &FunctionBody<'a>, index: usize) -> &'a str {
 }
 
 /// Expands a concrete function of the object graph, and gives its inputs and outputs.
-pub(crate) fn expand_function<'a, 'm>(
-    expander: &mut Expander<'a, 'm>,
+pub(crate) fn expand_function(
+    expander: &mut Expander<'_, '_>,
     saved: &SavedObjectGraph,
     concrete: &Concrete<'_>,
     wanted: &[String],
@@ -264,35 +265,10 @@ pub(crate) fn expand_function<'a, 'm>(
         );
         return Err(expander.error(&place, problem));
     };
-    let arguments = concrete.arguments();
-    let mut inputs = Vec::with_capacity(given);
-    let mut values = Vec::with_capacity(body.inputs.len());
-    for (index, argument) in body.inputs.iter().take(given).enumerate() {
-        let spec = Some(&arguments).filter(|specs| specs.len() == given);
-        let info = TensorInfo {
-            dtype: argument.data_type,
-            tensor_shape: spec.and_then(|specs| specs.get(index)?.shape.clone()),
-            ..TensorInfo::default()
-        };
-        check_shape(info.tensor_shape.as_ref()).map_err(|problem| {
-            let place = NodePlace {
-                node: argument.name.to_owned(),
-                ..place.clone()
-            };
-            expander.error(&place, problem)
-        })?;
-        let node = expander
-            .graph
-            .add(ScopeId::ROOT, placeholder(argument.name, &info));
-        let tensor = Tensor::of(node);
-        values.push(Value::Tensor(tensor));
-        inputs.push(Interface {
-            key: argument.name.to_owned(),
-            tensor,
-            dtype: DType::from_proto(info.dtype),
-            shape: info.tensor_shape.as_ref().and_then(shape_of),
-        });
-    }
+    let own = body.inputs.get(..given).unwrap_or_default();
+    let inputs = inputs_of(expander, &place, own, &concrete.arguments())?;
+    let tensors = inputs.iter().map(|input| Value::Tensor(input.tensor));
+    let mut values: Vec<Value> = tensors.collect();
     let mut captures = Captures {
         saved,
         main: Instance::main(&expander.model.main),
@@ -355,6 +331,39 @@ pub(crate) fn expand_function<'a, 'm>(
         filled.map(|_| ())
     })?;
     Ok((inputs, outputs))
+}
+
+/// The inputs that a function's own arguments become, with the shapes of the specs where there are as many.
+fn inputs_of(
+    expander: &mut Expander<'_, '_>,
+    place: &NodePlace,
+    arguments: &[Argument<'_>],
+    specs: &[&TensorSpecProto],
+) -> Result<Vec<Interface>> {
+    let mut inputs = Vec::with_capacity(arguments.len());
+    for (index, argument) in arguments.iter().enumerate() {
+        let spec = specs.get(index).filter(|_| specs.len() == arguments.len());
+        let info = TensorInfo {
+            dtype: argument.data_type,
+            tensor_shape: spec.and_then(|spec| spec.shape.clone()),
+            ..TensorInfo::default()
+        };
+        check_shape(info.tensor_shape.as_ref()).map_err(|problem| {
+            let place = NodePlace {
+                node: argument.name.to_owned(),
+                ..place.clone()
+            };
+            expander.error(&place, problem)
+        })?;
+        let node = placeholder(argument.name, &info);
+        inputs.push(Interface {
+            key: argument.name.to_owned(),
+            tensor: Tensor::of(expander.graph.add(ScopeId::ROOT, node)),
+            dtype: DType::from_proto(info.dtype),
+            shape: info.tensor_shape.as_ref().and_then(shape_of),
+        });
+    }
+    Ok(inputs)
 }
 
 /// What functions of the object graph capture.

@@ -66,7 +66,7 @@ pub fn is_text(start: &[u8]) -> bool {
 pub fn first_line(text: &[u8]) -> usize {
     let before = text.len() - after_comments(text).len();
     let before = text.get(..before).unwrap_or_default();
-    1 + before.iter().filter(|byte| **byte == b'\n').count()
+    before.split(|byte| *byte == b'\n').count()
 }
 
 /// A text without a UTF-8 byte-order mark at its beginning.
