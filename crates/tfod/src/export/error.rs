@@ -48,13 +48,13 @@ pub enum ExportError {
     /// Thresholds for a model without non-max suppression.
     #[error(
         "the config describes no non-max suppression in `model.{model}`, so there are no thresholds to set{}",
-        limit.map_or_else(String::new, |field| format!("; how many objects there are, `{field}` says"))
+        limit.as_ref().map_or_else(String::new, |field| format!("; how many objects there are, `{field}` says"))
     )]
     NoSuppression {
         /// The meta-architecture's field.
         model: &'static str,
         /// The field that limits how many objects there are.
-        limit: Option<FieldPath>,
+        limit: Option<Box<FieldPath>>,
     },
     /// Thresholds of proposals for a model that makes none, or whose proposals are all it gives.
     #[error(

@@ -64,7 +64,10 @@ impl Thresholds {
         // The last one gives the detections.
         let Some(nms) = suppressions.pop() else {
             let model = meta.field;
-            return Err(ExportError::NoSuppression { model, limit });
+            return Err(ExportError::NoSuppression {
+                model,
+                limit: limit.map(Box::new),
+            });
         };
         if [self.score, self.iou] == [None; 2] && self.max_detections.is_none() {
             return Ok(());
