@@ -504,38 +504,6 @@ fn each_task_of_a_center_net_is_found() {
             "32",
         ),
         (
-            track(64),
-            "track_estimation_task { reid_embed_size: 64 num_fc_layers: 3 }".to_owned(),
-            "track_estimation_task.num_fc_layers",
-            "3",
-        ),
-        (
-            nothing(),
-            "track_estimation_task { reid_embed_size: 64 num_fc_layers: 3 }".to_owned(),
-            "track_estimation_task",
-            "one",
-        ),
-        (
-            masks.clone(),
-            "mask_estimation_task { mask_head_params { num_filters: 8 kernel_sizes: 5 } }"
-                .to_owned(),
-            "mask_estimation_task.mask_head_params",
-            "num_filters: [8] kernel_sizes: [5]",
-        ),
-        (
-            nothing(),
-            "mask_estimation_task { mask_head_params { num_filters: 8 kernel_sizes: 5 } }"
-                .to_owned(),
-            "mask_estimation_task",
-            "one",
-        ),
-        (
-            task(""),
-            task("regress_head_params { num_filters: 8 kernel_sizes: 5 }"),
-            "keypoint_estimation_task[0].regress_head_params",
-            "num_filters: [8] kernel_sizes: [5]",
-        ),
-        (
             nothing(),
             "temporal_offset_task { }".to_owned(),
             "temporal_offset_task",
@@ -552,6 +520,56 @@ fn each_task_of_a_center_net_is_found() {
             deep_mac("pixel_embedding_dim: 4"),
             "deepmac_mask_estimation.pixel_embedding_dim",
             "4",
+        ),
+    ];
+    for (configured, trained, field, value) in cases {
+        assert_causes(
+            (&configured, &keypoint_labels()),
+            &trained,
+            &[(field, value)],
+        );
+    }
+}
+
+#[test]
+fn heads_and_layers_of_tasks_of_a_center_net_are_found() {
+    const TRACK: &str = "track_estimation_task { reid_embed_size: 64 }";
+    let cases = [
+        (
+            TRACK.to_owned(),
+            "track_estimation_task { reid_embed_size: 64 num_fc_layers: 3 }".to_owned(),
+            "track_estimation_task.num_fc_layers",
+            "3",
+        ),
+        (
+            String::new(),
+            "track_estimation_task { reid_embed_size: 64 num_fc_layers: 3 }".to_owned(),
+            "track_estimation_task",
+            "one",
+        ),
+        (
+            "mask_estimation_task { }".to_owned(),
+            "mask_estimation_task { mask_head_params { num_filters: 8 kernel_sizes: 5 } }"
+                .to_owned(),
+            "mask_estimation_task.mask_head_params",
+            "num_filters: [8] kernel_sizes: [5]",
+        ),
+        (
+            String::new(),
+            "mask_estimation_task { mask_head_params { num_filters: 8 kernel_sizes: 5 } }"
+                .to_owned(),
+            "mask_estimation_task",
+            "one",
+        ),
+        (
+            keypoint_task("a", "person", ""),
+            keypoint_task(
+                "a",
+                "person",
+                "regress_head_params { num_filters: 8 kernel_sizes: 5 }",
+            ),
+            "keypoint_estimation_task[0].regress_head_params",
+            "num_filters: [8] kernel_sizes: [5]",
         ),
     ];
     for (configured, trained, field, value) in cases {

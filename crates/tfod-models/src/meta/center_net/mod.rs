@@ -250,17 +250,12 @@ fn check_locations(
     let given = options
         .input_size
         .filter(|_| resizer.network_size().is_none());
-    Err(match given {
-        Some([height, width]) => invalid_option(
-            GraphOption::InputSize,
-            format!("{height}x{width}"),
-            expected,
-        ),
-        None => {
-            let given = format!("one that makes images of {height}x{width}");
-            invalid(resizer.path, given, expected)
-        }
-    })
+    if let Some([height, width]) = given {
+        let given = format!("{height}x{width}");
+        return Err(invalid_option(GraphOption::InputSize, given, expected));
+    }
+    let given = format!("one that makes images of {height}x{width}");
+    Err(invalid(resizer.path, given, expected))
 }
 
 /// What is predicted, and how it becomes detections.
