@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..cases import Case
 from ..configs import BatchNorm, Nms, Resizer, field, hyperparams
-from .faster_rcnn import SMALL, keep_aspect_ratio
+from .faster_rcnn import FEW_DETECTIONS, FEW_PROPOSALS, SMALL, keep_aspect_ratio
 
 INCEPTION = "faster_rcnn_inception_resnet_v2_keras"
 
@@ -86,7 +86,7 @@ CASES = [
 
 
 def published(side):
-    """Returns the config of the published model for images of one size."""
+    """Returns the config of the published model for images of one size, but for the numbers of proposals and detections."""
     return replace(
         SMALL,
         num_classes=90,
@@ -95,10 +95,10 @@ def published(side):
         resizer=fixed(side, side),
         scales=(0.25, 0.5, 1.0, 2.0),
         rpn_depth=None,
-        proposals=300,
+        proposals=FEW_PROPOSALS,
         crop_size=17,
         pool=(1, 1),
-        nms=Nms(0.0, 0.6, 100, 100),
+        nms=Nms(0.0, 0.6, FEW_DETECTIONS, FEW_DETECTIONS),
         masks=masks(33, 33, 0, 4),
     ).text()
 
