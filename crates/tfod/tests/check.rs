@@ -1,10 +1,6 @@
 //! `Check` over what can be made of the shipped example: without its data, as another kind of checkpoint, of no detector.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../../tfod-cli/tests/common/mod.rs"]
 mod common;

@@ -2,11 +2,7 @@
 //! checkpoint (the data may be missing), or both. What `tfod check` says of each is compared with `corpus_verdicts.tsv`, which has been gone
 //! through by hand. With `TFOD_BLESS` set, the file is written anew.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,6 +1,6 @@
 //! Exports of the example are read as the networks that they were made from, from SavedModels and from frozen graphs, and can be written as ONNX models again.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
