@@ -128,6 +128,13 @@ fn written(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mo
         ));
     }
     let mut model = (support.build)(config, options)?;
+    if model.facts.further_input(options.input_name()).is_some() {
+        return Err(fields::invalid_option(
+            GraphOption::InputName,
+            options.input_name(),
+            "another name: what is given beside images has this one",
+        ));
+    }
     if let Some(keys) = &options.outputs {
         keep_outputs(&mut model.graph, keys)?;
     }

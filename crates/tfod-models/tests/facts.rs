@@ -106,3 +106,21 @@ fn what_is_given_beside_images_has_a_meaning_of_its_own() {
     let plain = built(&faster_rcnn(""), Stage::Boxes);
     assert_eq!(named(&plain), pairs(&[(false, "input_tensor")]));
 }
+
+#[test]
+fn images_are_not_called_as_what_is_given_beside_them() {
+    let context =
+        faster_rcnn("context_config { max_num_context_features: 9 context_feature_length: 20 }");
+    let boxes = center_net("deepmac_mask_estimation {}");
+    for (config, input, name) in [
+        (context, InputType::ImageTensor, "context_features"),
+        (boxes, InputType::ImageAndBoxesTensor, "boxes"),
+    ] {
+        let mut options = GraphOptions::new(input);
+        options.input_name = Some(name.to_owned());
+        let said =
+            build(&config, &options).map_or_else(|error| error.to_string(), |_| String::new());
+        let expected = format!("is {name}; expected another name");
+        assert!(said.contains(&expected), "{said}");
+    }
+}
