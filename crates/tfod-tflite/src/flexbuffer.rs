@@ -57,8 +57,9 @@ pub(crate) fn map(mut numbers: Vec<(&str, Number)>) -> Vec<u8> {
     }));
     // Of up to 51 numbers, that is one byte.
     let back = bytes.len() - values;
-    debug_assert!(back <= usize::from(u8::MAX), "a map of too many numbers");
-    bytes.extend([u8::try_from(back).unwrap_or(u8::MAX), MAP, 1]);
+    let back = u8::try_from(back);
+    debug_assert!(back.is_ok(), "a map of too many numbers");
+    bytes.extend([back.unwrap_or(u8::MAX), MAP, 1]);
     bytes
 }
 

@@ -162,11 +162,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
             is_fixed: resizer.network_size().is_some(),
         };
         let cells = cells(b, &features)?;
-        let place = anchors::GeneratorPlace {
-            field: config.field("anchor_generator"),
-            levels_note: " (ResNet extractors always have levels 3 to 7)",
-        };
-        anchor_generator.build(b, &cells, image, place)
+        anchor_generator.build(b, &cells, image, generator_place(config))
     })?;
     let predictions = b.scope("BoxPredictor", |b| {
         predictor.build(b, &Path::new("_box_predictor"), &features)
@@ -194,35 +190,15 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
             if options.stage == Stage::Boxes {
                 return Ok(());
             }
-            let scores = if has_background {
-                let foreground = class_slots.saturating_sub(1);
-                b.slice_last("foreground_scores", all_scores, 1, foreground)?
-            } else {
-                all_scores
-            };
+            let scores = foreground(b, all_scores, class_slots, has_background)?;
             let window = input.extent.map(|extent| ClipWindow::new(b, extent));
             let window = window.transpose()?;
             let detections = detections(b, nms, decoded, [scores, all_scores], window, classes)?;
             if let Some((anchors, scales)) = box_coder.centered(&anchors)
                 && nms.is_plain(window, classes)
             {
-                let limits = nms.facts(&[]);
-                b.end(Ending {
-                    encodings: predictions.box_encodings,
-                    scores,
-                    anchors: anchors.into(),
-                    scales,
-                    iou_threshold: limits.iou_threshold,
-                    score_threshold: limits.score_threshold,
-                    max_per_class: limits.max_detections_per_class,
-                    max_total: limits.max_total_detections,
-                    results: Results {
-                        boxes: Some(detections.boxes),
-                        classes: Some(detections.classes),
-                        scores: Some(detections.scores),
-                        count: Some(detections.num_detections),
-                    },
-                });
+                let from = [predictions.box_encodings, scores];
+                b.end(ending(nms, from, anchors, scales, &detections));
             }
             for (key, value) in outputs(b, detections)? {
                 b.output(key, value);
@@ -257,6 +233,14 @@ fn cells(b: &mut Builder, features: &[ValueId]) -> Result<Vec<Cells>, ModelError
     let maps = features.iter().enumerate();
     maps.map(|(level, map)| Cells::of(b, &format!("map_{level}"), *map))
         .collect()
+}
+
+/// Where the anchors' generator stands.
+fn generator_place(config: Message<'_, protos::Ssd>) -> anchors::GeneratorPlace {
+    anchors::GeneratorPlace {
+        field: config.field("anchor_generator"),
+        levels_note: " (ResNet extractors always have levels 3 to 7)",
+    }
 }
 
 /// The anchors, but those that the reference cannot place in an SSD.
@@ -301,6 +285,19 @@ fn has_background(config: Message<'_, protos::Ssd>, num_classes: u64) -> Result<
     Ok(true)
 }
 
+/// Scores without those of the background, which is the first class where there is one.
+fn foreground(
+    b: &mut Builder,
+    scores: ValueId,
+    classes: u64,
+    has_background: bool,
+) -> Result<ValueId, ModelError> {
+    if !has_background {
+        return Ok(scores);
+    }
+    Ok(b.slice_last("foreground_scores", scores, 1, classes.saturating_sub(1))?)
+}
+
 /// Suppresses decoded boxes by `scores`, which are `all_scores` but for the background.
 fn detections(
     b: &mut Builder,
@@ -325,6 +322,33 @@ fn detections(
         };
         nms.build(b, candidates, classes)
     })
+}
+
+/// What some formats have as one operator: encodings and scores become detections.
+fn ending(
+    nms: NonMaxSuppression,
+    [encodings, scores]: [ValueId; 2],
+    anchors: Vec<[f32; 4]>,
+    scales: [f32; 4],
+    detections: &Detections,
+) -> Ending {
+    let limits = nms.facts(&[]);
+    Ending {
+        encodings,
+        scores,
+        anchors: anchors.into(),
+        scales,
+        iou_threshold: limits.iou_threshold,
+        score_threshold: limits.score_threshold,
+        max_per_class: limits.max_detections_per_class,
+        max_total: limits.max_total_detections,
+        results: Results {
+            boxes: Some(detections.boxes),
+            classes: Some(detections.classes),
+            scores: Some(detections.scores),
+            count: Some(detections.num_detections),
+        },
+    }
 }
 
 /// The outputs that detections are, in the order of their keys.
