@@ -1,4 +1,4 @@
-"""Runs the matrix: `python -m consumers [--only TEXT]`, in the oracle's environment. Fails where a program does not do what the document will say."""
+"""Runs the matrix: `python -m consumers [--only TEXT] [--families TEXT]`, in the oracle's environment. Fails where a program does not do what the document will say."""
 
 import argparse
 import os
@@ -52,13 +52,16 @@ def examine(line, family, model):
 def main():
     parser = argparse.ArgumentParser(prog="consumers", description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", metavar="TEXT", help="lines whose title or input contains this; the document is not written")
+    parser.add_argument("--families", default="", metavar="TEXT", help="families whose name contains this; the document is not written")
     arguments = parser.parse_args()
     lines = [line for line in LINES if arguments.only.lower() in f"{line.title} {line.takes}".lower()]
     if not lines:
         parser.error(f"no line contains {arguments.only!r}; there are: {'; '.join(line.title for line in LINES)}")
     shutil.rmtree(WORK, ignore_errors=True)
 
-    columns = cases()
+    columns = {family: case for family, case in cases().items() if arguments.families.lower() in family.lower()}
+    if not columns:
+        parser.error(f"no family contains {arguments.families!r}; there are: {', '.join(cases())}")
     pool = cache.Pool(sys.executable, list(columns.values()))
     models = {family: Model(TFOD, pool.wait(case), WORK / "exports" / family.replace(" ", "-")) for family, case in columns.items()}
     pool.stop()
@@ -67,7 +70,7 @@ def main():
         for family, model in models.items():
             cells[line, family], as_told = examine(line, family, model)
             is_as_told &= as_told
-    if not arguments.only:
+    if not (arguments.only or arguments.families):
         versions = {name: environments.ENVIRONMENTS[name].versions() for name in {line.environment for line in lines}}
         (ROOT / "docs" / "consumers.md").write_text(report.document(lines, list(models), cells, versions))
         print("written: docs/consumers.md")

@@ -20,6 +20,8 @@ from typing import Tuple
 
 from . import cache
 from .configs import Fpnlite, Nms
+from .families.center_net import CenterNet
+from .families.faster_rcnn import FasterRcnn, keep_aspect_ratio
 
 PICTURES = 4
 PICTURE_SIZE = (64, 64)  # height, width
@@ -38,6 +40,7 @@ class Run:
     steps: int = 2
     every: int = 1
     keep: int = 7
+    meta: str = "ssd"  # the field of the meta-architecture in the model's message
 
     def checkpoints(self):
         """Returns the numbers of the checkpoints that the run leaves, and the step of each: {number: step}."""
@@ -67,12 +70,20 @@ FPNLITE = (
     .replace("stddev: 0.01", "stddev: 0.2")
 )
 
+# Its batch norms do not learn, so its maps are large: with larger weights and steps, scores would be 0 or 1.
+SLOWLY = MOMENTUM.replace("0.001", "0.0000001")
+TWO_STAGES = FasterRcnn(num_classes=len(CLASSES), resizer=keep_aspect_ratio(64, 64), proposals=8, crop_size=4, more=(("second_stage_batch_size", 8),)).text()
+TWO_STAGES = TWO_STAGES.replace("stddev: 0.01", "stddev: 0.00005")
+CENTERS = CenterNet(num_classes=len(CLASSES)).text()
+
 RUNS = {
     run.name: run
     for run in (
         Run("momentum", FPNLITE, f"{MOMENTUM} use_moving_average: false"),
         Run("adam", FPNLITE, f"{ADAM} use_moving_average: false", keep=1),
         Run("moving_average", FPNLITE, f"{MOMENTUM} use_moving_average: true"),
+        Run("two_stages", TWO_STAGES, f"{SLOWLY} use_moving_average: false", steps=1, meta="faster_rcnn"),
+        Run("centers", CENTERS, f"{ADAM} use_moving_average: false", meta="center_net"),
     )
 }
 
@@ -143,7 +154,7 @@ def feature(values):
 
 def config_text(run, data):
     """Returns the run's config: its model, and how it is trained on the pictures in the folder `data`."""
-    model = run.config[: run.config.index("train_config")]
+    model, *_ = run.config.partition("train_config")
     return f"""{model}train_config {{
   batch_size: {PICTURES}
   num_steps: {run.steps}
