@@ -545,6 +545,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "all of these numbers are exact")]
     fn a_pixel_is_found_by_what_the_network_sees_of_it() {
         let normalization = Normalization {
             scale: [0.5, 1.0, 2.0],

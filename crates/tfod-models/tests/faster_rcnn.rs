@@ -295,6 +295,7 @@ const PYRAMID: &str = "feature_extractor { type: 'faster_rcnn_resnet50_fpn_keras
     first_stage_anchor_generator { multiscale_anchor_generator { min_level: 2 max_level: 6 aspect_ratios: 1 normalize_coordinates: false } }";
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of fields")]
 fn each_field_is_found() {
     let head = "second_stage_box_predictor.mask_rcnn_box_predictor";
     let masks = |more: &str| {

@@ -143,8 +143,10 @@ fn kernels_of_transposed_convolutions_are_halved_too() {
     b.output("y", y);
     let graph = b.finish();
     let weights = halves(&graph);
-    let mut options = Options::default();
-    options.weights = WeightType::Float16;
+    let options = Options {
+        weights: WeightType::Float16,
+        ..Options::default()
+    };
     let writer = TfliteWriter::new(&graph, &weights, &options).unwrap();
     let mut bytes = Vec::new();
     let summary = writer.write_to(&mut bytes).unwrap();
@@ -189,8 +191,10 @@ fn ending(batch: u64, max_per_class: Option<u64>) -> Graph {
 }
 
 fn ended(graph: &Graph, suppression: Suppression) -> Result<(Summary, Vec<u8>), Error> {
-    let mut options = Options::default();
-    options.suppression = suppression;
+    let options = Options {
+        suppression,
+        ..Options::default()
+    };
     let weights = Weights::default();
     let mut bytes = Vec::new();
     let writer = TfliteWriter::new(graph, &weights, &options)?;

@@ -369,23 +369,7 @@ impl Lowering<'_, '_> {
                 self.rows_and_columns(node, &map, to, indices)
             }
             Resampling::ComputedIndices => {
-                let sizes = if to_known.iter().all(Option::is_some) {
-                    None
-                } else {
-                    Some(self.resized(node, to)?)
-                };
-                let indices = [("rows", 0), ("columns", 1)].map(|(side, axis)| {
-                    let name = format!("{name}/{side}");
-                    let to_size = match (to[axis].known(), sizes) {
-                        (None, Some(sizes)) => {
-                            Some(self.pick(&format!("{name}/to"), sizes, 0, axis_number(axis)))
-                        }
-                        _ => None,
-                    };
-                    let from_size = self.size_along(&name, map.id, axis + 2);
-                    let from_size = self.pick(&format!("{name}/from"), from_size, 0, 0);
-                    self.nearest_indices(&name, from_size, to_size, &to[axis], grid)
-                });
+                let indices = self.computed_indices(node, &map, to, grid)?;
                 self.rows_and_columns(node, &map, to, indices)
             }
             Resampling::Weights(filter, Sizes { from, to }) => {
@@ -428,6 +412,31 @@ impl Lowering<'_, '_> {
 }
 
 impl Lowering<'_, '_> {
+    /// The rows and columns that nearest-neighbour resizing of a map of unknown size takes.
+    fn computed_indices(
+        &mut self,
+        node: &Node,
+        map: &Map,
+        to: &[Dim; 2],
+        grid: PixelGrid,
+    ) -> Result<[TensorId; 2], Error> {
+        let name = self.name(&node.name);
+        let sizes = if to.iter().all(|dim| dim.known().is_some()) {
+            None
+        } else {
+            Some(self.resized(node, to)?)
+        };
+        Ok([("rows", 0), ("columns", 1)].map(|(side, axis)| {
+            let name = format!("{name}/{side}");
+            let sizes = sizes.filter(|_| to[axis].known().is_none());
+            let to_size =
+                sizes.map(|sizes| self.pick(&format!("{name}/to"), sizes, 0, axis_number(axis)));
+            let from_size = self.size_along(&name, map.id, axis + 2);
+            let from_size = self.pick(&format!("{name}/from"), from_size, 0, 0);
+            self.nearest_indices(&name, from_size, to_size, &to[axis], grid)
+        }))
+    }
+
     /// The height and width that a node resizes to, a vector of two.
     fn resized(&mut self, node: &Node, to: &[Dim; 2]) -> Result<TensorId, Error> {
         if to.iter().all(|dim| dim.known().is_some()) {

@@ -224,17 +224,14 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
     resizer.refuse_grayscale()?;
     let first = FirstStage::from_config(config)?;
     let context = Context::from_config(config)?;
-    let second = match config.number_of_stages() {
-        1 => {
-            refuse_class_thresholds(options)?;
-            None
-        }
-        _ => Some(SecondStage::from_config(config, num_classes)?),
-    };
-    let third = match config.number_of_stages() {
-        3 => Some(ThirdStage::from_config(config, num_classes)?),
-        _ => None,
-    };
+    let stages_wanted = config.number_of_stages();
+    let second = (stages_wanted != 1).then(|| SecondStage::from_config(config, num_classes));
+    let second = second.transpose()?;
+    if second.is_none() {
+        refuse_class_thresholds(options)?;
+    }
+    let third = (stages_wanted == 3).then(|| ThirdStage::from_config(config, num_classes));
+    let third = third.transpose()?;
 
     let architecture = config.feature_extractor.as_ref().map_or("", |e| e.r#type());
     let mut builder = Builder::new(architecture);
@@ -243,12 +240,8 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
     let input = b.scope("Preprocessor", |b| {
         network_input_in(b, options, &resizer, normalization, Unit::Pixel)
     })?;
-    check_sizes(
-        config,
-        &options.batch_dim(),
-        second.as_ref(),
-        third.as_ref(),
-    )?;
+    let batch = options.batch_dim();
+    check_sizes(config, &batch, second.as_ref(), third.as_ref())?;
     let memory = context
         .map(|context| context.inputs(b, options))
         .transpose()?;
