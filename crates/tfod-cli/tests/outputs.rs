@@ -414,6 +414,7 @@ fn a_folder_holds_one_model() {
 fn what_stands_for_a_part_of_an_export_is_named() {
     let root = exported();
     let out = root.path().join("out");
+    let all = ["--format", "saved_model,frozen,onnx"];
     for name in [
         "manifest.json",
         "frozen.pb",
@@ -427,15 +428,23 @@ fn what_stands_for_a_part_of_an_export_is_named() {
             if !is_empty {
                 fs::write(path.join("mine"), "mine").unwrap();
             }
-            let output = export(root.path(), "out", &[]);
+            let output = export(root.path(), "out", &all);
             assert_refused(&output, 1, &[name, "expected a file", "found a folder"]);
             fs::remove_dir_all(&path).unwrap();
         }
         make_fifo(&path);
-        let output = export(root.path(), "out", &[]);
+        let output = export(root.path(), "out", &all);
         assert_refused(&output, 1, &[name, "expected a file", "pipe"]);
         fs::remove_file(&path).unwrap();
     }
+    // What another export would write is in the way of that one alone.
+    fs::create_dir(out.join("frozen.pb")).unwrap();
+    let output = export(root.path(), "out", &[]);
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{output:?}"
+    );
+    assert!(out.join("frozen.pb").is_dir());
     assert!(names(&out).iter().all(|name| !name.starts_with('.')));
 }
 

@@ -51,7 +51,7 @@ use manifest::About;
 use networks::{Fitted, Networks, interfaces, named};
 use signatures::Signature;
 pub use signatures::SignatureOptions;
-use staging::Staging;
+use staging::{Item, Staging};
 pub use thresholds::Thresholds;
 use write::Parts;
 
@@ -242,7 +242,14 @@ impl Export {
 
         self.spare_checkpoint(&target, &trained)?;
         self.spare_label_map(&target, &assets)?;
-        let staging = Staging::new(&target, self.layout.replaceable())?;
+        let listed = |target: &Path| manifest::listed(&target.join(places.manifest));
+        let staging = {
+            let (written, earlier) = (self.layout.items(&self.formats), listed(&target));
+            let is_gone = |item: &Item| earlier.iter().any(|name| name == item.name);
+            Staging::new(&target, self.layout.replaceable(), |item| {
+                written.contains(item) || is_gone(item)
+            })?
+        };
         let parts = Parts {
             config,
             trained: &trained,
@@ -265,9 +272,7 @@ impl Export {
         items.extend(kept.as_deref());
         warnings.extend(kept.as_deref().map(|name| self.kept_warning(name)));
         tell(Step::Commit);
-        let replaced = staging.commit(&items, |target| {
-            manifest::listed(&target.join(places.manifest))
-        })?;
+        let replaced = staging.commit(&items, listed)?;
         warnings.extend(left_warning(&replaced.left));
         warnings.extend(self.finish(&main, &fitted)?);
 

@@ -19,6 +19,47 @@ pub(super) struct Item {
     pub(super) is_folder: bool,
 }
 
+impl Item {
+    /// As people see it.
+    pub(super) fn shown(self) -> String {
+        let slash = if self.is_folder { "/" } else { "" };
+        format!("{}{slash}", self.name)
+    }
+
+    /// Whether something of its kind is in a folder.
+    pub(super) fn is_in(self, folder: &Path) -> bool {
+        exists(&folder.join(self.name)) && self.check(folder).is_ok()
+    }
+
+    /// Refuses what stands in its place and is not of its kind: a file for a folder, a folder or a device for a file. A link is judged by what it leads to, if
+    /// that is there.
+    fn check(self, folder: &Path) -> Result<(), OutputError> {
+        let path = folder.join(self.name);
+        let (Ok(there), Ok(end)) = (fs::symlink_metadata(&path), fs::metadata(&path)) else {
+            return Ok(());
+        };
+        let found = match (there.is_symlink(), end.is_dir(), end.is_file()) {
+            (_, true, _) if self.is_folder => return Ok(()),
+            (_, _, true) if !self.is_folder => return Ok(()),
+            (false, true, _) => "a folder",
+            (true, true, _) => "a link to a folder",
+            (false, _, true) => "a file",
+            (true, _, true) => "a link to a file",
+            (false, ..) => "a device, pipe or socket",
+            (true, ..) => "a link to a device, pipe or socket",
+        };
+        Err(OutputError::InTheWay {
+            path,
+            expected: if self.is_folder {
+                "a folder, or nothing"
+            } else {
+                "a file, or nothing"
+            },
+            found,
+        })
+    }
+}
+
 /// A folder beside the output, which is removed when it is dropped.
 #[derive(Debug)]
 pub(super) struct Staging {
@@ -46,7 +87,12 @@ fn exists(path: &Path) -> bool {
 
 impl Staging {
     /// Makes the folder. The target need not exist. `replaceable` are all parts that an export in it can have; without them, it must not exist.
-    pub(super) fn new(target: &Path, replaceable: Option<Vec<Item>>) -> Result<Self, OutputError> {
+    /// Things in the way of those that `concerns` tells are refused at once.
+    pub(super) fn new(
+        target: &Path,
+        replaceable: Option<Vec<Item>>,
+        concerns: impl Fn(&Item) -> bool,
+    ) -> Result<Self, OutputError> {
         let is_new = !exists(target);
         let target = if is_new {
             let absolute = std::path::absolute(target).map_err(failed(target, "find"))?;
@@ -69,7 +115,7 @@ impl Staging {
             replaceable,
         };
         if !is_new {
-            staging.check_target()?;
+            staging.check_target(concerns)?;
         }
         Ok(staging)
     }
@@ -120,28 +166,24 @@ impl Staging {
                 }
             }
             drop(held);
-            self.check_target()?;
         }
         // Of two exports into one folder, the one that comes second waits here, so that the result is one of them and no mixture.
         let _turn = Turn::wait_for(&self.target).map_err(failed(&self.target, "lock"))?;
         let _held = hold();
+        let wrote = wrote(&self.target);
+        let is_gone = |item: &Item| wrote.iter().any(|name| name == item.name);
+        self.check_target(|item| items.contains(&item.name) || is_gone(item))?;
         let mut replaced = Replaced::default();
         let mut moves: Vec<&str> = items.to_vec();
-        let wrote = wrote(&self.target);
         for item in self.replaceable.iter().flatten() {
-            if items.contains(&item.name) || !exists(&self.target.join(item.name)) {
+            if items.contains(&item.name) || !item.is_in(&self.target) {
                 continue;
             }
-            let shown = if item.is_folder {
-                format!("{}/", item.name)
-            } else {
-                item.name.to_owned()
-            };
-            if wrote.iter().any(|name| name == item.name) {
+            if is_gone(item) {
                 moves.push(item.name);
-                replaced.removed.push(shown);
+                replaced.removed.push(item.shown());
             } else {
-                replaced.left.push(shown);
+                replaced.left.push(item.shown());
             }
         }
         for item in &moves {
@@ -162,8 +204,8 @@ impl Staging {
         Ok(replaced)
     }
 
-    /// Refuses a target in which nothing can be replaced, or something is in the way.
-    fn check_target(&self) -> Result<(), OutputError> {
+    /// Refuses a target in which nothing can be replaced, or something is in the way of these items.
+    fn check_target(&self, concerns: impl Fn(&Item) -> bool) -> Result<(), OutputError> {
         let Some(items) = &self.replaceable else {
             return Err(OutputError::InTheWay {
                 path: self.target.clone(),
@@ -172,7 +214,8 @@ impl Staging {
             });
         };
         check_folder(&self.target)?;
-        check_items(&self.target, items)
+        let mut items = items.iter().filter(|item| concerns(item));
+        items.try_for_each(|item| item.check(&self.target))
     }
 
     /// Exchanges an item with the old one, or puts it where there is none; done twice, all is as before.
@@ -197,40 +240,6 @@ fn check_folder(target: &Path) -> Result<(), OutputError> {
         expected: "a folder, or nothing",
         found: "something else",
     })
-}
-
-/// Refuses a target in which something stands for a part of an export that is not of its kind: a file for a folder, a folder or a device for a file. Links are replaced.
-fn check_items(target: &Path, items: &[Item]) -> Result<(), OutputError> {
-    for item in items {
-        let path = target.join(item.name);
-        let Ok(metadata) = fs::symlink_metadata(&path) else {
-            continue;
-        };
-        // A link is judged by what it leads to, if that is there.
-        let kind = fs::metadata(&path).map_or(metadata.file_type(), |there| there.file_type());
-        let found = if kind.is_dir() {
-            "a folder"
-        } else if kind.is_file() {
-            "a file"
-        } else if kind.is_symlink() {
-            continue;
-        } else {
-            "a device, pipe or socket"
-        };
-        let (is_expected, expected) = if item.is_folder {
-            (kind.is_dir(), "a folder, or nothing")
-        } else {
-            (kind.is_file(), "a file, or nothing")
-        };
-        if !is_expected {
-            return Err(OutputError::InTheWay {
-                path,
-                expected,
-                found,
-            });
-        }
-    }
-    Ok(())
 }
 
 #[cfg(target_os = "linux")]
@@ -360,7 +369,7 @@ mod tests {
     }
 
     fn new(target: &Path) -> Result<Staging, OutputError> {
-        Staging::new(target, Some(all_items()))
+        Staging::new(target, Some(all_items()), |_| true)
     }
 
     fn nothing(_: &Path) -> Vec<String> {
@@ -548,5 +557,66 @@ mod tests {
             );
             fs::remove_dir(root.path().join(item)).unwrap();
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_is_replaced_if_it_leads_to_what_would_be() {
+        use std::os::unix::fs::symlink;
+        let (root, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let target = root.path();
+        fs::write(elsewhere.path().join("file"), "mine").unwrap();
+        fs::create_dir(elsewhere.path().join("folder")).unwrap();
+        for (name, end, refused) in [
+            ("pipeline.config", "folder", Some("a link to a folder")),
+            ("saved_model", "file", Some("a link to a file")),
+            ("pipeline.config", "file", None),
+            ("saved_model", "folder", None),
+            ("saved_model", "nowhere", None),
+        ] {
+            symlink(elsewhere.path().join(end), target.join(name)).unwrap();
+            match (new(target), refused) {
+                (Ok(_), None) => {
+                    stage(target, "1").commit(&ITEMS, nothing).unwrap();
+                    assert!(!target.join(name).is_symlink());
+                    fs::remove_dir_all(target.join("saved_model")).unwrap();
+                    fs::remove_file(target.join("pipeline.config")).unwrap();
+                }
+                (Err(error), Some(found)) => {
+                    let error = error.to_string();
+                    assert!(error.contains(&format!("found {found};")), "{error}");
+                    fs::remove_file(target.join(name)).unwrap();
+                }
+                (result, _) => unreachable!("{name} to {end}: {result:?}"),
+            }
+        }
+        assert_eq!(listing(elsewhere.path()), ["file=mine"]);
+    }
+
+    #[test]
+    fn what_the_export_does_not_touch_is_not_in_its_way() {
+        let root = tempfile::tempdir().unwrap();
+        let target = root.path();
+        stage(target, "1").commit(&ITEMS, nothing).unwrap();
+        fs::create_dir(target.join("frozen.pb")).unwrap();
+        let staging = || {
+            let concerns = |item: &Item| ITEMS.contains(&item.name);
+            let staging = Staging::new(target, Some(all_items()), concerns).unwrap();
+            for name in ["checkpoint", "saved_model"] {
+                staging.folder(name).unwrap();
+            }
+            staging.file("pipeline.config", b"2").unwrap();
+            staging
+        };
+        assert_eq!(
+            staging().commit(&ITEMS, nothing).unwrap(),
+            Replaced::default()
+        );
+        assert!(target.join("frozen.pb").is_dir());
+        // What it would remove is.
+        let listed = |_: &Path| vec!["frozen.pb".to_owned()];
+        let error = staging().commit(&ITEMS, listed).unwrap_err().to_string();
+        assert!(error.contains("expected a file"), "{error}");
+        assert_eq!(listing(target), ["pipeline.config=2"]);
     }
 }

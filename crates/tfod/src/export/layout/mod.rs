@@ -117,8 +117,8 @@ impl Layout {
         Ok(path)
     }
 
-    /// All that exports of whatever formats write. The item without a name, the folder itself, is not among them.
-    fn items(self) -> Vec<Item> {
+    /// All that exports of these formats write. The item without a name, the folder itself, is not among them.
+    pub(super) fn items(self, formats: &[Format]) -> Vec<Item> {
         let folder = |name| Item {
             name,
             is_folder: true,
@@ -128,8 +128,8 @@ impl Layout {
             is_folder: false,
         };
         let places = self.places();
-        let formats = Format::ALL.into_iter().flat_map(|format| {
-            let of_format = self.place(format).map(|name| Item {
+        let formats = formats.iter().flat_map(|format| {
+            let of_format = self.place(*format).map(|name| Item {
                 name,
                 is_folder: format.is_folder(),
             });
@@ -146,7 +146,7 @@ impl Layout {
     /// The parts of an earlier export that a new one takes the place of; `None` where an earlier one is never changed.
     pub(super) fn replaceable(self) -> Option<Vec<Item>> {
         match self {
-            Self::Official => Some(self.items()),
+            Self::Official => Some(self.items(&Format::ALL)),
             Self::TfServing { .. } | Self::Triton { .. } => None,
         }
     }
