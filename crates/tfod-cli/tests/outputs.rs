@@ -405,9 +405,24 @@ fn a_folder_holds_one_model() {
     assert_eq!(json["removed"], serde_json::json!(["model.onnx"]));
     let warning = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        warning.contains("frozen.pb was in the output folder"),
+        warning.contains("frozen.pb was in the output folder before and stays there; it may"),
         "{warning}"
     );
+
+    // Of several; and of a folder that holds more than an export.
+    fs::write(out.join("model.tflite"), "mine").unwrap();
+    fs::write(out.join("saved_model/notes.txt"), "mine").unwrap();
+    let output = export(root.path(), "out", &["--format", "onnx"]);
+    let summary = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!summary.contains("removed"), "{summary}");
+    assert_eq!(names(&out.join("saved_model")), ["notes.txt"]);
+    let warning = String::from_utf8_lossy(&output.stderr).into_owned();
+    for told in [
+        "wrote in saved_model/ is removed; what no export wrote there stays",
+        "frozen.pb, model.tflite were in the output folder before and stay there; they may",
+    ] {
+        assert!(warning.contains(told), "{warning}");
+    }
 }
 
 #[test]

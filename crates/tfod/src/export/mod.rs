@@ -273,6 +273,7 @@ impl Export {
         warnings.extend(kept.as_deref().map(|name| self.kept_warning(name)));
         tell(Step::Commit);
         let replaced = staging.commit(&items, listed)?;
+        warnings.extend(emptied_warning(&replaced.emptied));
         warnings.extend(left_warning(&replaced.left));
         warnings.extend(self.finish(&main, &fitted)?);
 
@@ -432,10 +433,23 @@ fn label_warnings(labels: &LabelMap, num_classes: u64) -> Vec<String> {
 
 /// What to say of parts of an export that are in the folder, and are neither of this export nor known to be of an earlier one.
 fn left_warning(left: &[String]) -> Option<String> {
-    (!left.is_empty()).then(|| {
+    let (was, stays, it) = match left {
+        [] => return None,
+        [_] => ("was", "stays", "it"),
+        _ => ("were", "stay", "they"),
+    };
+    Some(format!(
+        "{} {was} in the output folder before and {stays} there; {it} may be of another model than the files of this export",
+        left.join(", ")
+    ))
+}
+
+/// What to say of folders whose part of an earlier export was removed, and that hold something else.
+fn emptied_warning(emptied: &[String]) -> Option<String> {
+    (!emptied.is_empty()).then(|| {
         format!(
-            "{} was in the output folder before and stays there; it may be of another model than the files of this export",
-            left.join(", ")
+            "what the earlier export wrote in {} is removed; what no export wrote there stays",
+            emptied.join(", ")
         )
     })
 }

@@ -76,6 +76,8 @@ pub(super) struct Staging {
 pub(super) struct Replaced {
     /// What it wrote and this one does not; it is gone.
     pub(super) removed: Vec<String>,
+    /// Folders of which the same holds, but not for all in them: what no export wrote is still there.
+    pub(super) emptied: Vec<String>,
     /// What exports write and this one does not, but no earlier one is known to have written; it is still there.
     pub(super) left: Vec<String>,
 }
@@ -175,13 +177,14 @@ impl Staging {
         self.check_target(|item| items.contains(&item.name) || is_gone(item))?;
         let mut replaced = Replaced::default();
         let mut moves: Vec<&str> = items.to_vec();
+        let mut gone = Vec::new();
         for item in self.replaceable.iter().flatten() {
             if items.contains(&item.name) || !item.is_in(&self.target) {
                 continue;
             }
             if is_gone(item) {
                 moves.push(item.name);
-                replaced.removed.push(item.shown());
+                gone.push(item);
             } else {
                 replaced.left.push(item.shown());
             }
@@ -191,6 +194,14 @@ impl Staging {
             if old.is_dir() {
                 keep_foreign(&old, &new, item)?;
             }
+        }
+        for item in gone {
+            let told = if exists(&self.path(item.name)) {
+                &mut replaced.emptied
+            } else {
+                &mut replaced.removed
+            };
+            told.push(item.shown());
         }
         for (done, item) in moves.iter().enumerate() {
             if let Err(error) = self.swap(item) {
@@ -494,7 +505,8 @@ mod tests {
         assert!(replaced.removed.is_empty());
         fs::write(target.join("saved_model/variables/notes.txt"), "mine").unwrap();
         let replaced = commit("3", &["saved_model", "frozen.pb", "pipeline.config"]);
-        assert_eq!(replaced.removed, ["saved_model/", "frozen.pb"]);
+        assert_eq!(replaced.removed, ["frozen.pb"]);
+        assert_eq!(replaced.emptied, ["saved_model/"]);
         assert!(replaced.left.is_empty());
         assert_eq!(
             listing(target),
@@ -507,7 +519,7 @@ mod tests {
         );
         fs::remove_file(target.join("saved_model/variables/notes.txt")).unwrap();
         fs::write(target.join("saved_model/saved_model.pb"), "1").unwrap();
-        commit("4", &["saved_model"]);
+        assert_eq!(commit("4", &["saved_model"]).removed, ["saved_model/"]);
         assert!(!target.join("saved_model").exists());
     }
 
