@@ -124,6 +124,39 @@ fn a_configuration_for_triton_that_is_there_stays() {
 }
 
 #[test]
+fn a_model_of_another_layout_in_the_folder_is_told_of() {
+    let (_root, model) = output();
+    let official = ["--format", "onnx"];
+    let triton = ["--layout", "triton", "--format", "onnx"];
+    assert_eq!(said(&export(&model, &official)), "");
+    let before = names(&model);
+
+    // Of another layout beside it, in either order; and both stay.
+    let beside = said(&export(&model, &triton));
+    let parts = "checkpoint/, model.onnx, pipeline.config, manifest.json were in the output folder before and stay there";
+    assert!(beside.contains(parts), "{beside}");
+    let mut all = before.clone();
+    all.extend(["1".to_owned(), "config.pbtxt".to_owned()]);
+    all.sort();
+    assert_eq!(names(&model), all);
+    let reverse = said(&export(&model, &official));
+    let parts = "1/, config.pbtxt were in the output folder before and stay there";
+    assert!(reverse.contains(parts), "{reverse}");
+    assert_eq!(names(&model), all);
+
+    // A single version of TensorFlow Serving's, a config without a model, and folders that are no versions.
+    let (_root, served) = output();
+    fs::create_dir_all(served.join("7")).unwrap();
+    fs::write(served.join("pipeline.config"), "mine").unwrap();
+    assert_eq!(said(&export(&served, &["--layout", "tfserving"])), "");
+    let reverse = said(&export(&served, &[]));
+    assert!(
+        reverse.contains(" 1/ was in the output folder before and stays there"),
+        "{reverse}"
+    );
+}
+
+#[test]
 fn formats_that_a_server_does_not_read_are_refused() {
     for (layout, formats) in [
         ("tfserving", "onnx"),

@@ -274,7 +274,9 @@ impl Export {
         tell(Step::Commit);
         let replaced = staging.commit(&items, listed)?;
         warnings.extend(emptied_warning(&replaced.emptied));
-        warnings.extend(left_warning(&replaced.left));
+        let mut left = replaced.left;
+        left.extend(self.layout.of_others(&self.output));
+        warnings.extend(left_warning(&left));
         warnings.extend(self.finish(&main, &fitted)?);
 
         Ok(ExportReport {

@@ -16,6 +16,7 @@
 mod serving;
 mod triton;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::format::exporter;
@@ -151,6 +152,14 @@ impl Layout {
         }
     }
 
+    /// Parts of exports of other layouts in the output folder, as people see them. They are never changed.
+    pub(super) fn of_others(self, output: &Path) -> Vec<String> {
+        match self {
+            Self::Official => versions(output),
+            Self::TfServing { .. } | Self::Triton { .. } => official(output),
+        }
+    }
+
     pub(super) fn places(self) -> Places {
         match self {
             Self::Official => Places {
@@ -199,4 +208,45 @@ impl Layout {
             Self::Official | Self::TfServing { .. } => Ok(None),
         }
     }
+}
+
+/// The parts of an export of the official layout in a folder; none where it has no model.
+fn official(output: &Path) -> Vec<String> {
+    let in_output = |item: &Item| item.is_in(output);
+    let items = Layout::Official.items(&Format::ALL);
+    let models = Format::ALL.map(|format| Layout::Official.item(format));
+    let has_model = items
+        .iter()
+        .any(|item| models.contains(&item.name) && in_output(item));
+    let items = items
+        .into_iter()
+        .filter(|item| has_model && in_output(item));
+    items.map(Item::shown).collect()
+}
+
+/// The versions of a served model in a folder, and the server's configuration beside them.
+fn versions(output: &Path) -> Vec<String> {
+    let entries = fs::read_dir(output).into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        name.parse::<u32>().ok().filter(|n| n.to_string() == name)
+    });
+    let mut numbers: Vec<u32> = numbers
+        .filter(|version| {
+            let folder = output.join(version.to_string());
+            let layouts = [
+                Layout::TfServing { version: *version },
+                Layout::Triton { version: *version },
+            ];
+            layouts
+                .iter()
+                .any(|layout| folder.join(layout.places().manifest).is_file())
+        })
+        .collect();
+    numbers.sort_unstable();
+    let mut shown: Vec<String> = numbers.iter().map(|n| format!("{n}/")).collect();
+    if !shown.is_empty() && output.join(triton::FILE).is_file() {
+        shown.push(triton::FILE.to_owned());
+    }
+    shown
 }

@@ -15,7 +15,7 @@ use super::super::format::exporter;
 use super::super::{ExportError, Format, Interface, InterfaceTensor};
 use crate::output::{Scratch, failed, hold};
 
-const FILE: &str = "config.pbtxt";
+pub(super) const FILE: &str = "config.pbtxt";
 /// The largest batch that the server puts together from single requests, where the model takes any.
 const MAX_BATCH: u32 = 8;
 
