@@ -89,13 +89,7 @@ impl ConfigFacts {
             Err(error) => facts.refused = Some(error.to_string()),
         }
         facts.warnings = parsed.warnings.iter().map(ToString::to_string).collect();
-        let text = parsed.config.to_text();
-        let left = text.matches("PATH_TO_BE_CONFIGURED").count();
-        if left > 0 {
-            facts.warnings.push(format!(
-                "{left} paths still say PATH_TO_BE_CONFIGURED; training needs them, an export does not"
-            ));
-        }
+        facts.warnings.extend(unset_paths(&parsed.config));
         facts
     }
 
@@ -338,6 +332,32 @@ fn post_processing(of: &SuppressionFields<'_>) -> PostProcessing {
     }
 }
 
+/// What to say of paths that nobody has filled in.
+fn unset_paths(config: &PipelineConfig) -> Vec<String> {
+    const UNSET: &str = "PATH_TO_BE_CONFIGURED";
+    let mut warnings = Vec::new();
+    let mut of_training = config.to_text().matches(UNSET).count();
+    let model = config.message().model.as_ref();
+    let labels = model.and_then(describe).and_then(|d| d.keypoint_labels);
+    if let Some(labels) = labels.filter(|labels| labels.file.contains(UNSET)) {
+        of_training = of_training.saturating_sub(labels.file.matches(UNSET).count());
+        warnings.push(format!(
+            "`{}` still says {UNSET}; an export needs that label map",
+            labels.message.child(labels.field)
+        ));
+    }
+    match of_training {
+        0 => {}
+        1 => warnings.push(format!(
+            "1 path still says {UNSET}; training needs it, an export does not"
+        )),
+        more => warnings.push(format!(
+            "{more} paths still say {UNSET}; training needs them, an export does not"
+        )),
+    }
+    warnings
+}
+
 fn training(config: &protos::TrainConfig) -> String {
     let optimizer = config.optimizer.as_ref();
     let optimizer = match optimizer.and_then(|optimizer| optimizer.optimizer.as_ref()) {
@@ -396,6 +416,29 @@ mod tests {
         );
         let parsed = PipelineConfig::parse("test", text.as_bytes());
         ConfigFacts::of(&parsed.expect("a config"))
+    }
+
+    #[test]
+    fn a_path_that_an_export_needs_is_told_apart_from_those_of_training() {
+        let warnings = |task: &str, more: &str| {
+            let text = format!(
+                "model {{ center_net {{ num_classes: 2 {task}
+                   keypoint_label_map_path: 'PATH_TO_BE_CONFIGURED/map.pbtxt' }} }}
+                 train_config {{ fine_tune_checkpoint: 'PATH_TO_BE_CONFIGURED/ckpt-0' }} {more}"
+            );
+            let parsed = PipelineConfig::parse("test", text.as_bytes());
+            ConfigFacts::of(&parsed.expect("a config")).warnings
+        };
+        let task = "keypoint_estimation_task { keypoint_class_name: 'person' }";
+        let needed = "`model.center_net.keypoint_label_map_path` still says PATH_TO_BE_CONFIGURED; an export needs that label map";
+        let one = "1 path still says PATH_TO_BE_CONFIGURED; training needs it, an export does not";
+        let two =
+            "2 paths still say PATH_TO_BE_CONFIGURED; training needs them, an export does not";
+        assert_eq!(warnings(task, ""), [needed, one]);
+        let more = "train_input_reader { label_map_path: 'PATH_TO_BE_CONFIGURED' }";
+        assert_eq!(warnings(task, more), [needed, two]);
+        // Without such a task, nothing reads it.
+        assert_eq!(warnings("", ""), [two]);
     }
 
     #[test]
