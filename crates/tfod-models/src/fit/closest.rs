@@ -33,9 +33,7 @@ impl Closest {
 
     /// Whether the background is a class besides; `None` where configurations have no say in that.
     pub fn has_background(&self) -> Option<bool> {
-        let description = self.description()?;
-        let is_configured = description.family.meta().field == "ssd";
-        is_configured.then_some(description.has_background)
+        self.description()?.has_background
     }
 
     /// Whether everything in the checkpoint is of this network.

@@ -26,7 +26,7 @@ fn describe(config: &protos::DetectionModel) -> Option<Description<'_>> {
         family: Family::Experimental,
         extractor: model.name(),
         num_classes: None,
-        has_background: false,
+        has_background: None,
         image_resizer: None,
         anchors: AnchorSource::Unknown,
         further: Vec::new(),

@@ -107,8 +107,8 @@ pub struct Description<'a> {
     pub extractor: &'a str,
     /// Classes without background.
     pub num_classes: Option<i32>,
-    /// Whether the background is a class besides.
-    pub has_background: bool,
+    /// Whether the background is a class besides; `None` where configurations have no say in that.
+    pub has_background: Option<bool>,
     /// How images are resized.
     pub image_resizer: Option<&'a protos::ImageResizer>,
     /// The boxes that predictions are relative to.

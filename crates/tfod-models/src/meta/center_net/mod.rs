@@ -133,7 +133,7 @@ fn describe(config: &protos::DetectionModel) -> Option<Description<'_>> {
         family: Family::CenterNet,
         extractor: extractor.map_or("", |extractor| extractor.r#type()),
         num_classes: Some(net.num_classes()),
-        has_background: false,
+        has_background: None,
         image_resizer: net.image_resizer.as_ref(),
         anchors: AnchorSource::Peaks,
         further: tasks::described(net),

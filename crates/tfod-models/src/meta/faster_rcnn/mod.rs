@@ -182,7 +182,7 @@ fn describe(config: &protos::DetectionModel) -> Option<Description<'_>> {
         family: family(rcnn),
         extractor: extractor.map_or("", |extractor| extractor.r#type()),
         num_classes: Some(rcnn.num_classes()),
-        has_background: true,
+        has_background: None,
         image_resizer: rcnn.image_resizer.as_ref(),
         anchors: AnchorSource::Generator(rcnn.first_stage_anchor_generator.as_ref()),
         further: Vec::new(),

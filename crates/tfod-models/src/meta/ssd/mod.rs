@@ -109,7 +109,7 @@ fn describe(config: &protos::DetectionModel) -> Option<Description<'_>> {
         family,
         extractor: name,
         num_classes: Some(ssd.num_classes()),
-        has_background: ssd.add_background_class(),
+        has_background: Some(ssd.add_background_class()),
         image_resizer: ssd.image_resizer.as_ref(),
         anchors: AnchorSource::Generator(ssd.anchor_generator.as_ref()),
         further: Vec::new(),
