@@ -286,7 +286,7 @@ impl Family {
     }
 
     /// What to do with models of it as long as they cannot be exported; `None` where they can.
-    pub fn detour(self) -> Option<String> {
+    pub fn workaround(self) -> Option<String> {
         (!self.is_supported()).then(|| {
             format!(
                 "{self} cannot be exported yet; export with the official exporter, and freeze the result with `tfod freeze`"

@@ -35,7 +35,7 @@ struct Settings {
 
 /// What the manifest of an export says of one of its files.
 #[derive(Default)]
-struct Told {
+struct ManifestMetadata {
     /// What stands in the metadata of an ONNX model.
     metadata: Vec<(&'static str, String)>,
     /// The key of each output, by its tensor.
@@ -103,7 +103,7 @@ impl RunnableModel {
     /// A graph, written as an ONNX model.
     fn written(side: &Side, mut graph: Graph) -> Result<Self, Stop> {
         let given = &side.found.path;
-        let told = Told::of(&side.found.file);
+        let told = ManifestMetadata::of(&side.found.file);
         graph.rename_outputs(|key| {
             let tensor = if key.contains(':') {
                 key.to_owned()
@@ -227,7 +227,7 @@ impl Settings {
 const MANIFEST_VERSION: &str = "manifest_version";
 const PREPROCESSING: &str = "preprocessing";
 
-impl Told {
+impl ManifestMetadata {
     /// What the manifest beside a file, or beside the folder of `saved_model.pb`, says of it; nothing where there is none, or it is another's.
     fn of(file: &Path) -> Self {
         let Some(folder) = file.parent() else {
@@ -326,7 +326,7 @@ mod tests {
         );
         let frozen = root.path().join(Format::Frozen.file());
         let manifest = root.path().join("manifest.json");
-        assert!(!Told::of(&frozen).metadata.is_empty());
+        assert!(!ManifestMetadata::of(&frozen).metadata.is_empty());
         let text = root.path().join("frozen.pbtxt");
         let reader = SavedModelReader::open(&root.path().join("saved_model")).unwrap();
         let graph = reader.freeze(&FreezeOptions::default()).unwrap();
@@ -342,13 +342,13 @@ mod tests {
             .open(&manifest)
             .unwrap();
         file.set_len(1 << 40).unwrap();
-        assert!(Told::of(&frozen).metadata.is_empty());
+        assert!(ManifestMetadata::of(&frozen).metadata.is_empty());
         let spaces = [said.as_slice(), &[b' '; 10]].concat();
         std::fs::write(&manifest, spaces).unwrap();
-        assert!(!Told::of(&frozen).metadata.is_empty());
+        assert!(!ManifestMetadata::of(&frozen).metadata.is_empty());
         std::fs::remove_file(&manifest).unwrap();
         std::fs::create_dir(&manifest).unwrap();
-        assert!(Told::of(&frozen).metadata.is_empty());
+        assert!(ManifestMetadata::of(&frozen).metadata.is_empty());
     }
 
     #[test]

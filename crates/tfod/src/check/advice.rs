@@ -11,13 +11,13 @@ impl CheckReport {
             );
         }
         if self.verdict != Verdict::Fits
-            && let Some(detour) = self.checkpoint.detour()
+            && let Some(workaround) = self.checkpoint.workaround()
         {
-            return Some(detour);
+            return Some(workaround);
         }
         match (self.verdict, &self.closest) {
             (Verdict::Fits, _) => None,
-            (Verdict::Unsupported, None) => self.config.as_ref()?.family.detour(),
+            (Verdict::Unsupported, None) => self.config.as_ref()?.family.workaround(),
             (Verdict::NotADetector, _) => self.checkpoint.remedy(&self.prefix),
             (Verdict::Differs | Verdict::LeftOver, _) if self.explanation.complete => {
                 let causes = &self.explanation.causes;

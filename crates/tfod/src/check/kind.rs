@@ -132,9 +132,9 @@ impl CheckpointKind {
     }
 
     /// What to do with a detector of a family that cannot be exported yet.
-    pub fn detour(&self) -> Option<String> {
+    pub fn workaround(&self) -> Option<String> {
         match self {
-            Self::Detector { family, .. } => family.detour(),
+            Self::Detector { family, .. } => family.workaround(),
             _ => None,
         }
     }

@@ -25,7 +25,7 @@ pub enum ExportError {
     #[error(transparent)]
     Config(#[from] tfod_config::ConfigError),
     /// The configuration describes no model that can be built.
-    #[error("{}: {source}{}", config.shown(), detour(*family))]
+    #[error("{}: {source}{}", config.shown(), workaround(*family))]
     Model {
         /// The configuration's file.
         config: PathBuf,
@@ -226,17 +226,17 @@ impl Misfit {
 }
 
 /// What to do instead where models of a family cannot be exported yet.
-fn detour(family: Option<Family>) -> String {
-    let detour = family.and_then(Family::detour);
-    detour.map_or_else(String::new, |detour| format!("; {detour}"))
+fn workaround(family: Option<Family>) -> String {
+    let workaround = family.and_then(Family::workaround);
+    workaround.map_or_else(String::new, |workaround| format!("; {workaround}"))
 }
 
 impl fmt::Display for Misfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (checkpoint, config) = (self.checkpoint.shown(), self.config.shown());
-        let detour = self.kind.detour();
-        if let Some(detour) = &detour {
-            writeln!(f, "{checkpoint}: is of {}: {detour}", self.kind)?;
+        let workaround = self.kind.workaround();
+        if let Some(workaround) = &workaround {
+            writeln!(f, "{checkpoint}: is of {}: {workaround}", self.kind)?;
         }
         writeln!(
             f,
@@ -247,7 +247,7 @@ impl fmt::Display for Misfit {
         )?;
         write_list(f, "of another shape", &self.mismatched)?;
         write_list(f, "missing", &self.missing)?;
-        if detour.is_some() {
+        if workaround.is_some() {
             return f.write_str("  likely cause: the checkpoint is of another meta-architecture");
         }
         match causes(&self.explanation, self.is_overrides_fault) {
