@@ -40,7 +40,7 @@ pub enum DiffError {
     Config(#[from] tfod_config::ConfigError),
     /// They are of different kinds, or of kinds that have no such comparison.
     #[error(
-        "{0} and {1}: tfod diff compares two checkpoints or two configs; tfod verify compares models of any format"
+        "{0} and {1}: a diff is of two checkpoints or two configs; models of any format can be verified against each other"
     )]
     Kinds(&'static str, &'static str),
 }

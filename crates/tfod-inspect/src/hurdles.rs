@@ -97,7 +97,7 @@ const TENSORFLOW: [OperationKind; 12] = [
     ),
     (
         "variables",
-        "weights are outside of the graph; freeze it first (`tfod freeze`)",
+        "weights are outside of the graph; freeze it first",
         &[
             "VarHandleOp",
             "VariableV2",
@@ -108,7 +108,7 @@ const TENSORFLOW: [OperationKind; 12] = [
     ),
     (
         "function calls",
-        "they have to be inlined first (`tfod freeze` does)",
+        "they have to be inlined first, as freezing does",
         &[
             "PartitionedCall",
             "StatefulPartitionedCall",

@@ -168,7 +168,7 @@ impl Side {
         let config = match &found.facts {
             Facts::Config(_) => {
                 return Err(refused(
-                    "a config without weights; `tfod diff` compares configs",
+                    "a config without weights; a diff compares configs",
                 ));
             }
             Facts::Export(_) => {

@@ -192,7 +192,10 @@ fn variables_of_a_saved_model_are_called_that_and_what_to_do_is_said() {
         "{advice}"
     );
     assert!(
-        advice.ends_with(&format!("`tfod freeze`: {}", saved_model.display())),
+        advice.ends_with(&format!(
+            "or freeze the SavedModel: {}",
+            saved_model.display()
+        )),
         "{advice}"
     );
 }

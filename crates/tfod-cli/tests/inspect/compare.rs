@@ -478,7 +478,7 @@ fn what_is_no_model_is_refused() {
         error
             .unwrap_err()
             .to_string()
-            .contains("`tfod diff` compares configs")
+            .contains("a diff compares configs")
     );
     // A checkpoint is the same as itself; its config beside it says which variables count.
     let found = compare(

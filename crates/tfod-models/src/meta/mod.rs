@@ -289,7 +289,7 @@ impl Family {
     pub fn workaround(self) -> Option<String> {
         (!self.is_supported()).then(|| {
             format!(
-                "{self} cannot be exported yet; export with the official exporter, and freeze the result with `tfod freeze`"
+                "{self} cannot be exported yet; export with the official exporter, and freeze the SavedModel that it writes"
             )
         })
     }

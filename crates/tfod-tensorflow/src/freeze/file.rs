@@ -179,11 +179,11 @@ fn other_text(text: &[u8]) -> Option<&'static str> {
             "the text of a MetaGraphDef, as TensorFlow 1 writes beside checkpoints; import it there, restore the checkpoint, and write a SavedModel with `tf.compat.v1.saved_model.simple_save`"
         }
         "model" | "train_config" | "train_input_reader" | "eval_config" | "eval_input_reader" => {
-            "a pipeline.config; `tfod export --pipeline_config_path` takes it, with a checkpoint"
+            "a pipeline.config, which an export takes, with a checkpoint"
         }
         "item" => "a label map; give the folder of a SavedModel",
         "model_checkpoint_path" | "all_model_checkpoint_paths" => {
-            "the state file of a checkpoint; `tfod export --trained_checkpoint_dir` takes its folder"
+            "the state file of a checkpoint, whose folder an export takes"
         }
         _ if text::after_comments(text).starts_with(b"{") => {
             "JSON; give the folder of a SavedModel"

@@ -191,7 +191,7 @@ fn instead_of_saved_model(prefix: &Path) -> String {
     const WHY: &str = "a SavedModel cannot be exported again, as its variables are not all of the model, or have lost their layers' names";
     let Some(folder) = saved_model_of(prefix) else {
         return format!(
-            "{WHY}; give the checkpoint it was exported from, which exports keep in the folder `checkpoint` beside `saved_model`; a SavedModel itself can be frozen with `tfod freeze`"
+            "{WHY}; give the checkpoint it was exported from, which exports keep in the folder `checkpoint` beside `saved_model`; a SavedModel itself can be frozen"
         );
     };
     let beside = folder.parent().unwrap_or(Path::new(""));
@@ -202,7 +202,7 @@ fn instead_of_saved_model(prefix: &Path) -> String {
         "give the checkpoint it was exported from".to_owned()
     };
     format!(
-        "{WHY}; {instead}, or freeze the SavedModel with `tfod freeze`: {}",
+        "{WHY}; {instead}, or freeze the SavedModel: {}",
         folder.shown()
     )
 }

@@ -254,7 +254,7 @@ impl fmt::Display for Misfit {
             Some(causes) => write!(f, "  likely cause: {causes}"),
             None => write!(
                 f,
-                "  likely cause: none of the fields that usually differ; use the pipeline.config that the checkpoint was trained with. `tfod check` says what comes nearest"
+                "  likely cause: none of the fields that usually differ; use the pipeline.config that the checkpoint was trained with. A check of the two says what comes nearest"
             ),
         }
     }
