@@ -68,16 +68,19 @@ pub use progress::Step;
 pub use report::{bytes, count};
 pub use tfod_checkpoint::DType as StoredType;
 pub use tfod_checkpoint::{Error as CheckpointError, Found as CheckpointFound};
-pub use tfod_config::ConfigError;
+pub use tfod_config::{ConfigError, Diagnostic};
 pub use tfod_formats::Format;
-pub use tfod_graph::{DType, Dim, Shape};
+pub use tfod_graph::{DType, Dim, Shape, ValidateError};
 pub use tfod_models::fit::{Cause, Explanation};
-pub use tfod_models::{Batch, GraphOption, GraphOptions, InputType, ModelError, SideInput, Stage};
+pub use tfod_models::{
+    Batch, ClassThreshold, FieldPath, GraphOption, GraphOptions, InputType, KeypointLabels,
+    ModelError, SideInput, Stage,
+};
 pub use tfod_onnx::Error as OnnxError;
 pub use tfod_onnx::{ExternalData, InputLayout, OPSETS};
 pub use tfod_tensorflow::{
     Changed, Endpoint, Error as SavedModelError, FreezeError, FreezeOptions, FrozenTable,
-    InputShape, Update,
+    InputShape, NodePlace, Update,
 };
 pub use tfod_tflite::{Error as TfliteError, Suppression as TfliteSuppression, WeightType};
 pub use trained::TrainedModel;
