@@ -15,6 +15,7 @@ use crate::files::MAX_SIZE;
 
 /// Why a config or a label map was refused.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// The file cannot be opened or read.
     #[error("{}: the {what} cannot be read: {source}; check the path and its permissions", path.shown())]

@@ -9,6 +9,7 @@ use crate::op::Op;
 
 /// An invariant that does not hold, with the node where that shows.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ValidateError {
     /// The values of an [`Ending`](crate::Ending) are not what it says.
     #[error(

@@ -31,6 +31,7 @@ pub struct ConfigDiff {
 
 /// Why two paths cannot be compared.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DiffError {
     /// One of them cannot be looked into.
     #[error(transparent)]

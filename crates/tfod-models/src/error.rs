@@ -6,6 +6,7 @@ use crate::options::GraphOption;
 
 /// A configuration that cannot be built. Fields are named by their path in `pipeline.config`.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ModelError {
     /// A message or field that every model of the kind needs is absent.
     #[error("the config has no `{field}`")]

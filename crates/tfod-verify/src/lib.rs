@@ -67,6 +67,7 @@ impl Default for Aspects {
 
 /// Why two models cannot be compared.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum VerifyError {
     /// One of them cannot be looked into.
     #[error(transparent)]
@@ -167,9 +168,7 @@ impl Side {
         };
         let config = match &found.facts {
             Facts::Config(_) => {
-                return Err(refused(
-                    "a config without weights; a diff compares configs",
-                ));
+                return Err(refused("a config without weights; a diff compares configs"));
             }
             Facts::Export(_) => {
                 return Err(refused(
