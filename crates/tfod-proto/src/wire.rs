@@ -3,6 +3,9 @@
 //! Decoded messages of a large graph take fifty times the memory of their bytes, and readers of graphs want little of them. So messages are read as
 //! slices of the file, and only what matters is decoded. Specified in <https://protobuf.dev/programming-guides/encoding/>.
 
+/// The largest message that protobuf allows, in bytes.
+pub const MESSAGE_LIMIT: u64 = (1 << 31) - 1;
+
 /// The bytes are not a message; where, in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Malformed {

@@ -73,9 +73,9 @@ pub enum Error {
     )]
     MessageTooLarge {
         /// The encoded size.
-        bytes: usize,
+        bytes: u64,
         /// The largest allowed size.
-        limit: usize,
+        limit: u64,
     },
 
     /// The operating system refused.

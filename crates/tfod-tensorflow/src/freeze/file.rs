@@ -10,7 +10,7 @@ use crate::messages::{Parts, TOO_MANY, text};
 
 use super::error::FreezeError;
 use super::model::{MetaGraph, NodeDef, tags_of};
-use super::wire::{Fields, LIMIT, Malformed};
+use super::wire::{Fields, MESSAGE_LIMIT, Malformed};
 
 /// The file in memory, and where it came from.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ fn read(path: &Path, is_text: bool) -> io::Result<Vec<u8>> {
             "are more than a SavedModel as text may have; load it in TensorFlow and save it again as saved_model.pb",
         )
     } else {
-        (LIMIT, "are more than a protobuf message can have")
+        (MESSAGE_LIMIT, "are more than a protobuf message can have")
     };
     let file = fs::File::open(path)?;
     let size = file.metadata()?.len();

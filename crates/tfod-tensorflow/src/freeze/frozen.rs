@@ -10,12 +10,12 @@ use crate::op_defs;
 
 use super::constants::Store;
 use super::error::{FreezeError, NodePlace, Update};
-use super::expand::tables::fills_table;
 use super::file::File;
 use super::functions::{ARGUMENT, KeptFunction};
 use super::graph::{Graph, NodeId, Tensor};
 use super::names::Names;
 use super::prune::{Cycle, prune};
+use super::table_ops::fills_table;
 
 /// A SavedModel's signature as one graph without variables, ready to be written.
 ///
@@ -46,19 +46,6 @@ pub(crate) struct Interface {
     pub(crate) tensor: Tensor,
     pub(crate) dtype: Option<DType>,
     pub(crate) shape: Option<Vec<Option<u64>>>,
-}
-
-/// That a shape has no more dimensions than tensors have.
-///
-/// # Errors
-/// How many it has.
-pub(crate) fn check_rank(rank: usize) -> Result<(), String> {
-    if rank > MAX_RANK {
-        return Err(format!(
-            "it has {rank} dimensions, and tensors have at most {MAX_RANK}"
-        ));
-    }
-    Ok(())
 }
 
 /// The dimensions of a shape, `None` for those that are not known; `None` if not even their number is.

@@ -27,6 +27,7 @@ mod objects;
 mod passes;
 mod prune;
 mod signature;
+mod table_ops;
 mod text;
 mod text_table;
 mod variables;

@@ -12,12 +12,13 @@ use tfod_proto::{
     saved_object,
 };
 
+use crate::messages::tensor::check_rank;
 use crate::op_defs;
 
 use super::budget::MAX_DEPTH;
 use super::error::{FreezeError, NodePlace};
 use super::expand::{Done, Entry, Expander, Instance, NodeInput, UNMADE_RESOURCE, Value};
-use super::frozen::{Interface, check_rank, shape_of};
+use super::frozen::{Interface, shape_of};
 use super::graph::{Node, NodeId, ScopeId, Tensor};
 use super::model::{Argument, FunctionBody, FunctionRef, MetaGraph, NodeDef};
 use super::objects::{self, Concrete};

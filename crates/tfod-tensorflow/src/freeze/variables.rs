@@ -13,13 +13,13 @@ use tfod_proto::SavedObjectGraph;
 use tfod_proto::prost::Message;
 
 use crate::messages::Parts;
+use crate::messages::tensor::check_rank;
 
 use super::constants::Variable;
 use super::error::{FreezeError, NodePlace};
-use super::expand::tables::makes_table;
 use super::file::File;
-use super::frozen::check_rank;
 use super::model::{Body, FunctionBody, MetaGraph, NodeDef};
+use super::table_ops::makes_table;
 use super::wire::{Fields, Malformed, attr};
 
 type Result<T> = std::result::Result<T, FreezeError>;

@@ -2,12 +2,9 @@
 
 use std::borrow::Cow;
 
-pub(crate) use tfod_proto::wire::{Fields, Malformed, map_entry, put_varint};
+pub(crate) use tfod_proto::wire::{Fields, MESSAGE_LIMIT, Malformed, map_entry, put_varint};
 
 pub(crate) use crate::messages::attr;
-
-/// The largest message that protobuf allows.
-pub(crate) const LIMIT: u64 = (1 << 31) - 1;
 
 /// The oldest readers of graphs that have a library of functions.
 pub(crate) const MIN_CONSUMER: u64 = 12;

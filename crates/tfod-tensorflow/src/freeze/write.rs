@@ -7,7 +7,7 @@ use super::frozen::{Frozen, Listing};
 use super::functions::KeptFunction;
 use super::graph::{Graph, Node, NodeId};
 use super::wire::{
-    LIMIT, MIN_CONSUMER, bytes_field_len, put_bytes, put_bytes_header, put_varint_field,
+    MESSAGE_LIMIT, MIN_CONSUMER, bytes_field_len, put_bytes, put_bytes_header, put_varint_field,
 };
 
 type Result<T> = std::result::Result<T, FreezeError>;
@@ -226,7 +226,7 @@ impl Frozen<'_> {
     /// Checks that the graph fits into one message.
     pub(crate) fn check_size(&self) -> Result<()> {
         let total = self.binary_len()?;
-        if total <= LIMIT {
+        if total <= MESSAGE_LIMIT {
             return Ok(());
         }
         let mut largest = Vec::new();
@@ -242,7 +242,7 @@ impl Frozen<'_> {
         largest.truncate(3);
         Err(FreezeError::TooLarge {
             total,
-            limit: LIMIT,
+            limit: MESSAGE_LIMIT,
             largest,
         })
     }

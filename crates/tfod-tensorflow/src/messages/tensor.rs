@@ -17,6 +17,19 @@ const SHAPE: u32 = 2;
 /// The largest number of dimensions of a tensor in TensorFlow.
 pub const MAX_RANK: usize = 254;
 
+/// That a shape has no more dimensions than tensors have.
+///
+/// # Errors
+/// How many it has.
+pub(crate) fn check_rank(rank: usize) -> Result<(), String> {
+    if rank > MAX_RANK {
+        return Err(format!(
+            "it has {rank} dimensions, and tensors have at most {MAX_RANK}"
+        ));
+    }
+    Ok(())
+}
+
 /// The number of the element type.
 pub fn data_type(tensor: &[u8]) -> Option<i32> {
     i32::try_from(last(tensor, DATA_TYPE)?.varint()?).ok()

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use tfod_graph::{Graph, Weights, validate, validate_weights};
 use tfod_proto::meta_graph_def::MetaInfoDef;
 use tfod_proto::prost::Message;
+use tfod_proto::wire::MESSAGE_LIMIT;
 use tfod_proto::{FunctionDefLibrary, GraphDef, MetaGraphDef, SavedModel, VersionDef};
 
 use crate::Error;
@@ -37,9 +38,6 @@ const GRAPH_VERSIONS: VersionDef = VersionDef {
     min_consumer: 12,
     bad_consumers: Vec::new(),
 };
-
-/// Protobuf's limit of one message.
-const MESSAGE_LIMIT: usize = (1 << 31) - 2;
 
 /// The key of the signature that clients use by default.
 pub const SERVING_DEFAULT: &str = "serving_default";
@@ -139,7 +137,7 @@ impl<'a> SavedModelWriter<'a> {
         };
         let object_graph = contents.trackable().encode_to_vec();
         let model = saved_model(contents, library, &object_graph, names);
-        let bytes = model.encoded_len();
+        let bytes = model.encoded_len() as u64;
         if bytes > MESSAGE_LIMIT {
             return Err(Error::MessageTooLarge {
                 bytes,

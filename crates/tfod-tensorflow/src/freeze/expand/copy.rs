@@ -9,8 +9,8 @@ use crate::op_defs;
 use super::super::data_type::{RESOURCE, type_name};
 use super::super::graph::{Node, Tensor};
 use super::super::model::FunctionRef;
+use super::super::table_ops::{makes_table, reads_table};
 use super::super::wire::{Attr, attr, value};
-use super::tables::{makes_table, reads_table};
 use super::{Done, Expander, Result, Value, Visit, is_control_flow, strip_ref};
 
 /// As many outputs as a node of an unknown operation is taken to have.

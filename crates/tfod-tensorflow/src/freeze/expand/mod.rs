@@ -20,7 +20,7 @@ mod calls;
 mod copy;
 mod handles;
 mod instance;
-pub(crate) mod tables;
+mod tables;
 mod updates;
 mod values;
 
@@ -36,6 +36,7 @@ use super::file::File;
 use super::functions::Library;
 use super::graph::{Graph, Node, NodeId, ScopeId, Tensor};
 use super::model::{Body, FunctionRef, MetaGraph, NodeDef};
+use super::table_ops::{changes_table, makes_table};
 use super::variables::Variables;
 use super::wire::attr;
 
@@ -45,7 +46,7 @@ pub(crate) use updates::Written;
 pub(crate) use values::{Done, NodeInput, Value, Visit};
 
 use instance::Slot;
-use tables::{Tables, changes_table, makes_table};
+use tables::Tables;
 use updates::Updates;
 use values::Refusal;
 

@@ -11,6 +11,7 @@ use super::super::constants::Content;
 use super::super::error::{Changed, FreezeError, NodePlace, Update};
 use super::super::graph::{Node, NodeId, ScopeId, Tensor};
 use super::super::prune;
+use super::super::table_ops::{fills_table, makes_table};
 use super::super::text_table::{self, Columns, Room};
 use super::super::variables::Handle;
 use super::super::wire::{attr, value};
@@ -41,41 +42,6 @@ pub(crate) struct Tables<'a> {
     room: Room,
     /// The node that fills all tables, if there are any.
     pub(crate) initialiser: Option<NodeId>,
-}
-
-/// Whether an operation makes a table that is known by a name.
-pub(crate) fn makes_table(op: &str) -> bool {
-    matches!(
-        op,
-        "HashTableV2"
-            | "MutableHashTableV2"
-            | "MutableHashTableOfTensorsV2"
-            | "MutableDenseHashTableV2"
-    )
-}
-
-/// Whether an operation looks into a table: when it runs means nothing to others.
-pub(super) fn reads_table(op: &str) -> bool {
-    matches!(
-        op,
-        "LookupTableFindV2" | "LookupTableSizeV2" | "LookupTableExportV2"
-    )
-}
-
-/// Whether an operation adds to a table.
-pub(crate) fn fills_table(op: &str) -> bool {
-    matches!(
-        op,
-        "LookupTableImportV2"
-            | "LookupTableInsertV2"
-            | "InitializeTableV2"
-            | "InitializeTableFromTextFileV2"
-    )
-}
-
-/// Whether an operation changes a table.
-pub(super) fn changes_table(op: &str) -> bool {
-    fills_table(op) || op == "LookupTableRemoveV2"
 }
 
 impl<'a, 'm> Expander<'a, 'm> {

@@ -10,12 +10,12 @@ use tfod_proto::prost::Message as _;
 use tfod_proto::{TensorShapeProto, tensor_shape_proto};
 
 use crate::constants::{Array, Operation, compute};
-use crate::messages::tensor::MAX_RANK;
+use crate::messages::tensor::{MAX_RANK, check_rank};
 
 use super::super::constants::Content;
 use super::super::data_type::INT32;
 use super::super::error::FreezeError;
-use super::super::frozen::{Frozen, check_rank};
+use super::super::frozen::Frozen;
 use super::super::graph::{Node, NodeId, ScopeId, Tensor};
 use super::super::wire::value;
 use super::arithmetic;
