@@ -4,7 +4,8 @@
 //! crate write in each format. `tests/backend/operations.py` has what each case gives, by the same name, computed by TensorFlow's own functions and NumPy; the
 //! tests beside it run the written models and compare. `tests/every_operation.rs` fails where an operation has no case.
 //!
-//! What a back end cannot express it refuses: [`REFUSED_BY_ONNX`], and the same test holds it to that.
+//! What a back end cannot express it refuses: [`REFUSED_BY_ONNX`] and [`REFUSED_BY_TFLITE`], and the same test holds it to that. [`SOME_OF_ONNX`] are cases that only some of ONNX's operator
+//! sets have; [`SIZES`] fix those that are known only at run time, for formats in which all are.
 
 mod convolution;
 mod crop;

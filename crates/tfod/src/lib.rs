@@ -1,7 +1,8 @@
 //! tfod as a library: what the `tfod` command does, callable.
 //!
 //! The pieces are crates of their own: `tfod-checkpoint` (tensor bundles), `tfod-config` (pipeline configs), `tfod-models`
-//! (architectures), `tfod-graph` (the graph between), `tfod-tensorflow` (SavedModels), `tfod-onnx`. This crate joins them: [`Export`] goes from a
+//! (architectures), `tfod-graph` (the graph between), `tfod-formats` (what formats are called), `tfod-tensorflow` (SavedModels and frozen graphs), `tfod-onnx` and
+//! `tfod-tflite` (ONNX and TFLite models). This crate joins them: [`Export`] goes from a
 //! training checkpoint to an export folder, [`Freeze`] from a SavedModel to one file; [`Check`] says beforehand whether a checkpoint fits a
 //! config. The command `tfod` is `tfod-cli`; looking into files and comparing them is in `tfod-inspect` and `tfod-verify`.
 //!
