@@ -39,7 +39,7 @@ use tfod_models::{GraphOptions, Model, Stage};
 use tfod_text::Shown;
 
 use crate::judgement::{Configured, Judgement};
-use crate::output::failed;
+use crate::output::{OutputError, failed};
 use crate::progress::Step;
 use crate::trained::TrainedModel;
 use checkpoint::unused;
@@ -51,7 +51,7 @@ use manifest::About;
 use networks::{Fitted, Networks, interfaces, named};
 use signatures::Signature;
 pub use signatures::SignatureOptions;
-use staging::{Item, Staging};
+use staging::{Item, Replaced, Staging};
 pub use thresholds::Thresholds;
 use write::Parts;
 
@@ -243,13 +243,7 @@ impl Export {
         self.spare_checkpoint(&target, &trained)?;
         self.spare_label_map(&target, &assets)?;
         let listed = |target: &Path| manifest::listed(&target.join(places.manifest));
-        let staging = {
-            let (written, earlier) = (self.layout.items(&self.formats), listed(&target));
-            let is_gone = |item: &Item| earlier.iter().any(|name| name == item.name);
-            Staging::new(&target, self.layout.replaceable(), |item| {
-                written.contains(item) || is_gone(item)
-            })?
-        };
+        let staging = self.staging(&target, &listed(&target))?;
         let parts = Parts {
             config,
             trained: &trained,
@@ -273,10 +267,7 @@ impl Export {
         warnings.extend(kept.as_deref().map(|name| self.kept_warning(name)));
         tell(Step::Commit);
         let replaced = staging.commit(&items, listed)?;
-        warnings.extend(emptied_warning(&replaced.emptied));
-        let mut left = replaced.left;
-        left.extend(self.layout.of_others(&self.output));
-        warnings.extend(left_warning(&left));
+        warnings.extend(self.warnings_of(&replaced));
         warnings.extend(self.finish(&main, &fitted)?);
 
         Ok(ExportReport {
@@ -295,6 +286,23 @@ impl Export {
             output: target,
             elapsed: start.elapsed(),
         })
+    }
+
+    /// The folder in which everything is written. What stands in the way of what is written, or in the place of what an earlier export is known to have written, is refused.
+    fn staging(&self, target: &Path, earlier: &[String]) -> Result<Staging, OutputError> {
+        let written = self.layout.items(&self.formats);
+        let is_gone = |item: &Item| earlier.iter().any(|name| name == item.name);
+        Staging::new(target, self.layout.replaceable(), |item| {
+            written.contains(item) || is_gone(item)
+        })
+    }
+
+    /// What to say of what was in the output folder before.
+    fn warnings_of(&self, replaced: &Replaced) -> impl Iterator<Item = String> {
+        let mut left = replaced.left.clone();
+        left.extend(self.layout.of_others(&self.output));
+        let warnings = [emptied_warning(&replaced.emptied), left_warning(&left)];
+        warnings.into_iter().flatten()
     }
 
     /// Writes what the layout has beside the export; gives what the user should know.
