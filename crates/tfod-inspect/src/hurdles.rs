@@ -325,6 +325,13 @@ mod tests {
     }
 
     #[test]
+    fn reasons_name_no_command() {
+        for (kind, reason, _) in TENSORFLOW.iter().chain(&ONNX) {
+            assert!(!reason.contains("tfod"), "{kind}: {reason}");
+        }
+    }
+
+    #[test]
     fn kinds_are_found() {
         let ops = [
             ("While", 2),

@@ -544,11 +544,14 @@ fn texts_say_what_they_are_and_where_that_is_seen() {
             "\u{feff}meta_info_def { }",
             ":1: this is the text of a MetaGraphDef",
         ),
-        ("\nmodel { ssd { } }", ":2: this is a pipeline.config"),
+        (
+            "\nmodel { ssd { } }",
+            ":2: this is a pipeline.config, which an export takes, with a checkpoint",
+        ),
         ("item { id: 1 }", ":1: this is a label map"),
         (
             "model_checkpoint_path: \"ckpt-0\"",
-            ":1: this is the state file of a checkpoint",
+            ":1: this is the state file of a checkpoint, whose folder an export takes",
         ),
         ("{\"a\": 1}", ":1: this is JSON"),
         ("# nothing\n", ":2: this is a text without fields"),
