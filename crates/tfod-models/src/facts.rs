@@ -11,6 +11,8 @@ pub struct Resizing {
     pub resizer: &'static str,
     /// Height and width of the network's input, where they are fixed.
     pub size: Option<[u64; 2]>,
+    /// Whether images of that size stay as they are.
+    pub keeps_size: bool,
     /// The interpolation's name in the configuration, where images are resized.
     pub method: Option<&'static str>,
     /// What it does, in words.

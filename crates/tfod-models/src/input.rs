@@ -143,13 +143,23 @@ pub(crate) fn network_input_in(
         return decoded(b, options, resizer, normalization, unit);
     }
     let mut given = options.input_size;
-    if options.no_preprocess
+    if options.no_resizing && resizer.network_size().is_none() {
+        let expected = format!("off where `{}` gives images several sizes", resizer.path);
+        return Err(invalid_option(GraphOption::NoResizing, "on", expected));
+    }
+    if (options.no_preprocess || options.no_resizing)
         && let Some(network) = resizer.network_size()
     {
         if let Some([height, width]) = given.filter(|size| *size != network) {
             let expected = format!(
-                "{}x{}, the network's own size, where preprocessing is left to the caller",
-                network[0], network[1]
+                "{}x{}, the network's own size, where {} is left to the caller",
+                network[0],
+                network[1],
+                if options.no_preprocess {
+                    "preprocessing"
+                } else {
+                    "resizing"
+                }
             );
             let given = format!("{height}x{width}");
             return Err(invalid_option(GraphOption::InputSize, given, expected));
@@ -178,7 +188,12 @@ pub(crate) fn network_input_in(
             extent: None,
         });
     }
-    let Finished { images, extent } = preprocessed(b, input, resizer, normalization, unit)?;
+    let resizer = if options.no_resizing {
+        resizer.without_resizing()
+    } else {
+        *resizer
+    };
+    let Finished { images, extent } = preprocessed(b, input, &resizer, normalization, unit)?;
     Ok(NetworkInput {
         images,
         extent: extent.map(Extent::Common),

@@ -53,6 +53,8 @@ pub enum GraphOption {
     InputSize,
     /// [`GraphOptions::no_preprocess`]
     NoPreprocess,
+    /// [`GraphOptions::no_resizing`]
+    NoResizing,
     /// [`GraphOptions::outputs`]
     Outputs,
     /// [`GraphOptions::class_thresholds`]
@@ -77,6 +79,7 @@ impl GraphOption {
             Self::Batch => "the batch is",
             Self::InputSize => "the size of the input is",
             Self::NoPreprocess => "leaving preprocessing to the caller is",
+            Self::NoResizing => "leaving resizing to the caller is",
             Self::Outputs => "the outputs wanted are",
             Self::ClassThresholds => "a class with a score threshold is",
             Self::UseSideInputs => "taking side inputs is",
@@ -103,6 +106,9 @@ pub struct GraphOptions {
     pub input_size: Option<[u64; 2]>,
     /// Take the network's own input, resized and normalised, instead of images.
     pub no_preprocess: bool,
+    /// Take pixels that are resized and padded already, in the network's own size; the graph does the rest of preprocessing, and all of them count as image. Only
+    /// for resizers that give all images one size.
+    pub no_resizing: bool,
     /// Where the graph ends.
     pub stage: Stage,
     /// The outputs wanted, by key; by default all.
@@ -223,6 +229,11 @@ impl GraphOptions {
                 GraphOption::NoPreprocess,
                 set(self.no_preprocess),
                 "which the model has to decode",
+            ),
+            (
+                GraphOption::NoResizing,
+                set(self.no_resizing),
+                "whose images have sizes of their own",
             ),
         ] {
             if let Some(given) = given {

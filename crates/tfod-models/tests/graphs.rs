@@ -6,7 +6,7 @@ mod common;
 
 use common::{Vary, center_net, detector, retinanet};
 use tfod_graph::{Graph, Op, TensorView, Weights, passes, validate};
-use tfod_models::{Batch, GraphOptions, InputType, Stage, build};
+use tfod_models::{Batch, GraphOptions, InputType, Model, Stage, build};
 
 #[test]
 fn one_image() {
@@ -53,6 +53,56 @@ fn a_batch_keeps_a_map_over_images() {
 /// Until the network begins.
 fn preprocessing(text: &str) -> &str {
     &text[..text.find("  FeatureExtractor").unwrap()]
+}
+
+/// A resizer that makes images of its own size smaller before it pads them.
+const PADDING: &str = "image_resizer { keep_aspect_ratio_resizer {
+    min_dimension: 64 max_dimension: 96 pad_to_max_dimension: true } }";
+
+#[test]
+fn what_the_caller_resizes_and_pads_is_only_normalised() {
+    let vary = Vary {
+        ssd: PADDING,
+        ..Vary::default()
+    };
+    let written = |no_resizing| {
+        let mut options = GraphOptions::default();
+        options.input_size = Some([96, 96]);
+        options.no_resizing = no_resizing;
+        build(&detector(vary), &options).unwrap()
+    };
+    let done = |model: &Model| {
+        let nodes = model.graph.nodes().map(|(_, node)| node);
+        let first = nodes.filter(|node| node.name.starts_with("Preprocessor/"));
+        first.map(|node| node.name.clone()).collect::<Vec<_>>()
+    };
+    let (given, left) = (written(false), written(true));
+    let resized = |name: &String| name.ends_with("/resize") || name.ends_with("/pad");
+    assert_eq!(done(&given).iter().filter(|name| resized(name)).count(), 2);
+    let rest = ["to_float", "scale/by", "scale", "shift/by", "shift"];
+    assert_eq!(done(&left), rest.map(|name| format!("Preprocessor/{name}")));
+    assert_eq!(left.image_size, Some([96, 96]));
+    // All of it counts as image.
+    let (given, left) = (given.graph.to_string(), left.graph.to_string());
+    assert!(given.contains("/window") && !left.contains("/window"));
+}
+
+#[test]
+fn resizing_can_be_left_to_the_caller_only_where_there_is_one_size() {
+    let said = |ssd, size| {
+        let vary = Vary {
+            ssd,
+            ..Vary::default()
+        };
+        let mut options = GraphOptions::default();
+        options.input_size = size;
+        options.no_resizing = true;
+        build(&detector(vary), &options).unwrap_err().to_string()
+    };
+    let other = said(PADDING, Some([64, 96]));
+    assert!(other.contains("64x96; expected 96x96"), "{other}");
+    let any = said("image_resizer { identity_resizer {} }", None);
+    assert!(any.contains("gives images several sizes"), "{any}");
 }
 
 #[test]

@@ -74,6 +74,7 @@ impl Resizer {
         Resizing {
             resizer,
             size: self.network_size(),
+            keeps_size: self.keeps_network_size(),
             method: method.map(|method| config_name(method).as_str_name()),
             description,
             padding: self.padding_facts(),

@@ -161,6 +161,28 @@ impl Resizer {
         }
     }
 
+    /// Whether images of [`Self::network_size`] stay as they are.
+    pub fn keeps_network_size(self) -> bool {
+        match self.kind {
+            ResizerKind::FixedShape { .. } => true,
+            ResizerKind::KeepAspectRatio {
+                min,
+                max,
+                padding: Some(_),
+                ..
+            } => min == max,
+            _ => false,
+        }
+    }
+
+    /// The same for images that somebody else has resized and padded.
+    pub(crate) fn without_resizing(self) -> Self {
+        Self {
+            kind: ResizerKind::Identity,
+            ..self
+        }
+    }
+
     /// The channels of what the network sees.
     pub fn channels(self) -> u64 {
         if self.grayscale { 1 } else { COLOURS }

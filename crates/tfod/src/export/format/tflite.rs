@@ -127,6 +127,14 @@ impl Exporter for Tflite {
         if !matches!(options.batch, Some(Batch::Fixed(_))) {
             options.batch = Some(Batch::Fixed(1));
         }
+        let resizing = &model.facts.resizing;
+        if options.input_size.is_none()
+            && !options.no_preprocess
+            && resizing.size.is_some()
+            && resizing.size == model.image_size
+        {
+            options.no_resizing = true;
+        }
         options.input_size = options.input_size.or(model.image_size);
         if options.input_size.is_none() {
             return Err(ModelError::Option {
@@ -162,7 +170,7 @@ impl Exporter for Tflite {
     }
 }
 
-/// What the caller does with an image before the model has it, in pixels, where the model takes images of the network's own size. Where all of preprocessing is the caller's, it says so itself.
+/// What the caller does with an image before the model has it, in pixels, where the model takes images of the network's own size and does not resize them. Where all of preprocessing is the caller's, it says so itself.
 fn resizing(network: &Signature) -> Option<Value> {
     if network.options.no_preprocess {
         return None;
@@ -170,14 +178,19 @@ fn resizing(network: &Signature) -> Option<Value> {
     let Model { graph, facts, .. } = &network.model;
     let image = graph.value(*graph.inputs().first()?).shape.sizes()?;
     let size = facts.resizing.size?;
-    (image.get(1..3)? == size).then(|| {
-        let mut resizing = json!({ "size": size, "description": facts.resizing.description });
-        if let (Some(padding), Some(members)) = (&facts.resizing.padding, resizing.as_object_mut())
-        {
+    let is_left = network.options.no_resizing || facts.resizing.keeps_size;
+    (is_left && image.get(1..3)? == size).then_some(())?;
+    let resizing = &facts.resizing.description;
+    Some(match &facts.resizing.padding {
+        None => json!({ "size": size, "description": resizing }),
+        Some(padding) => {
             let pixel = facts.normalization.pixel(padding.values);
-            members.insert("padding".to_owned(), manifest::numbers(pixel));
+            json!({
+                "size": size,
+                "description": format!("{resizing}; then padded {}", padding.description),
+                "padding": manifest::numbers(pixel),
+            })
         }
-        resizing
     })
 }
 
@@ -249,6 +262,7 @@ mod tests {
             resizing: Resizing {
                 resizer: "keep_aspect_ratio_resizer",
                 size: Some([8, 8]),
+                keeps_size: true,
                 method: None,
                 description: "to 8x8".to_owned(),
                 padding: Some(ImagePadding {
@@ -287,7 +301,26 @@ mod tests {
         // Of the three, the network sees the last channel of the pixel first.
         assert_eq!(found["padding"], json!([20.0, 10.0, 5.0]));
         assert_eq!(found["size"], json!([8, 8]));
-        assert_eq!(found["description"], "to 8x8");
+        assert_eq!(found["description"], "to 8x8; then padded to 8x8");
+    }
+
+    #[test]
+    fn who_resizes_is_said_as_it_is() {
+        let mut network = network([8, 8]);
+        network.model.facts.resizing.keeps_size = false;
+        assert_eq!(resizing(&network), None, "the model resizes these again");
+        let export = Export::new("config", "checkpoint", "out");
+        let Signature { options, model, .. } = &network;
+        let fitted = Tflite.fitted(options, model, &export).unwrap().unwrap();
+        assert!(fitted.no_resizing);
+        assert_eq!(fitted.input_size, Some([8, 8]));
+        // Whoever names a size has what other formats give for it.
+        let mut sized = options.clone();
+        sized.input_size = Some([8, 8]);
+        let sized = Tflite.fitted(&sized, model, &export).unwrap().unwrap();
+        assert!(!sized.no_resizing);
+        network.options = fitted;
+        assert_eq!(resizing(&network).unwrap()["size"], json!([8, 8]));
     }
 
     #[test]
