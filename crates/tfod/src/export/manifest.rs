@@ -232,6 +232,10 @@ fn images(options: &GraphOptions) -> Meaning {
             "the network's own input: images prepared as `preprocessing` says; boxes are relative to all of it, padding included",
             "",
         ),
+        _ if options.no_resizing => (
+            "images: red, green, blue; brought to this size as `resizing_by_caller` of the file says; boxes are relative to all of it, padding included",
+            "intensity, 0 to 255",
+        ),
         InputType::ImageTensor | InputType::FloatImageTensor | InputType::ImageAndBoxesTensor => {
             ("images: red, green, blue", "intensity, 0 to 255")
         }
