@@ -132,7 +132,7 @@ impl Graph {
     }
 
     /// The nodes, each after those it depends on.
-    pub fn nodes(&self) -> impl ExactSizeIterator<Item = (NodeId, &Node)> {
+    pub fn nodes(&self) -> impl DoubleEndedIterator<Item = (NodeId, &Node)> + ExactSizeIterator {
         self.nodes
             .iter()
             .enumerate()

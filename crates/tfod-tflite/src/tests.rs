@@ -1,13 +1,15 @@
 //! What is written for small graphs: operators, refusals, and the same bytes every time.
 
+mod suppression;
+
 use std::path::Path;
 
 use tfod_graph::{
-    Binary, Builder, ConvAttrs, DType, Dim, Ending, Graph, NmsAttrs, Padding, ParameterSpec,
-    Reduce, ResizeMethod, Results, Shape, TensorView, Unary, ValueId, Weights,
+    Binary, Builder, ConvAttrs, DType, Dim, Graph, NmsAttrs, Padding, ParameterSpec, ResizeMethod,
+    Shape, TensorView, Unary, ValueId, Weights,
 };
 
-use crate::{Error, Options, Summary, Suppression, TfliteWriter, WeightType};
+use crate::{Error, Options, TfliteWriter, WeightType};
 
 fn image(b: &mut Builder, channels: u64) -> ValueId {
     b.input("image", DType::F32, Shape::known(&[1, 8, 8, channels]))
@@ -160,89 +162,6 @@ fn kernels_of_transposed_convolutions_are_halved_too() {
 #[test]
 fn the_same_graph_has_the_same_bytes() {
     assert_eq!(written(&levels(8)).1, written(&levels(8)).1);
-}
-
-/// A detector of three boxes and two classes that says how it ends.
-fn ending(batch: u64, max_per_class: Option<u64>) -> Graph {
-    let mut b = Builder::new("g");
-    let encodings = b.input("encodings", DType::F32, Shape::known(&[batch, 3, 4]));
-    let scores = b.input("scores", DType::F32, Shape::known(&[batch, 3, 2]));
-    // What the nodes compute is of no concern where an operator takes their place.
-    let boxes = b.unary("boxes", Unary::Exp, encodings).unwrap();
-    let best = b.reduce("best", Reduce::Max, scores, &[2]).unwrap();
-    b.end(Ending {
-        encodings,
-        scores,
-        anchors: [[0.5, 0.5, 1.0, 1.0]; 3].into(),
-        scales: [10.0, 10.0, 5.0, 5.0],
-        iou_threshold: 0.5,
-        score_threshold: 0.25,
-        max_per_class,
-        max_total: 3,
-        results: Results {
-            boxes: Some(boxes),
-            scores: Some(best),
-            ..Results::default()
-        },
-    });
-    b.output("boxes", boxes);
-    b.output("scores", best);
-    b.finish()
-}
-
-fn ended(graph: &Graph, suppression: Suppression) -> Result<(Summary, Vec<u8>), Error> {
-    let options = Options {
-        suppression,
-        ..Options::default()
-    };
-    let weights = Weights::default();
-    let mut bytes = Vec::new();
-    let writer = TfliteWriter::new(graph, &weights, &options)?;
-    let summary = writer.write_to(&mut bytes)?.clone();
-    Ok((summary, bytes))
-}
-
-#[test]
-fn one_operator_decodes_and_suppresses_where_it_is_asked_for() {
-    const NAME: &str = "TFLite_Detection_PostProcess";
-    let graph = ending(1, Some(2));
-    let (builtin, bytes) = ended(&graph, Suppression::Builtin).unwrap();
-    assert_eq!(builtin.operators["EXP"], 1);
-    assert!(
-        !bytes
-            .windows(NAME.len())
-            .any(|part| part == NAME.as_bytes())
-    );
-    for suppression in [Suppression::Regular, Suppression::Fast] {
-        let (summary, bytes) = ended(&graph, suppression).unwrap();
-        // The nodes whose results it gives are gone.
-        let operators: Vec<&str> = summary.operators.keys().copied().collect();
-        let expected = ["LESS", "MAXIMUM", "MINIMUM", "RESHAPE", "SELECT_V2", NAME];
-        assert_eq!(operators, expected);
-        assert!(
-            bytes
-                .windows(NAME.len())
-                .any(|part| part == NAME.as_bytes())
-        );
-    }
-}
-
-#[test]
-fn what_the_operator_does_not_do_is_refused() {
-    let said = |graph: &Graph, suppression| ended(graph, suppression).unwrap_err().to_string();
-    let batch = said(&ending(2, Some(2)), Suppression::Regular);
-    assert!(batch.contains("2 images by one operator"), "{batch}");
-    let together = ending(1, None);
-    assert!(ended(&together, Suppression::Fast).is_ok());
-    let together = said(&together, Suppression::Regular);
-    assert!(together.contains("all classes together"), "{together}");
-    let none = ended(&levels(8), Suppression::Fast);
-    assert!(matches!(none, Err(Error::Graph(_))), "no weights");
-    let mut b = Builder::new("g");
-    let x = image(&mut b, 3);
-    b.output("x", x);
-    let none = ended(&b.finish(), Suppression::Fast);
-    assert!(matches!(none, Err(Error::NoEnding)));
 }
 
 #[test]

@@ -3,7 +3,9 @@
 //! Its scores are at least the threshold, where the graph's are above it: it gets the next larger number. Beyond that it differs, and what can be mended is mended
 //! behind it: boxes are clipped, and rows that it leaves as they were in memory become zeros.
 
-use tfod_graph::{DType, Ending, ValueId};
+use std::collections::HashSet;
+
+use tfod_graph::{DType, Ending, Op, ValueId};
 
 use super::{Lowering, size, unsupported};
 use crate::Error;
@@ -16,6 +18,37 @@ use crate::writer::Suppression;
 const NAME: &str = "decode_and_suppress";
 
 impl Lowering<'_, '_> {
+    /// Refuses outputs that need what only the graph's own suppression gives, whose place the operator takes: it may select other boxes.
+    pub(super) fn check_outputs(&self, ending: &Ending) -> Result<(), Error> {
+        let given = ending.results.all();
+        for output in self.graph.outputs() {
+            let mut needed = HashSet::from([output.value]);
+            for (_, node) in self.graph.nodes().rev() {
+                let is_given = |value: &ValueId| given.contains(&Some(*value));
+                let is_wanted = |value: &ValueId| needed.contains(value) && !is_given(value);
+                if !node.outputs.iter().any(is_wanted) {
+                    continue;
+                }
+                let suppresses = matches!(
+                    node.op,
+                    Op::NonMaxSuppression(_) | Op::SoftNonMaxSuppression(_)
+                );
+                if suppresses || node.outputs.iter().any(is_given) {
+                    return Err(unsupported(
+                        &node.name,
+                        format!(
+                            "the output `{}`, which the operator for decoding and suppression does not give,",
+                            output.key
+                        ),
+                        "boxes, classes, scores and their number, or builtin suppression",
+                    ));
+                }
+                needed.extend(node.inputs.iter().copied());
+            }
+        }
+        Ok(())
+    }
+
     /// Writes the operator, and binds the graph's results to what it gives.
     pub(super) fn ending(&mut self, ending: &Ending) -> Result<(), Error> {
         let encodings = self.find(ending.encodings)?;
@@ -27,8 +60,8 @@ impl Lowering<'_, '_> {
         if batch != 1 {
             return Err(unsupported(
                 self.graph.name_of(ending.scores),
-                format!("decoding and suppression of {batch} images by one operator"),
-                "a batch of one, or suppression by builtin operators",
+                format!("decoding and suppression of {batch} images by the one operator for that"),
+                "a batch of one, or builtin suppression",
             ));
         }
         let operator = self.post_process(ending, classes)?;
@@ -88,8 +121,8 @@ impl Lowering<'_, '_> {
         if is_regular && ending.max_per_class.is_none() {
             return Err(unsupported(
                 self.graph.name_of(ending.scores),
-                "suppression of all classes together",
-                "the operator's fast suppression, which does that",
+                "suppression of all classes together by regular suppression",
+                "fast suppression, which does that, or builtin suppression",
             ));
         }
         let limit = |n: u64| size(NAME, n);
@@ -98,9 +131,11 @@ impl Lowering<'_, '_> {
             per_class: limit(ending.max_per_class.unwrap_or(ending.max_total))?,
             classes: limit(classes)?,
             // Smaller numbers are zero to some processors, and the operator refuses an overlap of zero.
-            score_threshold: match ending.score_threshold {
-                0.0 => f32::MIN_POSITIVE,
-                threshold => threshold.next_up(),
+            score_threshold: if ending.score_threshold < 0.0 {
+                // Other formats drop scores below zero too.
+                0.0
+            } else {
+                ending.score_threshold.next_up().max(f32::MIN_POSITIVE)
             },
             iou_threshold: ending.iou_threshold.max(f32::MIN_POSITIVE),
             scales: ending.scales,

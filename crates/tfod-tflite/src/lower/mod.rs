@@ -13,8 +13,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tfod_graph::{
-    DType, Graph, Node, Op, Output, TensorView, ValidateError, ValueId, Weights, passes, validate,
-    validate_weights,
+    DType, Ending, Graph, Node, NodeId, Op, Output, TensorView, ValidateError, ValueId, Weights,
+    passes, validate, validate_weights,
 };
 
 use crate::Error;
@@ -54,8 +54,13 @@ pub(crate) fn lower<'a>(
         data: Cow::Borrowed(view.data.as_ref()),
     });
     let (graph, weights) = passes::fold(&graph, Weights(views.collect()))?;
+    let ending = match options.suppression {
+        Suppression::Builtin => None,
+        Suppression::Regular | Suppression::Fast => Some(graph.ending().ok_or(Error::NoEnding)?),
+    };
+    let needed = needed(&graph, ending);
     let mut lowering = Lowering {
-        uses: uses(&graph),
+        uses: uses(&graph, &needed, ending),
         graph: &graph,
         weights: &weights,
         kernel_type: options.weights,
@@ -71,21 +76,19 @@ pub(crate) fn lower<'a>(
         let id = lowering.emitter.input(graph.name_of(input), dtype, &sizes);
         lowering.bound.insert(input, id);
     }
-    // What the ending gives is not computed by the graph's nodes.
-    let mut ending = match options.suppression {
-        Suppression::Builtin => None,
-        Suppression::Regular | Suppression::Fast => Some(graph.ending().ok_or(Error::NoEnding)?),
-    };
-    let given = ending.map_or([None; 4], |ending| ending.results.all());
-    for (_, node) in graph.nodes() {
-        if node
-            .outputs
-            .iter()
-            .any(|value| given.contains(&Some(*value)))
-        {
-            if let Some(ending) = ending.take() {
+    let mut not_written = ending;
+    if let Some(ending) = ending {
+        lowering.check_outputs(ending)?;
+    }
+    for (id, node) in graph.nodes() {
+        if gives(ending, node) {
+            // What the ending gives is not computed by the graph's nodes.
+            if let Some(ending) = not_written.take() {
                 lowering.ending(ending)?;
             }
+            continue;
+        }
+        if !needed.contains(&id) {
             continue;
         }
         let results = lowering.operation(node)?;
@@ -146,12 +149,45 @@ fn check_sizes(graph: &Graph) -> Result<(), Error> {
     Ok(())
 }
 
-/// How often each value is used, as an output of the graph too.
-fn uses(graph: &Graph) -> HashMap<ValueId, usize> {
-    let mut uses = HashMap::new();
-    let inputs = graph.nodes().flat_map(|(_, node)| &node.inputs).copied();
+/// Whether the ending gives what a node gives.
+fn gives(ending: Option<&Ending>, node: &Node) -> bool {
+    let given = ending.map_or([None; 4], |ending| ending.results.all());
+    let mut outputs = node.outputs.iter();
+    outputs.any(|value| given.contains(&Some(*value)))
+}
+
+/// What an ending takes.
+fn taken(ending: Option<&Ending>) -> impl Iterator<Item = ValueId> {
+    let taken = ending.map(|ending| [ending.encodings, ending.scores]);
+    taken.into_iter().flatten()
+}
+
+/// The nodes that are written: all, but those that lead to nothing else than what the ending gives.
+fn needed(graph: &Graph, ending: Option<&Ending>) -> HashSet<NodeId> {
     let outputs = graph.outputs().iter().map(|output| output.value);
-    for value in inputs.chain(outputs) {
+    let mut values: HashSet<ValueId> = outputs.chain(taken(ending)).collect();
+    let mut needed = HashSet::new();
+    for (id, node) in graph.nodes().rev() {
+        let is_needed = node.outputs.iter().any(|value| values.contains(value));
+        if is_needed && !gives(ending, node) {
+            values.extend(&node.inputs);
+            needed.insert(id);
+        }
+    }
+    needed
+}
+
+/// How often each value is used by the nodes that are written, as an output of the graph, and by the ending.
+fn uses(
+    graph: &Graph,
+    needed: &HashSet<NodeId>,
+    ending: Option<&Ending>,
+) -> HashMap<ValueId, usize> {
+    let mut uses = HashMap::new();
+    let nodes = graph.nodes().filter(|(id, _)| needed.contains(id));
+    let inputs = nodes.flat_map(|(_, node)| &node.inputs).copied();
+    let outputs = graph.outputs().iter().map(|output| output.value);
+    for value in inputs.chain(outputs).chain(taken(ending)) {
         *uses.entry(value).or_default() += 1;
     }
     uses
