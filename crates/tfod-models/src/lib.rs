@@ -47,6 +47,7 @@ pub use input::InputType;
 pub use labels::KeypointLabels;
 pub use meta::MetaArchitecture;
 pub use options::{Batch, ClassThreshold, GraphOption, GraphOptions, Stage};
+pub use postprocess::NoEnding;
 pub use side_inputs::SideInput;
 
 use std::collections::HashSet;
@@ -68,6 +69,8 @@ pub struct Model {
     pub num_classes: u64,
     /// Height and width of the image that the network itself sees; `None` where they are known only at run time.
     pub image_size: Option<[u64; 2]>,
+    /// Why the graph does not say that it ends with decoding and suppression as some formats have them, where it ends with detections.
+    pub no_ending: Option<NoEnding>,
     /// What cannot be seen in the graph.
     pub facts: Facts,
 }

@@ -6,7 +6,7 @@ mod common;
 
 use common::{Vary, center_net, detector, retinanet};
 use tfod_graph::{Graph, Op, TensorView, Weights, passes, validate};
-use tfod_models::{Batch, GraphOptions, InputType, Model, Stage, build};
+use tfod_models::{Batch, ClassThreshold, GraphOptions, InputType, Model, NoEnding, Stage, build};
 
 #[test]
 fn one_image() {
@@ -53,6 +53,60 @@ fn a_batch_keeps_a_map_over_images() {
 /// Until the network begins.
 fn preprocessing(text: &str) -> &str {
     &text[..text.find("  FeatureExtractor").unwrap()]
+}
+
+#[test]
+fn a_detector_that_does_not_end_as_one_operator_does_has_a_reason() {
+    let square = "box_coder { square_box_coder {} } box_predictor { weight_shared_convolutional_box_predictor { box_code_size: 3 } }";
+    let deviation = "box_coder { mean_stddev_box_coder {} }";
+    let keypoints = "box_coder { keypoint_box_coder { num_keypoints: 2 } } box_predictor { weight_shared_convolutional_box_predictor { box_code_size: 8 } }";
+    for (ssd, nms, reason) in [
+        ("", "", None),
+        ("", "use_class_agnostic_nms: true", None),
+        ("", "soft_nms_sigma: 0.5", Some(NoEnding::Soft)),
+        ("", "use_static_shapes: true", Some(NoEnding::StaticShapes)),
+        (
+            "",
+            "use_combined_nms: true change_coordinate_frame: false",
+            Some(NoEnding::Combined),
+        ),
+        (PADDING, "", Some(NoEnding::Padding)),
+        (square, "", Some(NoEnding::BoxCoder("square_box_coder"))),
+        (
+            deviation,
+            "",
+            Some(NoEnding::BoxCoder("mean_stddev_box_coder")),
+        ),
+        (
+            keypoints,
+            "",
+            Some(NoEnding::BoxCoder("keypoint_box_coder")),
+        ),
+        (
+            "image_resizer { identity_resizer {} }",
+            "",
+            Some(NoEnding::ComputedAnchors),
+        ),
+    ] {
+        let vary = Vary {
+            ssd,
+            nms,
+            ..Vary::default()
+        };
+        let model = build(&detector(vary), &GraphOptions::default()).unwrap();
+        assert_eq!(model.no_ending, reason, "{ssd} {nms}");
+        assert_eq!(model.graph.ending().is_none(), reason.is_some());
+    }
+    let mut options = GraphOptions::default();
+    options.class_thresholds = vec![ClassThreshold { id: 1, score: 0.5 }];
+    let of_classes = build(&detector(Vary::default()), &options).unwrap();
+    assert_eq!(of_classes.no_ending, Some(NoEnding::ClassThresholds));
+    let without = build(&center_net(""), &GraphOptions::default()).unwrap();
+    assert_eq!(without.no_ending, Some(NoEnding::NoAnchors));
+    options.class_thresholds.clear();
+    options.stage = Stage::Boxes;
+    let before = build(&center_net(""), &options).unwrap();
+    assert_eq!(before.no_ending, None, "it ends before");
 }
 
 /// A resizer that makes images of its own size smaller before it pads them.

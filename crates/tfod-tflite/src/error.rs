@@ -46,9 +46,9 @@ pub enum Error {
         value: u64,
     },
 
-    /// A graph that does not say that it ends with decoding and suppression, or needs neither.
+    /// A graph that does not say that it ends with decoding and suppression, or of which no output needs them.
     #[error(
-        "the graph has no decoding and suppression that TFLite's own operator computes: boxes of faster_rcnn_box_coder, anchors that are constants, images without padding, hard suppression with one score threshold, without use_static_shapes and use_combined_nms, and at least one of its results; use builtin suppression"
+        "the graph does not say that it ends with decoding and suppression, or none of its outputs needs them; use builtin suppression"
     )]
     NoEnding,
 

@@ -75,7 +75,7 @@ pub use tfod_graph::{DType, Dim, Shape, ValidateError};
 pub use tfod_models::fit::{Cause, Explanation};
 pub use tfod_models::{
     Batch, ClassThreshold, FieldPath, GraphOption, GraphOptions, InputType, KeypointLabels,
-    ModelError, SideInput, Stage,
+    ModelError, NoEnding, SideInput, Stage,
 };
 pub use tfod_onnx::Error as OnnxError;
 pub use tfod_onnx::{ExternalData, InputLayout, OPSETS};

@@ -27,6 +27,12 @@ pub(super) fn failure(error: &ExportError, has_signatures: bool) -> ExitCode {
         ExportError::Formats { given, expected } => {
             output::usage(&format!("--format {given}: expected {expected}"))
         }
+        ExportError::NothingToSuppress { suppression } => output::usage(&format!(
+            "--tflite_nms {suppression}: has no effect with --no_nms and --raw_encodings, which end before suppression"
+        )),
+        ExportError::OtherSuppression { .. } => {
+            output::failure(&with_flags(error, "--tflite_nms builtin"))
+        }
         ExportError::SavedModel(problem) if has_signatures && is_of_name(problem) => {
             output::usage(&format!("--signatures: {error}"))
         }

@@ -8,6 +8,7 @@ use crate::anchors::{Anchors, Corners};
 use crate::error::ModelError;
 use crate::facts::BoxDecoding;
 use crate::fields::{FieldPath, Message, invalid, missing, size, size_unknown};
+use crate::postprocess::NoEnding;
 
 /// A configured box coder. Encodings `[batch, num_anchors, code_size]` decode to corners `[batch, num_anchors, 4]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -176,32 +177,45 @@ impl BoxCoder {
         }
     }
 
-    /// Anchors as `[y, x, height, width]`, with their centres, and the scales of these four, where encodings have no more than them and anchors are constants.
-    pub fn centered(self, anchors: &Anchors) -> Option<(Vec<[f32; 4]>, [f32; 4])> {
-        let (Coding::FasterRcnn { scales }, Anchors::Known(anchors)) = (self.coding, anchors)
-        else {
-            return None;
+    /// Its name in the configuration.
+    fn name(self) -> &'static str {
+        match self.coding {
+            Coding::FasterRcnn { .. } => "faster_rcnn_box_coder",
+            Coding::Keypoint { .. } => "keypoint_box_coder",
+            Coding::Square { .. } => "square_box_coder",
+            Coding::MeanStddev { .. } => "mean_stddev_box_coder",
+        }
+    }
+
+    /// Anchors as `[y, x, height, width]`, with their centres, and the scales of these four.
+    ///
+    /// # Errors
+    /// Where encodings are others, or anchors are not constants.
+    pub fn centered(self, anchors: &Anchors) -> Result<(Vec<[f32; 4]>, [f32; 4]), NoEnding> {
+        let Coding::FasterRcnn { scales } = self.coding else {
+            return Err(NoEnding::BoxCoder(self.name()));
+        };
+        let Anchors::Known(anchors) = anchors else {
+            return Err(NoEnding::ComputedAnchors);
         };
         let centered = anchors.iter().map(|corners| {
             let ([y, x], [height, width]) = (center(corners), sides(corners));
             [y, x, height, width]
         });
-        Some((centered.collect(), scales))
+        Ok((centered.collect(), scales))
     }
 
     /// What the manifest says of undecoded boxes, so that users can decode them.
     pub fn facts(self, anchors: Vec<Corners>) -> BoxDecoding {
         const NAMES: [&str; 4] = ["y_scale", "x_scale", "height_scale", "width_scale"];
-        let (coder, scales, description) = match self.coding {
+        let (scales, description) = match self.coding {
             Coding::FasterRcnn { scales } => (
-                "faster_rcnn_box_coder",
                 NAMES.into_iter().zip(scales).collect(),
                 "an encoding is [ty, tx, th, tw]; with the anchor's centre (ya, xa), height ha and width wa: \
                  y = ty / y_scale * ha + ya, x = tx / x_scale * wa + xa, h = exp(th / height_scale) * ha, \
                  w = exp(tw / width_scale) * wa; the box is (y - h / 2, x - w / 2, y + h / 2, x + w / 2)",
             ),
             Coding::Keypoint { scales, .. } => (
-                "keypoint_box_coder",
                 NAMES.into_iter().zip(scales).collect(),
                 "an encoding is [ty, tx, th, tw], then [ky, kx] of each keypoint; with the anchor's centre (ya, xa), height ha and width wa: \
                  y = ty / y_scale * ha + ya, x = tx / x_scale * wa + xa, h = exp(th / height_scale) * ha, \
@@ -209,7 +223,6 @@ impl BoxCoder {
                  a keypoint is (ky / y_scale * ha + ya, kx / x_scale * wa + xa)",
             ),
             Coding::Square { scales } => (
-                "square_box_coder",
                 ["y_scale", "x_scale", "length_scale"]
                     .into_iter()
                     .zip(scales)
@@ -219,14 +232,13 @@ impl BoxCoder {
                  the box is (y - l / 2, x - l / 2, y + l / 2, x + l / 2)",
             ),
             Coding::MeanStddev { stddev } => (
-                "mean_stddev_box_coder",
                 vec![("stddev", stddev)],
                 "an encoding is [ty, tx, by, bx]; with the anchor (ymin, xmin, ymax, xmax) the box is \
                  (ty * stddev + ymin, tx * stddev + xmin, by * stddev + ymax, bx * stddev + xmax)",
             ),
         };
         BoxDecoding {
-            coder,
+            coder: self.name(),
             scales,
             description,
             anchors,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use tfod_models::fit::Explanation;
-use tfod_models::{FieldPath, Model, ModelError};
+use tfod_models::{FieldPath, Model, ModelError, NoEnding};
 
 use tfod_text::Shown;
 
@@ -71,6 +71,22 @@ pub enum ExportError {
         given: String,
         /// What would do.
         expected: String,
+    },
+    /// A way of suppression for a graph that ends before it.
+    #[error(
+        "TFLite's {suppression} suppression has no effect on a graph that ends before non-max suppression; expected none"
+    )]
+    NothingToSuppress {
+        /// Its name.
+        suppression: &'static str,
+    },
+    /// A way of suppression that does not do what the model does.
+    #[error("TFLite's {suppression} suppression is not for {reason}; expected builtin suppression")]
+    OtherSuppression {
+        /// Its name.
+        suppression: &'static str,
+        /// What it does not do.
+        reason: NoEnding,
     },
     /// Formats that the layout has no place for.
     #[error("the formats are {given}; expected {expected}")]

@@ -140,8 +140,7 @@ impl Export {
         let mut fitted = Vec::new();
         for (format, _) in self.formats_to_write() {
             let exporter = exporter(format);
-            let options = exporter.fitted(&main.options, &main.model, self);
-            if let Some(options) = options.map_err(ExportError::Options)? {
+            if let Some(options) = exporter.fitted(&main.options, &main.model, self)? {
                 let signature = Signature {
                     name: main.name.clone(),
                     model: self.build(config, &options)?,

@@ -35,6 +35,7 @@ use crate::fields::{FieldPath, Message, invalid, invalid_option, missing, size};
 use crate::input::{given_boxes, given_boxes_facts, network_input};
 use crate::layers::Path;
 use crate::options::{GraphOption, GraphOptions, Stage};
+use crate::postprocess::NoEnding;
 use crate::postprocess::nms::NonMaxSuppression;
 use crate::resizer::Resizer;
 
@@ -218,6 +219,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
         architecture: architecture.to_owned(),
         num_classes,
         image_size,
+        no_ending: (options.stage == Stage::Detections).then_some(NoEnding::NoAnchors),
         facts: Facts {
             resizing: resizer.facts_of_pixels(normalization),
             normalization,

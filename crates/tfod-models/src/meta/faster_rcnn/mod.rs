@@ -75,6 +75,7 @@ use crate::fields::{FieldPath, Message, invalid_option, missing, refuse_flag, si
 use crate::input::network_input_in;
 use crate::layers::Path;
 use crate::options::{ClassThreshold, GraphOption, GraphOptions, Stage};
+use crate::postprocess::NoEnding;
 use crate::resizer::{Resizer, Unit};
 use crate::scalar::spatial;
 use context::Context;
@@ -297,6 +298,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
         architecture: architecture.to_owned(),
         num_classes,
         image_size,
+        no_ending: (options.stage == Stage::Detections).then_some(NoEnding::Stages),
         facts: Facts {
             resizing: resizer.facts_of_pixels(normalization),
             normalization,

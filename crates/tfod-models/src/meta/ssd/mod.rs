@@ -173,6 +173,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
         field: PATH.child("num_classes"),
         thresholds: &options.class_thresholds,
     };
+    let mut no_ending = None;
     if options.stage == Stage::Encodings {
         b.output("box_encodings", predictions.box_encodings);
         b.output(
@@ -194,11 +195,13 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
             let window = input.extent.map(|extent| ClipWindow::new(b, extent));
             let window = window.transpose()?;
             let detections = detections(b, nms, decoded, [scores, all_scores], window, classes)?;
-            if let Some((anchors, scales)) = box_coder.centered(&anchors)
-                && nms.is_plain(window, classes)
-            {
-                let from = [predictions.box_encodings, scores];
-                b.end(ending(nms, from, anchors, scales, &detections));
+            let centered = nms.check_plain(window, classes);
+            match centered.and_then(|()| box_coder.centered(&anchors)) {
+                Ok((anchors, scales)) => {
+                    let from = [predictions.box_encodings, scores];
+                    b.end(ending(nms, from, anchors, scales, &detections));
+                }
+                Err(reason) => no_ending = Some(reason),
             }
             for (key, value) in outputs(b, detections)? {
                 b.output(key, value);
@@ -213,6 +216,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
         architecture: architecture.to_owned(),
         num_classes,
         image_size,
+        no_ending,
         facts: Facts {
             resizing: resizer.facts(),
             normalization: extractor.normalization(),

@@ -24,6 +24,7 @@ use crate::error::ModelError;
 use crate::facts::Suppression;
 use crate::fields::{FieldPath, Message, invalid, invalid_option, size};
 use crate::options::{ClassThreshold, GraphOption};
+use crate::postprocess::NoEnding;
 use crate::postprocess::window::ClipWindow;
 
 /// The field of points, `[batch, num_anchors, num_keypoints, 2]`, which move with the boxes.
@@ -264,15 +265,22 @@ impl NonMaxSuppression {
     }
 
     /// Whether detections are the best of what hard suppression selects, and nothing else: by one threshold, in the unit square, with zeros behind them.
-    pub fn is_plain(
+    ///
+    /// # Errors
+    /// Why they are not.
+    pub fn check_plain(
         self,
         window: Option<ClipWindow>,
         Classes { thresholds, .. }: Classes<'_>,
-    ) -> bool {
-        self.rules == Rules::Pruned
-            && self.soft_nms_sigma == 0.0
-            && window.is_none()
-            && thresholds.is_empty()
+    ) -> Result<(), NoEnding> {
+        match self.rules {
+            Rules::Padded { .. } => Err(NoEnding::StaticShapes),
+            Rules::Combined { .. } => Err(NoEnding::Combined),
+            Rules::Pruned if self.soft_nms_sigma != 0.0 => Err(NoEnding::Soft),
+            Rules::Pruned if window.is_some() => Err(NoEnding::Padding),
+            Rules::Pruned if !thresholds.is_empty() => Err(NoEnding::ClassThresholds),
+            Rules::Pruned => Ok(()),
+        }
     }
 
     /// Whether it is exact only for boxes whose low corners are not beyond their high ones.

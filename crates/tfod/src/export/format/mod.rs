@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 use tfod_formats::Format;
-use tfod_models::{GraphOptions, Model, ModelError};
+use tfod_models::{GraphOptions, Model};
 use tfod_tensorflow::{Asset, NamedGraph};
 
 use super::signatures::Signature;
@@ -61,7 +61,7 @@ pub(super) trait Exporter {
         _asked: &GraphOptions,
         _model: &Model,
         _export: &Export,
-    ) -> Result<Option<GraphOptions>, ModelError> {
+    ) -> Result<Option<GraphOptions>, ExportError> {
         Ok(None)
     }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use tfod_models::{Batch, GraphOption, GraphOptions, Model, ModelError, Stage};
+use tfod_models::{Batch, Facts, GraphOption, GraphOptions, Model, ModelError, NoEnding, Stage};
 use tfod_tflite::{Options, Suppression, TfliteWriter, WeightType};
 
 use super::option::{FormatOption, OptionValue};
@@ -79,26 +79,47 @@ const WEIGHTS: FormatOption = FormatOption {
     },
 };
 
+fn refused(option: GraphOption, given: &str, expected: impl Into<String>) -> ExportError {
+    ExportError::Options(ModelError::Option {
+        option,
+        given: given.to_owned(),
+        expected: expected.into(),
+    })
+}
+
+/// Refuses the operator that decodes and suppresses for models that end otherwise.
+fn check_ending(suppression: Suppression, reason: Option<NoEnding>) -> Result<(), ExportError> {
+    match reason {
+        Some(reason) if suppression != Suppression::Builtin => Err(ExportError::OtherSuppression {
+            suppression: suppression.name(),
+            reason,
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// The outputs that are left where one operator decodes and suppresses.
-fn left_outputs(asked: Option<&Vec<String>>) -> Result<Vec<String>, ModelError> {
+fn left_outputs(asked: Option<&Vec<String>>) -> Result<Vec<String>, ExportError> {
     let Some(keys) = asked else {
         return Ok(DETECTIONS.map(str::to_owned).to_vec());
     };
-    let is_left = |key: &&String| {
-        let mut all = DETECTIONS.iter().chain(&BEFORE);
-        all.any(|other| other == key)
-    };
-    match keys.iter().find(|key| !is_left(key)) {
-        None => Ok(keys.clone()),
-        Some(key) => Err(ModelError::Option {
-            option: GraphOption::Outputs,
-            given: key.clone(),
-            expected: format!(
-                "{}: TFLite's operator for suppression gives no more",
-                [&DETECTIONS[..], &BEFORE].concat().join(", ")
-            ),
-        }),
+    let given = |key: &String| DETECTIONS.contains(&key.as_str());
+    let is_left = |key: &&String| given(key) || BEFORE.contains(&key.as_str());
+    if let Some(key) = keys.iter().find(|key| !is_left(key)) {
+        let expected = format!(
+            "{}: TFLite's operator for suppression gives no more; builtin suppression does",
+            [&DETECTIONS[..], &BEFORE].concat().join(", ")
+        );
+        return Err(refused(GraphOption::Outputs, key, expected));
     }
+    if !keys.iter().any(given) {
+        let expected = format!(
+            "at least one of {}: without them there is nothing for TFLite's operator for suppression to do; builtin suppression is left out then",
+            DETECTIONS.join(", ")
+        );
+        return Err(refused(GraphOption::Outputs, &keys.join(","), expected));
+    }
+    Ok(keys.clone())
 }
 
 impl Exporter for Tflite {
@@ -112,16 +133,16 @@ impl Exporter for Tflite {
         asked: &GraphOptions,
         model: &Model,
         export: &Export,
-    ) -> Result<Option<GraphOptions>, ModelError> {
+    ) -> Result<Option<GraphOptions>, ExportError> {
         if export.writes_one_format() && asked.batch == Some(Batch::Dynamic) {
-            return Err(ModelError::Option {
-                option: GraphOption::Batch,
-                given: "dynamic".to_owned(),
-                expected: format!(
+            return Err(refused(
+                GraphOption::Batch,
+                "dynamic",
+                format!(
                     "1 to {}: a TFLite model takes batches of one size",
                     Batch::LARGEST
                 ),
-            });
+            ));
         }
         let mut options = asked.clone();
         if !matches!(options.batch, Some(Batch::Fixed(_))) {
@@ -137,13 +158,23 @@ impl Exporter for Tflite {
         }
         options.input_size = options.input_size.or(model.image_size);
         if options.input_size.is_none() {
-            return Err(ModelError::Option {
-                option: GraphOption::InputSize,
-                given: "any".to_owned(),
-                expected: "height and width of the images that a TFLite model is given, such as 640x640, where the configuration does not fix them".to_owned(),
-            });
+            return Err(refused(
+                GraphOption::InputSize,
+                "any",
+                "height and width of the images that a TFLite model is given, such as 640x640, where the configuration does not fix them",
+            ));
         }
-        if export.tflite.suppression != Suppression::Builtin && options.stage == Stage::Detections {
+        let suppression = export.tflite.suppression;
+        if suppression != Suppression::Builtin {
+            if options.stage != Stage::Detections {
+                let suppression = suppression.name();
+                return Err(ExportError::NothingToSuppress { suppression });
+            }
+            let reason = model.no_ending;
+            check_ending(
+                suppression,
+                reason.filter(|reason| !reason.depends_on_size()),
+            )?;
             options.outputs = Some(left_outputs(options.outputs.as_ref())?);
         }
         Ok((options != *asked).then_some(options))
@@ -157,17 +188,29 @@ impl Exporter for Tflite {
         let mut options = Options::default();
         options.weights = model.export.tflite.weights;
         options.suppression = model.export.tflite.suppression;
-        let architecture = &model.network.model.architecture;
+        let Signature {
+            model: network,
+            options: asked,
+            ..
+        } = model.network;
+        check_ending(options.suppression, network.no_ending)?;
+        let architecture = &network.architecture;
         options.description.clone_from(architecture);
         Ok(Box::new(Prepared {
             writer: TfliteWriter::new(main.graph, main.weights, &options)?,
             signature: main.name.to_owned(),
             weights: options.weights,
-            suppression: (model.network.options.stage == Stage::Detections)
+            suppression: (asked.stage == Stage::Detections && suppresses(&network.facts))
                 .then(|| options.suppression.name()),
             left_to_the_caller: resizing(model.network),
         }))
     }
+}
+
+/// Whether the last stage, which gives the detections, has non-max suppression.
+fn suppresses(facts: &Facts) -> bool {
+    let last = facts.stages.last();
+    last.is_some_and(|stage| stage.suppression.is_some())
 }
 
 /// What the caller does with an image before the model has it, in pixels, where the model takes images of the network's own size and does not resize them. Where all of preprocessing is the caller's, it says so itself.
@@ -247,7 +290,7 @@ impl Writer for Prepared<'_> {
 mod tests {
     use tfod_graph::{Builder, DType, Shape, Unary};
     use tfod_models::InputType;
-    use tfod_models::facts::{Facts, ImagePadding, Normalization, Resizing};
+    use tfod_models::facts::{ImagePadding, Normalization, Resizing, StageFacts};
 
     use super::*;
 
@@ -290,6 +333,7 @@ mod tests {
                 architecture: "some".to_owned(),
                 num_classes: 1,
                 image_size: Some([8, 8]),
+                no_ending: None,
                 facts,
             },
         }
@@ -361,8 +405,69 @@ mod tests {
             said.contains("detection_anchor_indices; expected detection_boxes"),
             "{said}"
         );
+        options.outputs = Some(BEFORE.map(str::to_owned).to_vec());
+        let refused = Tflite.fitted(&options, &model, &export).unwrap_err();
+        let said = refused.to_string();
+        assert!(
+            said.contains("at least one of detection_boxes") && said.contains("builtin"),
+            "{said}"
+        );
+        options.outputs = None;
         options.stage = Stage::Boxes;
+        let refused = Tflite.fitted(&options, &model, &export).unwrap_err();
+        let said = refused.to_string();
+        assert!(
+            said.contains("fast suppression has no effect on a graph that ends before"),
+            "{said}"
+        );
+        export.tflite.suppression = Suppression::Builtin;
         assert!(Tflite.fitted(&options, &model, &export).is_ok());
+    }
+
+    #[test]
+    fn what_ends_otherwise_is_refused_with_the_reason() {
+        let Signature {
+            options, mut model, ..
+        } = network([8, 8]);
+        let mut export = Export::new("config", "checkpoint", "out");
+        export.tflite.suppression = Suppression::Regular;
+        // At the size of the TFLite model there may be none.
+        model.no_ending = Some(NoEnding::Padding);
+        assert!(Tflite.fitted(&options, &model, &export).is_ok());
+        let refused = check_ending(Suppression::Regular, model.no_ending).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "TFLite's regular suppression is not for images that the model pads; expected builtin suppression"
+        );
+        model.no_ending = Some(NoEnding::BoxCoder("square_box_coder"));
+        let refused = Tflite.fitted(&options, &model, &export).unwrap_err();
+        let said = refused.to_string();
+        assert!(said.contains("for boxes of square_box_coder;"), "{said}");
+        export.tflite.suppression = Suppression::Builtin;
+        assert!(Tflite.fitted(&options, &model, &export).is_ok());
+    }
+
+    #[test]
+    fn only_models_with_suppression_are_said_to_have_one() {
+        let mut facts = network([8, 8]).model.facts;
+        assert!(!suppresses(&facts));
+        let stage = |suppression| StageFacts {
+            name: "detections",
+            suppression,
+            boxes: None,
+            scores: None,
+        };
+        facts.stages = vec![stage(None)];
+        assert!(!suppresses(&facts));
+        facts.stages = vec![stage(Some(tfod_models::facts::Suppression {
+            score_threshold: 0.0,
+            class_thresholds: Vec::new(),
+            iou_threshold: 0.5,
+            max_detections_per_class: None,
+            max_total_detections: 10,
+            soft_nms_sigma: 0.0,
+        }))];
+        assert!(suppresses(&facts));
     }
 
     #[test]
