@@ -195,3 +195,17 @@ fn anchors_have_a_size() {
         );
     }
 }
+
+#[test]
+fn anchors_have_numbers_for_sides_whether_or_not_the_size_of_images_is_known() {
+    for resizer in ["", "image_resizer { identity_resizer {} }"] {
+        let said = refusal(&detector(Vary {
+            ssd: &format!(
+                "{resizer} anchor_generator {{ multiscale_anchor_generator {{ anchor_scale: 3e38 }} }}"
+            ),
+            ..Vary::default()
+        }));
+        let text = "`model.ssd.anchor_generator` is one whose boxes are too large for 32-bit floats; expected";
+        assert!(said.starts_with(text), "{said}");
+    }
+}

@@ -161,7 +161,13 @@ impl AnchorGenerator {
         let mut known = Vec::new();
         let tilings = self.tilings(b, feature_maps, image)?;
         let levels = || feature_maps.iter().zip(&tilings);
-        if levels().all(|(map, tiling)| tiling.tile(map, &mut known)) {
+        let all_known = levels().all(|(map, tiling)| tiling.tile(map, &mut known));
+        if !(tilings.iter().all(Tiling::is_finite) && known.iter().all(is_finite)) {
+            let given = "one whose boxes are too large for 32-bit floats";
+            let expected = "smaller scales and sizes, and aspect ratios nearer to 1";
+            return Err(invalid(field, given, expected));
+        }
+        if all_known {
             return Ok(Anchors::Known(known));
         }
         let computed = levels().enumerate().map(|(level, (map, tiling))| {
@@ -277,6 +283,11 @@ impl Anchors {
             Self::Computed(_) => Vec::new(),
         }
     }
+}
+
+/// Whether a box has numbers for corners and sides.
+fn is_finite(&[y0, x0, y1, x1]: &Corners) -> bool {
+    [y0, x0, y1 - y0, x1 - x0].into_iter().all(f32::is_finite)
 }
 
 /// The dimension of all anchors of a feature map of this height and width, with so many around each position.

@@ -181,6 +181,25 @@ mod tests {
         assert!(error.to_string().contains("5 levels"), "{error}");
     }
 
+    #[test]
+    fn boxes_have_numbers_for_sides() {
+        let config = protos::MultiscaleAnchorGenerator {
+            min_level: Some(3),
+            max_level: Some(3),
+            anchor_scale: Some(3e38),
+            aspect_ratios: vec![1.0],
+            ..Default::default()
+        };
+        let generator = Multiscale::from_config(Message::anywhere(&config)).unwrap();
+        let generator = AnchorGenerator::Multiscale(generator);
+        let error = generator.generate(&[[4, 4]], [32, 32]).unwrap_err();
+        let said = error.to_string();
+        assert!(
+            said.contains("anchor_generator` is one whose boxes are too large"),
+            "{said}"
+        );
+    }
+
     proptest! {
         /// Independent formulas: area is the base's times 2^(2 scale), height / width is 1 / ratio, centres are a stride apart.
         #[test]

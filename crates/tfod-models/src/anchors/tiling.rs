@@ -99,6 +99,19 @@ impl Tiling {
         true
     }
 
+    /// Whether the sides of boxes are numbers, as far as they are known.
+    pub(super) fn is_finite(&self) -> bool {
+        let base = self.base.map(|base| match base {
+            Float::Known(base) => base,
+            Float::Computed(_) => 1.0,
+        });
+        let mut sides = self
+            .shapes
+            .iter()
+            .flat_map(|[h, w]| [h * base[0], w * base[1]]);
+        sides.all(f32::is_finite)
+    }
+
     /// The same boxes in the same order, computed by the graph: `[anchors, 4]`.
     pub(super) fn tile_in_graph(
         &self,
