@@ -204,12 +204,15 @@ def test_what_one_operator_does_not_give_is_refused(case, oracle, tmp_path):
     image, _ = compare.recorded(results / "image_tensor.npz")[0]
     refused = {
         ("--outputs=detection_anchor_indices",): "detection_anchor_indices: expected detection_boxes",
-        ("--no_nms",): "use builtin suppression",
-        ("--score_threshold=1=0.5",): "use builtin suppression",
+        ("--outputs=raw_detection_boxes",): "at least one of detection_boxes",
+        ("--no_nms",): "has no effect with --no_nms",
+        ("--score_threshold=1=0.5",): "score thresholds of single classes; expected builtin suppression",
     }
     for options, words in refused.items():
         with pytest.raises(AssertionError, match=words):
             export(results, tmp_path / "out", image, "--tflite_nms=regular", *options)
+    # What only the builtin operators cannot do is no matter.
+    export(results, tmp_path / "out", image, "--tflite_nms=fast", "--iou_threshold=1")
     # What comes before suppression can be had.
     keys = ["num_detections", "raw_detection_boxes"]
     model, _ = written_with("fast", results, tmp_path / "out", image, f"--outputs={','.join(keys)}")

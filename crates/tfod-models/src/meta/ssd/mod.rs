@@ -36,6 +36,7 @@ use crate::head::Predictions;
 use crate::input::network_input;
 use crate::layers::Path;
 use crate::options::{GraphOptions, Stage};
+use crate::postprocess::NoEnding;
 use crate::postprocess::box_coder::{BoxCoder, Decoded};
 use crate::postprocess::nms::{Candidates, Classes, Detections, KEYPOINTS, NonMaxSuppression};
 use crate::postprocess::score::ScoreConverter;
@@ -195,14 +196,10 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
             let window = input.extent.map(|extent| ClipWindow::new(b, extent));
             let window = window.transpose()?;
             let detections = detections(b, nms, decoded, [scores, all_scores], window, classes)?;
-            let centered = nms.check_plain(window, classes);
-            match centered.and_then(|()| box_coder.centered(&anchors)) {
-                Ok((anchors, scales)) => {
-                    let from = [predictions.box_encodings, scores];
-                    b.end(ending(nms, from, anchors, scales, &detections));
-                }
-                Err(reason) => no_ending = Some(reason),
-            }
+            let plain = nms.check_plain(window, classes);
+            let centered = plain.and_then(|()| box_coder.centered(&anchors));
+            let from = [predictions.box_encodings, scores];
+            no_ending = end(b, nms, from, centered, &detections);
             for (key, value) in outputs(b, detections)? {
                 b.output(key, value);
             }
@@ -328,16 +325,21 @@ fn detections(
     })
 }
 
-/// What some formats have as one operator: encodings and scores become detections.
-fn ending(
+/// Says what some formats have as one operator: encodings and scores become detections, by centred anchors and their scales. Gives the reason where there are
+/// none of those.
+fn end(
+    b: &mut Builder,
     nms: NonMaxSuppression,
     [encodings, scores]: [ValueId; 2],
-    anchors: Vec<[f32; 4]>,
-    scales: [f32; 4],
+    centered: Result<(Vec<[f32; 4]>, [f32; 4]), NoEnding>,
     detections: &Detections,
-) -> Ending {
+) -> Option<NoEnding> {
+    let (anchors, scales) = match centered {
+        Ok(centered) => centered,
+        Err(reason) => return Some(reason),
+    };
     let limits = nms.facts(&[]);
-    Ending {
+    b.end(Ending {
         encodings,
         scores,
         anchors: anchors.into(),
@@ -352,7 +354,8 @@ fn ending(
             scores: Some(detections.scores),
             count: Some(detections.num_detections),
         },
-    }
+    });
+    None
 }
 
 /// The outputs that detections are, in the order of their keys.
