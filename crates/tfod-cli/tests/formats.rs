@@ -240,3 +240,29 @@ fn inspect_recognises_every_format() {
         assert_eq!(found.facts.kind(), kind, "{}", path.display());
     }
 }
+
+/// Of a configuration whose shorter side may be below the size that it pads to.
+#[test]
+fn a_tflite_model_resizes_only_where_the_caller_does_not() {
+    let root = tempfile::tempdir().unwrap();
+    let resizer = "model { ssd { image_resizer { keep_aspect_ratio_resizer {
+        min_dimension: 120 max_dimension: 160 pad_to_max_dimension: true } } } }";
+    let file = |name: &str, more: &[&str]| {
+        let output = root.path().join(name);
+        let options = [&["--format", "tflite", "--config_override", resizer], more];
+        export(&output, &options.concat());
+        let manifest = fs::read(output.join("manifest.json")).unwrap();
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+        manifest["files"]["model.tflite"].clone()
+    };
+    let left = file("left", &[]);
+    assert!(left["operators"].get("RESIZE_BILINEAR").is_none());
+    let by_caller = &left["resizing_by_caller"];
+    assert_eq!(by_caller["size"], serde_json::json!([160, 160]));
+    let words = by_caller["description"].as_str().unwrap();
+    assert!(words.contains("120 / the shorter side"), "{words}");
+    assert!(words.contains("then padded to 160x160"), "{words}");
+    let done = file("done", &["--input_size", "160x160"]);
+    assert_eq!(done["operators"]["RESIZE_BILINEAR"], 1);
+    assert!(done["resizing_by_caller"].is_null());
+}
