@@ -117,7 +117,7 @@ fn left_outputs(asked: Option<&Vec<String>>) -> Result<Vec<String>, ExportError>
     }
     if !keys.iter().any(given) {
         let expected = format!(
-            "at least one of {}: without them there is nothing for TFLite's operator for suppression to do; builtin suppression is left out then",
+            "at least one of {}, which TFLite's operator for suppression gives; without them use builtin suppression",
             DETECTIONS.join(", ")
         );
         return Err(refused(GraphOption::Outputs, &keys.join(","), expected));
