@@ -45,11 +45,12 @@ const SUPPRESSION: FormatOption = FormatOption {
     about: "By what the TFLite model selects detections; builtin without it",
     details: Some(
         "  builtin  TFLite's operators: the results of all formats
-  regular  TFLite_Detection_PostProcess, class by class, as the official
-           converter's models have it with --ssd_use_regular_nms; boxes
-           without area stay, slow with many classes and a low threshold
-  fast     the same for all classes at once: less time, and fewer boxes
-           where objects of different classes overlap
+  regular  TFLite_Detection_PostProcess, class by class, as in the
+           official converter's models with --ssd_use_regular_nms;
+           boxes without area stay; slow with many classes and a
+           low threshold
+  fast     the same for all classes at once: less time, and fewer
+           boxes where objects of different classes overlap
   regular and fast give detection_boxes, detection_classes,
   detection_scores and num_detections, with --outputs the raw
   ones too, and need --batch 1",
