@@ -144,6 +144,7 @@ pub(crate) fn compute(node: Operation<'_>, inputs: &[&Array], most: usize) -> Op
             let moved: Vec<usize> = order.iter().map(|dim| steps[*dim]).collect();
             strided(x, 0, &moved, shape, most)?
         }
+        ("GatherV2", _) if int_attr(node, "batch_dims") != 0 => return None,
         ("GatherV2", [x, indices, axis]) => gather(x, indices, axis.integer()?, most)?,
         ("Shape", [x]) => {
             let out_type = type_attr(node, "out_type").unwrap_or(DType::Int32);
@@ -503,7 +504,7 @@ fn concat(all: &[&Array], axis: usize, most: usize) -> Option<Array> {
         return None;
     }
     let mut shape = first.shape.clone();
-    shape[axis] = 0;
+    *shape.get_mut(axis)? = 0;
     for x in all {
         let mut other = x.shape.clone();
         shape[axis] = shape[axis].checked_add(*other.get(axis)?)?;
@@ -515,12 +516,12 @@ fn concat(all: &[&Array], axis: usize, most: usize) -> Option<Array> {
     // Blocks of each in turn: what of it has one place in the dimensions before the axis.
     let (mut starts, mut begin) = (Vec::new(), 0usize);
     for x in all {
-        starts.push((begin, x.shape.iter().skip(axis).product::<usize>()));
+        starts.push((begin, num_elements(&x.shape[axis..])?));
         begin += x.data.len();
     }
     let joined = first.data.clone();
     let joined = joined.joined(all.iter().skip(1).map(|x| &x.data))?;
-    let outer: usize = first.shape.iter().take(axis).product();
+    let outer = num_elements(&first.shape[..axis])?;
     let places = (0..outer).flat_map(|block| {
         let of =
             move |(start, len): &(usize, usize)| (start + block * len)..(start + (block + 1) * len);
@@ -545,9 +546,12 @@ fn slice(
             return None;
         }
     }
-    let start = begin.iter().zip(&steps).map(|(at, step)| at * step).sum();
-    let by: Vec<usize> = by.iter().zip(&steps).map(|(by, step)| by * step).collect();
-    strided(x, start, &by, sizes, most)
+    let by_steps = |places: &[usize]| {
+        let pairs = places.iter().zip(&steps);
+        let products = pairs.map(|(place, step)| place.checked_mul(*step));
+        products.collect::<Option<Vec<usize>>>()
+    };
+    strided(x, sum(&by_steps(begin)?)?, &by_steps(by)?, sizes, most)
 }
 
 fn strided_slice(
@@ -639,8 +643,8 @@ fn gather(x: &Array, indices: &Array, axis: i64, most: usize) -> Option<Array> {
     if chosen.iter().any(|at| *at >= x.shape[axis]) {
         return None;
     }
-    let inner: usize = x.shape.iter().skip(axis + 1).product();
-    let outer: usize = x.shape.iter().take(axis).product();
+    let (outer, inner) = (&x.shape[..axis], &x.shape[axis + 1..]);
+    let (outer, inner) = (num_elements(outer)?, num_elements(inner)?);
     let mut shape: Vec<usize> = x.shape.iter().take(axis).copied().collect();
     shape.extend(&indices.shape);
     shape.extend(x.shape.iter().skip(axis + 1));
@@ -721,10 +725,8 @@ fn reduce(
         order().map(|dim| x.shape[*dim]).collect(),
         most,
     )?;
-    let group: usize = away.iter().map(|dim| x.shape[*dim]).product();
-    if group == 0 {
-        return None;
-    }
+    let group: Vec<usize> = away.iter().map(|dim| x.shape[*dim]).collect();
+    let group = num_elements(&group).filter(|group| *group > 0)?;
     let data = match &sorted.data {
         Data::Float(all) => Data::Float(all.chunks(group).map(of_floats).collect()),
         Data::Int32(_) | Data::Int64(_) => {
@@ -764,6 +766,12 @@ fn softmax(x: &Array, most: usize) -> Option<Array> {
     Some(x)
 }
 
+fn sum(sizes: &[usize]) -> Option<usize> {
+    sizes
+        .iter()
+        .try_fold(0usize, |sum, size| sum.checked_add(*size))
+}
+
 /// The outputs of an operation that takes an array apart.
 fn parts(node: Operation<'_>, inputs: &[&Array], most: usize) -> Option<Vec<Array>> {
     let (x, axis, sizes, is_dropped) = match (node.op, inputs) {
@@ -784,7 +792,7 @@ fn parts(node: Operation<'_>, inputs: &[&Array], most: usize) -> Option<Vec<Arra
         }
         _ => return None,
     };
-    if x.data.len() > most || sizes.iter().sum::<usize>() != x.shape[axis] {
+    if x.data.len() > most || sum(&sizes) != Some(x.shape[axis]) {
         return None;
     }
     let mut outputs = Vec::with_capacity(sizes.len());
@@ -936,6 +944,40 @@ mod tests {
             run("Sum", &keeps, &[&x, &ints(&[0])]),
             [floats(&[1, 2], &[4.0, 6.0])]
         );
+    }
+
+    #[test]
+    fn gathers_of_batches_are_left_alone() {
+        let x = floats(&[2, 2], &[0.0, 1.0, 2.0, 3.0]);
+        let at = Array::new(vec![2, 1], Data::Int32(vec![1, 0])).expect("it is filled");
+        let gathered = |batch_dims| {
+            let attrs = [("batch_dims", Value::I(batch_dims))];
+            try_run("GatherV2", &attrs, &[&x, &at, &int(1)])
+        };
+        let all = floats(&[2, 2, 1], &[1.0, 0.0, 3.0, 2.0]);
+        assert_eq!((gathered(0), gathered(1)), (Some(vec![all]), None));
+    }
+
+    #[test]
+    fn sizes_whose_sums_or_products_do_not_fit_are_left_alone() {
+        let x = floats(&[2], &[1.0, 2.0]);
+        let long = |numbers: &[i64]| {
+            Array::new(vec![numbers.len()], Data::Int64(numbers.to_vec())).expect("a vector")
+        };
+        let sizes = long(&[i64::MAX, i64::MAX, 4]);
+        assert_eq!(try_run("SplitV", &[], &[&x, &sizes, &int(0)]), None);
+        // Without elements, its sizes are not checked against each other.
+        let huge = usize::MAX / 2;
+        let empty = floats(&[0, huge, huge], &[]);
+        assert_eq!(
+            try_run("GatherV2", &[], &[&empty, &ints(&[]), &int(0)]),
+            None
+        );
+        assert_eq!(try_run("ConcatV2", &[], &[&empty, &empty, &int(1)]), None);
+        assert_eq!(try_run("Sum", &[], &[&empty, &ints(&[1, 2])]), None);
+        let begin = long(&[0, 7, 7]);
+        let none = long(&[0, 0, 0]);
+        assert_eq!(try_run("Slice", &[], &[&empty, &begin, &none]), None);
     }
 
     #[test]

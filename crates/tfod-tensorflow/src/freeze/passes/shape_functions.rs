@@ -265,13 +265,18 @@ impl Inputs<'_> {
         if shape.len() != 4 || window.len() != 4 || strides.len() != 4 {
             return None;
         }
+        // Over images or channels, nothing but pooling in TensorFlow moves.
+        let stays = |place: usize| window[place] == 1 && strides[place] == 1;
+        if !(0..4).all(|place| places.contains(&place) || stays(place)) {
+            return None;
+        }
         for place in places {
             let stride = u64::try_from(strides[place]).ok().filter(|&n| n > 0)?;
             shape[place] = match (shape[place], self.text("padding")?) {
                 (Some(size), "SAME") => Some(size.div_ceil(stride)),
                 (Some(size), "VALID") => {
                     let last = size.checked_sub(window[place]);
-                    Some(last.map_or(0, |last| last / stride + 1))
+                    last.map_or(Some(0), |last| (last / stride).checked_add(1))
                 }
                 _ => None,
             };
@@ -584,6 +589,48 @@ mod tests {
         );
         assert_eq!(broadcast(&[Some(2)], &[Some(3)]), None);
         assert_eq!(broadcast(&[None], &[Some(1)]), Some(vec![None]));
+    }
+
+    #[test]
+    fn pooling_over_images_or_channels_tells_no_shape() {
+        use tfod_proto::attr_value::{ListValue, Value};
+        use tfod_proto::prost::Message as _;
+        let encoded = |value| {
+            let value = Some(value);
+            tfod_proto::AttrValue { value }.encode_to_vec().into()
+        };
+        let pooled = |window: [i64; 4], strides: [i64; 4]| {
+            let list = |i: [i64; 4]| {
+                let i = i.to_vec();
+                encoded(Value::List(ListValue {
+                    i,
+                    ..ListValue::default()
+                }))
+            };
+            let attrs = [
+                ("ksize".into(), list(window)),
+                ("strides".into(), list(strides)),
+                ("padding".into(), encoded(Value::S("VALID".into()))),
+            ];
+            let operation = Operation {
+                op: "MaxPool",
+                attrs: &attrs,
+            };
+            let shape = vec![None, Some(4), Some(u64::MAX), Some(8)];
+            infer(operation, &[Some(&shape)], &[None]).remove(0)
+        };
+        assert_eq!(
+            pooled([1, 2, 2, 1], [1, 2, 2, 1]),
+            Some(vec![None, Some(2), Some(u64::MAX / 2), Some(8)])
+        );
+        assert_eq!(pooled([1, 1, 1, 2], [1, 1, 1, 1]), None);
+        assert_eq!(pooled([1, 1, 1, 1], [1, 1, 1, 2]), None);
+        assert_eq!(pooled([2, 1, 1, 1], [1, 1, 1, 1]), None);
+        // A window of nothing fits once more than there are places.
+        assert_eq!(
+            pooled([1, 2, 0, 1], [1, 2, 1, 1]),
+            Some(vec![None, Some(2), None, Some(8)])
+        );
     }
 
     #[test]
