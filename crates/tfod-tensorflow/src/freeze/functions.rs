@@ -106,6 +106,7 @@ impl<'a> Expander<'a, '_> {
                 Some(index) => Value::Variable {
                     index,
                     read: Some(tensor),
+                    routed: None,
                 },
                 None => Value::Tensor(tensor),
             });

@@ -392,7 +392,7 @@ impl<'a, 'm, 's> Captures<'a, 'm, 's> {
                 let index = expander
                     .variables
                     .of_object(object, &variable.name, place)?;
-                Ok(Value::Variable { index, read: None })
+                Ok(Value::handle(index))
             }
             Some(saved_object::Kind::Constant(constant)) => {
                 let by_name = &self.main.body.by_name;

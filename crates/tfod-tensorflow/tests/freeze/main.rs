@@ -12,6 +12,7 @@
 mod build;
 mod hostile;
 mod passes;
+mod updates;
 
 use build::{
     BOOL, FLOAT, INT32, Model, RESOURCE, call, data_type, func, function, int, lines, node, text,

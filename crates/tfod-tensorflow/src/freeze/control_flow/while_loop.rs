@@ -180,9 +180,11 @@ impl<'a> Expander<'a, '_> {
                 Value::Variable {
                     index,
                     read: Some(tensor),
+                    routed,
                 } => Value::Variable {
                     index: *index,
                     read: Some(self.graph.loop_constant(scopes.frame, *tensor)),
+                    routed: *routed,
                 },
                 other => other.clone(),
             });

@@ -40,7 +40,7 @@ impl<'a> Expander<'a, '_> {
             ));
         }
         Ok(Done {
-            values: vec![Value::Variable { index, read: None }],
+            values: vec![Value::handle(index)],
             ..Done::default()
         })
     }
@@ -59,7 +59,9 @@ impl<'a> Expander<'a, '_> {
             Value::Variable {
                 read: Some(tensor), ..
             } => Ok(tensor),
-            Value::Variable { index, read: None } => {
+            Value::Variable {
+                index, read: None, ..
+            } => {
                 let constant = self.constant_of(index);
                 Ok(self.graph.bring(constant, scope))
             }
@@ -185,22 +187,16 @@ impl<'a> Expander<'a, '_> {
             .map_err(|problem| self.error(&visit.place, problem))?;
         node.is_effect = true;
         let mut done = self.single(visit.scope, node);
-        if let (Some(index), Some(first)) = (variable, done.values.first_mut())
-            && let Value::Tensor(tensor) = *first
-        {
-            *first = Value::Variable {
-                index,
-                read: Some(tensor),
-            };
-        }
-        if op == "Switch"
-            && let (Some(index), Some(Value::Tensor(tensor))) =
-                (variable, done.values.get(1).cloned())
-        {
-            done.values[1] = Value::Variable {
-                index,
-                read: Some(tensor),
-            };
+        // The second output of a merge is a number.
+        let handles = if op == "Switch" { 2 } else { 1 };
+        for value in done.values.iter_mut().take(handles) {
+            if let (Some(index), Value::Tensor(tensor)) = (variable, &*value) {
+                *value = Value::Variable {
+                    index,
+                    read: Some(*tensor),
+                    routed: Some(visit.written.routed(index)),
+                };
+            }
         }
         Ok(done)
     }

@@ -43,7 +43,7 @@ use super::wire::attr;
 pub(crate) use copy::UNMADE_RESOURCE;
 pub(crate) use instance::{Entry, Instance};
 pub(crate) use updates::Written;
-pub(crate) use values::{Done, NodeInput, Value, Visit};
+pub(crate) use values::{Done, NodeInput, Routed, Value, Visit};
 
 use instance::Slot;
 use tables::Tables;

@@ -13,11 +13,25 @@ use super::super::data_type::type_name;
 use super::super::error::{Changed, FreezeError, NodePlace, Update};
 use super::super::graph::{Node, Tensor};
 use super::super::wire::value;
-use super::{Done, Expander, Result, Value, Visit};
+use super::{Done, Expander, Result, Routed, Value, Visit};
 
 /// The latest assignment to each variable before some node, as places in [`Updates::writes`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Written(Option<Rc<BTreeMap<usize, usize>>>);
+
+impl Written {
+    /// What is said of a variable's handle that is sent somewhere now.
+    pub(super) fn routed(&self, variable: usize) -> Routed {
+        Routed {
+            written: self.of(variable),
+        }
+    }
+
+    /// The latest assignment to a variable.
+    fn of(&self, variable: usize) -> Option<usize> {
+        self.0.as_deref()?.get(&variable).copied()
+    }
+}
 
 /// Stands for assignments of which the latest is not known.
 const UNORDERED: usize = usize::MAX;
@@ -215,7 +229,8 @@ impl<'a> Expander<'a, '_> {
         Ok(())
     }
 
-    /// Handles with the values that were assigned before a node that reads them.
+    /// Handles with the values that were assigned before a node that reads them. One that control flow of the original graph has sent somewhere has
+    /// the value that was sent with it.
     pub(crate) fn forward(
         &self,
         place: &NodePlace,
@@ -226,10 +241,28 @@ impl<'a> Expander<'a, '_> {
             return Ok(());
         };
         for input in inputs {
-            if let Value::Variable { index, read } = input
-                && let Some(&write) = written.get(index)
-            {
-                *read = Some(self.assigned(place, *index, write)?);
+            let Value::Variable {
+                index,
+                read,
+                routed,
+            } = input
+            else {
+                continue;
+            };
+            let Some(&write) = written.get(index) else {
+                continue;
+            };
+            match routed {
+                None => *read = Some(self.assigned(place, *index, write)?),
+                Some(routed) if routed.written == Some(write) => {}
+                Some(_) => {
+                    let name = &self.variables.get(*index).name;
+                    let reason = format!(
+                        "it reads the variable `{name}` in a conditional or loop of TensorFlow 1, and the same call has assigned to it since its handle was \
+                         brought there"
+                    );
+                    return Err(self.refuse(place, reason));
+                }
             }
         }
         Ok(())
@@ -248,8 +281,10 @@ impl<'a> Expander<'a, '_> {
 
     /// An operation that assigns to a variable.
     pub(super) fn update(&mut self, visit: Visit<'a, '_>) -> Result<Done> {
-        let (index, read) = match visit.inputs.first() {
-            Some(Value::Variable { index, read }) => (index, read),
+        let (handle, index, routed) = match visit.inputs.first() {
+            Some(handle @ Value::Variable { index, routed, .. }) => {
+                (handle.clone(), *index, *routed)
+            }
             // Loaders say so where an asset is.
             Some(Value::Refused(refusal)) if refusal.asset.is_some() => {
                 return Ok(Done {
@@ -259,7 +294,6 @@ impl<'a> Expander<'a, '_> {
             }
             _ => return self.plain(visit),
         };
-        let (index, read) = (*index, *read);
         let variable = self.variables.get(index).name.clone();
         if !self.updates.are_dropped {
             return Err(FreezeError::Updates {
@@ -275,7 +309,7 @@ impl<'a> Expander<'a, '_> {
             );
             return Err(self.refuse(&visit.place, reason));
         }
-        if read.is_some() && visit.place.function.is_none() {
+        if routed.is_some() {
             let reason = format!(
                 "it assigns to the variable `{variable}` in a conditional or loop of TensorFlow 1"
             );
@@ -290,7 +324,7 @@ impl<'a> Expander<'a, '_> {
             self.pay(&visit.place, 1 + self.updates.dropped.len() / 64)?;
             self.updates.dropped.push(update);
         }
-        let (value, values) = self.new_value(&visit, index, read)?;
+        let (value, values) = self.new_value(&visit, index, handle)?;
         let written = self.write(&visit.place, &visit.written, index, value)?;
         Ok(Done {
             values,
@@ -304,10 +338,10 @@ impl<'a> Expander<'a, '_> {
         &mut self,
         visit: &Visit<'a, '_>,
         index: usize,
-        read: Option<Tensor>,
+        handle: Value,
     ) -> Result<(Option<Tensor>, Vec<Value>)> {
         let data_type = self.variables.get(index).data_type();
-        let mut old = vec![Value::Variable { index, read }];
+        let mut old = vec![handle];
         let change = change(visit.def.op).unwrap_or(Change::Unknown);
         if let Change::Skip = change {
             self.forward(&visit.place, &visit.written, &mut old)?;

@@ -18,9 +18,29 @@ pub(crate) enum Value {
         /// The variable's value, where it has already been brought to: inside of a loop of the original graph, or the argument of a
         /// function that is kept.
         read: Option<Tensor>,
+        /// Where control flow of the original graph has sent it.
+        routed: Option<Routed>,
     },
     /// Something that a frozen graph cannot have. It is an error to use it, not to make it.
     Refused(Rc<Refusal>),
+}
+
+impl Value {
+    /// The handle of a variable that nothing has been done with.
+    pub(crate) fn handle(index: usize) -> Self {
+        Self::Variable {
+            index,
+            read: None,
+            routed: None,
+        }
+    }
+}
+
+/// A handle that control flow of the original graph has sent somewhere, with the variable's value as it was then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Routed {
+    /// The latest assignment to the variable before that.
+    pub(crate) written: Option<usize>,
 }
 
 /// Why a value cannot be used.
