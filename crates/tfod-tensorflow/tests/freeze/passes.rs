@@ -136,6 +136,104 @@ fn statistics_of_the_batch_and_shared_convolutions_are_left_alone() {
     assert_eq!(frozen(shared, |frozen| frozen.fold_batch_norm()).0, 0);
 }
 
+/// Nodes in a branch or loop, in which constants are because of what they come after.
+fn after(pivot: &str, nodes: impl IntoIterator<Item = NodeDef>) -> Vec<NodeDef> {
+    let mut nodes: Vec<NodeDef> = nodes.into_iter().collect();
+    for node in nodes.iter_mut().filter(|node| node.op == "Const") {
+        node.input.push(format!("^{pivot}"));
+    }
+    nodes
+}
+
+/// A normalised convolution of what `inside` gives, between nodes of TensorFlow 1.
+fn routed(inside: &str, around: Vec<NodeDef>) -> Vec<NodeDef> {
+    let mut nodes = convolution();
+    inside.clone_into(&mut nodes[1].input[0]);
+    nodes.extend(normalisation(false));
+    nodes.pop();
+    let mut nodes = after("inside", nodes);
+    nodes.extend(around);
+    nodes
+}
+
+#[test]
+fn what_is_in_loops_of_tensorflow_1_is_not_folded() {
+    let looped = vec![
+        node(
+            "enter",
+            "Enter",
+            &["x"],
+            &[("T", data_type(FLOAT)), ("frame_name", text("frame"))],
+        ),
+        node(
+            "merge",
+            "Merge",
+            &["enter:output:0", "next:output:0"],
+            &[("T", data_type(FLOAT)), ("N", Value::I(2))],
+        ),
+        typed("finite", "IsFinite", &["merge:output:0"]),
+        NodeDef {
+            input: vec!["^merge".to_owned()],
+            ..int("axis", 0)
+        },
+        node("all", "All", &["finite:y:0", "axis:output:0"], &[]),
+        node("condition", "LoopCond", &["all:output:0"], &[]),
+        typed(
+            "switch",
+            "Switch",
+            &["merge:output:0", "condition:output:0"],
+        ),
+        typed("inside", "Identity", &["switch:output_true:0"]),
+        typed("next", "NextIteration", &["norm:y:0"]),
+        typed("y", "Exit", &["switch:output_false:0"]),
+    ];
+    let nodes = routed("inside:output:0", looped);
+    let (folded, graph) = frozen(nodes, |frozen| frozen.fold_batch_norm());
+    assert_eq!(folded, 0);
+    let lines = lines(&graph.node);
+    let expected = "norm = FusedBatchNormV3(conv, gamma, beta, mean, variance)";
+    assert!(lines.iter().any(|line| line == expected), "{lines:#?}");
+}
+
+#[test]
+fn what_is_in_branches_of_tensorflow_1_is_folded() {
+    let branch = vec![
+        typed("finite", "IsFinite", &["x"]),
+        int("axis", 0),
+        node("all", "All", &["finite:y:0", "axis:output:0"], &[]),
+        typed("switch", "Switch", &["x", "all:output:0"]),
+        typed("inside", "Identity", &["switch:output_true:0"]),
+        node(
+            "merge",
+            "Merge",
+            &["norm:y:0", "switch:output_false:0"],
+            &[("T", data_type(FLOAT)), ("N", Value::I(2))],
+        ),
+        typed("y", "Identity", &["merge:output:0"]),
+    ];
+    let nodes = routed("inside:output:0", branch);
+    let (folded, graph) = frozen(nodes, |frozen| frozen.fold_batch_norm());
+    assert_eq!(folded, 1);
+    assert_eq!(values(&graph, "kernel"), [3.0, 10.0]);
+}
+
+#[test]
+fn a_normalisation_whose_statistics_are_read_is_left_alone() {
+    let statistics = |end: Vec<NodeDef>| {
+        let mut nodes = convolution();
+        nodes.extend(normalisation(false));
+        nodes.pop();
+        nodes.extend(end);
+        frozen(nodes, |frozen| frozen.fold_batch_norm()).0
+    };
+    let only = vec![typed("y", "Identity", &["norm:batch_mean:0"])];
+    let both = vec![
+        typed("sum", "AddV2", &["norm:y:0", "norm:batch_mean:0"]),
+        typed("y", "Identity", &["sum:z:0"]),
+    ];
+    assert_eq!((statistics(only), statistics(both)), (0, 0));
+}
+
 #[test]
 fn large_constants_are_halved_and_cast() {
     let numbers: Vec<f32> = (0..2000u16).map(f32::from).collect();

@@ -5,6 +5,7 @@
 //! `FusedBatchNorm` family, and additions, subtractions, multiplications and divisions by constants, which is how unfused normalisation looks.
 //! See Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", section 3.2.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::super::constants::Content;
@@ -87,8 +88,16 @@ impl Frozen<'_> {
         Ok(folded)
     }
 
-    /// For each node, its only consumer; none if there are more, or if it is an output.
+    /// For each node, its only consumer; none if there are more, or if it is an output, and none that cannot be changed: in a loop, a constant of the whole
+    /// graph cannot be used, and of a normalisation whose statistics are used, more than the first output is left.
     fn consumers(&self) -> Vec<Option<NodeId>> {
+        let outside = self.outside_of_loops();
+        let nodes = self.listing.order.iter();
+        let tensors = nodes.flat_map(|&id| self.graph.node(id).inputs.iter().copied());
+        let outputs = self.outputs.iter().map(|output| output.tensor);
+        let further = tensors.chain(outputs).filter(|tensor| tensor.port != 0);
+        let further: HashSet<NodeId> = further.map(|tensor| tensor.node).collect();
+        let can_change = |id: &NodeId| outside.contains(id) && !further.contains(id);
         let mut found: Vec<(usize, Option<NodeId>)> = vec![(0, None); self.graph.nodes.len()];
         for &id in &self.listing.order {
             let node = self.graph.node(id);
@@ -109,7 +118,7 @@ impl Frozen<'_> {
         }
         found
             .into_iter()
-            .map(|(count, consumer)| consumer.filter(|_| count == 1))
+            .map(|(count, consumer)| consumer.filter(|id| count == 1 && can_change(id)))
             .collect()
     }
 

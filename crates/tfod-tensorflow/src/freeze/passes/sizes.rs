@@ -153,6 +153,18 @@ impl Frozen<'_> {
     /// The nodes whose inputs all are there exactly once in a call. One in a loop or a branch, which TensorFlow 1 writes without scopes, would leave it if it
     /// got a constant of the whole graph; and one that joins branches would not know any more which was taken.
     fn always_run(&self) -> HashSet<NodeId> {
+        let mut found = self.outside(&["Switch", "_SwitchN"]);
+        found.retain(|id| self.graph.node(*id).scope == ScopeId::ROOT);
+        found
+    }
+
+    /// The nodes that are in no loop.
+    pub(super) fn outside_of_loops(&self) -> HashSet<NodeId> {
+        self.outside(&[])
+    }
+
+    /// The nodes that are in no loop, and in no branch that one of these operations begins.
+    fn outside(&self, switches: &[&str]) -> HashSet<NodeId> {
         // In how many loops and branches the outputs of a node are.
         let mut depths: HashMap<NodeId, usize> = HashMap::with_capacity(self.listing.order.len());
         let mut found = HashSet::new();
@@ -168,7 +180,7 @@ impl Frozen<'_> {
                 .copied()
                 .max();
             let depth = depth.unwrap_or(0);
-            if depth == 0 && node.scope == ScopeId::ROOT {
+            if depth == 0 {
                 found.insert(id);
             }
             let is_of = |input: &Tensor, op: &str| self.graph.node(input.node).op == op;
@@ -177,10 +189,10 @@ impl Frozen<'_> {
                 .iter()
                 .any(|input| is_of(input, "LoopCond") || is_of(input, "NextIteration"));
             let inside = match &*node.op {
-                "Enter" | "_SwitchN" => depth + 1,
-                "Switch" if !is_loop => depth + 1,
-                "Merge" if !is_loop => depth.saturating_sub(1),
+                "Enter" => depth + 1,
                 "Exit" => depth.saturating_sub(1),
+                op if !is_loop && switches.contains(&op) => depth + 1,
+                "Merge" if !is_loop && !switches.is_empty() => depth.saturating_sub(1),
                 _ => depth,
             };
             depths.insert(id, inside);
