@@ -235,6 +235,53 @@ fn a_normalisation_whose_statistics_are_read_is_left_alone() {
 }
 
 #[test]
+fn keys_of_inputs_come_before_names_of_nodes() {
+    let mut message = Model::new(Vec::new()).message();
+    let meta_graph = &mut message.meta_graphs[0];
+    let attrs = [("dtype", data_type(FLOAT))];
+    meta_graph.graph_def.as_mut().unwrap().node = vec![
+        node("a", "Placeholder", &[], &attrs),
+        node("b", "Placeholder", &[], &attrs),
+        node("c", "Placeholder", &[], &attrs),
+        typed("ab", "AddV2", &["a", "b"]),
+        typed("y", "AddV2", &["ab", "c"]),
+    ];
+    let signature = meta_graph.signature_def.get_mut("serving_default").unwrap();
+    let named = |info: &mut tfod_proto::TensorInfo, name: &str| {
+        let info = info.clone();
+        tfod_proto::TensorInfo {
+            name: format!("{name}:0"),
+            tensor_shape: None,
+            ..info
+        }
+    };
+    let input = signature.inputs.get_mut("x").unwrap();
+    let inputs = [("a", "b"), ("b", "a"), ("z", "c")];
+    signature.inputs = inputs
+        .map(|(key, name)| (key.to_owned(), named(input, name)))
+        .into();
+    let output = signature.outputs.get_mut("y0").unwrap();
+    *output = named(output, "y");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("saved_model.pb");
+    std::fs::write(file, message.encode_to_vec()).unwrap();
+    let reader = SavedModelReader::open(folder.path()).unwrap();
+    for (wanted, expected) in [("a", "b"), ("b", "a"), ("z", "c"), ("c", "c"), ("a:0", "a")] {
+        let mut frozen = reader.freeze(&FreezeOptions::default()).unwrap();
+        let wanted = InputShape {
+            input: wanted.to_owned(),
+            shape: vec![Some(7)],
+        };
+        frozen.fix_input_shapes(&[wanted]).unwrap();
+        let shaped = frozen
+            .inputs()
+            .into_iter()
+            .find(|input| input.shape.is_some());
+        assert_eq!(shaped.unwrap().tensor, format!("{expected}:0"));
+    }
+}
+
+#[test]
 fn large_constants_are_halved_and_cast() {
     let numbers: Vec<f32> = (0..2000u16).map(f32::from).collect();
     let mut too_large = numbers.clone();

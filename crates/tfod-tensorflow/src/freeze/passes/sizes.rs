@@ -15,7 +15,7 @@ use crate::messages::tensor::{MAX_RANK, check_rank};
 use super::super::constants::Content;
 use super::super::data_type::INT32;
 use super::super::error::FreezeError;
-use super::super::frozen::Frozen;
+use super::super::frozen::{Frozen, Interface};
 use super::super::graph::{Node, NodeId, ScopeId, Tensor};
 use super::super::wire::value;
 use super::arithmetic;
@@ -207,17 +207,22 @@ impl Frozen<'_> {
             input: input.to_owned(),
             problem,
         };
-        let is_meant = |input: &&mut super::super::frozen::Interface| {
-            let node = self.listing.name(input.tensor.node);
-            let name = wanted.input.strip_suffix(":0").unwrap_or(&wanted.input);
-            input.key == wanted.input || node == name
-        };
+        let name = wanted.input.strip_suffix(":0").unwrap_or(&wanted.input);
+        // An input may have the key that is the name of another's node.
+        let by_key = self
+            .inputs
+            .iter()
+            .position(|input| input.key == wanted.input);
+        let found = by_key.or_else(|| {
+            let named = |input: &Interface| self.listing.name(input.tensor.node) == name;
+            self.inputs.iter().position(named)
+        });
         let keys: Vec<String> = self
             .inputs
             .iter()
             .map(|input| format!("`{}`", input.key))
             .collect();
-        let Some(input) = self.inputs.iter_mut().find(is_meant) else {
+        let Some(input) = found.and_then(|found| self.inputs.get_mut(found)) else {
             let problem = format!("there is no such input; there are {}", keys.join(", "));
             return Err(error(&wanted.input, problem));
         };
