@@ -13,7 +13,6 @@ use tfod_proto::{
 };
 
 use crate::messages::tensor::check_rank;
-use crate::op_defs;
 
 use super::budget::MAX_DEPTH;
 use super::error::{FreezeError, NodePlace};
@@ -92,6 +91,15 @@ pub(crate) fn expand(
         if end.port != 0 {
             let problem = format!(
                 "`{}` is not the first output of its node, and cannot be fed",
+                info.name
+            );
+            return Err(error("input", key, problem));
+        }
+        if info.dtype == 0 {
+            let op = main.nodes[end.node].op;
+            let problem = format!(
+                "nothing says which element type `{}` has, the output of operation `{op}`, so that no placeholder can stand for it; choose a tensor before or \
+                 behind it",
                 info.name
             );
             return Err(error("input", key, problem));
@@ -509,7 +517,7 @@ pub(crate) fn of_tensors(
                 .next()
                 .and_then(|node| model.main.by_name.get(node));
             let node = node.and_then(|&node| model.main.nodes.get(node));
-            let (dtype, tensor_shape) = node.map_or((0, None), |node| declared(node, &full));
+            let (dtype, tensor_shape) = node.map_or((0, None), |node| declared(model, node, &full));
             let info = TensorInfo {
                 name: full,
                 dtype,
@@ -527,11 +535,16 @@ pub(crate) fn of_tensors(
 }
 
 /// The type of a tensor as its node declares it, and a placeholder's shape.
-fn declared(node: &NodeDef<'_>, tensor: &str) -> (i32, Option<TensorShapeProto>) {
+fn declared(
+    model: &MetaGraph<'_>,
+    node: &NodeDef<'_>,
+    tensor: &str,
+) -> (i32, Option<TensorShapeProto>) {
     let port = tensor
         .rsplit_once(':')
         .and_then(|(_, port)| port.parse().ok());
-    let types = op_defs::find(node.op).and_then(|def| def.output_types(node.attrs.as_slice()).ok());
+    let def = model.op_def(node.op);
+    let types = def.and_then(|def| def.output_types(node.attrs.as_slice()).ok());
     let dtype = types.and_then(|types| types.get(port.unwrap_or(0_usize)).copied());
     let shape = node.attr("shape").and_then(attr::shape);
     let shape = shape.filter(|_| node.op.starts_with("Placeholder"));

@@ -21,6 +21,7 @@ use build::{
 use tfod_graph::{Builder, DType, Dim, Shape, Unary, Weights};
 use tfod_proto::NodeDef;
 use tfod_proto::attr_value::Value;
+use tfod_proto::prost::{self, Message as _};
 use tfod_tensorflow::{FreezeOptions, NamedGraph, SavedModelReader, SavedModelWriter};
 
 fn typed(name: &str, op: &str, inputs: &[&str]) -> NodeDef {
@@ -595,6 +596,57 @@ fn texts_without_end_are_not_read() {
         error.contains("268435457 bytes are more than a SavedModel as text may have"),
         "{error}"
     );
+}
+
+/// Only the file says what an operation is that TensorFlow does not have.
+#[test]
+fn an_input_where_an_unknown_operation_is_needs_a_type() {
+    let mut message = Model::new(Vec::new()).message();
+    let meta_graph = &mut message.meta_graphs[0];
+    meta_graph.graph_def.as_mut().unwrap().node = vec![
+        node("custom", "TheirOwnOperation", &[], &[]),
+        typed("y", "Neg", &["custom"]),
+    ];
+    let mut options = FreezeOptions::default();
+    options.inputs = vec!["custom".to_owned()];
+    options.outputs = vec!["y".to_owned()];
+    let error = build::freeze_message(&message, &options).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("TheirOwnOperation") && error.contains("element type"),
+        "{error}"
+    );
+
+    let output = tfod_proto::op_def::ArgDef {
+        name: "result".to_owned(),
+        r#type: FLOAT.into(),
+        ..Default::default()
+    };
+    let def = tfod_proto::OpDef {
+        name: "TheirOwnOperation".to_owned(),
+        output_arg: vec![output],
+        ..Default::default()
+    };
+    // Nothing else needs the list of operations, so that our own messages do not have it.
+    let nested = |number: u8, message: &[u8]| {
+        let mut bytes = vec![number << 3 | 2];
+        prost::encode_length_delimiter(message.len(), &mut bytes).unwrap();
+        bytes.extend_from_slice(message);
+        bytes
+    };
+    let mut meta_graph = message.meta_graphs.remove(0);
+    let mut meta_info = meta_graph.meta_info_def.take().unwrap().encode_to_vec();
+    meta_info.extend(nested(2, &nested(1, &def.encode_to_vec())));
+    let mut bytes = nested(1, &meta_info);
+    bytes.extend(meta_graph.encode_to_vec());
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("saved_model.pb"), nested(2, &bytes)).unwrap();
+    let graph = build::freeze(folder.path(), &options).unwrap();
+    assert_eq!(
+        lines(&graph.node),
+        ["custom = Placeholder()", "y = Neg(custom)"]
+    );
+    assert_eq!(graph.node[0].attr["dtype"].value, Some(data_type(FLOAT)));
 }
 
 /// TensorFlow's first tables are references, which nothing has written for a decade.
