@@ -119,9 +119,9 @@ impl<'a> Expander<'a, '_> {
             values,
         );
         instance.attrs.clone_from(&function.attrs);
-        let was_keeping = std::mem::replace(&mut self.is_keeping, true);
+        let keeper = self.keeper.replace(at.clone());
         let done = self.results(at, &mut instance, body)?;
-        self.is_keeping = was_keeping;
+        self.keeper = keeper;
         let mut outputs = Vec::with_capacity(done.values.len());
         for (output, value) in body.outputs.iter().zip(done.values) {
             let end = NodePlace {

@@ -1,10 +1,13 @@
 //! Assignments to variables that are dropped, and those that are not.
 
-use tfod_proto::NodeDef;
 use tfod_proto::attr_value::Value;
+use tfod_proto::{AttrValue, NodeDef};
 use tfod_tensorflow::FreezeOptions;
 
-use super::build::{FLOAT, Model, RESOURCE, data_type, function, int, lines, node, text};
+use super::build::{
+    self, FLOAT, INT32, Model, RESOURCE, call, data_type, func, function, int, lines, node, text,
+    types,
+};
 use super::{read, typed};
 
 fn dropping() -> FreezeOptions {
@@ -164,6 +167,214 @@ fn assignments_to_a_handle_that_was_sent_somewhere_are_refused() {
     let error = refused(&model(nodes), &dropping());
     assert!(
         error.contains("`yes` (ReadVariableOp)") && error.contains("since its handle was"),
+        "{error}"
+    );
+}
+
+/// Operations that assign what is not computed, with their further inputs and whether they give a value.
+const NOT_COMPUTED: [(&str, &[&str], bool); 5] = [
+    (
+        "ResourceStridedSliceAssign",
+        &["at", "at", "at", "x"],
+        false,
+    ),
+    ("ResourceScatterUpdate", &["at", "x"], false),
+    ("ResourceApplyGradientDescent", &["x", "x"], false),
+    ("RngSkip", &["long", "long"], false),
+    ("ResourceCountUpTo", &[], true),
+];
+
+fn not_computed(op: &str, further: &[&str], end: Vec<NodeDef>) -> Model {
+    let inputs: Vec<&str> = std::iter::once("w")
+        .chain(further.iter().map(|&input| match input {
+            "at" => "at:output:0",
+            "long" => "long:y:0",
+            input => input,
+        }))
+        .collect();
+    let attrs = [
+        ("T", data_type(FLOAT)),
+        ("dtype", data_type(FLOAT)),
+        ("Index", data_type(INT32)),
+        ("Tindices", data_type(INT32)),
+    ];
+    let cast = [
+        ("SrcT", data_type(INT32)),
+        ("DstT", data_type(tfod_proto::DataType::DtInt64)),
+    ];
+    let mut nodes = vec![
+        int("at", 0),
+        node("long", "Cast", &["at:output:0"], &cast),
+        node("update", op, &inputs, &attrs),
+    ];
+    nodes.extend(end);
+    model(nodes)
+}
+
+#[test]
+fn assignments_of_what_is_not_computed_are_dropped_where_nothing_reads_it() {
+    for (op, further, gives) in NOT_COMPUTED {
+        let given = if gives { "update:output:0" } else { "x" };
+        let unread = not_computed(
+            op,
+            further,
+            vec![
+                typed("negative", "Neg", &[given, "^update"]),
+                typed("y", "Identity", &["negative:y:0"]),
+            ],
+        );
+        let error = refused(&unread, &FreezeOptions::default());
+        assert!(error.contains("freeze with updates dropped"), "{error}");
+        let graph = unread.freeze(&dropping()).unwrap();
+        let expected = if gives {
+            "negative = Neg(weight)"
+        } else {
+            "negative = Neg(x)"
+        };
+        assert_lines(&lines(&graph.node), &[expected]);
+
+        let end = vec![
+            NodeDef {
+                input: vec!["w".to_owned(), "^update".to_owned()],
+                ..read("read", "")
+            },
+            typed("y", "Identity", &["read:value:0"]),
+        ];
+        let error = refused(&not_computed(op, further, end), &dropping());
+        let expected = format!("what `{op}` assigns is not computed");
+        assert!(error.contains(&expected), "{error}");
+    }
+}
+
+#[test]
+fn random_numbers_from_a_variable_are_refused() {
+    let attrs = [
+        ("dtype", data_type(FLOAT)),
+        ("shape_dtype", data_type(INT32)),
+    ];
+    let nodes = vec![
+        int("shape", 0),
+        node(
+            "draw",
+            "StatefulUniform",
+            &["w", "shape:output:0", "shape:output:0"],
+            &attrs,
+        ),
+        typed("sum", "AddV2", &["x", "draw:output:0"]),
+        typed("y", "Identity", &["sum:z:0"]),
+    ];
+    let model = model(nodes);
+    for options in [FreezeOptions::default(), dropping()] {
+        let error = refused(&model, &options);
+        assert!(
+            error.contains("takes random numbers from the variable `weight`"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn what_keeps_a_function_that_assigns_is_named() {
+    let arguments = [("v", FLOAT), ("handle", RESOURCE)];
+    let result = [("result", FLOAT, "result:output:0")];
+    let mut assigns = function(
+        "assigns",
+        &arguments,
+        &result,
+        vec![
+            on_handle("assign", "AssignAddVariableOp", &["handle", "v"]),
+            typed("result", "Identity", &["v", "^assign"]),
+        ],
+    );
+    let other = function(
+        "other",
+        &arguments,
+        &result,
+        vec![typed("result", "Neg", &["v"])],
+    );
+    let with = |assigns: &tfod_proto::FunctionDef, nodes| {
+        let mut model = model(nodes);
+        model.functions.extend([assigns.clone(), other.clone()]);
+        model
+    };
+    let attrs = |is_lowered| {
+        [
+            ("Tcond", data_type(build::BOOL)),
+            ("Tin", types(&[FLOAT, RESOURCE])),
+            ("Tout", types(&[FLOAT])),
+            ("then_branch", func("assigns")),
+            ("else_branch", func("other")),
+            ("_lower_using_switch_merge", Value::B(is_lowered)),
+        ]
+    };
+    let conditional = |is_lowered| {
+        let choice = node(
+            "choice",
+            "If",
+            &["ok:output:0", "x", "w"],
+            &attrs(is_lowered),
+        );
+        let mut nodes = switched(choice);
+        nodes.push(typed("y", "Identity", &["choice:output:0"]));
+        with(&assigns, nodes)
+    };
+    let mut keeping = dropping();
+    keeping.keep_control_flow = true;
+    let error = refused(&conditional(true), &keeping);
+    assert!(error.contains("let control flow be lowered"), "{error}");
+    let error = refused(&conditional(false), &dropping());
+    assert!(
+        error.contains("`choice` (If)") && error.contains("is not lowered"),
+        "{error}"
+    );
+
+    let yes = AttrValue {
+        value: Some(Value::B(true)),
+    };
+    assigns.attr.insert("_noinline".to_owned(), yes);
+    let nodes = vec![
+        call(
+            "inner",
+            "assigns",
+            &["x", "w"],
+            &[FLOAT, RESOURCE],
+            &[FLOAT],
+        ),
+        typed("y", "Identity", &["inner:output:0"]),
+    ];
+    let error = refused(&with(&assigns, nodes), &dropping());
+    assert!(
+        error.contains("`inner` (StatefulPartitionedCall)") && !error.contains("be lowered"),
+        "{error}"
+    );
+}
+
+#[test]
+fn reference_variables_are_told_apart() {
+    let model = Model {
+        variables: vec![("weight", vec![2.0])],
+        ..Model::new(Vec::new())
+    };
+    let mut message = model.message();
+    let graph = message.meta_graphs[0].graph_def.as_mut().unwrap();
+    let attrs = [("dtype", data_type(FLOAT)), ("shared_name", text("weight"))];
+    graph.node.extend([
+        node("variable", "VariableV2", &[], &attrs),
+        typed("update", "AssignAdd", &["variable", "serving_default_x"]),
+        typed("y", "Neg", &["update"]),
+    ]);
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = tfod_proto::prost::Message::encode_to_vec(&message);
+    std::fs::write(folder.path().join("saved_model.pb"), bytes).unwrap();
+    model.write_variables(folder.path());
+    let mut options = dropping();
+    options.inputs = vec!["serving_default_x".to_owned()];
+    options.outputs = vec!["y".to_owned()];
+    let error = build::freeze(folder.path(), &options)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("`update` (AssignAdd)") && error.contains("a reference variable"),
         "{error}"
     );
 }

@@ -65,8 +65,8 @@ pub(crate) struct Expander<'a, 'm> {
     pub(crate) active: Vec<&'a str>,
     pub(crate) updates: Updates,
     pub(crate) tables: Tables<'a>,
-    /// Whether a function is being expanded that stays a function.
-    pub(crate) is_keeping: bool,
+    /// The node that needs the function being expanded, where that stays a function.
+    pub(crate) keeper: Option<NodePlace>,
     /// The constant of each variable that was read.
     reads: HashMap<usize, NodeId>,
 }
@@ -84,7 +84,7 @@ impl<'a, 'm> Expander<'a, 'm> {
             active: Vec::new(),
             updates: Updates::default(),
             tables: Tables::default(),
-            is_keeping: false,
+            keeper: None,
             reads: HashMap::new(),
         }
     }
@@ -442,6 +442,11 @@ impl<'a, 'm> Expander<'a, 'm> {
             "If" | "StatelessIf" => self.conditional(&visit, &["then_branch", "else_branch"]),
             "Case" | "StatelessCase" => self.conditional(&visit, &[]),
             "While" | "StatelessWhile" => self.while_loop(&visit),
+            op if updates::is_random(op)
+                && matches!(visit.inputs.first(), Some(Value::Variable { .. })) =>
+            {
+                Err(self.random(&visit))
+            }
             op if updates::is_update(op) => self.update(visit),
             op if makes_table(op) => self.table(visit),
             op if changes_table(op) => self.table_change(visit),

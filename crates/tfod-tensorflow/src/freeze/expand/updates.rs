@@ -41,8 +41,20 @@ const UNORDERED: usize = usize::MAX;
 struct Write {
     /// The assignment to the same variable before it.
     previous: Option<usize>,
-    /// The variable's value from then on; `None` if it is not known.
-    value: Option<Tensor>,
+    /// The variable's value from then on.
+    value: New,
+}
+
+/// The value that an assignment gives to a variable, if it is known.
+type New = std::result::Result<Tensor, Unknown>;
+
+/// Why it is not known which value an assignment gives.
+#[derive(Clone, Debug)]
+enum Unknown {
+    /// That is decided while the graph runs.
+    Decided,
+    /// This operation assigns what is not computed here.
+    Operation(String),
 }
 
 /// The assignments of an expansion.
@@ -74,6 +86,12 @@ impl Updates {
         }
     }
 
+    /// The value that an assignment gives.
+    fn value(&self, write: usize) -> New {
+        let write = self.writes.get(write);
+        write.map_or(Err(Unknown::Decided), |write| write.value.clone())
+    }
+
     pub(super) fn note_read(&mut self, variable: usize) {
         if self.are_dropped {
             self.reads.push(variable);
@@ -90,7 +108,7 @@ enum Change {
     /// The new value is what this operation gives for the old one, indices and updates.
     Scatter(&'static str),
     /// It gives the old value, and the new one is not known.
-    Skip,
+    Give,
     /// The new value is not known.
     Unknown,
 }
@@ -103,12 +121,27 @@ fn change(op: &str) -> Option<Change> {
         "ResourceScatterNdUpdate" => Change::Scatter("TensorScatterUpdate"),
         "ResourceScatterNdAdd" => Change::Scatter("TensorScatterAdd"),
         "ResourceScatterNdSub" => Change::Scatter("TensorScatterSub"),
-        "RngReadAndSkip" => Change::Skip,
+        "RngReadAndSkip" | "ResourceCountUpTo" => Change::Give,
+        "ResourceStridedSliceAssign" | "RngSkip" | "AssignVariableXlaConcatND" => Change::Unknown,
         _ if op.starts_with("ResourceScatter") || op.starts_with("ResourceApply") => {
             Change::Unknown
         }
         _ => return None,
     })
+}
+
+/// Whether an operation takes random numbers from the variable that its first input is the handle of. Without assigning to it, all would be the same.
+pub(super) fn is_random(op: &str) -> bool {
+    matches!(
+        op,
+        "StatefulRandomBinomial"
+            | "StatefulStandardNormal"
+            | "StatefulStandardNormalV2"
+            | "StatefulTruncatedNormal"
+            | "StatefulUniform"
+            | "StatefulUniformFullInt"
+            | "StatefulUniformInt"
+    )
 }
 
 /// Whether an operation assigns to the variable that its first input is the handle of.
@@ -189,7 +222,7 @@ impl<'a> Expander<'a, '_> {
         place: &NodePlace,
         before: &Written,
         variable: usize,
-        value: Option<Tensor>,
+        value: New,
     ) -> Result<Written> {
         let mut written = before.0.as_deref().cloned().unwrap_or_default();
         self.pay(place, 1 + written.len())?;
@@ -269,14 +302,32 @@ impl<'a> Expander<'a, '_> {
     }
 
     fn assigned(&self, place: &NodePlace, variable: usize, write: usize) -> Result<Tensor> {
-        let write = self.updates.writes.get(write);
-        write.and_then(|write| write.value).ok_or_else(|| {
+        self.updates.value(write).map_err(|unknown| {
             let name = &self.variables.get(variable).name;
+            let why = match unknown {
+                Unknown::Decided => {
+                    "which value that is, is decided while the graph runs".to_owned()
+                }
+                Unknown::Operation(op) => format!("what `{op}` assigns is not computed"),
+            };
             let reason = format!(
-                "it reads the variable `{name}` after the same call has assigned to it, and which value that is, is decided while the graph runs"
+                "it reads the variable `{name}` after the same call has assigned to it, and {why}"
             );
             self.refuse(place, reason)
         })
+    }
+
+    /// An operation that takes random numbers from a variable.
+    pub(super) fn random(&self, visit: &Visit<'a, '_>) -> FreezeError {
+        let name = match visit.inputs.first() {
+            Some(Value::Variable { index, .. }) => &self.variables.get(*index).name,
+            _ => "",
+        };
+        let reason = format!(
+            "it takes random numbers from the variable `{name}` and changes it, without which all calls would give the same ones; choose outputs that do not \
+             need them"
+        );
+        self.refuse(&visit.place, reason)
     }
 
     /// An operation that assigns to a variable.
@@ -303,9 +354,17 @@ impl<'a> Expander<'a, '_> {
                 name: variable,
             });
         }
-        if self.is_keeping {
+        if let Some(keeper) = &self.keeper {
+            let is_conditional_or_loop = keeper.op.ends_with("If")
+                || keeper.op.ends_with("Case")
+                || keeper.op.ends_with("While");
+            let why = match is_conditional_or_loop {
+                true if self.keep_control_flow => "is kept; let control flow be lowered",
+                true => "is not lowered",
+                false => "needs it",
+            };
             let reason = format!(
-                "it assigns to the variable `{variable}` in a function that stays a function; let control flow be lowered"
+                "it assigns to the variable `{variable}` in a function that stays a function, because {keeper} {why}"
             );
             return Err(self.refuse(&visit.place, reason));
         }
@@ -339,14 +398,15 @@ impl<'a> Expander<'a, '_> {
         visit: &Visit<'a, '_>,
         index: usize,
         handle: Value,
-    ) -> Result<(Option<Tensor>, Vec<Value>)> {
+    ) -> Result<(New, Vec<Value>)> {
         let data_type = self.variables.get(index).data_type();
         let mut old = vec![handle];
         let change = change(visit.def.op).unwrap_or(Change::Unknown);
-        if let Change::Skip = change {
+        let not_computed = || Err(Unknown::Operation(visit.def.op.to_owned()));
+        if let Change::Give = change {
             self.forward(&visit.place, &visit.written, &mut old)?;
             let old = self.read(&visit.place, old.remove(0), visit.scope)?;
-            return Ok((None, vec![Value::Tensor(old)]));
+            return Ok((not_computed(), vec![Value::Tensor(old)]));
         }
         let inputs = visit.inputs.get(1..).unwrap_or_default();
         let inputs: Vec<Tensor> = inputs
@@ -370,18 +430,18 @@ impl<'a> Expander<'a, '_> {
             return Err(self.error(&visit.place, problem));
         }
         let (op, rest) = match change {
-            Change::Assign => return Ok((Some(new), Vec::new())),
+            Change::Assign => return Ok((Ok(new), Vec::new())),
             Change::Combine(op) => (op, vec![new]),
             Change::Scatter(op) => (op, vec![given(0)?, new]),
-            Change::Skip | Change::Unknown => return Ok((None, Vec::new())),
+            Change::Give | Change::Unknown => return Ok((not_computed(), Vec::new())),
         };
         // The old value is not known where an assignment before it is not; then neither is the new one.
-        if self
-            .forward(&visit.place, &visit.written, &mut old)
-            .is_err()
+        if let Some(write) = visit.written.of(index)
+            && let Err(unknown) = self.updates.value(write)
         {
-            return Ok((None, Vec::new()));
+            return Ok((Err(unknown), Vec::new()));
         }
+        self.forward(&visit.place, &visit.written, &mut old)?;
         let mark = self.updates.reads.len();
         let old = self.read(&visit.place, old.remove(0), visit.scope)?;
         self.updates.reads.truncate(mark);
@@ -397,7 +457,7 @@ impl<'a> Expander<'a, '_> {
             _ => node.typed(data_type),
         };
         let node = self.graph.add(visit.scope, node.after(&visit.controls));
-        Ok((Some(Tensor::of(node)), Vec::new()))
+        Ok((Ok(Tensor::of(node)), Vec::new()))
     }
 
     /// What was assigned after a conditional or loop: the values assigned in it since `mark` are not known outside.
@@ -417,7 +477,7 @@ impl<'a> Expander<'a, '_> {
         variables.sort_unstable();
         variables.dedup();
         for variable in variables {
-            written = self.write(place, &written, variable, None)?;
+            written = self.write(place, &written, variable, Err(Unknown::Decided))?;
         }
         Ok(written)
     }
