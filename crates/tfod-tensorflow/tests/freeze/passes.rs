@@ -420,6 +420,47 @@ fn sizes_in_loops_of_tensorflow_1_stay_in_the_loop() {
 }
 
 #[test]
+fn outputs_that_sizes_decide_are_constants() {
+    let nodes = vec![
+        sizes_of("sizes", &["image"]),
+        int("two", 2),
+        of_ints("copy", "Identity", &["sizes"]),
+        of_ints("twice", "Mul", &["sizes", "two"]),
+        node(
+            "rows",
+            "Unpack",
+            &["sizes"],
+            &[("T", data_type(INT32)), ("num", Value::I(2))],
+        ),
+        of_ints("more", "AddV2", &["twice", "sizes"]),
+    ];
+    let outputs = ["copy", "twice", "rows:1", "more"];
+    let graph = fixed(nodes, &outputs, image_of(&[3, 4])).unwrap();
+    let lines = lines(&graph.node);
+    for expected in [
+        "copy = Identity(copy/value)",
+        "twice = Identity(twice/value)",
+        "more = Identity(more/value)",
+        "twice/value = Const()",
+    ] {
+        assert!(
+            lines.iter().any(|line| line == expected),
+            "no {expected:?} in {lines:#?}"
+        );
+    }
+    assert!(!lines.iter().any(|line| line.contains("Mul")), "{lines:#?}");
+    let number = |name: &str| {
+        let node = graph.node.iter().find(|node| node.name == name).unwrap();
+        match &node.attr["value"].value {
+            Some(Value::Tensor(tensor)) => tensor.tensor_content.clone(),
+            _ => panic!("{name} is no constant"),
+        }
+    };
+    assert_eq!(number("twice/value"), [6, 0, 0, 0, 8, 0, 0, 0]);
+    assert_eq!(number("more/value"), [9, 0, 0, 0, 12, 0, 0, 0]);
+}
+
+#[test]
 fn sizes_in_branches_of_tensorflow_1_stay_in_the_branch() {
     let nodes = vec![
         node(

@@ -16,7 +16,7 @@ use super::super::constants::Content;
 use super::super::data_type::INT32;
 use super::super::error::FreezeError;
 use super::super::frozen::{Frozen, Interface};
-use super::super::graph::{Node, NodeId, ScopeId, Tensor};
+use super::super::graph::{Graph, Node, NodeId, ScopeId, Tensor};
 use super::super::wire::value;
 use super::arithmetic;
 use super::shape_functions::{self, Dims};
@@ -110,14 +110,31 @@ impl Frozen<'_> {
                     continue;
                 };
                 let constant = *constants.entry(tensor).or_insert_with(|| {
-                    let value = array.decoded();
-                    let data_type = tfod_proto::DataType::from(value.dtype).into();
-                    let content = Content::numeric(data_type, &value.shape, &value.bytes);
                     let name = self.graph.node(tensor.node).name.clone();
-                    Tensor::of(self.graph.add(ScopeId::ROOT, Node::constant(name, content)))
+                    self.graph.constant_of(array, name)
                 });
                 self.graph.node_mut(id).inputs[place] = constant;
             }
+        }
+        for output in &self.outputs {
+            let Tensor { node: id, port } = output.tensor;
+            let is_size = known.sizes.contains(&output.tensor) && always_run.contains(&id);
+            let node = self.graph.node(id);
+            let is_only = port == 0 && node.outputs.as_ref().is_some_and(|all| all.len() == 1);
+            let array = known.values.get(&output.tensor);
+            let Some(array) = array.filter(|_| is_size && is_only) else {
+                continue;
+            };
+            let name = format!("{}/value", node.name);
+            let constant = *constants
+                .entry(output.tensor)
+                .or_insert_with(|| self.graph.constant_of(array, name));
+            // The node stays what the output is called.
+            let data_type = self.graph.data_type(constant);
+            let node = self.graph.node_mut(id);
+            node.op = "Identity".into();
+            node.inputs = vec![constant];
+            node.attrs = vec![("T".into(), value::data_type(data_type))];
         }
         self.tell_elements(&known);
         self.list_again()?;
@@ -352,6 +369,16 @@ fn all<'v>(values: &[Option<&'v Array>]) -> Option<Vec<&'v Array>> {
         return None;
     }
     values.iter().copied().collect()
+}
+
+impl Graph<'_> {
+    /// A constant of what was computed.
+    fn constant_of(&mut self, array: &Array, name: String) -> Tensor {
+        let value = array.decoded();
+        let data_type = tfod_proto::DataType::from(value.dtype).into();
+        let content = Content::numeric(data_type, &value.shape, &value.bytes);
+        Tensor::of(self.add(ScopeId::ROOT, Node::constant(name, content)))
+    }
 }
 
 /// What an operation tells of the sizes of its input, whose elements need not be known.
