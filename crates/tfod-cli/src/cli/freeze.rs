@@ -236,7 +236,9 @@ fn with_flag(error: &FreezeFileError) -> String {
         {
             "; name the tensors that go in and come out (--inputs, --outputs)"
         }
-        FreezeFileError::Freeze(FreezeError::TooLarge { .. }) => " (--half)",
+        FreezeFileError::Freeze(FreezeError::TooLarge {
+            is_halved: false, ..
+        }) => " (--half)",
         FreezeFileError::Freeze(FreezeError::InputShape { .. }) => " (--input_shape)",
         _ => "",
     };
@@ -390,4 +392,24 @@ fn summary(report: &FreezeReport) -> String {
         report.elapsed.as_secs_f64()
     ));
     lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_that_was_given_is_not_advised() {
+        let advice = |is_halved| {
+            let error = FreezeError::TooLarge {
+                total: 3,
+                limit: 2,
+                largest: Vec::new(),
+                is_halved,
+            };
+            with_flag(&FreezeFileError::Freeze(error))
+        };
+        assert!(advice(false).ends_with("half precision (--half)"));
+        assert!(!advice(true).contains("--half"));
+    }
 }

@@ -71,7 +71,7 @@ pub enum FreezeError {
     },
 
     /// No meta graph has the tags.
-    #[error("{}: no graph is tagged {wanted:?}; the file has {}", path.shown(), choices(available))]
+    #[error("{}: {}; the file has {}", path.shown(), no_graph(wanted), choices(available))]
     Tags {
         /// The file.
         path: PathBuf,
@@ -200,8 +200,8 @@ pub enum FreezeError {
     /// The frozen graph is more than a protobuf message can hold.
     #[error(
         "the frozen graph would have {total} bytes, and a GraphDef can have {limit}; the largest constants are {}; keep the model as a \
-         SavedModel, or store large constants in half precision",
-        sizes(largest)
+         SavedModel{}",
+        sizes(largest), if *is_halved { "" } else { ", or store large constants in half precision" }
     )]
     TooLarge {
         /// The size of the whole graph.
@@ -210,6 +210,8 @@ pub enum FreezeError {
         limit: u64,
         /// Name and size of the largest constants, largest first.
         largest: Vec<(String, u64)>,
+        /// Whether large constants are in half precision already.
+        is_halved: bool,
     },
 
     /// The output could not be written.
@@ -299,6 +301,13 @@ fn choices(available: &[String]) -> String {
     }
 }
 
+fn no_graph(wanted: &[String]) -> String {
+    match wanted {
+        [] => "there is no graph without tags".to_owned(),
+        tags => format!("no graph is tagged {tags:?}"),
+    }
+}
+
 fn and_functions(functions: &[String]) -> String {
     match functions {
         [] => String::new(),
@@ -309,4 +318,44 @@ fn and_functions(functions: &[String]) -> String {
 fn sizes(largest: &[(String, u64)]) -> String {
     let size = |(name, bytes): &(String, u64)| format!("`{}` ({bytes} bytes)", name.shown());
     largest.iter().map(size).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_graph_without_tags_is_told_in_words() {
+        let error = |wanted: &[&str]| {
+            let error = FreezeError::Tags {
+                path: "saved_model.pb".into(),
+                wanted: wanted.iter().map(|&tag| tag.to_owned()).collect(),
+                available: vec!["serve".to_owned()],
+            };
+            error.to_string()
+        };
+        assert_eq!(
+            error(&[]),
+            "saved_model.pb: there is no graph without tags; the file has `serve`"
+        );
+        assert_eq!(
+            error(&["train"]),
+            "saved_model.pb: no graph is tagged [\"train\"]; the file has `serve`"
+        );
+    }
+
+    #[test]
+    fn half_precision_is_advised_once() {
+        let error = |is_halved| {
+            let error = FreezeError::TooLarge {
+                total: 3,
+                limit: 2,
+                largest: vec![("kernel".to_owned(), 3)],
+                is_halved,
+            };
+            error.to_string()
+        };
+        assert!(error(false).ends_with("SavedModel, or store large constants in half precision"));
+        assert!(error(true).ends_with("keep the model as a SavedModel"));
+    }
 }

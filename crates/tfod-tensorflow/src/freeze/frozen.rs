@@ -35,6 +35,8 @@ pub struct Frozen<'a> {
     /// The nodes that make tables.
     pub(crate) tables: Vec<NodeId>,
     pub(crate) other_tags: Option<String>,
+    /// Whether it was asked to have large constants in half precision.
+    pub(crate) is_halved: bool,
     pub(crate) inputs: Vec<Interface>,
     pub(crate) outputs: Vec<Interface>,
 }

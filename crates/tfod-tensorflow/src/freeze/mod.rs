@@ -264,6 +264,7 @@ fn finish<'a>(
         initialiser,
         tables: tables.into_nodes(),
         other_tags: model.other_tags.clone(),
+        is_halved: false,
         inputs,
         outputs,
     })

@@ -244,6 +244,7 @@ impl Frozen<'_> {
             total,
             limit: MESSAGE_LIMIT,
             largest,
+            is_halved: self.is_halved,
         })
     }
 }

@@ -20,6 +20,7 @@ impl Frozen<'_> {
     ///
     /// Where a constant's value cannot be read.
     pub fn halve_constants(&mut self) -> Result<usize, FreezeError> {
+        self.is_halved = true;
         let mut casts = HashMap::new();
         for id in self.listing.order.clone() {
             if !self.can_be_halved(id)? {
