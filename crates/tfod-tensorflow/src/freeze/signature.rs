@@ -59,16 +59,15 @@ pub(crate) fn expand(
         problem,
     };
     let mut outputs = Vec::with_capacity(def.outputs.len());
-    if let Some(key) = wanted.iter().find(|key| !def.outputs.contains_key(*key)) {
-        return Err(FreezeError::NoOutput {
-            path,
-            signature: signature.to_owned(),
-            wanted: key.clone(),
-            available: def.outputs.keys().cloned().collect(),
-        });
-    }
-    let is_wanted = |key: &String| wanted.is_empty() || wanted.contains(key);
-    for (key, info) in def.outputs.iter().filter(|(key, _)| is_wanted(key)) {
+    let keys: Vec<&str> = def.outputs.keys().map(String::as_str).collect();
+    let chosen = chosen(&keys, wanted).map_err(|key| FreezeError::NoOutput {
+        path: path.clone(),
+        signature: signature.to_owned(),
+        wanted: key.to_owned(),
+        available: def.outputs.keys().cloned().collect(),
+    })?;
+    let ends = def.outputs.iter().zip(chosen);
+    for ((key, info), _) in ends.filter(|(_, is_chosen)| *is_chosen) {
         outputs.push(
             End::find(expander.model, key, info)
                 .map_err(|problem| error("output", key, problem))?,
@@ -146,6 +145,31 @@ pub(crate) fn expand(
     let results: Vec<Tensor> = interfaces.iter().map(|output| output.tensor).collect();
     expander.fill_tables(&mut instance, &results)?;
     Ok((inputs, interfaces))
+}
+
+/// Which of the outputs are wanted: all if none is named. The key of a sparse or ragged tensor stands for those of its components.
+///
+/// # Errors
+/// The key that none has.
+fn chosen<'w>(keys: &[&str], wanted: &'w [String]) -> std::result::Result<Vec<bool>, &'w str> {
+    let mut chosen = vec![wanted.is_empty(); keys.len()];
+    for wanted in wanted {
+        let is_component = |key: &str| {
+            let rest = key.strip_prefix(wanted.as_str());
+            rest.is_some_and(|rest| rest.starts_with('/'))
+        };
+        let is_whole = keys.contains(&wanted.as_str());
+        let mut is_found = false;
+        for (key, is_chosen) in keys.iter().zip(&mut chosen) {
+            if key == wanted || (!is_whole && is_component(key)) {
+                (*is_chosen, is_found) = (true, true);
+            }
+        }
+        if !is_found {
+            return Err(wanted);
+        }
+    }
+    Ok(chosen)
 }
 
 /// That a declared shape can be that of a tensor.
@@ -306,20 +330,16 @@ pub(crate) fn expand_function(
         let key = |index| (format!("output_{index}"), None);
         results = (0..done.values.len()).map(key).collect();
     }
-    if let Some(key) = wanted
-        .iter()
-        .find(|key| results.iter().all(|(found, _)| found != *key))
-    {
-        return Err(FreezeError::NoOutput {
-            path: expander.file.path.clone(),
-            signature: concrete.label(),
-            wanted: key.clone(),
-            available: results.into_iter().map(|(key, _)| key).collect(),
-        });
-    }
+    let keys: Vec<&str> = results.iter().map(|(key, _)| key.as_str()).collect();
+    let chosen = chosen(&keys, wanted).map_err(|key| FreezeError::NoOutput {
+        path: expander.file.path.clone(),
+        signature: concrete.label(),
+        wanted: key.to_owned(),
+        available: results.iter().map(|(key, _)| key.clone()).collect(),
+    })?;
     let mut outputs = Vec::with_capacity(results.len());
     for (index, ((key, spec), value)) in results.into_iter().zip(done.values).enumerate() {
-        if !wanted.is_empty() && !wanted.contains(&key) {
+        if !chosen[index] {
             continue;
         }
         let tensor = expander.read_or_tensor(&place, value)?;
@@ -623,5 +643,29 @@ fn interface(end: &End<'_>, tensor: Tensor) -> Interface {
         tensor,
         dtype: DType::from_proto(end.info.dtype),
         shape: end.info.tensor_shape.as_ref().and_then(shape_of),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::chosen;
+
+    #[test]
+    fn a_key_stands_for_its_components_unless_an_output_has_it() {
+        let keys = ["dense", "words/row_splits", "words/values", "x", "x/y"];
+        let found = |wanted: &[&str]| {
+            let wanted: Vec<String> = wanted.iter().map(|&key| key.to_owned()).collect();
+            let chosen = chosen(&keys, &wanted).map_err(str::to_owned)?;
+            let pairs = keys.into_iter().zip(chosen);
+            Ok(pairs.filter_map(|(key, is)| is.then_some(key)).collect())
+        };
+        let all = |keys: &[&'static str]| -> Result<Vec<&str>, String> { Ok(keys.to_vec()) };
+        assert_eq!(found(&[]), all(&keys));
+        assert_eq!(
+            found(&["words"]),
+            all(&["words/row_splits", "words/values"])
+        );
+        assert_eq!(found(&["words/values", "x"]), all(&["words/values", "x"]));
+        assert_eq!(found(&["dense", "word"]), Err("word".to_owned()));
     }
 }
