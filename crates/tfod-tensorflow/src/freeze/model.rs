@@ -310,18 +310,24 @@ fn components(info: &[u8]) -> Result<Vec<(String, TensorInfo)>, Malformed> {
     let class = last(composite, 1)
         .and_then(Field::bytes)
         .and_then(|spec| last(spec, 1)?.varint());
-    let name = |index: usize| match (class, index) {
-        (Some(1), 0) => "indices".to_owned(),
-        (Some(1), 1) | (Some(3), 0) => "values".to_owned(),
-        (Some(1), 2) => "dense_shape".to_owned(),
-        (Some(3), 1) => "row_splits".to_owned(),
-        (Some(3), index) => format!("row_splits_{}", index - 1),
-        (_, index) => format!("component_{index}"),
-    };
     let parts = all(composite, 2).filter_map(Field::bytes).enumerate();
     parts
-        .map(|(index, part)| Ok((name(index), decoded(part)?)))
+        .map(|(index, part)| Ok((component_name(class, index), decoded(part)?)))
         .collect()
+}
+
+/// The name of a component of a tensor that is not plain: `class` is one of `TypeSpecProto`.
+pub(super) fn component_name(class: Option<u64>, index: usize) -> String {
+    const SPARSE: u64 = 1;
+    const RAGGED: u64 = 3;
+    match (class, index) {
+        (Some(SPARSE), 0) => "indices".to_owned(),
+        (Some(SPARSE), 1) | (Some(RAGGED), 0) => "values".to_owned(),
+        (Some(SPARSE), 2) => "dense_shape".to_owned(),
+        (Some(RAGGED), 1) => "row_splits".to_owned(),
+        (Some(RAGGED), index) => format!("row_splits_{}", index - 1),
+        (_, index) => format!("component_{index}"),
+    }
 }
 
 pub(crate) fn tags_of<'a>(meta_graph: &'a [u8], parts: &Parts) -> Result<Vec<&'a str>, Malformed> {

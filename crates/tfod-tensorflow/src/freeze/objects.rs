@@ -9,14 +9,18 @@ use tfod_checkpoint::DType;
 use tfod_proto::structured_value::Kind as Structure;
 use tfod_proto::{
     SavedConcreteFunction, SavedObjectGraph, StructuredValue, TensorShapeProto, TensorSpecProto,
-    saved_object::Kind,
+    TypeSpecProto, saved_object::Kind,
 };
 
 use super::data_type::type_name;
 use super::frozen::shape_of;
+use super::model::component_name;
 
 /// Longer lists of functions are cut.
 const MAX_LISTED: usize = 24;
+
+/// The key of a result, and its spec.
+type Keyed<'s> = (String, Option<&'s TensorSpecProto>);
 
 /// A concrete function, by the path to the function that it belongs to.
 #[derive(Debug)]
@@ -48,13 +52,39 @@ impl Concrete<'_> {
         specs
     }
 
-    /// The keys and specs of its results, in their order. A single tensor is `output_0`, as in signatures.
-    pub(crate) fn results(&self) -> Vec<(String, Option<&TensorSpecProto>)> {
+    /// The keys and specs of its results, in their order, if it has `count` of them. A single tensor is `output_0`, as in signatures; a sparse or ragged one
+    /// is its components. Where the file tells of another number, only their places are known.
+    pub(crate) fn results(&self, count: usize) -> Vec<Keyed<'_>> {
+        let whole = self.leaves_of_results(|key, _, found| found.push((key, None)));
+        if whole.len() == count {
+            return whole;
+        }
+        let parts = self.leaves_of_results(|key, spec, found| {
+            let class = u64::try_from(spec.type_spec_class).ok();
+            let parts = usize::try_from(spec.num_flat_components).unwrap_or(0);
+            // More than there are in all are not looked at.
+            for index in 0..parts.min(count + 1) {
+                found.push((format!("{key}/{}", component_name(class, index)), None));
+            }
+        });
+        if parts.len() == count {
+            return parts;
+        }
+        (0..count)
+            .map(|index| (format!("output_{index}"), None))
+            .collect()
+    }
+
+    fn leaves_of_results(
+        &self,
+        mut composite: impl FnMut(String, &TypeSpecProto, &mut Vec<Keyed<'_>>),
+    ) -> Vec<Keyed<'_>> {
         let mut results = Vec::new();
         if let Some(signature) = &self.function.output_signature {
             leaves(signature, "", &mut |path, leaf| match leaf {
                 Structure::NoneValue(_) => {}
                 Structure::TensorSpecValue(spec) => results.push((key(path), Some(spec))),
+                Structure::TypeSpecValue(spec) => composite(key(path), spec, &mut results),
                 _ => results.push((key(path), None)),
             });
         }
@@ -115,7 +145,7 @@ fn leaves<'s>(value: &'s StructuredValue, path: &str, visit: &mut dyn FnMut(&str
             }
         }
         Some(leaf) => visit(path, leaf),
-        // A kind that is not read here, such as the spec of a ragged tensor.
+        // A kind that is not read here.
         None => visit(path, &Structure::BoolValue(false)),
     }
 }
@@ -304,11 +334,60 @@ mod tests {
     fn results_are_leaves_without_those_that_are_none() {
         let saved = saved();
         let found = named(&saved, "encoder.run");
-        let keys: Vec<String> = found[0].results().into_iter().map(|(key, _)| key).collect();
+        let keys: Vec<String> = found[0]
+            .results(1)
+            .into_iter()
+            .map(|(key, _)| key)
+            .collect();
         assert_eq!(keys, ["a"]);
         assert_eq!(
             (key(""), key("1"), key("x.0")),
             ("output_0".into(), "output_1".into(), "x.0".into())
         );
+    }
+
+    #[test]
+    fn ragged_and_sparse_results_are_their_components() {
+        let composite = |type_spec_class, num_flat_components| {
+            structure(Structure::TypeSpecValue(TypeSpecProto {
+                type_spec_class,
+                num_flat_components,
+            }))
+        };
+        let fields = [
+            ("dense".to_owned(), spec("", &[3])),
+            ("rows".to_owned(), composite(3, 3)),
+            ("sparse".to_owned(), composite(1, 3)),
+        ];
+        let function = SavedConcreteFunction {
+            bound_inputs: Vec::new(),
+            canonicalized_input_signature: None,
+            output_signature: Some(structure(Structure::DictValue(DictValue {
+                fields: fields.into(),
+            }))),
+        };
+        let concrete = Concrete {
+            path: String::new(),
+            name: "",
+            function: &function,
+        };
+        let keys = |count| -> Vec<String> {
+            let results = concrete.results(count).into_iter();
+            results.map(|(key, _)| key).collect()
+        };
+        let expected = [
+            "dense",
+            "rows/values",
+            "rows/row_splits",
+            "rows/row_splits_1",
+            "sparse/indices",
+            "sparse/values",
+            "sparse/dense_shape",
+        ];
+        assert_eq!(keys(7), expected);
+        assert!(concrete.results(7)[0].1.is_some());
+        // What is one tensor after all keeps its key.
+        assert_eq!(keys(3), ["dense", "rows", "sparse"]);
+        assert_eq!(keys(2), ["output_0", "output_1"]);
     }
 }

@@ -325,11 +325,7 @@ pub(crate) fn expand_function(
         values,
         Entry::default(),
     )?;
-    let mut results = concrete.results();
-    if results.len() != done.values.len() {
-        let key = |index| (format!("output_{index}"), None);
-        results = (0..done.values.len()).map(key).collect();
-    }
+    let results = concrete.results(done.values.len());
     let keys: Vec<&str> = results.iter().map(|(key, _)| key.as_str()).collect();
     let chosen = chosen(&keys, wanted).map_err(|key| FreezeError::NoOutput {
         path: expander.file.path.clone(),

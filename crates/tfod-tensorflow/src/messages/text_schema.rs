@@ -275,7 +275,7 @@ static CONCRETE: [Row; 3] = [
     ("canonicalized_input_signature", 3, Message(&STRUCTURE)),
     ("output_signature", 4, Message(&STRUCTURE)),
 ];
-static STRUCTURE: [Row; 12] = [
+static STRUCTURE: [Row; 13] = [
     ("none_value", 1, Message(&[])),
     ("float64_value", 11, Double),
     ("int64_value", 12, Signed),
@@ -290,6 +290,14 @@ static STRUCTURE: [Row; 12] = [
             ("name", 1, Bytes),
             ("shape", 2, Message(&SHAPE)),
             ("dtype", 3, Varint),
+        ]),
+    ),
+    (
+        "type_spec_value",
+        34,
+        Message(&[
+            ("type_spec_class", 1, Enum(SPEC_CLASSES)),
+            ("num_flat_components", 4, Varint),
         ]),
     ),
     (
