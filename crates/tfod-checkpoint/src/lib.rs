@@ -91,6 +91,7 @@ mod guard;
 mod locate;
 mod map;
 mod object_graph;
+mod regular;
 mod state;
 pub mod table;
 mod wire;
@@ -109,5 +110,6 @@ pub use object_graph::{
     Attribute, BreadthFirst, NodeId, ObjectGraph, SAVE_COUNTER, Slot, VARIABLE_VALUE, escape,
     unescape, variable_key,
 };
+pub use regular::open_regular;
 pub use state::{CheckpointState, STATE_FILE};
 pub use wire::masked_crc;

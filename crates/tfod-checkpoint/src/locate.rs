@@ -112,8 +112,9 @@ fn no_checkpoint(given: &Path, reason: String, looked_for: Vec<PathBuf>) -> Erro
     }
 }
 
+/// Whether there is an index, as a listing of the folder sees it: whatever is no folder. Opening it tells whether it can be read.
 fn has_index(prefix: &Path) -> bool {
-    index_path(prefix).is_file()
+    fs::metadata(index_path(prefix)).is_ok_and(|metadata| !metadata.is_dir())
 }
 
 /// `given` is a prefix, or a prefix with the rest of a file name.

@@ -15,6 +15,7 @@ use memmap2::Mmap;
 use crate::Error;
 #[cfg(unix)]
 use crate::guard::Guarded;
+use crate::regular::open_regular;
 
 /// How every Git LFS pointer file starts.
 pub(crate) const LFS_POINTER: &[u8] = b"version https://git-lfs";
@@ -41,7 +42,7 @@ impl MappedFile {
     ///
     /// # Errors
     ///
-    /// What `missing` makes; [`Error::Io`] if the system refuses or the path is a folder; [`Error::LfsPointer`].
+    /// What `missing` makes; [`Error::Io`] if the system refuses or it is no regular file; [`Error::LfsPointer`].
     pub fn open(path: &Path, missing: impl FnOnce() -> Error) -> Result<Self, Error> {
         let failed = |action| {
             move |problem| Error::Io {
@@ -50,15 +51,11 @@ impl MappedFile {
                 problem,
             }
         };
-        let file = match File::open(path) {
+        let file = match open_regular(path) {
             Ok(file) => file,
             Err(problem) if problem.kind() == ErrorKind::NotFound => return Err(missing()),
             Err(problem) => return Err(failed("open")(problem)),
         };
-        if !file.metadata().map_err(failed("inspect"))?.is_file() {
-            let problem = "it is no regular file, but a folder, device or pipe";
-            return Err(failed("read")(std::io::Error::other(problem)));
-        }
         let map = map(&file).map_err(failed("map"))?;
         #[cfg(unix)]
         let guarded = Guarded::new(&map);

@@ -5,12 +5,12 @@
 //! that starts no escape sequence stands for itself, as in a Windows path.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
 use std::path::Path;
 
 use crate::Error;
 use crate::map::is_lfs_pointer;
+use crate::regular::open_regular;
 
 /// The name of the state file in its folder.
 pub const STATE_FILE: &str = "checkpoint";
@@ -41,7 +41,7 @@ impl CheckpointState {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`], [`Error::LfsPointer`], or [`Error::StateFile`] with line and column.
+    /// [`Error::Io`], also if it is no regular file; [`Error::LfsPointer`], or [`Error::StateFile`] with line and column.
     pub fn read(path: &Path) -> Result<Option<Self>, Error> {
         match read_start(path) {
             Ok(bytes) if is_lfs_pointer(&bytes) => Err(Error::LfsPointer {
@@ -118,7 +118,7 @@ impl fmt::Display for Quoted<'_> {
 /// Reads a file whole, unless it is larger than any state file is.
 fn read_start(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_SIZE).read_to_end(&mut bytes)?;
+    open_regular(path)?.take(MAX_SIZE).read_to_end(&mut bytes)?;
     if bytes.len() as u64 == MAX_SIZE {
         return Err(io::Error::new(
             ErrorKind::FileTooLarge,

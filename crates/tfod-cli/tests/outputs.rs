@@ -513,6 +513,76 @@ fn signals_leave_nothing_and_end_the_process() {
 }
 
 /// Whatever a command waits for, a signal ends it.
+/// What a command says that must not wait for anything.
+#[track_caller]
+fn without_waiting(command: &mut Command) -> Output {
+    let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.stdin(Stdio::null()).spawn().unwrap();
+    let start = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if start.elapsed() > Duration::from_secs(30) {
+            child.kill().unwrap();
+            panic!("it waits: {:?}", child.wait_with_output());
+        }
+        sleep(Duration::from_millis(5));
+    }
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn nothing_waits_for_a_fifo_in_a_folder() {
+    let root = exported();
+    let trained = [
+        "--pipeline_config_path",
+        "pipeline.config",
+        "--trained_checkpoint_dir",
+        "checkpoint",
+    ];
+    let check = [&["check"], &trained[..]].concat();
+    let export = [&["export"], &trained[..], &["--output_directory", "new"]].concat();
+    let inspect: &[&str] = &["inspect", "checkpoint"];
+    let freeze: &[&str] = &[
+        "freeze",
+        "--saved_model_dir",
+        "out/saved_model",
+        "--output",
+        "new",
+    ];
+    let data = "checkpoint/ckpt-3000.data-00000-of-00001";
+    let index = "checkpoint/ckpt-3000.index";
+    let frozen = "out/saved_model/saved_model.pb";
+    let variables = "out/saved_model/variables/variables";
+    let (variables_data, variables_index) = (
+        format!("{variables}.data-00000-of-00001"),
+        format!("{variables}.index"),
+    );
+    for (file, commands) in [
+        (data, &[&check[..], &export, inspect][..]),
+        (index, &[&check, &export, inspect]),
+        ("checkpoint/checkpoint", &[&check, &export, inspect]),
+        (frozen, &[freeze]),
+        (&variables_data, &[freeze]),
+        (&variables_index, &[freeze]),
+    ] {
+        let path = root.path().join(file);
+        let aside = root.path().join("aside");
+        fs::rename(&path, &aside).unwrap();
+        make_fifo(&path);
+        for arguments in commands {
+            let mut command = Command::new(TFOD);
+            let output = without_waiting(command.current_dir(root.path()).args(*arguments));
+            let said = [&output.stdout[..], &output.stderr].concat();
+            let said = String::from_utf8_lossy(&said).into_owned();
+            let expected = "expected a regular file, found a FIFO";
+            let names_it = |line: &str| line.contains(file) && line.contains(expected);
+            assert!(said.lines().any(names_it), "{arguments:?}: {said}");
+            assert!(!root.path().join("new").exists());
+        }
+        fs::remove_file(&path).unwrap();
+        fs::rename(&aside, &path).unwrap();
+    }
+}
+
 #[test]
 fn a_signal_ends_a_command_that_waits() {
     let root = exported();

@@ -4,12 +4,11 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Component, Path};
 
 use serde_json::{Value, json};
-use tfod_checkpoint::DType;
+use tfod_checkpoint::{DType, open_regular};
 use tfod_proto::wire::{Field, Fields, last};
 
 use tfod_text::Shown;
@@ -410,7 +409,7 @@ impl External {
         }
         let path = folder.join(location);
         let failed = |problem| format!("{}: cannot read: {problem}", path.shown());
-        let mut file = File::open(&path).map_err(failed)?;
+        let mut file = open_regular(&path).map_err(failed)?;
         let found = file.metadata().map_err(failed)?.len();
         if self.offset.checked_add(bytes).is_none_or(|end| end > found) {
             return Err(format!(

@@ -10,6 +10,7 @@ use tfod_text::Shown;
 
 use super::{Bundle, shard_path};
 use crate::map::{LFS_POINTER, is_lfs_pointer};
+use crate::regular::not_regular;
 
 /// The most bytes that a Git LFS pointer has, by its specification.
 const LARGEST_POINTER: u64 = 1024;
@@ -102,8 +103,7 @@ fn state(path: &Path, needed: u64) -> io::Result<ShardState> {
         Err(problem) => return Err(problem),
     };
     if !metadata.is_file() {
-        let reason = "no regular file, but a folder, device or pipe";
-        return Ok(ShardState::Unusable(reason.to_owned()));
+        return Ok(ShardState::Unusable(not_regular(metadata.file_type())));
     }
     let bytes = metadata.len();
     if bytes <= LARGEST_POINTER {
@@ -157,6 +157,7 @@ mod tests {
         fs::remove_file(&path).unwrap();
         assert_eq!(state(), ShardState::Absent);
         fs::create_dir(&path).unwrap();
-        assert!(matches!(state(), ShardState::Unusable(_)));
+        let reason = "expected a regular file, found a folder";
+        assert_eq!(state(), ShardState::Unusable(reason.to_owned()));
     }
 }

@@ -454,7 +454,7 @@ fn open(bundle: &Bundle, entry: &Entry) -> Result<(File, u64), FreezeError> {
         path: path.clone(),
         problem,
     };
-    match File::open(&path) {
+    match tfod_checkpoint::open_regular(&path) {
         Ok(file) => {
             let length = file.metadata().map_err(read)?.len();
             Ok((file, length))

@@ -1,9 +1,9 @@
 //! Reading the file of a SavedModel, and saying what another file is that was given instead.
 
-use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use tfod_checkpoint::open_regular;
 use tfod_text::Shown as _;
 
 use crate::messages::{Parts, TOO_MANY, text};
@@ -33,7 +33,7 @@ fn read(path: &Path, is_text: bool) -> io::Result<Vec<u8>> {
     } else {
         (MESSAGE_LIMIT, "are more than a protobuf message can have")
     };
-    let file = fs::File::open(path)?;
+    let file = open_regular(path)?;
     let size = file.metadata()?.len();
     if size > limit {
         return Err(io::Error::new(
@@ -161,7 +161,7 @@ impl File {
 fn start_of(path: &Path) -> io::Result<Vec<u8>> {
     const LENGTH: u64 = 64;
     let mut start = Vec::new();
-    fs::File::open(path)?.take(LENGTH).read_to_end(&mut start)?;
+    open_regular(path)?.take(LENGTH).read_to_end(&mut start)?;
     Ok(start)
 }
 

@@ -2,7 +2,6 @@
 //!
 //! The rules are those of `InitializeTableFromTextFileV2`: an entry a line; a key or value is a column of it, the whole line, or the line's number.
 
-use std::fs;
 use std::io::Read as _;
 use std::path::{Component, Path};
 
@@ -78,10 +77,7 @@ pub(crate) fn read(
     }
     let path = folder.join("assets").join(asset);
     let cannot = |problem: std::io::Error| format!("cannot read {}: {problem}", path.shown());
-    if !fs::metadata(&path).map_err(cannot)?.is_file() {
-        return Err(format!("{} is no regular file", path.shown()));
-    }
-    let file = fs::File::open(&path).map_err(cannot)?;
+    let file = tfod_checkpoint::open_regular(&path).map_err(cannot)?;
     let mut bytes = Vec::new();
     file.take(room.0 + 1)
         .read_to_end(&mut bytes)
@@ -214,6 +210,8 @@ fn part_of<'l>(line: &'l [u8], delimiter: &[u8], index: i64) -> Result<&'l [u8],
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::constants::{Array, Decoded};
 
