@@ -358,6 +358,59 @@ fn a_label_map_that_an_export_is_made_from_is_not_lost() {
 }
 
 #[test]
+fn what_an_export_is_made_from_is_not_replaced_by_another_part_of_it() {
+    let root = exported();
+    let config = fs::read_to_string(root.path().join("pipeline.config")).unwrap();
+    let scores = "1=0.5\n";
+    let flags = "--float_input\n";
+    let nested = "--flagfile=own/manifest.json\n";
+    fs::write(root.path().join("flags"), nested).unwrap();
+    // The flags that name it come last, and replace the earlier ones.
+    let cases: &[(&str, &str, &[&str])] = &[
+        (
+            "manifest.json",
+            &config,
+            &["--pipeline_config_path", "own/manifest.json"],
+        ),
+        (
+            "model.onnx",
+            &config,
+            &[
+                "--pipeline_config_path",
+                "./own/model.onnx",
+                "--format=onnx",
+            ],
+        ),
+        (
+            "manifest.json",
+            scores,
+            &["--score_threshold", "@own/manifest.json"],
+        ),
+        (
+            "pipeline.config",
+            scores,
+            &["--score_threshold", "@own/pipeline.config"],
+        ),
+        ("manifest.json", flags, &["--flagfile", "own/manifest.json"]),
+        ("manifest.json", flags, &["--flagfile=flags"]),
+    ];
+    for (name, text, arguments) in cases {
+        let own = root.path().join("own");
+        fs::create_dir(&own).unwrap();
+        fs::write(own.join(name), text).unwrap();
+        let output = export(root.path(), "own", arguments);
+        let words = ["--output_directory: ", name, "choose another output folder"];
+        assert_refused(&output, 1, &words);
+        assert_eq!(names(&own), [*name]);
+        assert_eq!(fs::read_to_string(own.join(name)).unwrap(), *text);
+        // Elsewhere, the same export is made.
+        let output = export(root.path(), "elsewhere", arguments);
+        assert!(output.status.success(), "{output:?}");
+        fs::remove_dir_all(own).unwrap();
+    }
+}
+
+#[test]
 fn a_folder_holds_one_model() {
     let root = exported();
     let out = root.path().join("out");

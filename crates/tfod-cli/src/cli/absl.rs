@@ -29,11 +29,12 @@ const SETTINGS: [&str; 5] = [
 /// The command that takes the place of a program with these flags.
 const EXPORTER: &str = "export";
 
-/// Gives the arguments, with flag files in place of the flags that name them.
+/// Gives the arguments, with flag files in place of the flags that name them, and these files.
 pub(super) fn read_flag_files(
     arguments: impl Iterator<Item = OsString>,
-) -> Result<Vec<OsString>, String> {
+) -> Result<(Vec<OsString>, BTreeSet<PathBuf>), String> {
     let mut all = Vec::new();
+    let mut files = BTreeSet::new();
     let mut arguments = arguments.peekable();
     while let Some(argument) = arguments.next() {
         if argument == "--" {
@@ -45,9 +46,11 @@ pub(super) fn read_flag_files(
             all.push(argument);
             continue;
         };
-        read_flag_file(&file, &mut BTreeSet::new(), &mut all)?;
+        let mut read = BTreeSet::new();
+        read_flag_file(&file, &mut read, &mut all)?;
+        files.extend(read);
     }
-    Ok(all)
+    Ok((all, files))
 }
 
 /// The file that an argument, or else the one after it, names if it is `--flagfile`.
@@ -292,7 +295,7 @@ mod tests {
     }
 
     fn read(arguments: &[&str]) -> Result<Vec<String>, String> {
-        let read = read_flag_files(arguments.iter().map(OsString::from))?;
+        let (read, _) = read_flag_files(arguments.iter().map(OsString::from))?;
         Ok(read
             .into_iter()
             .map(|argument| argument.into_string().expect("text"))

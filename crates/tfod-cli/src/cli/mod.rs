@@ -76,8 +76,9 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     {
         return verify::run_model(arguments);
     }
-    let arguments = match absl::read_flag_files(program.into_iter().chain(arguments)) {
-        Ok(arguments) => spelling::normalise(arguments.into_iter()).collect(),
+    let (arguments, flag_files) = match absl::read_flag_files(program.into_iter().chain(arguments))
+    {
+        Ok((arguments, files)) => (spelling::normalise(arguments.into_iter()).collect(), files),
         Err(problem) => return output::usage(&problem),
     };
     let arguments = absl::resolve(arguments, &Cli::command());
@@ -88,7 +89,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     signals::handle();
     match cli.command {
         Command::Check(args) => args.run(),
-        Command::Export(args) => args.run(),
+        Command::Export(args) => args.run(flag_files),
         Command::Freeze(args) => args.run(),
         Command::Inspect(args) => args.run(),
         Command::Diff(args) => args.run(),

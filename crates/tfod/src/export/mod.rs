@@ -86,6 +86,8 @@ pub struct Export {
     pub layout: Layout,
     /// Where the export goes. Files there that are not of an export stay.
     pub output: PathBuf,
+    /// Files that options were read from; the export does not take their places.
+    pub option_files: Vec<PathBuf>,
 }
 
 /// What an export did.
@@ -171,6 +173,7 @@ impl Export {
             tflite: TfliteOptions::default(),
             layout: Layout::default(),
             output: output.into(),
+            option_files: Vec::new(),
         }
     }
 
@@ -242,6 +245,7 @@ impl Export {
 
         self.spare_checkpoint(&target, &trained)?;
         self.spare_label_map(&target, &assets)?;
+        self.spare_files(&target)?;
         let listed = |target: &Path| manifest::listed(&target.join(places.manifest));
         let staging = self.staging(&target, &listed(&target))?;
         let parts = Parts {

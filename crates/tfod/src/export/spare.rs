@@ -73,10 +73,26 @@ impl Export {
                 return Err(would_lose(label_map, "its text as it is".to_owned()));
             }
         }
-        let files = self.layout.replaceable().unwrap_or_default();
-        for item in files.iter().filter(|item| !item.is_folder) {
-            if is_replaced(target, item.name, label_map) {
-                return Err(would_lose(label_map, "the label map".to_owned()));
+        Ok(())
+    }
+
+    /// Refuses to put another file of an export in the place of one that this export is made from. A configuration in the place of the exported one is
+    /// no matter of this: it is kept.
+    pub(super) fn spare_files(&self, target: &Path) -> Result<(), ExportError> {
+        let config = self.layout.places().config;
+        let label_map = self.label_map.iter().map(|path| (path, "the label map"));
+        let options = self.option_files.iter();
+        let options = options.map(|path| (path, "the options that are read from it"));
+        let others: Vec<_> = label_map.chain(options).collect();
+        let items = self.layout.replaceable().unwrap_or_default();
+        for item in items.iter().filter(|item| !item.is_folder) {
+            let own = (&self.pipeline_config, "the configuration");
+            let own = (item.name != config).then_some(own);
+            let mut inputs = own.into_iter().chain(others.iter().copied());
+            if let Some((path, what)) =
+                inputs.find(|(path, _)| is_replaced(target, item.name, path))
+            {
+                return Err(would_lose(path, what.to_owned()));
             }
         }
         Ok(())

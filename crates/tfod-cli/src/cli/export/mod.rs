@@ -3,6 +3,7 @@
 mod parse;
 mod summary;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -315,7 +316,8 @@ Exit status:
   2  the command line is wrong";
 
 impl Args {
-    pub(super) fn run(self) -> ExitCode {
+    /// Exports. `flag_files` are those that flags were read from.
+    pub(super) fn run(self, flag_files: BTreeSet<PathBuf>) -> ExitCode {
         let side_inputs = match self.side_inputs() {
             Ok(inputs) => inputs,
             Err(error) => return flags::failure(&ExportError::Options(error), false),
@@ -374,6 +376,7 @@ impl Args {
         let scores = self.score_threshold.unwrap_or_default();
         export.thresholds.score = scores.all;
         export.thresholds.class_scores = scores.classes;
+        export.option_files = flag_files.into_iter().chain(scores.file).collect();
         export.thresholds.iou = self.iou_threshold;
         export.thresholds.max_detections = self.max_detections;
         export.thresholds.proposal_score = self.proposal_score;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tfod::{Batch, GraphOptions, SignatureOptions};
 
@@ -51,6 +51,8 @@ pub(super) struct ScoreThresholds {
     pub(super) all: Option<f32>,
     /// By name or id.
     pub(super) classes: Vec<(String, f32)>,
+    /// The file that they were read from.
+    pub(super) file: Option<PathBuf>,
 }
 
 impl ScoreThresholds {
@@ -58,6 +60,7 @@ impl ScoreThresholds {
         let mut scores = Self::default();
         if let Some(file) = text.strip_prefix('@') {
             let text = read_small(Path::new(file)).map_err(|error| format!("{file}: {error}"))?;
+            scores.file = Some(file.into());
             for (number, line) in (1..).zip(text.lines()) {
                 let line = line.trim();
                 if !line.is_empty() && !line.starts_with('#') {
