@@ -63,6 +63,25 @@ fn what_stands_in_the_place_of_the_data_is_told() {
     }
 }
 
+/// A field may keep the model from being built though every layer is as it was trained.
+#[test]
+fn a_field_that_shapes_no_layer_is_what_to_change() {
+    let root = example();
+    let text = fs::read_to_string(root.path().join("pipeline.config")).unwrap();
+    let field = "score_threshold: ";
+    let (before, rest) = text.split_once(field).unwrap();
+    let (_, after) = rest.split_once('\n').unwrap();
+    let infinite = format!("{before}{field}inf\n{after}");
+    fs::write(root.path().join("pipeline.config"), infinite).unwrap();
+    let report = check(root.path(), "checkpoint");
+    assert_eq!(report.verdict, Verdict::Unsupported);
+    let reason = report.refused.as_deref().unwrap();
+    assert!(reason.contains("score_threshold"), "{reason}");
+    let advice = report.advice().unwrap();
+    assert!(advice.contains("; change that field, or use"), "{advice}");
+    assert!(!advice.contains("shapes layers"), "{advice}");
+}
+
 /// What training hangs on the model is none of its weights: a step counter, lists with names.
 #[test]
 fn counters_of_the_model_are_not_left_over() {

@@ -30,7 +30,7 @@ impl CheckReport {
                     "use the pipeline.config that the checkpoint was trained with, or change {what}"
                 ))
             }
-            (_, Some(closest)) => Some(suggestion(closest, self.config.as_ref())),
+            (verdict, Some(closest)) => Some(suggestion(verdict, closest, self.config.as_ref())),
             (Verdict::OtherArchitecture | Verdict::Differs | Verdict::LeftOver, None) => {
                 Some("use the pipeline.config that the checkpoint was trained with".to_owned())
             }
@@ -38,7 +38,7 @@ impl CheckReport {
     }
 }
 
-fn suggestion(closest: &Suggestion, config: Option<&ConfigKind>) -> String {
+fn suggestion(verdict: Verdict, closest: &Suggestion, config: Option<&ConfigKind>) -> String {
     let Suggestion {
         extractor,
         matched,
@@ -53,7 +53,12 @@ fn suggestion(closest: &Suggestion, config: Option<&ConfigKind>) -> String {
         format!(" with num_classes: {n}{background}")
     });
     let is_of_type = config.is_some_and(|config| config.extractor == *extractor);
-    if closest.complete && is_of_type {
+    if closest.complete && is_of_type && verdict == Verdict::Unsupported {
+        // No model could be built of the config: what prevents that is told beside this, and need not shape layers.
+        format!(
+            "the checkpoint is of the config's type, {extractor}{classes}; change that field, or use the pipeline.config that the checkpoint was trained with"
+        )
+    } else if closest.complete && is_of_type {
         format!(
             "the checkpoint is of the config's type, {extractor}{classes}, and another field differs that shapes layers (pyramid levels, aspect ratios, batch_norm, biases…); use the pipeline.config that it was trained with"
         )
