@@ -27,6 +27,8 @@ const OTHER_FILES: [(&[u8], &str); 8] = [
     (b"\x0a", "a binary message, such as a frozen graph"),
     (b"\x08", "a binary message, such as an ONNX model"),
 ];
+/// What TFLite models have behind their first four bytes.
+const TFLITE: &[u8] = b"TFL3";
 /// Characters shown before the caret where the line has to be cut.
 const EXCERPT_CONTEXT: usize = 40;
 
@@ -172,7 +174,15 @@ fn other_file(bytes: &[u8]) -> Option<&'static str> {
     let found = OTHER_FILES
         .iter()
         .find(|(start, _)| bytes.starts_with(start));
-    found.map(|(_, what)| *what)
+    // One control character in a text is told by its place. There is none that is zero, and none beside bytes that are not UTF-8.
+    let is_binary = || bytes.contains(&0) || std::str::from_utf8(bytes).is_err();
+    match found {
+        Some((_, what)) => Some(*what),
+        None if bytes.get(4..).is_some_and(|rest| rest.starts_with(TFLITE)) => {
+            Some("a TFLite model")
+        }
+        None => is_binary().then_some("a binary file"),
+    }
 }
 
 /// Keeps an excerpt on its line, the caret under its place, and the terminal from obeying the file.
@@ -276,11 +286,17 @@ mod tests {
                 b"\x0a\x10\x0a\x05input\x12\x0bPlaceholder",
                 "a binary message, such as a frozen graph",
             ),
+            (b"\x1c\0\0\0TFL3\x14\0\x20\0", "a TFLite model"),
+            // Weights, which have no magic number.
+            (b"\xcd\xcc\x4c\x3d\x0a\xd7\x23\xbc\x02", "a binary file"),
+            (b"\0\0\x80?\0\0\0@", "a binary file"),
         ] {
             let error = SourceText::decode("test", bytes).expect_err(what);
             assert_eq!(error.problem, Problem::OtherFile { what });
         }
         // A line feed first is no message.
         assert!(SourceText::decode("test", b"\nmodel {}\n\x1f").is_ok());
+        // A control character in a text is found where it stands.
+        assert!(SourceText::decode("test", b"model { \x01 }").is_ok());
     }
 }
