@@ -82,6 +82,30 @@ fn a_field_that_shapes_no_layer_is_what_to_change() {
     assert!(!advice.contains("shapes layers"), "{advice}");
 }
 
+/// An export that is refused says as much as the check that would have been made before it.
+#[test]
+fn an_export_of_what_cannot_be_built_has_the_advice_of_a_check() {
+    let root = example();
+    let path = root.path().join("pipeline.config");
+    let text = fs::read_to_string(&path).unwrap();
+    let trained = "ssd_mobilenet_v2_fpn_keras";
+    assert!(text.contains(trained));
+    fs::write(&path, text.replace(trained, "ssd_mobilenet_v2_fpn")).unwrap();
+    let advice = check(root.path(), "checkpoint").advice().unwrap();
+    assert!(advice.contains(trained), "{advice}");
+    let export = |checkpoint: &str| {
+        let output = root.path().join("out");
+        let export = Export::new(&path, root.path().join(checkpoint), output);
+        export.run().unwrap_err().to_string()
+    };
+    let error = export("checkpoint");
+    assert!(error.contains("pipeline.config: `model.ssd"), "{error}");
+    assert!(error.ends_with(&format!("; {advice}")), "{error}");
+    // What is wrong with the config comes first, whether there is a checkpoint or not.
+    let without = export("absent");
+    assert!(error.starts_with(&without), "{without}");
+}
+
 /// What training hangs on the model is none of its weights: a step counter, lists with names.
 #[test]
 fn counters_of_the_model_are_not_left_over() {

@@ -178,6 +178,15 @@ impl Check {
         let parsed = PipelineConfig::read(&self.pipeline_config)?;
         let warnings = parsed.warnings.iter().map(ToString::to_string).collect();
         let configured = Configured::new(parsed.config, &self.config_override)?;
+        self.compare(&configured, warnings)
+    }
+
+    /// Compares the checkpoint with a config that has been read.
+    pub(crate) fn compare(
+        &self,
+        configured: &Configured,
+        warnings: Vec<String>,
+    ) -> Result<CheckReport, CheckError> {
         let model = configured.config.message().model.as_ref();
         let located = locate(&self.checkpoint_dir, self.checkpoint.as_deref())?;
         let bundle = Bundle::open(&located.prefix)?;
@@ -202,10 +211,10 @@ impl Check {
                 Err(error) => {
                     report.index_alone = true;
                     report.data_problem.get_or_insert(error.to_string());
-                    report.compare(&configured, &Index::of(&bundle));
+                    report.compare(configured, &Index::of(&bundle));
                 }
                 Ok(objects) => match TrainedModel::with(bundle, &objects, located.found) {
-                    Ok(trained) => report.compare(&configured, &trained),
+                    Ok(trained) => report.compare(configured, &trained),
                     Err(ExportError::Checkpoint(error)) => return Err((*error).into()),
                     // Keys below `model`, but no such object: not what a detector's training writes.
                     Err(_) => report.checkpoint = CheckpointKind::Other(vec!["model".to_owned()]),

@@ -25,7 +25,7 @@ pub enum ExportError {
     #[error(transparent)]
     Config(#[from] tfod_config::ConfigError),
     /// The configuration describes no model that can be built.
-    #[error("{}: {source}{}", config.shown(), workaround(*family))]
+    #[error("{}: {source}{}", config.shown(), instead(advice.as_deref(), *family))]
     Model {
         /// The configuration's file.
         config: PathBuf,
@@ -33,6 +33,8 @@ pub enum ExportError {
         source: Box<ModelError>,
         /// What it describes, as far as that is known.
         family: Option<Family>,
+        /// What to do, where the checkpoint tells.
+        advice: Option<String>,
     },
     /// The label map that the configuration names cannot be read.
     #[error("{}: {source}", config.shown())]
@@ -242,9 +244,10 @@ impl Misfit {
 }
 
 /// What to do instead where models of a family cannot be exported yet.
-fn workaround(family: Option<Family>) -> String {
-    let workaround = family.and_then(Family::workaround);
-    workaround.map_or_else(String::new, |workaround| format!("; {workaround}"))
+fn instead(advice: Option<&str>, family: Option<Family>) -> String {
+    let workaround = || family.and_then(Family::workaround);
+    let advice = advice.map(str::to_owned).or_else(workaround);
+    advice.map_or_else(String::new, |advice| format!("; {advice}"))
 }
 
 impl fmt::Display for Misfit {

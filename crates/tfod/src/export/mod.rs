@@ -35,9 +35,10 @@ use std::time::{Duration, Instant};
 use tfod_config::{LabelMap, PipelineConfig};
 use tfod_formats::Format;
 use tfod_models::meta::describe;
-use tfod_models::{GraphOptions, Model, Stage};
+use tfod_models::{GraphOptions, Model, ModelError, Stage};
 use tfod_text::Shown;
 
+use crate::check::{Check, Verdict};
 use crate::judgement::{Configured, Judgement};
 use crate::output::{OutputError, failed};
 use crate::progress::Step;
@@ -203,7 +204,9 @@ impl Export {
         let config = &configured.config;
         let labels = self.label_map.as_deref().map(LabelMap::read).transpose()?;
         let whole = self.whole_options(&configured)?;
-        let (main, others) = self.signatures(config, labels.as_ref(), &whole)?;
+        let advised = |error| self.advised(error, &configured);
+        let signatures = self.signatures(config, labels.as_ref(), &whole);
+        let (main, others) = signatures.map_err(advised)?;
         let (main, fitted) = self.fitted(config, main)?;
         let model = &main.model;
         if let Some(labels) = &labels {
@@ -345,6 +348,21 @@ impl Export {
             original,
             warnings,
         })
+    }
+
+    /// Adds to the error of a configuration of which no model can be built what the checkpoint tells to do about it, as a check does.
+    fn advised(&self, mut error: ExportError, configured: &Configured) -> ExportError {
+        if let ExportError::Model { source, advice, .. } = &mut error
+            // What to do about it is an option.
+            && !matches!(**source, ModelError::SizeUnknown { .. })
+        {
+            let mut check = Check::new(&self.pipeline_config, &self.checkpoint_dir);
+            check.checkpoint.clone_from(&self.checkpoint);
+            let report = check.compare(configured, Vec::new()).ok();
+            let report = report.filter(|report| report.verdict == Verdict::Unsupported);
+            *advice = report.and_then(|report| report.advice());
+        }
+        error
     }
 
     /// The options with which the whole network is built.

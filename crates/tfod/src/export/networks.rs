@@ -115,6 +115,7 @@ impl Export {
                 config: self.pipeline_config.clone(),
                 source: Box::new(source),
                 family: kind.map(|kind| kind.family),
+                advice: None,
             }
         };
         let message = config.message().model.as_ref();
@@ -169,6 +170,7 @@ impl Export {
             config: self.pipeline_config.clone(),
             source: Box::new(error.into()),
             family: None,
+            advice: None,
         })
     }
 
