@@ -211,6 +211,36 @@ fn freeze_follows_links_and_names_what_is_in_the_way() {
     assert!(!root.path().join("nowhere").exists());
 }
 
+/// Freezing a large model takes long, and leaves the graph behind where only the summary cannot be written.
+#[test]
+fn freeze_refuses_its_outputs_before_it_begins() {
+    let root = exported();
+    fs::create_dir(root.path().join("folder")).unwrap();
+    symlink("a.pb", root.path().join("b.json")).unwrap();
+    let before = names(root.path());
+    let leads_nowhere = "b.json: expected a file, a pipe or a character device, or nothing, found a link that leads nowhere";
+    let of_folder =
+        |name: &str| format!("{name}: expected the name of a file, found that of a folder");
+    let cases: &[(&[&str], &str)] = &[
+        (&["--output", "new/"], &of_folder("new/")),
+        (&["--output", "folder/"], &of_folder("folder/")),
+        (&["--output", "a.pb", "--json", "new/"], &of_folder("new/")),
+        (&["--output", "a.pb", "--json", "folder"], "found a folder"),
+        (&["--output", "a.pb", "--json", "b.json"], leads_nowhere),
+        (&["--output", "c.pb", "--json", "b.json"], leads_nowhere),
+    ];
+    for (arguments, words) in cases {
+        let mut command = freeze_command(root.path());
+        let command = command.args(*arguments).env("TFOD_PROGRESS", "lines");
+        let output = command.output().unwrap();
+        assert_refused(&output, 1, &[words, arguments[arguments.len() - 2]]);
+        // No step was begun.
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.starts_with("error: "), "{said}");
+        assert_eq!(names(root.path()), before);
+    }
+}
+
 #[test]
 fn freeze_does_not_overwrite_its_input_or_its_other_output() {
     let root = exported();

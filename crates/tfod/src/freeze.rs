@@ -138,10 +138,10 @@ impl Freeze {
         )
     }
 
-    /// Refuses an output, this one or another that is made of the report, that would overwrite what is frozen.
+    /// Refuses an output, this one or another that is made of the report, that cannot be written to, or would overwrite what is frozen.
     ///
     /// # Errors
-    /// [`OutputError::Overwrites`]
+    /// As [`Destination::spare`].
     pub fn spare_inputs(&self, output: &Destination) -> Result<(), OutputError> {
         let inputs = files_of(&self.saved_model_dir);
         output.spare(inputs.iter().map(PathBuf::as_path))

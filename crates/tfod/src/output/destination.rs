@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, is_separator};
 
 use tfod_text::Shown;
 
@@ -72,14 +72,15 @@ impl Destination {
         }
     }
 
-    /// Refuses to overwrite one of the `inputs`.
+    /// Refuses what cannot be written to, and to overwrite one of the `inputs`. Nothing is opened or written for that.
     ///
     /// # Errors
-    /// [`OutputError::Overwrites`]
+    /// [`OutputError::InTheWay`], [`OutputError::Overwrites`]; what the system says of the path.
     pub fn spare<'a>(&self, inputs: impl IntoIterator<Item = &'a Path>) -> Result<(), OutputError> {
         let Self::File(path) = self else {
             return Ok(());
         };
+        Target::of(path)?;
         let own = Identity::of(path);
         match inputs
             .into_iter()
@@ -118,7 +119,11 @@ impl Destination {
             return write_into(&output, self.name(), produce);
         };
         match Target::of(path).map_err(Failed::Writing)? {
-            Target::Stream(file) => write_into(&file, path, produce),
+            Target::Stream => {
+                let file = OpenOptions::new().write(true).open(path);
+                let file = file.map_err(|source| Failed::Writing(failed(path, "open")(source)))?;
+                write_into(&file, path, produce)
+            }
             Target::Regular(real) => replace(&real, path, produce),
         }
     }
@@ -140,7 +145,7 @@ enum Target {
     /// A regular file, or nothing: the path without a link at its end.
     Regular(PathBuf),
     /// A device or a pipe.
-    Stream(File),
+    Stream,
 }
 
 impl Target {
@@ -150,6 +155,14 @@ impl Target {
             expected: "a file, a pipe or a character device, or nothing",
             found,
         };
+        let name = path.as_os_str().as_encoded_bytes();
+        if name.last().is_some_and(|&byte| is_separator(byte.into())) {
+            return Err(OutputError::InTheWay {
+                path: path.to_owned(),
+                expected: "the name of a file",
+                found: "that of a folder, with a separator at its end",
+            });
+        }
         let kind = match fs::metadata(path) {
             Ok(metadata) => metadata.file_type(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -177,8 +190,7 @@ impl Target {
                 return Err(in_the_way("a socket"));
             }
         }
-        let file = OpenOptions::new().write(true).open(path);
-        Ok(Self::Stream(file.map_err(failed(path, "open"))?))
+        Ok(Self::Stream)
     }
 }
 
