@@ -902,6 +902,22 @@ fn a_command_line_for_the_official_exporter_is_understood() {
 
 /// A SavedModel in the place of a checkpoint: what is proposed instead is not refused in turn.
 #[test]
+fn a_negative_value_is_answered_with_what_is_expected() {
+    let root = tempfile::tempdir().unwrap();
+    for (flag, value, expected) in [
+        ("--iou_threshold", "-inf", "expected a number from 0 to 1"),
+        ("--iou-threshold", "-0.5", "expected a number from 0 to 1"),
+        ("--score_threshold", "-inf", "expected a number from 0 to 1"),
+        ("--max_detections", "-1", "expected"),
+        ("--batch", "-1", "expected 1 to"),
+    ] {
+        let output = export(root.path(), "new", &[flag, value]);
+        let flag = flag.replace("u-t", "u_t");
+        assert_refused(&output, 2, &[&flag, &format!("'{value}'"), expected]);
+    }
+}
+
+#[test]
 fn what_is_proposed_for_a_saved_model_works() {
     let root = exported();
     let export = |checkpoint: &str| {

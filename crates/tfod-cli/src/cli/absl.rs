@@ -13,6 +13,8 @@ use clap::{ArgAction, Command};
 
 use tfod_text::Shown;
 
+use super::spelling::is_negative_number;
+
 /// Larger flag files are something else.
 const LARGEST: u64 = 1 << 20;
 
@@ -126,7 +128,8 @@ fn flag_and_value(line: &str) -> Vec<&str> {
     }
 }
 
-/// Leaves out the flags of logging, and writes switches as the parser knows them: there, or not. Names are in the one spelling that the parser knows.
+/// Leaves out the flags of logging, and writes switches as the parser knows them: there, or not; and joins a negative number to the flag before it, which the parser
+/// would take for a flag. Names are in the one spelling that the parser knows.
 pub(super) fn resolve(arguments: Vec<OsString>, cli: &Command) -> Vec<OsString> {
     let name = arguments.iter().skip(1).find_map(|a| a.to_str());
     let Some(command) = name.and_then(|name| cli.find_subcommand(name)) else {
@@ -135,6 +138,11 @@ pub(super) fn resolve(arguments: Vec<OsString>, cli: &Command) -> Vec<OsString> 
     let switches: BTreeSet<&str> = command
         .get_arguments()
         .filter(|arg| matches!(arg.get_action(), ArgAction::SetTrue))
+        .filter_map(|arg| arg.get_long())
+        .collect();
+    let with_value: BTreeSet<&str> = command
+        .get_arguments()
+        .filter(|arg| arg.get_action().takes_values())
         .filter_map(|arg| arg.get_long())
         .collect();
     let is_exporter = command.get_name() == EXPORTER;
@@ -162,6 +170,16 @@ pub(super) fn resolve(arguments: Vec<OsString>, cli: &Command) -> Vec<OsString> 
                 if value.is_none() {
                     arguments.next();
                 }
+                continue;
+            }
+        }
+        if value.is_none() && with_value.contains(name) {
+            let is_number = |next: &OsString| next.to_str().is_some_and(is_negative_number);
+            if let Some(number) = arguments.next_if(is_number) {
+                let mut joined = argument;
+                joined.push("=");
+                joined.push(number);
+                resolved.push(joined);
                 continue;
             }
         }
@@ -292,6 +310,26 @@ mod tests {
         }
         let names = ["export", "--", "--float_input=true"];
         assert_eq!(resolved(&names), names);
+    }
+
+    #[test]
+    fn a_negative_number_belongs_to_the_flag_before_it() {
+        for number in ["-1", "-0.5", "-inf", "-1e3"] {
+            let joined = format!("--batch={number}");
+            assert_eq!(
+                resolved(&["export", "--batch", number, "--no_nms"]),
+                ["export", &joined, "--no_nms"]
+            );
+        }
+        for others in [
+            ["export", "--batch", "2"],
+            ["export", "--batch", "-x"],
+            ["export", "--batch", "--no_nms"],
+            ["export", "--no_nms", "-1"],
+            ["export", "--batch=1", "-1"],
+        ] {
+            assert_eq!(resolved(&others), others);
+        }
     }
 
     fn read(arguments: &[&str]) -> Result<Vec<String>, String> {

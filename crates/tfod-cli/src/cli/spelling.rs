@@ -17,8 +17,16 @@ pub(super) fn normalise(
     })
 }
 
+/// Whether an argument is a value though it begins with a hyphen: `-1`, `-inf`.
+pub(super) fn is_negative_number(argument: &str) -> bool {
+    argument.starts_with('-') && argument.parse::<f64>().is_ok()
+}
+
 /// The one spelling of a flag; `None` for what is not a long flag.
 fn respell(argument: &str) -> Option<String> {
+    if is_negative_number(argument) {
+        return None;
+    }
     let (name, value) = match argument.split_once('=') {
         Some((name, value)) => (name, Some(value)),
         None => (argument, None),
@@ -75,6 +83,9 @@ mod tests {
             "out-dir",
             "-h",
             "-1,5",
+            "-inf",
+            "-Infinity",
+            "-nan",
             "--",
             "model { ssd { } }",
             "--x y-z",
