@@ -34,7 +34,6 @@ NOT_IN_OPENVINO = {
     *resizers.NEEDS_EXACT_DIVISION,
     *efficientdet.TOO_LARGE_FOR_OPENVINO,
     *center_net.FEWER_PEAKS_THAN_OBJECTS,
-    *faster_rcnn.CROPS_AT_THE_BORDER,
 }
 CASES = [case for case in all_cases() if not is_combination(case) and case.name not in NOT_IN_ONNX]
 BASE = tiers.cases(case for case in CASES if case.name == "base")
