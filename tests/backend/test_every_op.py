@@ -21,9 +21,10 @@ from . import operations, run_clients
 RUNNER = pathlib.Path(run_clients.__file__)
 # TensorFlow 2.2 computes little with bytes.
 LEFT_OUT = {"tf-old": ["binary_u8"]}
+# Outputs that a TensorFlow gives otherwise: 2.2 drops boxes whose overlap is just the threshold.
+OTHERWISE = {"tf-old": {"nms_edges_half_indices", "nms_edges_half_count"}}
 
 pytestmark = pytest.mark.quick
-
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,13 @@ def results(request, folder, inputs, tmp_path_factory):
     command = [python, RUNNER, folder, work / "inputs.npz", work / "outputs.npz"]
     # Results of several releases are compared: without oneDNN, whose sums differ.
     subprocess.run(command, check=True, env={**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"})
-    return operations.expected(cases, inputs), dict(np.load(work / "outputs.npz"))
+    otherwise = OTHERWISE.get(request.param, set())
+    expected, found = operations.expected(cases, inputs), dict(np.load(work / "outputs.npz"))
+    assert otherwise <= set(expected)
+    return (
+        {key: value for key, value in expected.items() if key not in otherwise},
+        {name: value for name, value in found.items() if name.split("/", 1)[1] not in otherwise},
+    )
 
 
 @pytest.mark.parametrize("way", run_clients.WAYS)

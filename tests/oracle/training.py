@@ -71,7 +71,7 @@ FPNLITE = (
 )
 
 # Its batch norms do not learn, so its maps are large: with larger weights and steps, scores would be 0 or 1.
-SLOWLY = MOMENTUM.replace("0.001", "0.0000001")
+SLOWLY = MOMENTUM.replace("0.001", "0.000000001")
 TWO_STAGES = FasterRcnn(num_classes=len(CLASSES), resizer=keep_aspect_ratio(64, 64), proposals=8, crop_size=4, more=(("second_stage_batch_size", 8),)).text()
 TWO_STAGES = TWO_STAGES.replace("stddev: 0.01", "stddev: 0.00005")
 CENTERS = CenterNet(num_classes=len(CLASSES)).text()
@@ -184,7 +184,8 @@ def train(run, place):
     (place / "label_map.pbtxt").write_text(items)
     text = config_text(run, place)
     (place / "given.config").write_text(text)
-    tf.random.set_seed(1)
+    # Initial values, too, which Keras draws by itself.
+    tf.keras.utils.set_random_seed(1)
     model_lib_v2.train_loop(
         str(place / "given.config"),
         str(place / "train"),
