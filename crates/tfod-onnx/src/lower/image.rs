@@ -420,21 +420,20 @@ impl Lowering<'_, '_> {
         to: &[Dim; 2],
         grid: PixelGrid,
     ) -> Result<[TensorId; 2], Error> {
-        let name = self.name(&node.name);
-        let sizes = if to.iter().all(|dim| dim.known().is_some()) {
-            None
-        } else {
-            Some(self.resized(node, to)?)
-        };
-        Ok([("rows", 0), ("columns", 1)].map(|(side, axis)| {
-            let name = format!("{name}/{side}");
-            let sizes = sizes.filter(|_| to[axis].known().is_none());
-            let to_size =
-                sizes.map(|sizes| self.pick(&format!("{name}/to"), sizes, 0, axis_number(axis)));
+        let mut along = |side: &str, axis: usize| -> Result<TensorId, Error> {
+            let name = format!("{}/{side}", self.name(&node.name));
+            let count = if let Some(size) = to[axis].known() {
+                Count::Known(size)
+            } else {
+                let sizes = self.resized(node, to)?;
+                let picked = self.pick(&format!("{name}/to"), sizes, 0, axis_number(axis));
+                Count::Computed(picked, &to[axis])
+            };
             let from_size = self.size_along(&name, map.id, axis + 2);
             let from_size = self.pick(&format!("{name}/from"), from_size, 0, 0);
-            self.nearest_indices(&name, from_size, to_size, &to[axis], grid)
-        }))
+            Ok(self.nearest_indices(&name, from_size, count, grid))
+        };
+        Ok([along("rows", 0)?, along("columns", 1)?])
     }
 
     /// The height and width that a node resizes to, a vector of two.
@@ -479,22 +478,20 @@ impl Lowering<'_, '_> {
         self.map_result(node, map, "Gather", &[high, columns], attrs)
     }
 
-    /// [`resample::nearest`] for a source whose size is a scalar of the model: a vector of the size `dim`. `to` is that size as a scalar of the model where
-    /// it is known only at run time.
+    /// [`resample::nearest`] for a source whose size is a scalar of the model: a vector of as many positions as the result has.
     fn nearest_indices(
         &mut self,
         name: &str,
         from: TensorId,
-        to: Option<TensorId>,
-        dim: &Dim,
+        to: Count<'_>,
         grid: PixelGrid,
     ) -> TensorId {
         let one = self.integer(1);
         let single = self.float(1.0);
-        let vector = Shape(vec![dim.clone()]);
+        let vector = to.shape();
         let scalar = Shape::scalar();
         let (f32, i64) = (DType::F32, DType::I64);
-        let positions = self.positions(name, to, dim, grid);
+        let positions = self.positions(name, to, grid);
         let aligned = grid == PixelGrid::AlignedCorners;
         let mut add = |part: &str, op, inputs: &[TensorId], attrs, dtype, shape: &Shape| {
             let name = format!("{name}/{part}");
@@ -539,28 +536,28 @@ impl Lowering<'_, '_> {
         add("clamped", "Min", &[at, last], vec![], i64)
     }
 
+    /// Constants, where the size that is resized to is known.
+    fn known_positions(&mut self, name: &str, size: u64, grid: PixelGrid) -> Positions {
+        let (positions, count) = resample::positions(size, grid);
+        let stored = Stored::floats(&positions);
+        Positions {
+            floats: self.emitter.initializer(&format!("{name}/floats"), stored),
+            count: self.float(count),
+            steps: (size > 1).then(|| self.float(count - 1.0)),
+            several: None,
+        }
+    }
+
     /// The positions along a side that is resized to: constants where its size is known.
-    fn positions(
-        &mut self,
-        name: &str,
-        to: Option<TensorId>,
-        dim: &Dim,
-        grid: PixelGrid,
-    ) -> Positions {
-        let Some(to) = to else {
-            let size = dim.known().unwrap_or_default();
-            let (positions, count) = resample::positions(size, grid);
-            let stored = Stored::floats(&positions);
-            return Positions {
-                floats: self.emitter.initializer(&format!("{name}/floats"), stored),
-                count: self.float(count),
-                steps: (size > 1).then(|| self.float(count - 1.0)),
-                several: None,
-            };
+    fn positions(&mut self, name: &str, to: Count<'_>, grid: PixelGrid) -> Positions {
+        let vector = to.shape();
+        let to = match to {
+            Count::Computed(to, _) => to,
+            Count::Known(size) => return self.known_positions(name, size, grid),
         };
         let (zero, one) = (self.integer(0), self.integer(1));
         let (half, single) = (self.float(0.5), self.float(1.0));
-        let (scalar, vector) = (Shape::scalar(), Shape(vec![dim.clone()]));
+        let scalar = Shape::scalar();
         let (f32, i64) = (DType::F32, DType::I64);
         let mut add = |part: &str, op, inputs: &[TensorId], attrs, dtype, shape: &Shape| {
             let name = format!("{name}/{part}");
@@ -585,6 +582,24 @@ impl Lowering<'_, '_> {
             count,
             steps,
             several,
+        }
+    }
+}
+
+/// How many positions there are along a side of the result of nearest-neighbour resizing.
+#[derive(Clone, Copy)]
+enum Count<'d> {
+    Known(u64),
+    /// A scalar of the model, and how the graph calls it.
+    Computed(TensorId, &'d Dim),
+}
+
+impl Count<'_> {
+    /// That of a vector with an element for each position.
+    fn shape(self) -> Shape {
+        match self {
+            Self::Known(size) => Shape::known(&[size]),
+            Self::Computed(_, dim) => Shape(vec![dim.clone()]),
         }
     }
 }
