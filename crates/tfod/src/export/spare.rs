@@ -12,6 +12,7 @@ use tfod_text::Shown;
 use super::checkpoint::CHECKPOINT;
 use super::staging::Staging;
 use super::{Export, ExportError};
+use crate::output::holds;
 use crate::output::identity::is_same;
 use crate::trained::{MODEL, TrainedModel};
 
@@ -37,7 +38,7 @@ impl Export {
         let name = std::iter::once(first.clone()).chain(others).find(|name| {
             let path = target.join(name);
             let is_free = fs::symlink_metadata(&path).is_err();
-            is_free || fs::read(&path).is_ok_and(|kept| kept == original)
+            is_free || holds(&path, original)
         });
         let name = name.unwrap_or(first);
         staging.file(&name, original)?;
@@ -67,8 +68,7 @@ impl Export {
                 self.layout.item(Format::SavedModel),
                 asset.file_name
             );
-            let is_kept =
-                || writes_assets && fs::read(label_map).is_ok_and(|found| found == asset.contents);
+            let is_kept = || writes_assets && holds(label_map, &asset.contents);
             if is_replaced(target, &item, label_map) && !is_kept() {
                 return Err(would_lose(label_map, "its text as it is".to_owned()));
             }

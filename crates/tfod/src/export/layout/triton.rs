@@ -13,7 +13,7 @@ use tfod_text::Shown;
 
 use super::super::format::exporter;
 use super::super::{ExportError, Format, Interface, InterfaceTensor};
-use crate::output::{Scratch, failed, hold};
+use crate::output::{Scratch, failed, hold, holds};
 
 pub(super) const FILE: &str = "config.pbtxt";
 /// The largest batch that the server puts together from single requests, where the model takes any.
@@ -29,8 +29,7 @@ pub(super) fn write_config(
     let path = output.join(FILE);
     let text = config(format, signature, interface);
     if path.symlink_metadata().is_ok() {
-        let same = fs::read(&path).is_ok_and(|found| found == text.as_bytes());
-        return Ok((!same).then(|| {
+        return Ok((!holds(&path, text.as_bytes())).then(|| {
             format!(
                 "{} is there and stays as it is: see that it fits this version, or remove it to have it written",
                 path.shown()
