@@ -28,6 +28,27 @@ fn typed(name: &str, op: &str, inputs: &[&str]) -> NodeDef {
     node(name, op, inputs, &[("T", data_type(FLOAT))])
 }
 
+/// A loop of TensorFlow 1 up to its body, which sees `inside` and gives `next`; `first` is what enters it, and what leaves it is `switch:output_false:0`.
+fn loop_head(first: &str) -> Vec<NodeDef> {
+    let merge = [("T", data_type(FLOAT)), ("N", Value::I(2))];
+    vec![
+        node("merge", "Merge", &[first, "next:output:0"], &merge),
+        typed("finite", "IsFinite", &["merge:output:0"]),
+        NodeDef {
+            input: vec!["^merge".to_owned()],
+            ..int("axis", 0)
+        },
+        node("all", "All", &["finite:y:0", "axis:output:0"], &[]),
+        node("condition", "LoopCond", &["all:output:0"], &[]),
+        typed(
+            "switch",
+            "Switch",
+            &["merge:output:0", "condition:output:0"],
+        ),
+        typed("inside", "Identity", &["switch:output_true:0"]),
+    ]
+}
+
 fn read(name: &str, handle: &str) -> NodeDef {
     node(
         name,

@@ -1,4 +1,4 @@
-//! Folding of batch normalisation, and constants in half precision.
+//! What is done to frozen graphs: batch normalisation is folded, constants take half the space, sizes of inputs are fixed.
 
 #![expect(
     clippy::redundant_closure_for_method_calls,
@@ -14,6 +14,7 @@ use super::build::{
     BOOL, FLOAT, INT32, Model, data_type, floats, function, int, ints, lines, node, shape, text,
     values,
 };
+use super::{loop_head, typed};
 
 fn frozen(
     nodes: Vec<NodeDef>,
@@ -46,10 +47,6 @@ fn convolution() -> Vec<NodeDef> {
         floats("kernel", &[1, 1, 1, 2], &[3.0, 5.0]),
         node("conv", "Conv2D", &["x", "kernel:output:0"], &attrs),
     ]
-}
-
-fn typed(name: &str, op: &str, inputs: &[&str]) -> NodeDef {
-    node(name, op, inputs, &[("T", data_type(FLOAT))])
 }
 
 fn normalisation(is_training: bool) -> Vec<NodeDef> {
@@ -158,35 +155,17 @@ fn routed(inside: &str, around: Vec<NodeDef>) -> Vec<NodeDef> {
 
 #[test]
 fn what_is_in_loops_of_tensorflow_1_is_not_folded() {
-    let looped = vec![
+    let mut looped = vec![
         node(
             "enter",
             "Enter",
             &["x"],
             &[("T", data_type(FLOAT)), ("frame_name", text("frame"))],
         ),
-        node(
-            "merge",
-            "Merge",
-            &["enter:output:0", "next:output:0"],
-            &[("T", data_type(FLOAT)), ("N", Value::I(2))],
-        ),
-        typed("finite", "IsFinite", &["merge:output:0"]),
-        NodeDef {
-            input: vec!["^merge".to_owned()],
-            ..int("axis", 0)
-        },
-        node("all", "All", &["finite:y:0", "axis:output:0"], &[]),
-        node("condition", "LoopCond", &["all:output:0"], &[]),
-        typed(
-            "switch",
-            "Switch",
-            &["merge:output:0", "condition:output:0"],
-        ),
-        typed("inside", "Identity", &["switch:output_true:0"]),
         typed("next", "NextIteration", &["norm:y:0"]),
         typed("y", "Exit", &["switch:output_false:0"]),
     ];
+    looped.extend(loop_head("enter:output:0"));
     let nodes = routed("inside:output:0", looped);
     let (folded, graph) = frozen(nodes, |frozen| frozen.fold_batch_norm());
     assert_eq!(folded, 0);

@@ -8,7 +8,7 @@ use super::build::{
     self, FLOAT, INT32, Model, RESOURCE, call, data_type, func, function, int, lines, node, text,
     types,
 };
-use super::{read, typed};
+use super::{loop_head, read, typed};
 
 fn dropping() -> FreezeOptions {
     let mut options = FreezeOptions::default();
@@ -102,35 +102,16 @@ fn a_handle_keeps_the_value_that_enters_a_loop() {
         ];
         node(name, "Enter", inputs, &attrs)
     };
-    let merge = [("T", data_type(FLOAT)), ("N", Value::I(2))];
-    let nodes = vec![
+    let mut nodes = vec![
         on_handle("assign", "AssignVariableOp", &["w", "x"]),
         enter("first", &["x"], FLOAT, false),
         enter("handle", &["w", "^assign"], RESOURCE, true),
-        node(
-            "merge",
-            "Merge",
-            &["first:output:0", "next:output:0"],
-            &merge,
-        ),
-        typed("finite", "IsFinite", &["merge:output:0"]),
-        NodeDef {
-            input: vec!["^merge".to_owned()],
-            ..int("axis", 0)
-        },
-        node("all", "All", &["finite:y:0", "axis:output:0"], &[]),
-        node("condition", "LoopCond", &["all:output:0"], &[]),
-        typed(
-            "switch",
-            "Switch",
-            &["merge:output:0", "condition:output:0"],
-        ),
-        typed("inside", "Identity", &["switch:output_true:0"]),
         read("read", "handle:output:0"),
         typed("sum", "AddV2", &["inside:output:0", "read:value:0"]),
         typed("next", "NextIteration", &["sum:z:0"]),
         typed("y", "Exit", &["switch:output_false:0"]),
     ];
+    nodes.extend(loop_head("first:output:0"));
     let expected = ["handle = Enter(x)", "sum = AddV2(switch:1, handle)"];
     assert_lines(&dropped(nodes), &expected);
 }
