@@ -49,7 +49,7 @@ impl LabelMap {
         let source = SourceText::decode(origin, bytes)?;
         let mut fields = DynamicMessage::new(protos::descriptor("StringIntLabelMap"));
         let merged = text::merge(source, &mut fields, &[])
-            .map_err(|diagnostic| source.or_cut_short(diagnostic))?;
+            .map_err(|diagnostic| source.problem_of_file(diagnostic))?;
         let spans = merged.blocks;
         let message: protos::StringIntLabelMap =
             fields

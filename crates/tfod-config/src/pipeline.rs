@@ -66,7 +66,7 @@ impl PipelineConfig {
         let source = SourceText::decode(origin, bytes)?;
         let mut fields = DynamicMessage::new(protos::descriptor("TrainEvalPipelineConfig"));
         let merged = text::merge(source, &mut fields, &TRAINING_BLOCKS)
-            .map_err(|diagnostic| source.or_cut_short(diagnostic))?;
+            .map_err(|diagnostic| source.problem_of_file(diagnostic))?;
         Ok(Parsed {
             config: Self::from_fields(origin, fields)?,
             warnings: merged.skipped,

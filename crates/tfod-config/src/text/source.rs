@@ -40,25 +40,24 @@ pub(crate) struct SourceText<'a> {
 }
 
 impl<'a> SourceText<'a> {
-    /// Takes the bytes of a file, which have to be UTF-8; a byte-order mark before it is passed over. What is evidently another kind of file is refused
-    /// for what it is.
+    /// Takes the bytes of a file, which have to be UTF-8; a byte-order mark before it is passed over. Bytes that are not UTF-8 and evidently another kind
+    /// of file are refused for what they are.
     pub(crate) fn decode(origin: &'a str, bytes: &'a [u8]) -> Result<Self, Box<Diagnostic>> {
-        let other = other_encoding(bytes)
-            .map(|encoding| Problem::OtherEncoding { encoding })
-            .or_else(|| other_file(bytes).map(|what| Problem::OtherFile { what }));
-        let (problem, span) = match (other, std::str::from_utf8(bytes)) {
-            (Some(problem), _) => (problem, 0..1),
-            (None, Ok(text)) if text.starts_with(GIT_LFS_POINTER) => {
+        let (problem, span) = match std::str::from_utf8(bytes) {
+            Ok(text) if text.starts_with(GIT_LFS_POINTER) => {
                 (Problem::GitLfsPointer, 0..GIT_LFS_POINTER.len())
             }
-            (None, Ok(text)) => {
+            Ok(text) => {
                 let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
                 return Ok(SourceText { origin, text });
             }
-            (None, Err(error)) => {
+            Err(error) => {
                 let offset = error.valid_up_to();
                 let byte = bytes.get(offset).copied().unwrap_or_default();
-                (Problem::NotUtf8 { byte, offset }, offset..offset + 1)
+                match not_a_text(bytes) {
+                    Some(problem) => (problem, 0..1),
+                    None => (Problem::NotUtf8 { byte, offset }, offset..offset + 1),
+                }
             }
         };
         // Up to the problem, the text with replacements equals the file, so the place is right.
@@ -70,8 +69,12 @@ impl<'a> SourceText<'a> {
         Err(source.diagnostic(span, problem))
     }
 
-    /// What is wrong with a file at whose end, inside a message, something is wrong: that it ends there.
-    pub(crate) fn or_cut_short(&self, mut diagnostic: Box<Diagnostic>) -> Box<Diagnostic> {
+    /// What is wrong with a whole file in which parsing found a problem: that it is no text of fields, or that it ends inside a message. Only a file that
+    /// cannot be parsed is judged so, because strings and comments may have any character.
+    pub(crate) fn problem_of_file(&self, mut diagnostic: Box<Diagnostic>) -> Box<Diagnostic> {
+        if let Some(problem) = not_a_text(self.text.as_bytes()) {
+            return self.diagnostic(0..1, problem);
+        }
         let rest = self.text.get(diagnostic.span.end..).unwrap_or_default();
         let before = self.text.get(..diagnostic.span.start).unwrap_or_default();
         // Brackets in strings and comments hardly matter: what is open is open by one at least.
@@ -159,6 +162,13 @@ fn other_encoding(bytes: &[u8]) -> Option<&'static str> {
     })
 }
 
+/// What a file is instead of a text in UTF-8.
+fn not_a_text(bytes: &[u8]) -> Option<Problem> {
+    other_encoding(bytes)
+        .map(|encoding| Problem::OtherEncoding { encoding })
+        .or_else(|| other_file(bytes).map(|what| Problem::OtherFile { what }))
+}
+
 /// What a file is that is no text.
 fn other_file(bytes: &[u8]) -> Option<&'static str> {
     if bytes.ends_with(&TABLE_MAGIC) {
@@ -239,6 +249,16 @@ mod tests {
         assert_eq!(excerpt.text, "a \u{fffd}[31m\u{fffd}b\u{fffd}");
     }
 
+    /// The problem of a file none of which is a field.
+    fn problem_of(bytes: &[u8]) -> Problem {
+        let error = SourceText::decode("test", bytes).and_then(|source| {
+            Err(source
+                .problem_of_file(source.diagnostic(0..1, Problem::UnclosedString { quote: '"' })))
+        });
+        let error: Result<(), _> = error;
+        error.expect_err("no field").problem
+    }
+
     #[test]
     fn bytes_that_are_not_utf8_are_placed() {
         let error = SourceText::decode("test", b"ok\n # caf\xe9\n").expect_err("Latin-1");
@@ -264,8 +284,7 @@ mod tests {
             (b"m\0\0\0o\0\0\0", "UTF-32"),
             (b"\0\0\0m\0\0\0o", "UTF-32"),
         ] {
-            let error = SourceText::decode("test", bytes).expect_err(encoding);
-            assert_eq!(error.problem, Problem::OtherEncoding { encoding });
+            assert_eq!(problem_of(bytes), Problem::OtherEncoding { encoding });
         }
         let marked = SourceText::decode("test", b"\xef\xbb\xbfmodel {}").expect("UTF-8");
         assert_eq!(marked.text, "model {}");
@@ -291,12 +310,17 @@ mod tests {
             (b"\xcd\xcc\x4c\x3d\x0a\xd7\x23\xbc\x02", "a binary file"),
             (b"\0\0\x80?\0\0\0@", "a binary file"),
         ] {
-            let error = SourceText::decode("test", bytes).expect_err(what);
-            assert_eq!(error.problem, Problem::OtherFile { what });
+            assert_eq!(problem_of(bytes), Problem::OtherFile { what });
         }
-        // A line feed first is no message.
-        assert!(SourceText::decode("test", b"\nmodel {}\n\x1f").is_ok());
-        // A control character in a text is found where it stands.
-        assert!(SourceText::decode("test", b"model { \x01 }").is_ok());
+        for text in [
+            // A line feed first is no message.
+            &b"\nmodel {}\n\x1f"[..],
+            // A control character in a text is found where it stands.
+            b"model { \x01 }",
+        ] {
+            assert!(matches!(problem_of(text), Problem::UnclosedString { .. }));
+        }
+        // Strings and comments may have any character.
+        assert!(SourceText::decode("test", b"# \0\nmodel {}").is_ok());
     }
 }
