@@ -107,7 +107,8 @@ def static():
     # Usage lines begin with the name that the program has.
     (FOLDER / "static").mkdir(exist_ok=True)
     installed = shutil.copy2(binary, FOLDER / "static" / "tfod")
-    run(["cargo", "test", "--release", "--package", build.CRATE, *tests], cwd=ROOT, env={**os.environ, "TFOD_BIN": str(installed)})
+    # With the features of the other tests, because cargo leaves the program that belongs to the tests it ran last in target/release.
+    run(["cargo", "test", "--release", "--workspace", "--features", "run", *tests], cwd=ROOT, env={**os.environ, "TFOD_BIN": str(installed)})
 
 
 def crates():
