@@ -67,6 +67,15 @@ impl Content<'_> {
         }
     }
 
+    /// How many dimensions it has, if that is known without its variable.
+    pub(crate) fn rank(&self) -> Option<usize> {
+        match self {
+            Content::Encoded(tensor) => Some(tensor::shape(tensor).ok()??.len()),
+            Content::Half(content) => content.rank(),
+            Content::Variable { .. } | Content::Scaled { .. } => None,
+        }
+    }
+
     /// Checks that an encoded tensor is of the type declared and has no more elements than its shape says.
     pub(crate) fn validate(&self, declared: Option<i32>) -> Result<(), String> {
         let Content::Encoded(tensor) = self else {

@@ -4,6 +4,8 @@
 pub(crate) const FLOAT: i32 = 1;
 /// `DT_INT32`.
 pub(crate) const INT32: i32 = 3;
+/// `DT_INT64`.
+pub(crate) const INT64: i32 = 9;
 /// `DT_BOOL`.
 pub(crate) const BOOL: i32 = 10;
 /// `DT_HALF`.

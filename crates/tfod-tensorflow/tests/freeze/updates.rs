@@ -153,16 +153,11 @@ fn assignments_to_a_handle_that_was_sent_somewhere_are_refused() {
 }
 
 /// Operations that assign what is not computed, with their further inputs and whether they give a value.
-const NOT_COMPUTED: [(&str, &[&str], bool); 5] = [
-    (
-        "ResourceStridedSliceAssign",
-        &["at", "at", "at", "x"],
-        false,
-    ),
-    ("ResourceScatterUpdate", &["at", "x"], false),
+const NOT_COMPUTED: [(&str, &[&str], bool); 3] = [
     ("ResourceApplyGradientDescent", &["x", "x"], false),
     ("RngSkip", &["long", "long"], false),
-    ("ResourceCountUpTo", &[], true),
+    // Of a variable that is no state of a generator.
+    ("RngReadAndSkip", &["at", "long"], true),
 ];
 
 fn not_computed(op: &str, further: &[&str], end: Vec<NodeDef>) -> Model {
@@ -195,7 +190,7 @@ fn not_computed(op: &str, further: &[&str], end: Vec<NodeDef>) -> Model {
 #[test]
 fn assignments_of_what_is_not_computed_are_dropped_where_nothing_reads_it() {
     for (op, further, gives) in NOT_COMPUTED {
-        let given = if gives { "update:output:0" } else { "x" };
+        let given = if gives { "update:value:0" } else { "x" };
         let unread = not_computed(
             op,
             further,
@@ -224,6 +219,11 @@ fn assignments_of_what_is_not_computed_are_dropped_where_nothing_reads_it() {
         let error = refused(&not_computed(op, further, end), &dropping());
         let expected = format!("what `{op}` assigns is not computed");
         assert!(error.contains(&expected), "{error}");
+        let assigned = format!("in function `main`, node `update` ({op})");
+        assert!(
+            error.contains("node `read` (ReadVariableOp)") && error.contains(&assigned),
+            "{error}"
+        );
     }
 }
 
@@ -323,15 +323,198 @@ fn what_keeps_a_function_that_assigns_is_named() {
         ),
         typed("y", "Identity", &["inner:output:0"]),
     ];
-    let error = refused(&with(&assigns, nodes), &dropping());
-    assert!(
-        error.contains("`inner` (StatefulPartitionedCall)") && !error.contains("be lowered"),
-        "{error}"
-    );
+    // A call stays one only where nothing in the function is dropped.
+    let frozen = with(&assigns, nodes).freeze(&dropping()).unwrap();
+    assert!(frozen.library.is_none(), "{:?}", lines(&frozen.node));
+    let nodes = vec![
+        call(
+            "inner",
+            "assigns",
+            &["x", "w"],
+            &[FLOAT, RESOURCE],
+            &[FLOAT],
+        ),
+        read_after("read", "inner"),
+        typed("y", "Identity", &["read:value:0"]),
+    ];
+    assigns
+        .control_ret
+        .insert("assign".to_owned(), "assign".to_owned());
+    let frozen = with(&assigns, nodes).freeze(&dropping()).unwrap();
+    assert_lines(&lines(&frozen.node), &["inner/assign = AddV2(weight, x)"]);
+}
+
+/// Reads the variable after a node.
+fn read_after(name: &str, after: &str) -> NodeDef {
+    NodeDef {
+        input: vec!["w".to_owned(), format!("^{after}")],
+        ..read(name, "")
+    }
 }
 
 #[test]
-fn reference_variables_are_told_apart() {
+fn assignments_in_no_order_are_named() {
+    let nodes = vec![
+        on_handle("one", "AssignVariableOp", &["w", "x"]),
+        on_handle("other", "AssignAddVariableOp", &["w", "x"]),
+        NodeDef {
+            input: vec!["w".to_owned(), "^one".to_owned(), "^other".to_owned()],
+            ..read("read", "")
+        },
+        typed("y", "Identity", &["read:value:0"]),
+    ];
+    let error = refused(&model(nodes), &dropping());
+    for expected in [
+        "`read`",
+        "`weight`",
+        "node `one`",
+        "node `other`",
+        "in no order",
+    ] {
+        assert!(error.contains(expected), "no {expected} in {error}");
+    }
+}
+
+#[test]
+fn branches_leave_variables_with_what_they_assign() {
+    let arguments = [("v", FLOAT), ("handle", RESOURCE)];
+    let result = [("result", FLOAT, "result:output:0")];
+    let mut assigns = function(
+        "assigns",
+        &arguments,
+        &result,
+        vec![
+            on_handle("assign", "AssignSubVariableOp", &["handle", "v"]),
+            typed("result", "Identity", &["v", "^assign"]),
+        ],
+    );
+    assigns
+        .control_ret
+        .insert("assign".to_owned(), "assign".to_owned());
+    let other = function(
+        "other",
+        &arguments,
+        &[("result", FLOAT, "result:y:0")],
+        vec![typed("result", "Neg", &["v"])],
+    );
+    let attrs = [
+        ("Tcond", data_type(build::BOOL)),
+        ("Tin", types(&[FLOAT, RESOURCE])),
+        ("Tout", types(&[FLOAT])),
+        ("then_branch", func("assigns")),
+        ("else_branch", func("other")),
+        ("_lower_using_switch_merge", Value::B(true)),
+    ];
+    let before = on_handle("before", "AssignAddVariableOp", &["w", "x"]);
+    for (earlier, expected) in [(None, "weight"), (Some(before), "before")] {
+        let mut choice = node("choice", "If", &["ok:output:0", "x", "w"], &attrs);
+        choice
+            .input
+            .extend(earlier.iter().map(|_| "^before".to_owned()));
+        let mut nodes = switched(choice);
+        nodes.extend(earlier);
+        nodes.extend([
+            read_after("read", "choice"),
+            typed("y", "Identity", &["read:value:0"]),
+        ]);
+        let mut model = model(nodes);
+        model.functions.extend([assigns.clone(), other.clone()]);
+        let found = lines(&model.freeze(&dropping()).unwrap().node);
+        let [assigned, left] = [
+            format!("choice/then/assign = Sub({expected}, choice/switch_0:1)"),
+            format!("choice/else/variable_0 = Identity({expected}, ^choice/pivot_else)"),
+        ];
+        let merged = "choice/variable_0 = Merge(choice/then/assign, choice/else/variable_0)";
+        assert_lines(
+            &found,
+            &[&assigned, &left, merged, "y = Identity(choice/variable_0)"],
+        );
+    }
+}
+
+#[test]
+fn loops_that_read_what_they_assign_name_both_nodes() {
+    let arguments = [("v", FLOAT), ("handle", RESOURCE)];
+    let again = function(
+        "again",
+        &arguments,
+        &[("result", build::BOOL, "result:output:0")],
+        vec![
+            typed("finite", "IsFinite", &["v"]),
+            int("axis", 0),
+            node("result", "All", &["finite:y:0", "axis:output:0"], &[]),
+        ],
+    );
+    let body = function(
+        "body",
+        &arguments,
+        &[("v_1", FLOAT, "sum:z:0"), ("handle_1", RESOURCE, "handle")],
+        vec![
+            read("value", "handle"),
+            typed("sum", "AddV2", &["v", "value:value:0", "^change"]),
+            on_handle("change", "AssignAddVariableOp", &["handle", "v"]),
+        ],
+    );
+    let attrs = [
+        ("T", types(&[FLOAT, RESOURCE])),
+        ("cond", func("again")),
+        ("body", func("body")),
+        ("_lower_using_switch_merge", Value::B(true)),
+    ];
+    let nodes = vec![
+        node("loop", "While", &["x", "w"], &attrs),
+        typed("y", "Identity", &["loop:output:0"]),
+    ];
+    let mut model = model(nodes);
+    model.functions.extend([again, body]);
+    let error = refused(&model, &dropping());
+    for expected in [
+        "`loop` (While)",
+        "`weight`",
+        "node `value` (ReadVariableOp)",
+        "node `change` (AssignAddVariableOp)",
+    ] {
+        assert!(error.contains(expected), "no {expected} in {error}");
+    }
+}
+
+#[test]
+fn single_updates_of_rows_are_spread_unless_they_are_constants_of_rows() {
+    let attrs = [("dtype", data_type(FLOAT)), ("Tindices", data_type(INT32))];
+    let with = |updates: NodeDef| {
+        let given = format!("{}:output:0", updates.name);
+        dropped(vec![
+            int("at", 0),
+            updates,
+            node(
+                "update",
+                "ResourceScatterAdd",
+                &["w", "at:output:0", &given],
+                &attrs,
+            ),
+            read_after("read", "update"),
+            typed("y", "Identity", &["read:value:0"]),
+        ])
+    };
+    let spread = [
+        "update/rows = GatherV2(weight, at, update/axis)",
+        "update/updates = BroadcastTo(one, update/rows/shape)",
+        "update = TensorScatterAdd(weight, update/indices, update/updates)",
+    ];
+    assert_lines(&with(build::floats("one", &[], &[5.0])), &spread);
+    let rows = with(build::floats("rows", &[1], &[5.0]));
+    assert_lines(
+        &rows,
+        &["update = TensorScatterAdd(weight, update/indices, rows)"],
+    );
+    assert!(
+        !rows.iter().any(|line| line.contains("BroadcastTo")),
+        "{rows:#?}"
+    );
+}
+
+/// The lines of a graph of TensorFlow 1 with the variable `weight` and the input `serving_default_x`.
+fn of_references(nodes: Vec<NodeDef>, options: &FreezeOptions) -> Result<Vec<String>, String> {
     let model = Model {
         variables: vec![("weight", vec![2.0])],
         ..Model::new(Vec::new())
@@ -339,23 +522,79 @@ fn reference_variables_are_told_apart() {
     let mut message = model.message();
     let graph = message.meta_graphs[0].graph_def.as_mut().unwrap();
     let attrs = [("dtype", data_type(FLOAT)), ("shared_name", text("weight"))];
-    graph.node.extend([
-        node("variable", "VariableV2", &[], &attrs),
-        typed("update", "AssignAdd", &["variable", "serving_default_x"]),
-        typed("y", "Neg", &["update"]),
-    ]);
+    graph
+        .node
+        .extend([node("variable", "VariableV2", &[], &attrs)]);
+    graph.node.extend(nodes);
     let folder = tempfile::tempdir().unwrap();
     let bytes = tfod_proto::prost::Message::encode_to_vec(&message);
     std::fs::write(folder.path().join("saved_model.pb"), bytes).unwrap();
     model.write_variables(folder.path());
-    let mut options = dropping();
+    let mut options = options.clone();
     options.inputs = vec!["serving_default_x".to_owned()];
     options.outputs = vec!["y".to_owned()];
-    let error = build::freeze(folder.path(), &options)
-        .unwrap_err()
-        .to_string();
+    let graph = build::freeze(folder.path(), &options);
+    graph
+        .map(|graph| lines(&graph.node))
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn what_is_behind_an_assignment_reads_the_new_value_of_a_reference_variable() {
+    let nodes = vec![
+        typed("read", "Identity", &["variable"]),
+        typed(
+            "update",
+            "AssignAdd",
+            &["variable", "serving_default_x", "^read"],
+        ),
+        typed("sum", "AddV2", &["read", "update"]),
+        typed("y", "Mul", &["sum", "variable"]),
+    ];
+    let error = of_references(nodes.clone(), &FreezeOptions::default()).unwrap_err();
     assert!(
-        error.contains("`update` (AssignAdd)") && error.contains("a reference variable"),
+        error.contains("node `update` (AssignAdd) changes the variable `weight`"),
+        "{error}"
+    );
+    let found = of_references(nodes, &dropping()).unwrap();
+    let expected = [
+        "update = AddV2(weight, serving_default_x)",
+        "sum = AddV2(update, update)",
+        "y = Mul(sum, update)",
+    ];
+    assert_lines(&found, &expected);
+}
+
+#[test]
+fn references_that_control_flow_sends_somewhere_are_not_assigned_to() {
+    let predicate = [
+        typed("finite", "IsFinite", &["serving_default_x"]),
+        NodeDef {
+            input: Vec::new(),
+            ..int("axis", 0)
+        },
+        node("ok", "All", &["finite", "axis"], &[]),
+    ];
+    let with = |nodes: Vec<NodeDef>| {
+        let all = predicate.iter().cloned().chain(nodes).collect();
+        of_references(all, &dropping())
+    };
+    let sent = typed("switch", "RefSwitch", &["variable", "ok"]);
+    let error = with(vec![
+        sent.clone(),
+        typed("y", "AssignAdd", &["switch:1", "serving_default_x"]),
+    ])
+    .unwrap_err();
+    let expected = "assigns to the variable `weight` in a conditional or loop of TensorFlow 1";
+    assert!(error.contains(expected), "{error}");
+    let error = with(vec![
+        sent,
+        typed("update", "Assign", &["variable", "serving_default_x"]),
+        typed("y", "Neg", &["switch:1", "^update"]),
+    ])
+    .unwrap_err();
+    assert!(
+        error.contains("`y` (Neg)") && error.contains("node `update` (Assign) since"),
         "{error}"
     );
 }

@@ -2,7 +2,7 @@
 
 use super::super::data_type::{BOOL, INT32, type_name};
 use super::super::error::FreezeError;
-use super::super::expand::{Done, Entry, Expander, Value, Visit};
+use super::super::expand::{Done, Entry, Expander, Mark, New, Unknown, Value, Visit, Written};
 use super::super::graph::{Node, NodeId, ScopeId, Tensor};
 use super::super::model::FunctionRef;
 use super::super::wire::attr;
@@ -153,7 +153,7 @@ impl<'a> Expander<'a, '_> {
         Ok(Done {
             values,
             controls: controls.into_iter().collect(),
-            written: self.written_inside(&visit.place, &visit.written, mark)?,
+            written: self.updated(visit, conditional, branches, &taken, mark)?,
         })
     }
 
@@ -217,6 +217,9 @@ impl<'a> Expander<'a, '_> {
                     inputs.push(self.graph.bind(*tensor, *scope, &name));
                 }
                 Value::Variable { index, .. } => variables.push(*index),
+                Value::Reference(_) => {
+                    return Err(self.refuse(&visit.place, "it gives a reference to a variable"));
+                }
                 refused @ Value::Refused(_) => return Ok(refused.clone()),
             }
         }
@@ -240,6 +243,58 @@ impl<'a> Expander<'a, '_> {
             visit.scope,
             merge,
         ))))
+    }
+
+    /// What was assigned after it: each variable that a branch has assigned to has the value that the branch that ran has left.
+    fn updated(
+        &mut self,
+        visit: &Visit<'a, '_>,
+        conditional: ScopeId,
+        branches: &[Branch<'a>],
+        taken: &[Taken],
+        mark: Mark,
+    ) -> Result<Written> {
+        let mut written = visit.written.clone();
+        for (number, variable) in self.updates.written_since(mark).into_iter().enumerate() {
+            let read = self.updates.mark();
+            let value = self.left(visit, conditional, branches, taken, (number, variable))?;
+            self.updates.forget_reads(read);
+            written = self.write(&visit.place, &written, variable, value)?;
+        }
+        Ok(written)
+    }
+
+    /// The value that the branch that ran has left a variable with.
+    fn left(
+        &mut self,
+        visit: &Visit<'a, '_>,
+        conditional: ScopeId,
+        branches: &[Branch<'a>],
+        taken: &[Taken],
+        (number, variable): (usize, usize),
+    ) -> Result<New> {
+        let handle = visit
+            .inputs
+            .iter()
+            .find(|input| matches!(input, Value::Variable { index, .. } if *index == variable));
+        self.pay(&visit.place, 4 * taken.len())?;
+        let mut inputs = Vec::with_capacity(taken.len());
+        for (Taken { scope, done, .. }, Branch { name, .. }) in taken.iter().zip(branches) {
+            let value = match (done.written.of(variable), handle) {
+                (Some(write), _) => match self.updates.value(write) {
+                    Ok(value) => value,
+                    Err(unknown) => return Ok(Err(unknown)),
+                },
+                (None, Some(handle)) => self.read(&visit.place, handle.clone(), visit.scope)?,
+                (None, None) => return Ok(Err(Unknown::Decided)),
+            };
+            let name = visit.part(&format!("{name}/variable_{number}"));
+            inputs.push(self.graph.bind(value, *scope, &name));
+        }
+        let name = visit.part(&format!("variable_{number}"));
+        let merge = merge(name, inputs, self.variables.get(variable).data_type());
+        let merge = self.graph.add_between(conditional, visit.scope, merge);
+        Ok(Ok(Tensor::of(merge)))
     }
 
     /// A node that runs after what the branch taken has to run; none if no branch has to run anything.

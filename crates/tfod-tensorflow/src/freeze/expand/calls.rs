@@ -16,7 +16,7 @@ impl<'a, 'm> Expander<'a, 'm> {
         function: &FunctionRef<'a>,
     ) -> Result<Done> {
         let body = self.function(&visit.place, function.name)?;
-        if body.is_noinline() {
+        if body.is_noinline() && !self.drops_updates_of(&visit.place, function.name)? {
             return self.kept_call(&visit, function);
         }
         let entry = Entry {
@@ -146,7 +146,7 @@ impl<'a, 'm> Expander<'a, 'm> {
             let found = match value {
                 Value::Tensor(tensor) => self.graph.data_type(*tensor),
                 Value::Variable { .. } => RESOURCE,
-                Value::Refused(_) => 0,
+                Value::Reference(_) | Value::Refused(_) => 0,
             };
             if found != 0 && argument.data_type != 0 && found != argument.data_type {
                 let (found, expected) = (type_name(found), type_name(argument.data_type));

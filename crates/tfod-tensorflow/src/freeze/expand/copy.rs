@@ -97,8 +97,8 @@ impl<'a> Expander<'a, '_> {
         {
             return Err(self.refuse(
                 &visit.place,
-                "it changes a reference variable of TensorFlow 1, and only changes of resource variables can be dropped; choose outputs that do not need it, \
-                 or write the model again with resource variables",
+                "it changes a reference variable of TensorFlow 1 behind control flow or an operation that is not known to hand it on; choose outputs that do not \
+                 need it, or write the model again with resource variables",
             ));
         }
         self.check_inputs(&visit, def, &inputs)?;

@@ -10,7 +10,7 @@ use super::super::error::NodePlace;
 use super::super::graph::{Node, ScopeId, Tensor};
 use super::super::variables::Handle;
 use super::super::wire::{attr, value};
-use super::{Done, Expander, Result, Value, Visit};
+use super::{Done, Expander, Reference, Result, Value, Visit, Written};
 
 impl<'a> Expander<'a, '_> {
     pub(super) fn variable(&mut self, visit: &Visit<'a, '_>, what: &str) -> Result<Done> {
@@ -45,6 +45,28 @@ impl<'a> Expander<'a, '_> {
         })
     }
 
+    /// A variable of TensorFlow 1, and its saved value.
+    pub(super) fn reference_variable(&mut self, visit: &Visit<'a, '_>) -> Result<Done> {
+        let mut done = self.variable(visit, "variable")?;
+        for value in &mut done.values {
+            let index = match value {
+                Value::Variable { index, .. } => Some(*index),
+                _ => None,
+            };
+            let tensor = self.read(&visit.place, value.clone(), visit.scope)?;
+            *value = match index {
+                Some(index) => Value::Reference(Reference {
+                    index,
+                    read: Some(tensor),
+                    written: None,
+                    is_routed: false,
+                }),
+                None => Value::Tensor(tensor),
+            };
+        }
+        Ok(done)
+    }
+
     /// The value of a variable in a scope.
     pub(crate) fn read(
         &mut self,
@@ -53,7 +75,7 @@ impl<'a> Expander<'a, '_> {
         scope: ScopeId,
     ) -> Result<Tensor> {
         if let Value::Variable { index, .. } = handle {
-            self.updates.note_read(index);
+            self.updates.note_read(index, place);
         }
         match handle {
             Value::Variable {
@@ -64,6 +86,12 @@ impl<'a> Expander<'a, '_> {
             } => {
                 let constant = self.constant_of(index);
                 Ok(self.graph.bring(constant, scope))
+            }
+            Value::Reference(_) => {
+                let mut values = [handle];
+                self.settle(place, &Written::default(), &mut values)?;
+                let [value] = values;
+                self.read_or_tensor(place, value)
             }
             Value::Tensor(_) => Err(self.refuse(
                 place,

@@ -10,7 +10,9 @@
 //! | `values` | what nodes give to each other meanwhile |
 //! | `handles` | operations on the handles of variables |
 //! | `calls` | functions expanded in place |
-//! | `updates` | assignments to variables |
+//! | `references` | reference variables of TensorFlow 1 |
+//! | `updates` | assignments to variables, and the order of reads after them |
+//! | `new_values` | the values that assignments give |
 //! | `tables` | lookup tables and what fills them |
 //! | `copy` | all other operations |
 //!
@@ -20,6 +22,8 @@ mod calls;
 mod copy;
 mod handles;
 mod instance;
+mod new_values;
+mod references;
 mod tables;
 mod updates;
 mod values;
@@ -42,7 +46,8 @@ use super::wire::attr;
 
 pub(crate) use copy::UNMADE_RESOURCE;
 pub(crate) use instance::{Entry, Instance};
-pub(crate) use updates::Written;
+pub(crate) use references::Reference;
+pub(crate) use updates::{Mark, New, Unknown, Written};
 pub(crate) use values::{Done, NodeInput, Routed, Value, Visit};
 
 use instance::Slot;
@@ -372,7 +377,8 @@ impl<'a, 'm> Expander<'a, 'm> {
         if is_entry {
             controls.extend(instance.entry.control);
         }
-        if !updates::is_update(def.op) {
+        let reference = self.read_references(def.op, &place, &written, &mut inputs)?;
+        if !new_values::is_update(def.op) {
             self.forward_to(def.op, &place, &written, &mut inputs)?;
         }
         let visit = Visit {
@@ -388,23 +394,16 @@ impl<'a, 'm> Expander<'a, 'm> {
         let place = visit.place.clone();
         let mut done = self.dispatch(visit)?;
         done.written = self.joined(&place, done.written, &written)?;
-        Ok(done)
+        Ok(match reference {
+            Some(index) => Self::with_reference(def.op, index, done),
+            None => done,
+        })
     }
 
     fn dispatch(&mut self, visit: Visit<'a, '_>) -> Result<Done> {
         match visit.def.op {
             "VarHandleOp" => self.variable(&visit, "resource handle"),
-            "VariableV2" | "Variable" => {
-                let done = self.variable(&visit, "variable")?;
-                let values = done.values.into_iter().map(|value| {
-                    self.read(&visit.place, value, visit.scope)
-                        .map(Value::Tensor)
-                });
-                Ok(Done {
-                    values: values.collect::<Result<_>>()?,
-                    ..Done::default()
-                })
-            }
+            "VariableV2" | "Variable" => self.reference_variable(&visit),
             "ReadVariableOp" => {
                 let [handle] = self.inputs(&visit)?;
                 let value = match handle {
@@ -447,7 +446,7 @@ impl<'a, 'm> Expander<'a, 'm> {
             {
                 Err(self.random(&visit))
             }
-            op if updates::is_update(op) => self.update(visit),
+            op if new_values::is_update(op) => self.update(visit),
             op if makes_table(op) => self.table(visit),
             op if changes_table(op) => self.table_change(visit),
             op if self.model.functions.contains_key(op) && op_defs::find(op).is_none() => {
@@ -527,7 +526,7 @@ impl<'a, 'm> Expander<'a, 'm> {
     pub(crate) fn tensor(&self, visit: &Visit<'a, '_>, value: &Value) -> Result<Tensor> {
         match value {
             Value::Tensor(tensor) => Ok(*tensor),
-            Value::Variable { index, .. } => {
+            Value::Variable { index, .. } | Value::Reference(Reference { index, .. }) => {
                 let name = &self.variables.get(*index).name;
                 let reason =
                     format!("it uses the handle of the variable `{name}` itself, not its value");

@@ -3,17 +3,19 @@
 //!
 //! A call may read a variable after it has assigned to it. What was assigned before a node is known from the order that the graph itself declares:
 //! data and control inputs, by which TensorFlow orders a function's reads and assignments. Along them goes a [`Written`]: the latest assignment to each
-//! variable. A node that reads gets the value assigned instead of the saved one. Where that value is not known (of two assignments neither comes
-//! first, one is in a branch or in a loop), only reading it is an error.
+//! variable. A node that reads gets the value assigned, which `new_values` computes, instead of the saved one. Where that value is not known (of two
+//! assignments neither comes first, one is in a loop), only reading it is an error.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::super::data_type::type_name;
 use super::super::error::{Changed, FreezeError, NodePlace, Update};
-use super::super::graph::{Node, Tensor};
-use super::super::wire::value;
-use super::{Done, Expander, Result, Routed, Value, Visit};
+use super::super::graph::Tensor;
+use super::super::model::FunctionRef;
+use super::super::table_ops::changes_table;
+use super::super::wire::attr;
+use super::new_values;
+use super::{Done, Expander, Reference, Result, Routed, Value, Visit};
 
 /// The latest assignment to each variable before some node, as places in [`Updates::writes`].
 #[derive(Clone, Debug, Default)]
@@ -28,7 +30,7 @@ impl Written {
     }
 
     /// The latest assignment to a variable.
-    fn of(&self, variable: usize) -> Option<usize> {
+    pub(crate) fn of(&self, variable: usize) -> Option<usize> {
         self.0.as_deref()?.get(&variable).copied()
     }
 }
@@ -41,20 +43,24 @@ const UNORDERED: usize = usize::MAX;
 struct Write {
     /// The assignment to the same variable before it.
     previous: Option<usize>,
+    /// Which variable.
+    variable: usize,
     /// The variable's value from then on.
     value: New,
+    /// The node that assigns.
+    place: NodePlace,
 }
 
 /// The value that an assignment gives to a variable, if it is known.
-type New = std::result::Result<Tensor, Unknown>;
+pub(crate) type New = std::result::Result<Tensor, Unknown>;
 
 /// Why it is not known which value an assignment gives.
 #[derive(Clone, Debug)]
-enum Unknown {
+pub(crate) enum Unknown {
     /// That is decided while the graph runs.
     Decided,
-    /// This operation assigns what is not computed here.
-    Operation(String),
+    /// What the node's operation assigns is not computed here.
+    Operation,
 }
 
 /// The assignments of an expansion.
@@ -63,10 +69,8 @@ pub(crate) struct Updates {
     /// Whether they are dropped; if not, they are errors.
     pub(crate) are_dropped: bool,
     writes: Vec<Write>,
-    /// The variable of each of `writes`.
-    variables: Vec<usize>,
-    /// The variables read so far, in the order of reading.
-    reads: Vec<usize>,
+    /// The variables read so far and the nodes that read them, in the order of reading.
+    reads: Vec<(usize, NodePlace)>,
     /// What was dropped, for people.
     pub(crate) dropped: Vec<Update>,
 }
@@ -87,47 +91,31 @@ impl Updates {
     }
 
     /// The value that an assignment gives.
-    fn value(&self, write: usize) -> New {
+    pub(crate) fn value(&self, write: usize) -> New {
         let write = self.writes.get(write);
         write.map_or(Err(Unknown::Decided), |write| write.value.clone())
     }
 
-    pub(super) fn note_read(&mut self, variable: usize) {
+    pub(super) fn note_read(&mut self, variable: usize, place: &NodePlace) {
         if self.are_dropped {
-            self.reads.push(variable);
+            self.reads.push((variable, place.clone()));
         }
     }
-}
 
-/// How an operation changes the variable that its first input is the handle of.
-enum Change {
-    /// The second input is the new value.
-    Assign,
-    /// The new value is what this operation gives for the old one and the second input.
-    Combine(&'static str),
-    /// The new value is what this operation gives for the old one, indices and updates.
-    Scatter(&'static str),
-    /// It gives the old value, and the new one is not known.
-    Give,
-    /// The new value is not known.
-    Unknown,
-}
+    /// Forgets reads that do not show in the graph's order, such as that of the old value by an assignment.
+    pub(crate) fn forget_reads(&mut self, since: Mark) {
+        self.reads.truncate(since.reads);
+    }
 
-fn change(op: &str) -> Option<Change> {
-    Some(match op {
-        "AssignVariableOp" => Change::Assign,
-        "AssignAddVariableOp" => Change::Combine("AddV2"),
-        "AssignSubVariableOp" => Change::Combine("Sub"),
-        "ResourceScatterNdUpdate" => Change::Scatter("TensorScatterUpdate"),
-        "ResourceScatterNdAdd" => Change::Scatter("TensorScatterAdd"),
-        "ResourceScatterNdSub" => Change::Scatter("TensorScatterSub"),
-        "RngReadAndSkip" | "ResourceCountUpTo" => Change::Give,
-        "ResourceStridedSliceAssign" | "RngSkip" | "AssignVariableXlaConcatND" => Change::Unknown,
-        _ if op.starts_with("ResourceScatter") || op.starts_with("ResourceApply") => {
-            Change::Unknown
-        }
-        _ => return None,
-    })
+    fn writes_since(&self, mark: Mark) -> &[Write] {
+        self.writes.get(mark.writes..).unwrap_or_default()
+    }
+
+    /// The variables assigned to since then, each once.
+    pub(crate) fn written_since(&self, mark: Mark) -> BTreeSet<usize> {
+        let writes = self.writes_since(mark).iter();
+        writes.map(|write| write.variable).collect()
+    }
 }
 
 /// Whether an operation takes random numbers from the variable that its first input is the handle of. Without assigning to it, all would be the same.
@@ -142,11 +130,6 @@ pub(super) fn is_random(op: &str) -> bool {
             | "StatefulUniformFullInt"
             | "StatefulUniformInt"
     )
-}
-
-/// Whether an operation assigns to the variable that its first input is the handle of.
-pub(super) fn is_update(op: &str) -> bool {
-    change(op).is_some()
 }
 
 impl<'a> Expander<'a, '_> {
@@ -216,8 +199,8 @@ impl<'a> Expander<'a, '_> {
         Ok(Written(Some(Rc::new(joined))))
     }
 
-    /// What was assigned before a node, with one more assignment.
-    fn write(
+    /// What was assigned before a node, with one more assignment, by the node at `place`.
+    pub(crate) fn write(
         &mut self,
         place: &NodePlace,
         before: &Written,
@@ -228,8 +211,12 @@ impl<'a> Expander<'a, '_> {
         self.pay(place, 1 + written.len())?;
         let write = self.updates.writes.len();
         let previous = written.insert(variable, write);
-        self.updates.writes.push(Write { previous, value });
-        self.updates.variables.push(variable);
+        self.updates.writes.push(Write {
+            previous,
+            variable,
+            value,
+            place: place.clone(),
+        });
         Ok(Written(Some(Rc::new(written))))
     }
 
@@ -288,33 +275,72 @@ impl<'a> Expander<'a, '_> {
             match routed {
                 None => *read = Some(self.assigned(place, *index, write)?),
                 Some(routed) if routed.written == Some(write) => {}
-                Some(_) => {
-                    let name = &self.variables.get(*index).name;
-                    let reason = format!(
-                        "it reads the variable `{name}` in a conditional or loop of TensorFlow 1, and the same call has assigned to it since its handle was \
-                         brought there"
-                    );
-                    return Err(self.refuse(place, reason));
-                }
+                Some(_) => return Err(self.changed_since(place, *index)),
             }
         }
         Ok(())
     }
 
-    fn assigned(&self, place: &NodePlace, variable: usize, write: usize) -> Result<Tensor> {
+    /// The error of reading a variable that control flow of the original graph has sent somewhere before it was assigned to.
+    pub(super) fn changed_since(&self, place: &NodePlace, variable: usize) -> FreezeError {
+        let name = &self.variables.get(variable).name;
+        let reason = format!(
+            "it reads the variable `{name}` in a conditional or loop of TensorFlow 1, and the same call has assigned to it{} since its handle was brought there",
+            self.assigned_by(variable)
+        );
+        self.refuse(place, reason)
+    }
+
+    /// Where a variable was last assigned to, in words.
+    fn assigned_by(&self, variable: usize) -> String {
+        let mut writes = self.updates.writes.iter().rev();
+        let found = writes.find(|write| write.variable == variable);
+        found.map_or_else(String::new, |write| format!(" in {}", write.place))
+    }
+
+    /// The value that an assignment has given, for the node at `place`, which reads it.
+    pub(super) fn assigned(
+        &self,
+        place: &NodePlace,
+        variable: usize,
+        write: usize,
+    ) -> Result<Tensor> {
         self.updates.value(write).map_err(|unknown| {
             let name = &self.variables.get(variable).name;
-            let why = match unknown {
-                Unknown::Decided => {
-                    "which value that is, is decided while the graph runs".to_owned()
+            let by = match self.updates.writes.get(write) {
+                Some(write) => format!(" in {}", write.place),
+                None => self.unordered(variable),
+            };
+            let why = match (unknown, self.updates.writes.get(write)) {
+                (Unknown::Operation, Some(write)) => {
+                    format!("what `{}` assigns is not computed", write.place.op)
                 }
-                Unknown::Operation(op) => format!("what `{op}` assigns is not computed"),
+                _ => "which value that is, is decided while the graph runs".to_owned(),
             };
             let reason = format!(
-                "it reads the variable `{name}` after the same call has assigned to it, and {why}"
+                "it reads the variable `{name}` after the same call has assigned to it{by}, and {why}"
             );
             self.refuse(place, reason)
         })
+    }
+
+    /// Two assignments to a variable of which neither comes first, in words.
+    fn unordered(&self, variable: usize) -> String {
+        let writes = self.updates.writes.iter();
+        let mut places: Vec<String> = Vec::new();
+        for write in writes.rev().filter(|write| write.variable == variable) {
+            let place = write.place.to_string();
+            if !places.contains(&place) {
+                places.push(place);
+            }
+            if places.len() == 2 {
+                break;
+            }
+        }
+        match places.as_slice() {
+            [] => String::new(),
+            some => format!(" in {}, in no order", some.join(" and in ")),
+        }
     }
 
     /// An operation that takes random numbers from a variable.
@@ -332,9 +358,13 @@ impl<'a> Expander<'a, '_> {
 
     /// An operation that assigns to a variable.
     pub(super) fn update(&mut self, visit: Visit<'a, '_>) -> Result<Done> {
-        let (handle, index, routed) = match visit.inputs.first() {
+        let (handle, index, is_routed) = match visit.inputs.first() {
             Some(handle @ Value::Variable { index, routed, .. }) => {
-                (handle.clone(), *index, *routed)
+                (handle.clone(), *index, routed.is_some())
+            }
+            Some(Value::Reference(reference)) => {
+                let handle = Value::Reference(*reference);
+                (handle, reference.index, reference.is_routed)
             }
             // Loaders say so where an asset is.
             Some(Value::Refused(refusal)) if refusal.asset.is_some() => {
@@ -368,7 +398,7 @@ impl<'a> Expander<'a, '_> {
             );
             return Err(self.refuse(&visit.place, reason));
         }
-        if routed.is_some() {
+        if is_routed {
             let reason = format!(
                 "it assigns to the variable `{variable}` in a conditional or loop of TensorFlow 1"
             );
@@ -383,8 +413,16 @@ impl<'a> Expander<'a, '_> {
             self.pay(&visit.place, 1 + self.updates.dropped.len() / 64)?;
             self.updates.dropped.push(update);
         }
-        let (value, values) = self.new_value(&visit, index, handle)?;
+        let (value, mut values) = self.new_value(&visit, index, handle)?;
         let written = self.write(&visit.place, &visit.written, index, value)?;
+        if new_values::gives_reference(visit.def.op) {
+            values.push(Value::Reference(Reference {
+                index,
+                read: None,
+                written: written.of(index),
+                is_routed: false,
+            }));
+        }
         Ok(Done {
             values,
             controls: visit.controls,
@@ -392,75 +430,35 @@ impl<'a> Expander<'a, '_> {
         })
     }
 
-    /// The value of a variable after an assignment, as far as it is known, and what the assignment itself gives.
-    fn new_value(
-        &mut self,
-        visit: &Visit<'a, '_>,
-        index: usize,
-        handle: Value,
-    ) -> Result<(New, Vec<Value>)> {
-        let data_type = self.variables.get(index).data_type();
-        let mut old = vec![handle];
-        let change = change(visit.def.op).unwrap_or(Change::Unknown);
-        let not_computed = || Err(Unknown::Operation(visit.def.op.to_owned()));
-        if let Change::Give = change {
-            self.forward(&visit.place, &visit.written, &mut old)?;
-            let old = self.read(&visit.place, old.remove(0), visit.scope)?;
-            return Ok((not_computed(), vec![Value::Tensor(old)]));
+    /// Whether a function, or one that it calls, has assignments that are dropped. Such a function is inlined even where that is forbidden: what it assigns
+    /// could not be read after the call.
+    pub(super) fn drops_updates_of(&mut self, at: &NodePlace, function: &'a str) -> Result<bool> {
+        if !self.updates.are_dropped {
+            return Ok(false);
         }
-        let inputs = visit.inputs.get(1..).unwrap_or_default();
-        let inputs: Vec<Tensor> = inputs
-            .iter()
-            .map(|input| self.tensor(visit, input))
-            .collect::<Result<_>>()?;
-        let given = |at: usize| {
-            let missing = || self.error(&visit.place, "it has too few inputs");
-            inputs.get(at).copied().ok_or_else(missing)
-        };
-        let number = if let Change::Scatter(_) = change {
-            1
-        } else {
-            0
-        };
-        let new = given(number)?;
-        let found = self.graph.data_type(new);
-        if found != 0 && found != data_type && !matches!(change, Change::Unknown) {
-            let (found, expected) = (type_name(found), type_name(data_type));
-            let problem = format!("it assigns {found} to a variable of {expected}");
-            return Err(self.error(&visit.place, problem));
+        let (mut seen, mut stack) = (BTreeSet::from([function]), vec![function]);
+        while let Some(name) = stack.pop() {
+            let body = self.function(at, name)?;
+            for node in &body.body.nodes {
+                self.pay(at, 1 + node.attrs.len() / 4)?;
+                if new_values::is_update(node.op) || changes_table(node.op) {
+                    return Ok(true);
+                }
+                let mut called: Vec<&'a str> = vec![node.op];
+                for (_, value) in &node.attrs {
+                    let lists = attr::func(value).into_iter();
+                    let lists = lists.chain(attr::funcs(value).unwrap_or_default());
+                    called.extend(lists.filter_map(|list| Some(FunctionRef::parse(list)?.name)));
+                }
+                self.pay(at, called.len())?;
+                called.retain(|name| self.model.functions.contains_key(name) && seen.insert(name));
+                stack.extend(called);
+            }
         }
-        let (op, rest) = match change {
-            Change::Assign => return Ok((Ok(new), Vec::new())),
-            Change::Combine(op) => (op, vec![new]),
-            Change::Scatter(op) => (op, vec![given(0)?, new]),
-            Change::Give | Change::Unknown => return Ok((not_computed(), Vec::new())),
-        };
-        // The old value is not known where an assignment before it is not; then neither is the new one.
-        if let Some(write) = visit.written.of(index)
-            && let Err(unknown) = self.updates.value(write)
-        {
-            return Ok((Err(unknown), Vec::new()));
-        }
-        self.forward(&visit.place, &visit.written, &mut old)?;
-        let mark = self.updates.reads.len();
-        let old = self.read(&visit.place, old.remove(0), visit.scope)?;
-        self.updates.reads.truncate(mark);
-        let indices = rest
-            .first()
-            .map_or(0, |&indices| self.graph.data_type(indices));
-        let inputs = std::iter::once(old).chain(rest).collect();
-        let node = Node::new(visit.name.clone(), op, inputs, vec![data_type]);
-        let node = match change {
-            Change::Scatter(_) => node
-                .with("T", value::data_type(data_type))
-                .with("Tindices", value::data_type(indices)),
-            _ => node.typed(data_type),
-        };
-        let node = self.graph.add(visit.scope, node.after(&visit.controls));
-        Ok((Ok(Tensor::of(node)), Vec::new()))
+        Ok(false)
     }
 
-    /// What was assigned after a conditional or loop: the values assigned in it since `mark` are not known outside.
+    /// What was assigned after a loop, or after a conditional that stays one: the values assigned in it since `mark` are not known outside.
     pub(crate) fn written_inside(
         &mut self,
         place: &NodePlace,
@@ -468,37 +466,39 @@ impl<'a> Expander<'a, '_> {
         mark: Mark,
     ) -> Result<Written> {
         let mut written = before.clone();
-        let mut variables = self
-            .updates
-            .variables
-            .get(mark.writes..)
-            .unwrap_or_default()
-            .to_vec();
-        variables.sort_unstable();
-        variables.dedup();
-        for variable in variables {
-            written = self.write(place, &written, variable, Err(Unknown::Decided))?;
+        for variable in self.updates.written_since(mark) {
+            let inside = self.last_write(variable, mark);
+            let inside = inside.map_or_else(|| place.clone(), |write| write.place.clone());
+            written = self.write(&inside, &written, variable, Err(Unknown::Decided))?;
         }
         Ok(written)
     }
 
+    fn last_write(&self, variable: usize, since: Mark) -> Option<&Write> {
+        let mut writes = self.updates.writes_since(since).iter().rev();
+        writes.find(|write| write.variable == variable)
+    }
+
     /// Checks that no iteration of a loop reads what an earlier one has assigned.
     pub(crate) fn check_loop(&self, place: &NodePlace, mark: Mark) -> Result<()> {
-        let written = self
+        let written = self.updates.written_since(mark);
+        let mut reads = self
             .updates
-            .variables
-            .get(mark.writes..)
-            .unwrap_or_default();
-        let reads = self.updates.reads.get(mark.reads..).unwrap_or_default();
-        let reads: std::collections::HashSet<usize> = reads.iter().copied().collect();
-        match written.iter().find(|variable| reads.contains(variable)) {
-            Some(&variable) => {
-                let name = &self.variables.get(variable).name;
-                let reason =
-                    format!("its iterations read the variable `{name}`, which they assign to");
-                Err(self.refuse(place, reason))
-            }
-            None => Ok(()),
-        }
+            .reads
+            .get(mark.reads..)
+            .unwrap_or_default()
+            .iter();
+        let Some((variable, read)) = reads.find(|(variable, _)| written.contains(variable)) else {
+            return Ok(());
+        };
+        let name = &self.variables.get(*variable).name;
+        let assigned = match self.last_write(*variable, mark) {
+            Some(write) => format!(", in {}", write.place),
+            None => String::new(),
+        };
+        let reason = format!(
+            "its iterations read the variable `{name}`, in {read}, and assign to it{assigned}"
+        );
+        Err(self.refuse(place, reason))
     }
 }

@@ -6,6 +6,7 @@ use super::super::error::NodePlace;
 use super::super::graph::{NodeId, ScopeId, Tensor};
 use super::super::model::{FunctionRef, NodeDef};
 use super::super::wire::attr;
+use super::references::Reference;
 use super::updates::Written;
 
 /// What an output of a node is.
@@ -21,6 +22,8 @@ pub(crate) enum Value {
         /// Where control flow of the original graph has sent it.
         routed: Option<Routed>,
     },
+    /// A reference to a variable of TensorFlow 1.
+    Reference(Reference),
     /// Something that a frozen graph cannot have. It is an error to use it, not to make it.
     Refused(Rc<Refusal>),
 }
