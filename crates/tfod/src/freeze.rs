@@ -305,6 +305,14 @@ fn warnings(frozen: &Frozen<'_>) -> Vec<String> {
             names(custom)
         ));
     }
+    let called = frozen.called_functions();
+    if !called.is_empty() {
+        warnings.push(format!(
+            "the model forbids to inline {}: its calls stay calls, as in TensorFlow's own frozen graphs; TensorFlow runs them, and readers without functions, such \
+             as OpenCV, do not",
+            names(called)
+        ));
+    }
     let python = frozen.python_operations();
     if !python.is_empty() {
         warnings.push(format!(

@@ -12,10 +12,12 @@ use super::constants::Store;
 use super::error::{FreezeError, NodePlace, Update};
 use super::file::File;
 use super::functions::{ARGUMENT, KeptFunction};
-use super::graph::{Graph, NodeId, Tensor};
+use super::graph::{Graph, Node, NodeId, Tensor};
+use super::model::FunctionRef;
 use super::names::Names;
 use super::prune::{Cycle, prune};
 use super::table_ops::fills_table;
+use super::wire::attr;
 
 /// A SavedModel's signature as one graph without variables, ready to be written.
 ///
@@ -322,12 +324,27 @@ impl Frozen<'_> {
             .collect()
     }
 
+    /// The functions that are called by nodes, because the model forbids to inline them.
+    pub fn called_functions(&self) -> BTreeSet<&str> {
+        let calls = self
+            .nodes()
+            .filter(|node| node.op.ends_with("PartitionedCall"));
+        let function = |node| attr::func(Node::attr(node, "f")?);
+        let functions = calls.filter_map(function).filter_map(FunctionRef::parse);
+        functions.map(|function| function.name).collect()
+    }
+
     fn operations(&self) -> impl Iterator<Item = &str> {
+        self.nodes().map(|node| &*node.op)
+    }
+
+    /// The nodes of the graph and of its functions.
+    fn nodes(&self) -> impl Iterator<Item = &Node<'_>> {
         let main = (&self.graph, &self.listing);
         let functions = self.functions.iter();
         let all = functions.map(|(function, listing)| (&function.graph, listing));
         let all = std::iter::once(main).chain(all);
-        all.flat_map(|(graph, listing)| listing.order.iter().map(|&node| &*graph.node(node).op))
+        all.flat_map(|(graph, listing)| listing.order.iter().map(|&node| graph.node(node)))
     }
 
     /// How many nodes there are, without those of functions.

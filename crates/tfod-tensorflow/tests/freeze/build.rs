@@ -60,20 +60,17 @@ pub(crate) fn shape(sizes: &[i64]) -> TensorShapeProto {
     }
 }
 
+pub(crate) fn attr(value: Value) -> AttrValue {
+    AttrValue { value: Some(value) }
+}
+
 pub(crate) fn node(name: &str, op: &str, inputs: &[&str], attrs: &[(&str, Value)]) -> NodeDef {
-    let attr = |(name, value): &(&str, Value)| {
-        (
-            (*name).to_owned(),
-            AttrValue {
-                value: Some(value.clone()),
-            },
-        )
-    };
+    let named = |(name, value): &(&str, Value)| ((*name).to_owned(), attr(value.clone()));
     NodeDef {
         name: name.to_owned(),
         op: op.to_owned(),
         input: inputs.iter().map(|&input| input.to_owned()).collect(),
-        attr: attrs.iter().map(attr).collect(),
+        attr: attrs.iter().map(named).collect(),
         ..NodeDef::default()
     }
 }

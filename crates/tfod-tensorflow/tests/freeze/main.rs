@@ -439,6 +439,63 @@ fn operations_that_nobody_knows_are_kept() {
 }
 
 #[test]
+fn a_resource_that_a_library_fills_says_what_to_do() {
+    let nodes = vec![
+        node("answer", "TheirInference", &["x", "model"], &[]),
+        typed("y", "Identity", &["answer:result:0"]),
+    ];
+    let main = function(
+        "main",
+        &[("x", FLOAT), ("model", RESOURCE)],
+        &[("y", FLOAT, "y:output:0")],
+        nodes,
+    );
+    let model = Model::new(vec![main]);
+    let mut message = model.message();
+    let graph = message.meta_graphs[0].graph_def.as_mut().unwrap();
+    let forest = "BoostedTreesEnsembleResourceHandleOp";
+    graph.node.push(node("forest", forest, &[], &[]));
+    let call = graph
+        .node
+        .iter_mut()
+        .find(|node| node.op == "StatefulPartitionedCall");
+    let call = call.unwrap();
+    call.input.push("forest".to_owned());
+    call.attr
+        .insert("Tin".to_owned(), build::attr(types(&[FLOAT, RESOURCE])));
+    let error = refused_file("saved_model.pb", &message.encode_to_vec());
+    for expected in [
+        "node `answer` (TheirInference) cannot be frozen: it uses node `forest` (BoostedTreesEnsembleResourceHandleOp), a resource",
+        "keep the model as a SavedModel, or choose outputs",
+    ] {
+        assert!(error.contains(expected), "no {expected:?} in {error}");
+    }
+}
+
+#[test]
+fn calls_of_functions_that_must_not_be_inlined_are_told() {
+    let mut model = nested();
+    let folder = tempfile::tempdir().unwrap();
+    let called = |model: &Model| {
+        model.write(folder.path());
+        let reader = SavedModelReader::open(folder.path()).unwrap();
+        let frozen = reader.freeze(&FreezeOptions::default()).unwrap();
+        let called = frozen.called_functions();
+        called.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(called(&model).is_empty());
+    let scale = model.functions.iter_mut().find(|function| {
+        function
+            .signature
+            .as_ref()
+            .is_some_and(|signature| signature.name == "scale")
+    });
+    let attr = &mut scale.unwrap().attr;
+    attr.insert("_noinline".to_owned(), build::attr(Value::B(true)));
+    assert_eq!(called(&model), ["scale_frozen_0"]);
+}
+
+#[test]
 fn assignments_are_refused() {
     let main = function(
         "main",

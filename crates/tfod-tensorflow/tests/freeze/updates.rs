@@ -1,7 +1,7 @@
 //! Assignments to variables that are dropped, and those that are not.
 
+use tfod_proto::NodeDef;
 use tfod_proto::attr_value::Value;
-use tfod_proto::{AttrValue, NodeDef};
 use tfod_tensorflow::FreezeOptions;
 
 use super::build::{
@@ -309,10 +309,9 @@ fn what_keeps_a_function_that_assigns_is_named() {
         "{error}"
     );
 
-    let yes = AttrValue {
-        value: Some(Value::B(true)),
-    };
-    assigns.attr.insert("_noinline".to_owned(), yes);
+    assigns
+        .attr
+        .insert("_noinline".to_owned(), build::attr(Value::B(true)));
     let nodes = vec![
         call(
             "inner",

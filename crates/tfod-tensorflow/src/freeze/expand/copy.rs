@@ -230,18 +230,21 @@ fn is_same(value: &[u8], default: &[u8]) -> bool {
 }
 
 /// Why a resource cannot be in a frozen graph where nothing is known that makes it.
-pub(crate) const UNMADE_RESOURCE: &str =
-    "a resource, which has to be made and filled before the graph runs";
+pub(crate) const UNMADE_RESOURCE: &str = "a resource, which has to be made and filled before the graph runs, and a GraphDef holds neither the \
+     resource nor what fills it; keep the model as a SavedModel, or choose outputs that do not need it";
 
 /// Why a stateful operation cannot be in a frozen graph, if it makes something that has to be filled first.
 fn needs_initialisation(op: &str, outputs: &[i32]) -> Option<&'static str> {
     if op.contains("Table") || op.contains("MutableDenseHash") {
         return Some(
-            "a table that has to be filled before the graph runs, in a way that a frozen graph does not know",
+            "a table that has to be filled before the graph runs, in a way that a frozen graph does not know; keep the model as a SavedModel, or choose outputs that \
+             do not need it",
         );
     }
     if op.contains("Iterator") {
-        return Some("an iterator, which has to be made before the graph runs");
+        return Some(
+            "an iterator, which has to be made before the graph runs; freeze a signature that takes what the iterator gives, or choose outputs that do not need it",
+        );
     }
     // Arrays and stacks are made where they are used.
     let is_local = op.starts_with("TensorArray") || op.starts_with("Stack");
