@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
-from oracle import cache, saved_models, serve
+from oracle import cache, large, saved_models, serve, snappy
 from parity import compare
 from tensorflow.core.protobuf import saved_model_pb2
 
@@ -799,6 +799,18 @@ def test_other_files_say_what_they_are(kind, tmp_path):
 
 
 @pytest.mark.quick
+def test_calls_that_stay_are_told(tmp_path):
+    """TensorFlow's converter leaves them, too; OpenCV cannot read the graph."""
+    saved_model = saved_models.prepare(MODELS["noinline"]) / "saved_model"
+    table = tmp_path / "table.json"
+    result = tfod_freeze(saved_model, tmp_path / "frozen.pb", f"--json={table}")
+    assert result.returncode == 0 and "forbids to inline" in result.stderr, result.stderr
+    (warning,) = json.loads(table.read_text())["warnings"]
+    graph_def = tf.compat.v1.GraphDef.FromString((tmp_path / "frozen.pb").read_bytes())
+    assert any(function.signature.name in warning for function in graph_def.library.function), warning
+
+
+@pytest.mark.quick
 def test_a_hub_module_says_what_it_is(tmp_path):
     folder = tmp_path / "module"
     subprocess.run(["cp", "-r", str(saved_models.prepare(MODELS["only_other_signatures"]) / "saved_model"), str(folder)], check=True)
@@ -916,19 +928,51 @@ def test_damaged_variables_are_told(tmp_path):
         subprocess.run(["rm", "-r", str(folder)], check=True)
 
 
-@pytest.mark.default
-def test_more_than_a_message_holds_is_refused_before_writing(tmp_path):
-    """Two variables of 1.1 GB: told with the total, the largest and a way out, within seconds."""
+@pytest.fixture
+def large_model(tmp_path):
+    """A model with two variables of 1.1 GB, zeros but for their last numbers; gives its folder and these."""
     module = tf.Module()
-    module.halves = [tf.Variable(tf.zeros([275_000_000]), name=f"half_{index}") for index in range(2)]
-    saved_models.save(
-        tmp_path / "large", module, serving_default=saved_models.named(lambda: {"y": module.halves[0][0] + module.halves[1][0]})
-    )
-    result = tfod_freeze(tmp_path / "large", tmp_path / "frozen.pb")
+    module.halves = [tf.Variable(tf.zeros([1]), name=f"half_{index}", shape=[None]) for index in range(2)]
+    sizes = lambda: {"y": module.halves[0][-1] + module.halves[1][0], "n": tf.size(module.halves[0])}  # noqa: E731
+    saved_models.save(tmp_path / "large", module, serving_default=saved_models.named(sizes))
+    keys = [f"halves/{index}/.ATTRIBUTES/VARIABLE_VALUE" for index in range(2)]
+    last = np.array([0.5, -3.0, 65504.0], np.float32)
+    large.enlarge(tmp_path / "large" / "variables" / "variables", dict.fromkeys(keys, LARGE), last.tobytes())
+    return tmp_path / "large", last
+
+
+LARGE = 275_000_000
+
+
+@pytest.mark.default
+def test_more_than_a_message_holds_is_refused_before_writing(large_model, tmp_path):
+    """Told with the total, the largest and a way out, within seconds."""
+    saved_model, _ = large_model
+    result = tfod_freeze(saved_model, tmp_path / "frozen.pb")
     assert result.returncode == 1, result.stdout
-    for word in ("2147483647", "220000", "half_0", "half_1", "SavedModel"):
+    for word in ("2147483647", "220000", "half_0", "half_1", "SavedModel", "--half"):
         assert word in result.stderr, f"no {word!r} in: {result.stderr}"
     assert not (tmp_path / "frozen.pb").exists()
+
+
+@pytest.mark.default
+def test_what_is_too_large_fits_in_half_precision(large_model, tmp_path):
+    """As the refusal advises; the file is looked into where it matters, for TensorFlow would hold it in memory."""
+    saved_model, last = large_model
+    table = tmp_path / "table.json"
+    result = tfod_freeze(saved_model, tmp_path / "frozen.pb", "--half", f"--json={table}")
+    assert result.returncode == 0, result.stderr
+    shown = json.loads(table.read_text())
+    assert shown["halved_constants"] == 2 and shown["bytes"] == (tmp_path / "frozen.pb").stat().st_size < 1_110_000_000
+    constants = list(large.large_nodes(tmp_path / "frozen.pb", LARGE))
+    assert len(constants) == 2
+    for position, size in constants:
+        head = bytes(large.numbers_at(tmp_path / "frozen.pb", position, 200, "B"))
+        assert re.search(rb"half_[01].*Const", head, re.DOTALL), head
+        assert snappy.varint(LARGE) in head  # the shape
+        middle, end = position + size // 2, position + size - 2 * last.size
+        assert not any(large.numbers_at(tmp_path / "frozen.pb", middle, last.size, "e"))
+        assert large.numbers_at(tmp_path / "frozen.pb", end, last.size, "e") == tuple(last.astype(np.float16))
 
 
 @pytest.fixture(scope="module")
