@@ -74,6 +74,12 @@ ENVIRONMENTS = {
             "import onnx, onnxruntime, openvino; print('onnx', onnx.__version__, 'onnxruntime', onnxruntime.__version__)",
         ),
         Environment("openvino", ("3.12", "3.11", "3.10", "3.13"), "import openvino; print('OpenVINO', openvino.__version__)"),
+        Environment(
+            "tflite",
+            ("3.10", "3.11", "3.9"),
+            "import ai_edge_litert.interpreter, mediapipe, tflite_runtime.interpreter; from importlib.metadata import version; "
+            "print(', '.join(f'{name} {version(name)}' for name in ('ai-edge-litert', 'tflite-runtime', 'mediapipe', 'tflite-support')))",
+        ),
         Environment("tf24", ("3.8",), "import tensorflow as tf; print('TensorFlow', tf.__version__)", for_tests=False),
         Environment("tf210", ("3.10", "3.9"), "import tensorflow as tf; print('TensorFlow', tf.__version__)", for_tests=False),
         Environment("opencv", ("3.10", "3.11", "3.12"), "import cv2; print('OpenCV', cv2.__version__)", for_tests=False),

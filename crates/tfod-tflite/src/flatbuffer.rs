@@ -46,7 +46,8 @@ enum Node {
     /// Fields by slot.
     Table(Vec<(usize, Field)>),
     Refs(Vec<NodeRef>),
-    Ints(Vec<i32>),
+    /// Integers and floats of 32 bits.
+    Words(Vec<[u8; 4]>),
     Bytes(Vec<u8>),
     Text(String),
     /// The number of bytes.
@@ -74,10 +75,17 @@ impl Builder {
         self.add(Node::Refs(refs))
     }
 
-    pub(crate) fn ints(&mut self, values: Vec<i32>) -> NodeRef {
-        self.add(Node::Ints(values))
+    pub(crate) fn ints(&mut self, values: &[i32]) -> NodeRef {
+        let words = values.iter().map(|value| value.to_le_bytes());
+        self.add(Node::Words(words.collect()))
     }
 
+    pub(crate) fn floats(&mut self, values: &[f32]) -> NodeRef {
+        let words = values.iter().map(|value| value.to_le_bytes());
+        self.add(Node::Words(words.collect()))
+    }
+
+    /// A vector of bytes, which may be a buffer again: they are aligned as blobs are.
     pub(crate) fn bytes(&mut self, bytes: Vec<u8>) -> NodeRef {
         self.add(Node::Bytes(bytes))
     }
@@ -113,14 +121,14 @@ impl Builder {
                 vtable_of.insert(index, (at, known.is_none()));
             }
             if !matches!(node, Node::Blob(_)) {
-                places[index] = end.next_multiple_of(WORD);
+                places[index] = place(node, end);
                 end = places[index] + size(node);
             }
         }
         let mut blobs = Vec::new();
         for (index, node) in self.nodes.iter().enumerate() {
             if let Node::Blob(length) = node {
-                places[index] = (end + WORD).next_multiple_of(BLOB_ALIGNMENT) - WORD;
+                places[index] = place(node, end);
                 blobs.push((places[index], *length));
                 end = places[index] + WORD + length;
             }
@@ -155,10 +163,9 @@ impl Builder {
                         head.field(Field::Ref(*node), &places);
                     }
                 }
-                Node::Ints(values) => {
-                    head.word(values.len() as u64);
-                    head.bytes
-                        .extend(values.iter().flat_map(|v| v.to_le_bytes()));
+                Node::Words(words) => {
+                    head.word(words.len() as u64);
+                    head.bytes.extend(words.as_flattened());
                 }
                 Node::Bytes(bytes) => {
                     head.word(bytes.len() as u64);
@@ -220,11 +227,20 @@ fn short(value: usize) -> u16 {
     u16::try_from(value).unwrap_or(u16::MAX)
 }
 
+/// Where a node begins that follows on what ends here. The elements of a vector stand behind their number, and are aligned.
+fn place(node: &Node, end: u64) -> u64 {
+    let alignment = match node {
+        Node::Bytes(_) | Node::Blob(_) => BLOB_ALIGNMENT,
+        Node::Table(_) | Node::Refs(_) | Node::Words(_) | Node::Text(_) => WORD,
+    };
+    (end + WORD).next_multiple_of(alignment) - WORD
+}
+
 fn size(node: &Node) -> u64 {
     match node {
         Node::Table(fields) => WORD + fields.iter().map(|(_, f)| f.size() as u64).sum::<u64>(),
         Node::Refs(refs) => WORD * (1 + refs.len() as u64),
-        Node::Ints(values) => WORD * (1 + values.len() as u64),
+        Node::Words(words) => WORD * (1 + words.len() as u64),
         Node::Bytes(bytes) => WORD + bytes.len() as u64,
         Node::Text(text) => WORD + text.len() as u64 + 1,
         Node::Blob(length) => WORD + length,

@@ -43,11 +43,13 @@
 //! # }
 //! ```
 
+mod archive;
 mod emit;
 mod error;
 mod flatbuffer;
 mod flexbuffer;
 mod lower;
+mod metadata;
 mod operator;
 mod stored;
 #[cfg(test)]
@@ -55,4 +57,5 @@ mod tests;
 mod writer;
 
 pub use error::Error;
+pub use metadata::{Content, Decoding, Labels, Metadata, PixelNormalization, TensorNotes};
 pub use writer::{Options, Summary, Suppression, TfliteWriter, WeightType};

@@ -356,7 +356,7 @@ impl Operator {
             }
             Self::Reduction { keep_dims, .. } => (27, vec![byte(0, (*keep_dims).into())]),
             Self::Softmax => (9, vec![(0, Field::Float(1.0))]),
-            Self::Reshape(shape) => (17, vec![(0, Field::Ref(b.ints(shape.clone())))]),
+            Self::Reshape(shape) => (17, vec![(0, Field::Ref(b.ints(shape)))]),
             Self::Concatenation { axis } => (10, vec![(0, Field::Int(*axis))]),
             Self::Pack { count, axis } => {
                 (59, vec![(0, Field::Int(*count)), (1, Field::Int(*axis))])

@@ -72,6 +72,11 @@ impl<'a> Stored<'a> {
         Self::new(DType::F32, sizes, Data::Computed(bytes))
     }
 
+    pub(crate) fn bytes_of(contents: &[u8]) -> Self {
+        let sizes = [contents.len() as u64];
+        Self::new(DType::U8, &sizes, Data::Computed(contents.into()))
+    }
+
     pub(crate) fn dtype(&self) -> DType {
         self.dtype
     }

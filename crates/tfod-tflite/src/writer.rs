@@ -8,9 +8,11 @@ use std::path::Path;
 use tfod_graph::{Graph, Weights};
 
 use crate::Error;
+use crate::archive::archive;
 use crate::emit::{Finished, FinishedStep, ModelTensor};
 use crate::flatbuffer::{Builder, Field, LIMIT, Laid, NodeRef};
 use crate::lower::lower;
+use crate::metadata::Metadata;
 use crate::operator::{Code, HALF, runtime, type_number};
 use crate::stored::Stored;
 
@@ -20,6 +22,10 @@ const VERSION: i32 = 3;
 
 /// The signature that interpreters look for.
 const SIGNATURE: &str = "serving_default";
+
+/// The names of buffers: the text of the oldest runtime, and [`Metadata`].
+const RUNTIME: &str = "min_runtime_version";
+const METADATA: &str = "TFLITE_METADATA";
 
 /// The bytes of the text of the oldest runtime.
 const RUNTIME_BYTES: usize = 16;
@@ -85,6 +91,8 @@ pub struct Options {
     pub weights: WeightType,
     /// By what detections are selected.
     pub suppression: Suppression,
+    /// What is said of tensors, for programs that know the model by its task.
+    pub metadata: Option<Metadata>,
 }
 
 /// What was written.
@@ -112,6 +120,8 @@ pub struct TfliteWriter<'a> {
     laid: Laid,
     /// The contents of the blobs.
     blobs: Vec<Stored<'a>>,
+    /// What stands behind the tables and blobs.
+    archive: Vec<u8>,
     summary: Summary,
 }
 
@@ -139,10 +149,24 @@ impl<'a> TfliteWriter<'a> {
             *summary.operators.entry(step.operator.name()).or_default() += 1;
         }
         let (laid, blobs) = file(graph, options, &summary.runtime)?;
-        summary.bytes = laid.length;
+        let files = options.metadata.iter().flat_map(|notes| &notes.files);
+        let files: Vec<_> = files
+            .map(|(name, contents)| (name.as_str(), contents.as_slice()))
+            .collect();
+        let begin = u32::try_from(laid.length).unwrap_or(u32::MAX);
+        let archive = if files.is_empty() {
+            Vec::new()
+        } else {
+            archive(begin, files)
+        };
+        summary.bytes = laid.length + archive.len() as u64;
+        if summary.bytes > LIMIT {
+            return Err(too_large(summary.bytes));
+        }
         Ok(Self {
             laid,
             blobs,
+            archive,
             summary,
         })
     }
@@ -201,7 +225,15 @@ impl<'a> TfliteWriter<'a> {
             file.write_all(&stored.elements())?;
             end = place + 4 + bytes;
         }
-        pad(file, length - end)
+        pad(file, length - end)?;
+        file.write_all(&self.archive)
+    }
+}
+
+fn too_large(bytes: u64) -> Error {
+    Error::ModelTooLarge {
+        bytes,
+        limit: LIMIT,
     }
 }
 
@@ -217,6 +249,13 @@ fn file<'a>(
     runtime: &str,
 ) -> Result<(Laid, Vec<Stored<'a>>), Error> {
     let mut b = Builder::default();
+    let notes = options.metadata.as_ref().map(|metadata| {
+        let name = |number: &usize| graph.tensors[*number].name.as_str();
+        let inputs: Vec<&str> = graph.inputs.iter().map(name).collect();
+        let outputs: Vec<&str> = graph.outputs.iter().map(|(key, _)| key.as_str()).collect();
+        metadata.buffer(&inputs, &outputs).map_err(too_large)
+    });
+    let notes = notes.transpose()?;
     let mut codes: Vec<Code> = graph.steps.iter().map(|s| s.operator.code()).collect();
     codes.sort_unstable();
     codes.dedup();
@@ -244,8 +283,8 @@ fn file<'a>(
     let tensors = tensors.into_iter().map(|(table, _)| table).collect();
     let fields = [
         b.refs(tensors),
-        b.ints(numbers(&graph.inputs)),
-        b.ints(numbers(&output_numbers)),
+        b.ints(&numbers(&graph.inputs)),
+        b.ints(&numbers(&output_numbers)),
         b.refs(steps),
         b.text("main"),
     ];
@@ -254,15 +293,20 @@ fn file<'a>(
     text.resize(RUNTIME_BYTES, 0);
     let text = b.bytes(text);
     buffers.push(b.table(vec![(0, Field::Ref(text))]));
-    let name = b.text("min_runtime_version");
-    let place = number(buffers.len() - 1);
-    let metadata = b.table(vec![(0, Field::Ref(name)), (1, Field::Int(place))]);
+    let mut metadata = vec![metadata_table(&mut b, RUNTIME, buffers.len() - 1)];
+    if let Some(notes) = notes {
+        let stored = Stored::bytes_of(&notes);
+        let blob = b.blob(stored.len());
+        blobs.push(stored);
+        buffers.push(b.table(vec![(0, Field::Ref(blob))]));
+        metadata.push(metadata_table(&mut b, METADATA, buffers.len() - 1));
+    }
 
     let code_tables = b.refs(code_tables);
     let subgraphs = b.refs(vec![subgraph]);
     let description = b.text(&options.description);
     let buffers = b.refs(buffers);
-    let metadata = b.refs(vec![metadata]);
+    let metadata = b.refs(metadata);
     let signatures = b.refs(vec![signature]);
     let root = b.table(vec![
         (0, Field::Int(VERSION)),
@@ -273,12 +317,15 @@ fn file<'a>(
         (6, Field::Ref(metadata)),
         (7, Field::Ref(signatures)),
     ]);
-    let too_large = |bytes| Error::ModelTooLarge {
-        bytes,
-        limit: LIMIT,
-    };
     let laid = b.lay_out(root, IDENTIFIER).map_err(too_large)?;
     Ok((laid, blobs))
+}
+
+/// What names a buffer.
+fn metadata_table(b: &mut Builder, name: &str, buffer: usize) -> NodeRef {
+    let name = b.text(name);
+    let buffer = Field::Int(number(buffer));
+    b.table(vec![(0, Field::Ref(name)), (1, buffer)])
 }
 
 /// Fields that are all there, in the order of their slots.
@@ -325,7 +372,7 @@ fn tensor_table(
         })
     });
     let sizes = sizes.collect::<Result<Vec<i32>, _>>()?;
-    let shape = b.ints(sizes);
+    let shape = b.ints(&sizes);
     let name = b.text(&tensor.name);
     let mut fields = vec![(0, Field::Ref(shape)), (3, Field::Ref(name))];
     let is_half = tensor.stored.as_ref().is_some_and(Stored::is_half);
@@ -347,8 +394,8 @@ fn tensor_table(
 
 fn step_table(b: &mut Builder, step: &FinishedStep, codes: &[Code]) -> NodeRef {
     let code = codes.binary_search(&step.operator.code()).unwrap_or(0);
-    let inputs = b.ints(numbers(&step.inputs));
-    let outputs = b.ints(numbers(&step.outputs));
+    let inputs = b.ints(&numbers(&step.inputs));
+    let outputs = b.ints(&numbers(&step.outputs));
     let mut fields = vec![(1, Field::Ref(inputs)), (2, Field::Ref(outputs))];
     if code != 0 {
         fields.push((0, Field::Int(number(code))));

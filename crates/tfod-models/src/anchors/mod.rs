@@ -25,6 +25,24 @@ use tiling::{Cells, Tiling};
 /// One anchor: ymin, xmin, ymax, xmax.
 pub type Corners = [f32; 4];
 
+/// Height and width of a box.
+pub(crate) fn sides(corners: &Corners) -> [f32; 2] {
+    let [y0, x0, y1, x1] = corners;
+    [y1 - y0, x1 - x0]
+}
+
+/// The centre of a box.
+pub(crate) fn center(corners: &Corners) -> [f32; 2] {
+    let [height, width] = sides(corners);
+    [corners[0] + height / 2.0, corners[1] + width / 2.0]
+}
+
+/// A box as its centre and size: y, x, height, width.
+pub fn centered(corners: &Corners) -> [f32; 4] {
+    let ([y, x], [height, width]) = (center(corners), sides(corners));
+    [y, x, height, width]
+}
+
 /// The generators that know the size of the image, as an SSD needs it.
 pub(crate) const OF_KNOWN_IMAGES: &str =
     "ssd_anchor_generator, multiscale_anchor_generator, flexible_grid_anchor_generator";

@@ -4,7 +4,7 @@ use tfod_config::protos;
 use tfod_config::protos::box_coder::BoxCoderOneof;
 use tfod_graph::{Binary, Builder, Dim, Tensor, Unary, ValueId};
 
-use crate::anchors::{Anchors, Corners};
+use crate::anchors::{self, Anchors, Corners, center, sides};
 use crate::error::ModelError;
 use crate::facts::BoxDecoding;
 use crate::fields::{FieldPath, Message, invalid, missing, size, size_unknown};
@@ -198,11 +198,7 @@ impl BoxCoder {
         let Anchors::Known(anchors) = anchors else {
             return Err(NoEnding::ComputedAnchors);
         };
-        let centered = anchors.iter().map(|corners| {
-            let ([y, x], [height, width]) = (center(corners), sides(corners));
-            [y, x, height, width]
-        });
-        Ok((centered.collect(), scales))
+        Ok((anchors.iter().map(anchors::centered).collect(), scales))
     }
 
     /// What the manifest says of undecoded boxes, so that users can decode them.
@@ -258,22 +254,10 @@ fn scales<const N: usize>(path: FieldPath, scales: [f32; N]) -> Result<[f32; N],
     }
 }
 
-/// Height and width of a box.
-fn sides(corners: &Corners) -> [f32; 2] {
-    let [y0, x0, y1, x1] = corners;
-    [y1 - y0, x1 - x0]
-}
-
 /// The side of the square of a box's area.
 fn square_side(corners: &Corners) -> f32 {
     let [height, width] = sides(corners);
     (height * width).sqrt()
-}
-
-/// The centre of a box.
-fn center(corners: &Corners) -> [f32; 2] {
-    let [height, width] = sides(corners);
-    [corners[0] + height / 2.0, corners[1] + width / 2.0]
 }
 
 /// Decoding relative to an anchor's centre, in units of its size.

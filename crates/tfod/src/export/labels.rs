@@ -20,6 +20,37 @@ pub(super) fn assets(labels: &LabelMap, num_classes: u64) -> Vec<Asset> {
     ]
 }
 
+/// What the first line of a file of names is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum First {
+    /// The name of class 1.
+    Class,
+    /// Nothing, because lines count from 0.
+    Nothing,
+    /// The background.
+    Background,
+}
+
+/// The names of a model's classes.
+#[derive(Clone, Copy)]
+pub(super) struct ClassNames<'a> {
+    pub(super) labels: &'a LabelMap,
+    /// The classes of the model.
+    pub(super) count: u64,
+}
+
+impl ClassNames<'_> {
+    /// One name a line for every class of the model.
+    pub(super) fn lines(&self, first: First) -> String {
+        let head = match first {
+            First::Class => String::new(),
+            First::Nothing => format!("{NO_NAME}\n"),
+            First::Background => "background\n".to_owned(),
+        };
+        head + &lines(self.labels, self.count)
+    }
+}
+
 /// One name a line for every class of the model; the number of the line, from 1, is the class id.
 fn lines(labels: &LabelMap, num_classes: u64) -> String {
     let names = labels.class_names();
@@ -44,6 +75,13 @@ mod tests {
         let text = "item { id: 4 name: 'd' display_name: 'two\\nlines' } item { id: 1 name: 'a' } item { id: 5 name: ' ' } item { id: 2000000 name: 'z' }";
         let labels = LabelMap::parse("labels", text.as_bytes()).expect("a label map");
         assert_eq!(lines(&labels, 5), "a\n???\n???\ntwo lines\n???\n");
+        let names = ClassNames {
+            labels: &labels,
+            count: 1,
+        };
+        assert_eq!(names.lines(First::Class), "a\n");
+        assert_eq!(names.lines(First::Nothing), "???\na\n");
+        assert_eq!(names.lines(First::Background), "background\na\n");
         let [lines, map] = assets(&labels, 5).try_into().expect("two assets");
         assert_eq!(lines.file_name, "labels.txt");
         let again = LabelMap::parse("again", &map.contents).expect("a label map");

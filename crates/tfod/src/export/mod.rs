@@ -244,7 +244,7 @@ impl Export {
             graphs: graphs.collect(),
             own: own.collect(),
         };
-        let prepared = self.prepare(&networks, &signatures, &assets, &facts)?;
+        let prepared = self.prepare(&networks, &signatures, &assets, labels.as_ref(), &facts)?;
 
         self.spare_checkpoint(&target, &trained)?;
         self.spare_label_map(&target, &assets)?;

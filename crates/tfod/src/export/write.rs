@@ -1,7 +1,7 @@
 //! Writing the parts of an export beside their place.
 
 use serde_json::{Map, Value};
-use tfod_config::PipelineConfig;
+use tfod_config::{LabelMap, PipelineConfig};
 use tfod_formats::Format;
 use tfod_tensorflow::Asset;
 
@@ -42,6 +42,7 @@ impl Export {
         networks: &Networks<'_, 'a>,
         signatures: &[&Signature],
         assets: &'a [Asset],
+        labels: Option<&LabelMap>,
         facts: &Map<String, Value>,
     ) -> Result<Vec<Prepared<'a>>, ExportError> {
         let Networks {
@@ -63,6 +64,7 @@ impl Export {
                 graphs: own.unwrap_or(graphs),
                 signatures,
                 assets,
+                labels,
                 network,
                 facts: &facts,
             })?;

@@ -192,7 +192,7 @@ pub(super) struct Args {
     #[arg(long = "max_proposals", value_name = "N", value_parser = values::from_to(1, 1 << 20), help_heading = GRAPH)]
     max_proposals: Option<u32>,
 
-    /// A label map, whose class names go into manifest.json, the SavedModel's assets and the ONNX metadata
+    /// A label map, whose class names go into manifest.json, the SavedModel's assets and the metadata of ONNX and TFLite models
     #[arg(long = "label_map", value_name = "FILE", help_heading = GRAPH)]
     label_map: Option<PathBuf>,
 

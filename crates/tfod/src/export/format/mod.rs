@@ -9,6 +9,7 @@ mod tflite;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
+use tfod_config::LabelMap;
 use tfod_formats::Format;
 use tfod_models::{GraphOptions, Model};
 use tfod_tensorflow::{Asset, NamedGraph};
@@ -93,6 +94,8 @@ pub(super) struct FormatInput<'s, 'a> {
     /// The same, as they were asked for.
     pub(super) signatures: &'s [&'s Signature],
     pub(super) assets: &'a [Asset],
+    /// The names of classes, where they were given.
+    pub(super) labels: Option<&'s LabelMap>,
     /// The main network as this format has it.
     pub(super) network: &'s Signature,
     /// The facts of the manifest, with the interface that this format has.

@@ -1,5 +1,7 @@
 //! TFLite models, of the main signature, for one size of images.
 
+mod metadata;
+
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -8,6 +10,7 @@ use tfod_tflite::{Options, Suppression, TfliteWriter, WeightType};
 
 use super::option::{FormatOption, OptionValue};
 use super::{Exporter, Format, FormatInput, FormatReport, Writer, members};
+use crate::export::labels::ClassNames;
 use crate::export::signatures::Signature;
 use crate::export::{Export, ExportError, manifest};
 use crate::progress::Step;
@@ -200,6 +203,10 @@ impl Exporter for Tflite {
         check_ending(options.suppression, network.no_ending)?;
         let architecture = &network.architecture;
         options.description.clone_from(architecture);
+        options.metadata = model.labels.map(|labels| {
+            let count = network.num_classes;
+            metadata::metadata(model.network, &ClassNames { labels, count })
+        });
         Ok(Box::new(Prepared {
             writer: TfliteWriter::new(main.graph, main.weights, &options)?,
             signature: main.name.to_owned(),
