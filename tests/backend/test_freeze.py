@@ -392,6 +392,7 @@ TABLES = {
     "table_from_an_asset": {("string", "int64", 3)},
     "tables_from_columns_of_an_asset": {("string", "float32", 3), ("int64", "string", 2)},
     "v1_tables_of_two_kinds": {("string", "int64", 2)},
+    "tables_without_names": {("string", "int64", 2), ("string", "float32", 2), ("string", "int64", 1)},
 }
 
 

@@ -32,6 +32,22 @@ def static_table(folder, rng):
 
 
 @model(script_fails=True)
+def tables_without_names(folder, rng):
+    """What only the handle finds again: filled by the initialiser, and from the bundle, with one value and with two a key."""
+    module = tf.Module()
+    initializer = tf.lookup.KeyValueTensorInitializer(["a", "b"], np.array([1, 2], np.int64))
+    module.static = tf.lookup.StaticHashTable(initializer, -1, experimental_is_anonymous=True)
+    mutable = tf.lookup.experimental.MutableHashTable
+    module.one = mutable(tf.string, tf.float32, -1.0, experimental_is_anonymous=True)
+    module.two = mutable(tf.string, tf.int64, [-1, -1], experimental_is_anonymous=True)
+    module.one.insert(tf.constant(["b", "c"]), tf.constant([0.5, 7.0]))
+    module.two.insert(tf.constant(["a"]), tf.constant([[3, 4]], tf.int64))
+    look_up = lambda words: {name: getattr(module, name).lookup(words) for name in ("static", "one", "two")}  # noqa: E731
+    save(folder, module, serving_default=named(look_up, words=WORDS))
+    return SOME
+
+
+@model(script_fails=True)
 def table_from_an_asset(folder, rng):
     path = text_file(folder, "words.txt", "a\nb\nc\n")
     initializer = tf.lookup.TextFileInitializer(path, tf.string, WHOLE_LINE, tf.int64, LINE_NUMBER)

@@ -11,7 +11,7 @@ use super::super::constants::Content;
 use super::super::error::{Changed, FreezeError, NodePlace, Update};
 use super::super::graph::{Node, NodeId, ScopeId, Tensor};
 use super::super::prune;
-use super::super::table_ops::{fills_table, makes_table};
+use super::super::table_ops::{fills_table, makes_table, named_table};
 use super::super::text_table::{self, Columns, Room};
 use super::super::variables::Handle;
 use super::super::wire::{attr, value};
@@ -52,8 +52,12 @@ impl<'a, 'm> Expander<'a, 'm> {
             return Ok(Self::refused(&visit, 1, reason));
         }
         let handle = Handle::of(visit.def);
+        let named = named_table(visit.def.op);
         let done = self.copied(visit)?;
         if let Some(Value::Tensor(tensor)) = done.values.first() {
+            if let Some(op) = named {
+                self.graph.node_mut(tensor.node).op = op.into();
+            }
             self.tables.made.push((tensor.node, handle));
         }
         Ok(done)
