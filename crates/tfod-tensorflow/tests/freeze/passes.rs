@@ -11,8 +11,8 @@ use tfod_proto::{GraphDef, NodeDef};
 use tfod_tensorflow::{FreezeError, FreezeOptions, Frozen, InputShape, SavedModelReader};
 
 use super::build::{
-    BOOL, FLOAT, INT32, Model, data_type, floats, function, int, ints, lines, node, shape, text,
-    values,
+    BOOL, FLOAT, INT32, Model, data_type, floats, func, function, int, ints, lines, node, shape,
+    text, types, values,
 };
 use super::{loop_head, typed};
 
@@ -26,8 +26,15 @@ fn frozen(
         &[("y", FLOAT, "y:output:0")],
         nodes,
     );
+    frozen_of(&Model::new(vec![main]), pass)
+}
+
+fn frozen_of(
+    model: &Model,
+    pass: impl FnOnce(&mut Frozen<'_>) -> Result<usize, FreezeError>,
+) -> (usize, GraphDef) {
     let folder = tempfile::tempdir().unwrap();
-    Model::new(vec![main]).write(folder.path());
+    model.write(folder.path());
     let reader = SavedModelReader::open(folder.path()).unwrap();
     let mut frozen = reader.freeze(&FreezeOptions::default()).unwrap();
     let changed = pass(&mut frozen).unwrap();
@@ -395,6 +402,57 @@ fn sizes_in_loops_of_tensorflow_1_stay_in_the_loop() {
             lines.iter().any(|line| line == expected),
             "no {expected:?} in {lines:#?}"
         );
+    }
+}
+
+#[test]
+fn sizes_that_enter_a_loop_are_constants() {
+    let again = function(
+        "again",
+        &[("v", INT32)],
+        &[("result", BOOL, "result:output:0")],
+        vec![
+            int("limit", 100),
+            int("axis", 0),
+            of_ints("less", "Less", &["v", "limit:output:0"]),
+            node("result", "All", &["less:z:0", "axis:output:0"], &[]),
+        ],
+    );
+    let body = function(
+        "body",
+        &[("v", INT32)],
+        &[("next", INT32, "next:z:0")],
+        vec![of_ints("next", "AddV2", &["v", "v"])],
+    );
+    let attrs = [
+        ("T", types(&[INT32])),
+        ("cond", func("again")),
+        ("body", func("body")),
+        ("_lower_using_switch_merge", Value::B(true)),
+    ];
+    let cast = [("SrcT", data_type(INT32)), ("DstT", data_type(FLOAT))];
+    let nodes = vec![
+        sizes_of("sizes", &["x"]),
+        node("loop", "While", &["sizes:output:0"], &attrs),
+        node("cast", "Cast", &["loop:output:0"], &cast),
+        typed("y", "Identity", &["cast:y:0"]),
+    ];
+    let main = function(
+        "main",
+        &[("x", FLOAT)],
+        &[("y", FLOAT, "y:output:0")],
+        nodes,
+    );
+    let three = InputShape {
+        input: "x".to_owned(),
+        shape: vec![Some(3)],
+    };
+    let pass = |frozen: &mut Frozen<'_>| frozen.fix_input_shapes(&[three]);
+    let (changed, graph) = frozen_of(&Model::new(vec![main, again, body]), pass);
+    let lines = lines(&graph.node);
+    assert_eq!(changed, 1, "{lines:#?}");
+    for expected in ["sizes = Const()", "loop/enter_0 = Enter(sizes)"] {
+        assert!(lines.iter().any(|line| line == expected), "{lines:#?}");
     }
 }
 

@@ -171,7 +171,11 @@ impl Frozen<'_> {
     /// got a constant of the whole graph; and one that joins branches would not know any more which was taken.
     fn always_run(&self) -> HashSet<NodeId> {
         let mut found = self.outside(&["Switch", "_SwitchN"]);
-        found.retain(|id| self.graph.node(*id).scope == ScopeId::ROOT);
+        found.retain(|id| {
+            let node = self.graph.node(*id);
+            // What begins a loop or a branch belongs to it by its outputs only.
+            node.scope == ScopeId::ROOT || matches!(&*node.op, "Enter" | "Switch" | "_SwitchN")
+        });
         found
     }
 
