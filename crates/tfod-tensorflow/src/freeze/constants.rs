@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
 use std::sync::Arc;
 
-use tfod_checkpoint::{Bundle, DType, Entry, TensorProblem, shard_path};
+use tfod_checkpoint::{Bundle, DType, Entry, ShardState, TensorProblem, shard_path};
 
 use crate::messages::tensor::{self, CONTENT, STRINGS};
 
@@ -14,6 +15,9 @@ use super::error::FreezeError;
 use super::wire::{
     Malformed, attr, bytes_field_len, put_bytes, put_bytes_header, put_varint_field, value,
 };
+
+/// Data files of more bytes are not looked into for what they are.
+const SMALL: u64 = 1 << 10;
 
 /// A variable that a frozen graph has as a constant.
 #[derive(Clone, Debug)]
@@ -268,6 +272,10 @@ impl Store {
             return Ok(());
         }
         let (_, found) = open(bundle, entry)?;
+        let path = shard_path(bundle.prefix(), entry.shard(), bundle.num_shards());
+        if found <= SMALL && is_lfs_pointer(bundle, &path) {
+            return Err(tfod_checkpoint::Error::LfsPointer { path }.into());
+        }
         if entry.range().end as u64 > found {
             return Err(tensor_error(
                 bundle,
@@ -454,6 +462,12 @@ fn mask(crc: u32) -> u32 {
 fn num_bytes(variable: &Variable) -> u64 {
     let elements: u64 = variable.shape.iter().map(|&size| size as u64).product();
     elements * variable.dtype.size().unwrap_or(1) as u64
+}
+
+/// Whether a data file is what Git left in its place.
+fn is_lfs_pointer(bundle: &Bundle, path: &Path) -> bool {
+    let mut shards = bundle.shards().into_iter();
+    shards.any(|shard| shard.path == path && matches!(shard.state, ShardState::LfsPointer(_)))
 }
 
 /// The data file of a tensor, and its length.

@@ -612,6 +612,29 @@ fn refused_file(name: &str, content: &[u8]) -> String {
 }
 
 #[test]
+fn data_that_git_left_out_is_called_that() {
+    let folder = tempfile::tempdir().unwrap();
+    nested().write(folder.path());
+    let variables = folder.path().join("variables");
+    let data = std::fs::read_dir(variables).unwrap();
+    let data = data.map(|entry| entry.unwrap().path());
+    let data = data.filter(|path| path.extension().is_some_and(|name| name != "index"));
+    for path in data {
+        std::fs::write(
+            path,
+            "version https://git-lfs.github.com/spec/v1\noid sha256:00\n",
+        )
+        .unwrap();
+    }
+    let error = build::freeze(folder.path(), &FreezeOptions::default());
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("data-00000-of-00001: this is a Git LFS pointer"),
+        "{error}"
+    );
+}
+
+#[test]
 fn texts_say_what_they_are_and_where_that_is_seen() {
     let of = |text: &str| refused_file("saved_model.pbtxt", text.as_bytes());
     for (text, expected) in [
