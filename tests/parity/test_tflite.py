@@ -8,6 +8,7 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from backend.operations import suppress
 from oracle import heatmaps, run_tflite, stages
 from oracle.cases import QUICK
@@ -84,6 +85,35 @@ def test_kernels_of_half_the_bits_change_little(case, oracle, tmp_path):
     for key in ("box_encodings", "class_predictions_with_background"):
         difference = np.abs(found[key].astype(np.float64) - arrays[key]) / (1 + np.abs(arrays[key]))
         assert 0 < difference.mean() < 2e-3 and difference.max() < 2e-2, f"{key}: {difference.mean():.2g} on average, {difference.max():.2g} at worst"
+
+
+def deviation(found, expected):
+    """Returns the mean and the largest difference of outputs."""
+    difference = np.concatenate([(np.abs(found[key].astype(np.float64) - value) / (1 + np.abs(value))).ravel() for key, value in expected.items()])
+    return difference.mean(), difference.max()
+
+
+@pytest.mark.parametrize("case", BASE)
+def test_kernels_of_8_bits_change_no_more_than_those_of_the_converter(case, oracle, tmp_path):
+    results = oracle(case)
+    arrays = np.load(stages.prepare(results))
+    image = arrays["preprocessed"]
+    expected = {key: arrays[key] for key in ("box_encodings", "class_predictions_with_background")}
+    options = ("--no_preprocess", "--raw_encodings")
+    ours = export(results, tmp_path / "ours", image, *options, "--weights=dynamic_int8")
+    height, width = image.shape[1:3]
+    sizes = (f"--batch={len(image)}", f"--input_size={height}x{width}")
+    saved = run_export(tmp_path / "saved", results, "float_image_tensor", "--format=saved_model", *options, *sizes) / "saved_model"
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    content = converter.convert()
+    assert ours.stat().st_size <= 1.05 * len(content)
+    for kernels, resolver in run_tflite.RESOLVERS.items():
+        found = run_tflite.run(run_tflite.interpreter(ours, kernels), {"input_tensor": image})
+        loaded = tf.lite.Interpreter(model_content=content, experimental_op_resolver_type=resolver, num_threads=1)
+        theirs = loaded.get_signature_runner()(input_tensor=image)
+        (mean, worst), (their_mean, their_worst) = deviation(found, expected), deviation(theirs, expected)
+        assert 0 < mean < 1.1 * their_mean and worst < 1.5 * their_worst, f"{kernels}: {mean:.2g}, {worst:.2g}; the converter's: {their_mean:.2g}, {their_worst:.2g}"
 
 
 @pytest.mark.parametrize("case", BASE)

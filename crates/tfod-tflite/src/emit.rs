@@ -188,6 +188,13 @@ impl<'a> Emitter<'a> {
         }
     }
 
+    /// Has the convolution that computes a tensor take a kernel of 8 bits.
+    pub(crate) fn make_hybrid(&mut self, id: TensorId) {
+        if let Some(step) = self.made_by.get(&id) {
+            self.steps[*step].operator.make_hybrid();
+        }
+    }
+
     /// Whether a tensor may be made a result as it is: computed, and no result already.
     pub(crate) fn can_be_output(&self, id: TensorId) -> bool {
         self.made_by.contains_key(&id) && self.outputs.iter().all(|(_, output)| *output != id)

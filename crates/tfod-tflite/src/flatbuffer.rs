@@ -48,6 +48,8 @@ enum Node {
     Refs(Vec<NodeRef>),
     /// Integers and floats of 32 bits.
     Words(Vec<[u8; 4]>),
+    /// Integers of 64 bits.
+    Longs(Vec<i64>),
     Bytes(Vec<u8>),
     Text(String),
     /// The number of bytes.
@@ -83,6 +85,10 @@ impl Builder {
     pub(crate) fn floats(&mut self, values: &[f32]) -> NodeRef {
         let words = values.iter().map(|value| value.to_le_bytes());
         self.add(Node::Words(words.collect()))
+    }
+
+    pub(crate) fn longs(&mut self, values: Vec<i64>) -> NodeRef {
+        self.add(Node::Longs(values))
     }
 
     /// A vector of bytes, which may be a buffer again: they are aligned as blobs are.
@@ -167,6 +173,11 @@ impl Builder {
                     head.word(words.len() as u64);
                     head.bytes.extend(words.as_flattened());
                 }
+                Node::Longs(values) => {
+                    head.word(values.len() as u64);
+                    head.bytes
+                        .extend(values.iter().flat_map(|v| v.to_le_bytes()));
+                }
                 Node::Bytes(bytes) => {
                     head.word(bytes.len() as u64);
                     head.bytes.extend(bytes);
@@ -231,6 +242,7 @@ fn short(value: usize) -> u16 {
 fn place(node: &Node, end: u64) -> u64 {
     let alignment = match node {
         Node::Bytes(_) | Node::Blob(_) => BLOB_ALIGNMENT,
+        Node::Longs(_) => 2 * WORD,
         Node::Table(_) | Node::Refs(_) | Node::Words(_) | Node::Text(_) => WORD,
     };
     (end + WORD).next_multiple_of(alignment) - WORD
@@ -241,6 +253,7 @@ fn size(node: &Node) -> u64 {
         Node::Table(fields) => WORD + fields.iter().map(|(_, f)| f.size() as u64).sum::<u64>(),
         Node::Refs(refs) => WORD * (1 + refs.len() as u64),
         Node::Words(words) => WORD * (1 + words.len() as u64),
+        Node::Longs(values) => WORD * (1 + 2 * values.len() as u64),
         Node::Bytes(bytes) => WORD + bytes.len() as u64,
         Node::Text(text) => WORD + text.len() as u64 + 1,
         Node::Blob(length) => WORD + length,

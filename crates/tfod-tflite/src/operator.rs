@@ -33,6 +33,8 @@ pub(crate) struct WindowOptions {
     pub(crate) strides: [i32; 2],
     pub(crate) dilations: [i32; 2],
     pub(crate) activation: Activation,
+    /// Whether the kernel has 8 bits, and all else is floats.
+    pub(crate) is_hybrid: bool,
 }
 
 /// Where samples of an image are.
@@ -215,7 +217,11 @@ impl Operator {
             Self::Arithmetic(Arithmetic::Sub, _) => (41, 1, 6, "SUB"),
             Self::Arithmetic(Arithmetic::Mul, _) => (18, 1, 5, "MUL"),
             Self::Arithmetic(Arithmetic::Div, _) => (42, 1, 6, "DIV"),
+            Self::Conv2d(window) if window.is_hybrid => (3, 5, TWO + 4, "CONV_2D"),
             Self::Conv2d(_) => (3, 1, 5, "CONV_2D"),
+            Self::DepthwiseConv2d(window, _) if window.is_hybrid => {
+                (4, 6, TWO + 3, "DEPTHWISE_CONV_2D")
+            }
             Self::DepthwiseConv2d(window, _) if window.dilations != [1, 1] => {
                 (4, 2, 12, "DEPTHWISE_CONV_2D")
             }
@@ -284,6 +290,13 @@ impl Operator {
             | Self::MaxPool(window, _)
             | Self::AveragePool(window, _) => Some(&mut window.activation),
             _ => None,
+        }
+    }
+
+    /// Has a convolution take a kernel of 8 bits.
+    pub(crate) fn make_hybrid(&mut self) {
+        if let Self::Conv2d(window) | Self::DepthwiseConv2d(window, _) = self {
+            window.is_hybrid = true;
         }
     }
 
@@ -429,6 +442,9 @@ fn dilations(window: &WindowOptions, slot: usize) -> impl Iterator<Item = (usize
 
 /// TFLite's number for floats of 16 bits.
 pub(crate) const HALF: u8 = 1;
+
+/// TFLite's number for signed integers of 8 bits.
+pub(crate) const INT8: u8 = 9;
 
 /// TFLite's number for an element type.
 pub(crate) fn type_number(dtype: DType) -> u8 {

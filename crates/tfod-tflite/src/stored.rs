@@ -20,6 +20,21 @@ enum Data<'a> {
     Computed(Arc<[u8]>),
 }
 
+/// How floats are written; other elements are written as they are.
+#[derive(Clone, Debug, Default)]
+enum Form {
+    #[default]
+    Whole,
+    /// With 16 bits.
+    Half,
+    /// As multiples, from -127 to 127, of a step for each place on the last axis in the order of the bytes.
+    Bytes {
+        steps: Arc<[f32]>,
+        /// What one step stands for, which is positive.
+        scales: Arc<[f32]>,
+    },
+}
+
 /// A dense, row-major, little-endian tensor, seen in another form.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored<'a> {
@@ -31,8 +46,7 @@ pub(crate) struct Stored<'a> {
     front: usize,
     /// Factors of elements, repeated along the bytes.
     scale: Option<Arc<[f32]>>,
-    /// Whether floats are written with 16 bits.
-    is_half: bool,
+    form: Form,
 }
 
 impl<'a> Stored<'a> {
@@ -43,7 +57,7 @@ impl<'a> Stored<'a> {
             data,
             front: 0,
             scale: None,
-            is_half: false,
+            form: Form::Whole,
         }
     }
 
@@ -93,19 +107,76 @@ impl<'a> Stored<'a> {
     /// The number of bytes written.
     pub(crate) fn len(&self) -> u64 {
         let bytes = self.bytes().len() as u64;
-        if self.is_half { bytes / 2 } else { bytes }
+        match self.form {
+            Form::Whole => bytes,
+            Form::Half => bytes / 2,
+            Form::Bytes { .. } => bytes / 4,
+        }
     }
 
     /// Whether floats are written with 16 bits.
     pub(crate) fn is_half(&self) -> bool {
-        self.is_half
+        matches!(self.form, Form::Half)
+    }
+
+    /// Where floats are written with 8 bits: what one stands for, for each place on an axis, and that axis.
+    pub(crate) fn scales(&self) -> Option<(&[f32], usize)> {
+        let Form::Bytes { scales, .. } = &self.form else {
+            return None;
+        };
+        let last = self.sizes.len().saturating_sub(1);
+        // That in front is the last, or the last stays where it is.
+        Some((scales, if self.front == last { 0 } else { last }))
+    }
+
+    /// The tensor with its floats as multiples of a step for each place on the last axis, in the order of the bytes; `None` where there are numbers that are not finite.
+    ///
+    /// Factors become part of what a step stands for: tensors that differ in them alone have the same bytes.
+    pub(crate) fn quantized(mut self) -> Option<Self> {
+        let values = self.to_f32()?;
+        let places = usize::try_from(*self.sizes.last()?).ok()?.max(1);
+        let mut largest = vec![0f32; places];
+        for row in values.chunks(places) {
+            for (largest, value) in largest.iter_mut().zip(row) {
+                // The maximum of two would pass over what is no number.
+                if value.is_nan() || value.abs() > *largest {
+                    *largest = value.abs();
+                }
+            }
+        }
+        let factors = self.scale.take();
+        let factors: Vec<f32> = match &factors {
+            Some(factors) => factors.iter().copied().cycle().take(places).collect(),
+            None => vec![1.0; places],
+        };
+        let (mut steps, mut scales) = (Vec::new(), Vec::new());
+        for (largest, factor) in largest.into_iter().zip(factors) {
+            let step = largest / MOST;
+            let scale = step * factor.abs();
+            if !scale.is_finite() {
+                return None;
+            }
+            // Runtimes take no smaller ones: all of these are 0.
+            let is_zero = !scale.is_normal() || !step.is_normal();
+            steps.push(if is_zero {
+                f32::INFINITY
+            } else {
+                step.copysign(factor)
+            });
+            scales.push(if is_zero { 1.0 } else { scale });
+        }
+        self.form = Form::Bytes {
+            steps: steps.into(),
+            scales: scales.into(),
+        };
+        Some(self)
     }
 
     /// The tensor with its floats in 16 bits, rounded to the nearest; `None` where one is too large for that.
     pub(crate) fn halved(mut self) -> Option<Self> {
         let mut values = self.products()?.into_iter();
         let fits = values.all(|value| !value.is_finite() || f16::from_f32(value).is_finite());
-        self.is_half = true;
+        self.form = Form::Half;
         fits.then_some(self)
     }
 
@@ -173,22 +244,47 @@ impl<'a> Stored<'a> {
             dtype: self.dtype,
             shape: self.shape(),
             front: self.front,
-            is_half: self.is_half,
+            form: match &self.form {
+                Form::Whole => FormKey::Whole,
+                Form::Half => FormKey::Half,
+                Form::Bytes { steps, scales } => FormKey::Bytes {
+                    steps: steps.iter().map(|step| step.to_bits()).collect(),
+                    scales: scales.iter().map(|scale| scale.to_bits()).collect(),
+                },
+            },
             scale: factors.map(|factor| factor.to_bits()).collect(),
             contents,
         }
     }
 
+    /// What tells apart the bytes of those that are written with 8 bits, whatever these stand for.
+    pub(crate) fn bytes_key(&self) -> Option<Key> {
+        let mut key = self.key();
+        let FormKey::Bytes { scales, .. } = &mut key.form else {
+            return None;
+        };
+        scales.clear();
+        Some(key)
+    }
+
     /// The elements in the order of [`Self::shape`].
     pub(crate) fn elements(&self) -> Cow<'_, [u8]> {
-        let products = (self.is_half || self.scale.is_some()).then(|| self.products());
-        let scaled: Cow<'_, [u8]> = match products.flatten() {
-            Some(values) if self.is_half => {
-                let halves = values.into_iter().map(f16::from_f32);
-                halves.flat_map(f16::to_le_bytes).collect()
-            }
-            Some(values) => values.into_iter().flat_map(f32::to_le_bytes).collect(),
-            None => Cow::Borrowed(self.bytes()),
+        let scaled: Cow<'_, [u8]> = match &self.form {
+            Form::Whole if self.scale.is_none() => Cow::Borrowed(self.bytes()),
+            form => match self.products() {
+                Some(values) => match form {
+                    Form::Whole => values.into_iter().flat_map(f32::to_le_bytes).collect(),
+                    Form::Half => {
+                        let halves = values.into_iter().map(f16::from_f32);
+                        halves.flat_map(f16::to_le_bytes).collect()
+                    }
+                    Form::Bytes { steps, .. } => {
+                        let pairs = values.into_iter().zip(steps.iter().cycle());
+                        pairs.map(|(value, step)| multiple(value, *step)).collect()
+                    }
+                },
+                None => Cow::Borrowed(self.bytes()),
+            },
         };
         let Some((axis, behind)) = self.sizes.get(self.front..).and_then(<[u64]>::split_first)
         else {
@@ -199,13 +295,27 @@ impl<'a> Stored<'a> {
         }
         // Sizes of bytes in memory, and their products, are in the range of `usize`.
         let element = match self.dtype.size() {
-            _ if self.is_half => 2,
+            _ if self.is_half() => 2,
+            _ if self.scales().is_some() => 1,
             size => size.unwrap_or(4) as u64,
         };
         let row = behind.iter().product::<u64>() * element;
         let [axis, row] = [*axis, row].map(|n| usize::try_from(n).unwrap_or(1).max(1));
         Cow::Owned(with_front(&scaled, axis, row))
     }
+}
+
+/// The largest multiple of a step.
+const MOST: f32 = 127.0;
+
+/// How often a step is in a number, as a signed byte.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it is held to the range of a signed byte, which is kept in an unsigned one"
+)]
+fn multiple(value: f32, step: f32) -> u8 {
+    (value / step).round().clamp(-MOST, MOST) as i8 as u8
 }
 
 /// Puts an axis of some size first, behind each place of which are so many bytes.
@@ -225,9 +335,16 @@ pub(crate) struct Key {
     dtype: DType,
     shape: Vec<u64>,
     front: usize,
-    is_half: bool,
+    form: FormKey,
     scale: Vec<u32>,
     contents: Contents,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum FormKey {
+    Whole,
+    Half,
+    Bytes { steps: Vec<u32>, scales: Vec<u32> },
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -275,6 +392,37 @@ mod tests {
         assert_eq!(stored.elements(), expected);
         let large = Stored::floats(&[1], &[700.0]).scaled(vec![100.0]);
         assert!(large.halved().is_none());
+    }
+
+    #[test]
+    fn floats_are_multiples_of_a_step_for_each_channel() {
+        let values = [127.0f32, 1.0, -63.6, 0.25, 0.0, 0.0];
+        let kernel = |factors: Vec<f32>| Stored::floats(&[1, 1, 3, 2], &values).scaled(factors);
+        let one = kernel(vec![2.0, -4.0]).with_front(3).quantized().unwrap();
+        assert_eq!((one.len(), one.shape()), (6, vec![2, 1, 1, 3]));
+        let signed = |stored: &Stored<'_>| -> Vec<i8> {
+            stored
+                .elements()
+                .iter()
+                .map(|byte| byte.cast_signed())
+                .collect()
+        };
+        assert_eq!(signed(&one), [127, -64, 0, -127, -32, 0]);
+        let (scales, axis) = one.scales().unwrap();
+        assert_eq!((scales, axis), (&[2.0, 4.0 / 127.0][..], 0));
+        // Kernels that differ by what follows them have the same bytes.
+        let other = kernel(vec![0.5, -1.0]).with_front(3).quantized().unwrap();
+        assert_eq!(one.bytes_key(), other.bytes_key());
+        assert_ne!(one.key(), other.key());
+        let turned = kernel(vec![0.5, 1.0]).with_front(3).quantized().unwrap();
+        assert_ne!(one.bytes_key(), turned.bytes_key());
+        // Channels that are 0.
+        let none = kernel(vec![0.0, 1.0]).quantized().unwrap();
+        assert_eq!(signed(&none), [0, 127, 0, 32, 0, 0]);
+        assert_eq!(none.scales().unwrap(), (&[1.0, 1.0 / 127.0][..], 3));
+        for value in [f32::NAN, f32::INFINITY] {
+            assert!(Stored::floats(&[2], &[value, 1.0]).quantized().is_none());
+        }
     }
 
     #[test]

@@ -50,8 +50,16 @@ fn halves(graph: &Graph) -> Weights<'static> {
 
 /// The operators of a model, and its bytes.
 fn written(graph: &Graph) -> (Vec<(&'static str, usize)>, Vec<u8>) {
+    written_as(graph, WeightType::Float32)
+}
+
+fn written_as(graph: &Graph, kernels: WeightType) -> (Vec<(&'static str, usize)>, Vec<u8>) {
     let weights = halves(graph);
-    let writer = TfliteWriter::new(graph, &weights, &Options::default()).unwrap();
+    let options = Options {
+        weights: kernels,
+        ..Options::default()
+    };
+    let writer = TfliteWriter::new(graph, &weights, &options).unwrap();
     let mut bytes = Vec::new();
     let summary = writer.write_to(&mut bytes).unwrap();
     assert_eq!(summary.bytes, bytes.len() as u64);
@@ -224,4 +232,24 @@ fn what_cannot_be_expressed_is_refused_by_name() {
     let graph = b.finish();
     let written = TfliteWriter::new(&graph, &Weights(Vec::new()), &Options::default()).map(|_| ());
     assert!(matches!(written, Err(Error::NoOutputs { .. })));
+}
+
+#[test]
+fn kernels_of_8_bits_are_stored_once_whatever_follows_them() {
+    let (operators, bytes) = written_as(&levels(128), WeightType::DynamicInt8);
+    // Without the normalisation that is an operator where kernels are floats.
+    assert_eq!(operators, [("CONV_2D", 2), ("MUL", 1)]);
+    let kernel = 3 * 3 * 128 * 16;
+    assert!((kernel..2 * kernel).contains(&bytes.len()));
+}
+
+#[test]
+fn small_kernels_keep_their_bits() {
+    let mut b = Builder::new("g");
+    let x = image(&mut b, 3);
+    let kernel = parameter(&mut b, "kernel", &[3, 3, 3, 16]);
+    let y = block(&mut b, "conv", x, kernel);
+    b.output("y", y);
+    let graph = b.finish();
+    assert_eq!(written_as(&graph, WeightType::DynamicInt8), written(&graph));
 }

@@ -1,6 +1,6 @@
 //! The file: the graph's tables, and the weights, streamed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::emit::{Finished, FinishedStep, ModelTensor};
 use crate::flatbuffer::{Builder, Field, LIMIT, Laid, NodeRef};
 use crate::lower::lower;
 use crate::metadata::Metadata;
-use crate::operator::{Code, HALF, runtime, type_number};
+use crate::operator::{Code, HALF, INT8, runtime, type_number};
 use crate::stored::Stored;
 
 /// The identifier of the format, of which there is one version.
@@ -39,17 +39,24 @@ pub enum WeightType {
     Float32,
     /// 16-bit floats, rounded to the nearest, which runtimes widen when they load the model; a kernel with a number that is too large keeps 32 bits.
     Float16,
+    /// 8-bit integers, with a factor for each output channel, of the kernels of convolutions that are large enough ([`LEAST_QUANTIZED`](Self::LEAST_QUANTIZED)), as
+    /// TensorFlow's dynamic range quantisation has them: runtimes compute with activations that they quantise while they run.
+    DynamicInt8,
 }
 
 impl WeightType {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Float32, Self::Float16];
+    pub const ALL: [Self; 3] = [Self::Float32, Self::Float16, Self::DynamicInt8];
+
+    /// Kernels of fewer elements keep 32 bits where others have 8, as in TensorFlow's converter.
+    pub const LEAST_QUANTIZED: u64 = 1024;
 
     /// What users call it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Float32 => "float32",
             Self::Float16 => "float16",
+            Self::DynamicInt8 => "dynamic_int8",
         }
     }
 }
@@ -263,14 +270,22 @@ fn file<'a>(
     // The first buffer is that of all tensors without contents.
     let mut buffers = vec![b.table(Vec::new())];
     let mut blobs = Vec::new();
+    // Kernels that differ by what their elements stand for.
+    let mut shared = HashMap::new();
     let mut tensors = Vec::new();
     for tensor in graph.tensors {
         let buffer = match &tensor.stored {
             Some(stored) if stored.len() > 0 => {
-                let blob = b.blob(stored.len());
-                blobs.push(stored.clone());
-                buffers.push(b.table(vec![(0, Field::Ref(blob))]));
-                buffers.len() - 1
+                let key = stored.bytes_key();
+                let known = key.as_ref().and_then(|key| shared.get(key)).copied();
+                known.unwrap_or_else(|| {
+                    let blob = b.blob(stored.len());
+                    blobs.push(stored.clone());
+                    buffers.push(b.table(vec![(0, Field::Ref(blob))]));
+                    let buffer = buffers.len() - 1;
+                    shared.extend(key.map(|key| (key, buffer)));
+                    buffer
+                })
             }
             _ => 0,
         };
@@ -375,12 +390,23 @@ fn tensor_table(
     let shape = b.ints(&sizes);
     let name = b.text(&tensor.name);
     let mut fields = vec![(0, Field::Ref(shape)), (3, Field::Ref(name))];
-    let is_half = tensor.stored.as_ref().is_some_and(Stored::is_half);
-    let dtype = if is_half {
+    let stored = tensor.stored.as_ref();
+    let scales = stored.and_then(Stored::scales);
+    let dtype = if stored.is_some_and(Stored::is_half) {
         HALF
+    } else if scales.is_some() {
+        INT8
     } else {
         type_number(tensor.dtype)
     };
+    if let Some((scales, axis)) = scales {
+        let zeros = b.longs(vec![0; scales.len()]);
+        let mut of_channels = vec![(2, Field::Ref(b.floats(scales))), (3, Field::Ref(zeros))];
+        if axis != 0 {
+            of_channels.push((6, Field::Int(number(axis))));
+        }
+        fields.push((4, Field::Ref(b.table(of_channels))));
+    }
     if dtype != 0 {
         fields.push((1, Field::Byte(dtype)));
     }

@@ -59,6 +59,7 @@ impl<'a> Lowering<'a, '_> {
             strides: sizes(&node.name, attrs.strides)?,
             dilations: sizes(&node.name, attrs.dilations)?,
             activation: Activation::None,
+            is_hybrid: false,
         };
         let (operator, outputs) = if is_depthwise {
             let operator = Operator::DepthwiseConv2d(window, size(&node.name, last)?);
@@ -83,6 +84,8 @@ impl<'a> Lowering<'a, '_> {
                     is_depthwise,
                     is_shared: is_used_again
                         && !is_depthwise
+                        // With 8 bits all of them have the same bytes.
+                        && self.kernel_type != WeightType::DynamicInt8
                         && height * width * channels >= SHARED_FROM,
                     scale: None,
                     bias: vec![0.0; outputs_known],
@@ -121,18 +124,33 @@ impl<'a> Lowering<'a, '_> {
                 stored = stored.with_front(3);
             }
             let name = format!("{}/kernel", kernel.name);
-            let weights = self.kernel(&name, stored);
+            let quantized = self.quantized(&stored);
+            let weights = match quantized {
+                Some(quantized) => {
+                    self.emitter.make_hybrid(id);
+                    self.emitter.constant(&name, quantized)
+                }
+                None => self.kernel(&name, stored),
+            };
             let name = format!("{}/bias", kernel.name);
             let bias = self.vector(&name, &kernel.bias);
             self.emitter.set_inputs(id, vec![kernel.x, weights, bias]);
         }
     }
 
+    /// A kernel with 8 bits, where that was asked for and it is large enough.
+    fn quantized(&self, stored: &Stored<'a>) -> Option<Stored<'a>> {
+        let elements = stored.shape().iter().product::<u64>();
+        let is_wanted =
+            self.kernel_type == WeightType::DynamicInt8 && elements >= WeightType::LEAST_QUANTIZED;
+        is_wanted.then(|| stored.clone().quantized()).flatten()
+    }
+
     /// A kernel in its final form, with as many bits as was asked for.
     fn kernel(&mut self, name: &str, stored: Stored<'a>) -> TensorId {
         let half = match self.kernel_type {
             WeightType::Float16 => stored.clone().halved(),
-            WeightType::Float32 => None,
+            WeightType::Float32 | WeightType::DynamicInt8 => None,
         };
         match half {
             Some(half) => self.emitter.half_constant(name, half),
@@ -246,6 +264,7 @@ impl<'a> Lowering<'a, '_> {
             strides: sizes(&node.name, [stride; 2])?,
             dilations: [1, 1],
             activation: Activation::None,
+            is_hybrid: false,
         };
         self.result(node, Operator::TransposeConv(window), &[to, kernel, x])
     }
@@ -262,6 +281,7 @@ impl<'a> Lowering<'a, '_> {
             strides: sizes(&node.name, attrs.strides)?,
             dilations: [1, 1],
             activation: Activation::None,
+            is_hybrid: false,
         };
         let operator = operator(window, sizes(&node.name, attrs.window)?);
         self.result(node, operator, &[x])

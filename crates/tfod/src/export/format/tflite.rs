@@ -74,7 +74,12 @@ const WEIGHTS: FormatOption = FormatOption {
     details: Some(
         "  float32  with all bits of the checkpoint
   float16  half the size; runtimes widen them when they load the
-           model, whose encodings change by some 1e-3",
+           model, whose encodings change by some 1e-3
+  dynamic_int8
+           a third of the size; kernels of convolutions have 8
+           bits, activations are quantised while the model runs, and
+           encodings change by some 1e-2; slower than float32 on some
+           processors, for TensorFlow Lite 2.4.0 or newer",
     ),
     value_name: "TYPE",
     value: OptionValue::Name(|| WeightType::ALL.map(WeightType::name).to_vec()),
