@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SHAPES = ROOT / "examples" / "shapes"
 CONFIG, CHECKPOINT = SHAPES / "pipeline.config", SHAPES / "checkpoint"
 #: Flags that need no parameter: the functions set them, another parameter does, or they are for command lines.
-NOT_PARAMETERS = {"help", "verbose", "json", "flagfile", "image", "logdir", "name"}
+NOT_PARAMETERS = {"only_check_args", "help", "verbose", "json", "flagfile", "image", "logdir", "name"}
 
 
 @pytest.fixture(scope="session")

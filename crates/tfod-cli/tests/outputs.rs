@@ -900,7 +900,55 @@ fn a_command_line_for_the_official_exporter_is_understood() {
     }
 }
 
-/// A SavedModel in the place of a checkpoint: what is proposed instead is not refused in turn.
+#[test]
+fn flags_of_absl_have_their_meaning() {
+    let root = exported();
+    let flags = "--pipeline_config_path=pipeline.config\n--trained_checkpoint_dir=checkpoint\n--output_directory=new\n--only_check_args\n";
+    fs::write(root.path().join("flags"), flags).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(TFOD);
+        let command = command.current_dir(root.path()).arg("export");
+        command.args(arguments).output().unwrap()
+    };
+    let checked = ["--flagfile=flags", "--undefok=of-later", "--of_later=1"];
+    let output = run(&[&checked[..], &["--run_with_pdb", "--log_dir=logs"]].concat());
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    let note = "warning: --run_with_pdb has no effect; it is a flag for programs in Python\n";
+    assert_eq!(String::from_utf8_lossy(&output.stderr), note);
+    let files = [
+        "--input_type=encoded_image_string_tensor",
+        "--input_size=9x9",
+    ];
+    let output = run(&[&checked[..], &files].concat());
+    assert_refused(&output, 2, &["--input_size 9x9: expected none"]);
+    let output = run(&["--only_check_args"]);
+    assert_refused(&output, 2, &["--pipeline_config_path"]);
+    let output = run(&["--flagfile=flags", "--of_later=1"]);
+    assert_refused(&output, 2, &["--of_later"]);
+    assert!(!root.path().join("new").exists());
+
+    for (flag, same) in [
+        ("--helpshort", "-h"),
+        ("--helpfull", "--help"),
+        ("-?", "-h"),
+    ] {
+        let output = run(&[flag]);
+        assert!(output.status.success(), "{flag}: {output:?}");
+        assert_eq!(output.stdout, run(&[same]).stdout, "{flag}");
+    }
+    let output = run(&["--helpxml"]);
+    assert!(output.status.success(), "{output:?}");
+    let xml = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(xml.starts_with("<?xml version=\"1.0\""), "{xml}");
+    assert!(xml.contains("<name>config_override</name>"), "{xml}");
+    assert_eq!(
+        xml.matches("<flag>").count(),
+        xml.matches("</flag>").count()
+    );
+    assert!(run(&["--only_check_flags"]).status.success());
+}
+
 #[test]
 fn a_negative_value_is_answered_with_what_is_expected() {
     let root = tempfile::tempdir().unwrap();
@@ -917,6 +965,7 @@ fn a_negative_value_is_answered_with_what_is_expected() {
     }
 }
 
+/// A SavedModel in the place of a checkpoint: what is proposed instead is not refused in turn.
 #[test]
 fn what_is_proposed_for_a_saved_model_works() {
     let root = exported();

@@ -150,7 +150,10 @@ impl GraphOptions {
     }
 
     /// Checks what can be checked without a configuration.
-    pub(crate) fn check(&self) -> Result<(), ModelError> {
+    ///
+    /// # Errors
+    /// When an option has a value that it cannot have, or does not go with another one.
+    pub fn check(&self) -> Result<(), ModelError> {
         if let Some(Batch::Fixed(n)) = self.batch
             && !(1..=Batch::LARGEST).contains(&n)
         {

@@ -81,11 +81,21 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok((arguments, files)) => (spelling::normalise(arguments.into_iter()).collect(), files),
         Err(problem) => return output::usage(&problem),
     };
-    let arguments = absl::resolve(arguments, &Cli::command());
-    let cli = match Cli::try_parse_from(arguments) {
+    let resolved = match absl::resolve(arguments, &Cli::command()) {
+        Ok(resolved) => resolved,
+        Err(problem) => return output::usage(&problem),
+    };
+    if let Some(request) = resolved.request {
+        return output::print(&request.answer(&mut Cli::command()));
+    }
+    let note = resolved.note();
+    let cli = match Cli::try_parse_from(resolved.arguments) {
         Ok(cli) => cli,
         Err(error) => return output::of_parser(&error),
     };
+    if let Some(note) = note {
+        output::warn(&note);
+    }
     signals::handle();
     match cli.command {
         Command::Check(args) => args.run(),

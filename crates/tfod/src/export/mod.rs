@@ -186,6 +186,18 @@ impl Export {
         self.run_with_progress(&|_| {})
     }
 
+    /// Checks the options by themselves, as far as that is possible before anything is read.
+    ///
+    /// # Errors
+    /// When an option has a value that it cannot have, or does not go with another one.
+    pub fn check_options(&self) -> Result<(), ExportError> {
+        self.layout.check(&self.formats)?;
+        let (main, others) = signatures::main_and_others(&self.signatures, &self.graph);
+        let mut all = std::iter::once(&main).chain(&others);
+        all.try_for_each(|signature| signature.graph(&self.graph).check())
+            .map_err(ExportError::Options)
+    }
+
     /// Makes the export, and calls `tell` at the beginning of each step.
     ///
     /// # Errors

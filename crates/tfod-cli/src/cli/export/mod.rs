@@ -27,8 +27,8 @@ use summary::summary;
 /// Export a trained checkpoint as a SavedModel, frozen graph, ONNX or TFLite model
 ///
 /// Takes the flags of the official exporter (exporter_main_v2.py) with their meaning, so that a
-/// command line for it works unchanged: --flagfile is read, flags of logging are ignored. Flags
-/// may be written with underscores or hyphens.
+/// command line for it works unchanged: --flagfile and --undefok are obeyed, flags of logging and
+/// of Python's debugger and profiler are ignored. Flags may be written with underscores or hyphens.
 /// More options fit the model to the program that runs it. Options of the graph apply to every
 /// format.
 ///
@@ -206,6 +206,10 @@ pub(super) struct Args {
     /// Also list what the checkpoint has beyond the model's variables
     #[arg(long, short)]
     verbose: bool,
+
+    /// Only check the command line: no model is read, nothing is exported
+    #[arg(long = "only_check_args", hide_short_help = true)]
+    only_check_args: bool,
 
     /// Take more inputs than the image, which the next three flags describe: for Context R-CNN
     #[arg(
@@ -389,6 +393,12 @@ impl Args {
         }
         let version = self.model_version.unwrap_or(1);
         export.layout = Layout::named(&self.layout, version).unwrap_or_default();
+        if self.only_check_args {
+            return match export.check_options() {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => flags::failure(&error, !export.signatures.is_empty()),
+            };
+        }
         let exported = Progress::during(|p| export.run_with_progress(&|step| p.tell(step)));
         let report = match exported {
             Ok(report) => report,
