@@ -171,9 +171,10 @@ def test_wrong_thresholds_are_refused(given, said, tmp_path):
 
 
 @pytest.mark.quick
-def test_thresholds_come_from_a_file(tmp_path):
+@pytest.mark.parametrize("lines", ["# the rest\n0.25\n\nsquare = 0.5\n3=0.75\n", "0.25, square=0.5,3 = 0.75\n", "0.25\nsquare=0.5,3=0.75,\n"])
+def test_thresholds_come_from_a_file(lines, tmp_path):
     file = tmp_path / "thresholds"
-    file.write_text("# the rest\n0.25\n\nsquare = 0.5\n3=0.75\n")
+    file.write_text(lines)
     folder = exported(tmp_path / "out", "", f"--score_threshold=@{file}", formats="onnx")
     suppression = json.loads((folder / "manifest.json").read_text())["non_max_suppression"]
     assert suppression["score_threshold"] == 0.25

@@ -166,7 +166,7 @@ pub(super) struct Args {
     ///
     /// For single classes NAME=SCORE, by their names in --label_map or their ids, separated by commas: `person=0.6,3=0.4`. A score without a name, here or in the config, is that of
     /// all other classes. Boxes of a class with lower scores take no part in non-max suppression, and leave their places among the detections to others.
-    /// `@FILE` reads one NAME=SCORE a line, where names may have commas and lines beginning with # are left out.
+    /// `@FILE` reads them from a file: one a line, where names may have commas, or lists as above. Lines beginning with # are left out.
     #[arg(long = "score_threshold", value_name = "SCORE", value_parser = ScoreThresholds::parse, help_heading = GRAPH)]
     score_threshold: Option<ScoreThresholds>,
 

@@ -65,7 +65,10 @@ impl ScoreThresholds {
                 let line = line.trim();
                 if !line.is_empty() && !line.starts_with('#') {
                     let in_line = |error| format!("{file}:{number}: {error}");
-                    scores.add(line).map_err(in_line)?;
+                    let mut items = items_of_line(line).into_iter();
+                    items
+                        .try_for_each(|item| scores.add(item))
+                        .map_err(in_line)?;
                 }
             }
         } else {
@@ -100,6 +103,22 @@ impl ScoreThresholds {
     }
 }
 
+/// The items of a line: one, or a list as it stands on a command line. Names in a file may have commas, so a line is a list only where each of its parts can be an
+/// item by itself: `person=0.6,dog=0.3`, `0.5,dog=0.3`, and not `cup, large=0.3` or `0,5 l bottle=0.3`.
+fn items_of_line(line: &str) -> Vec<&str> {
+    let line = line.strip_suffix(',').unwrap_or(line);
+    let items: Vec<&str> = line.split(',').map(str::trim).collect();
+    let is_score = |item: &str| item.contains('.') && item.parse::<f32>().is_ok();
+    if items
+        .iter()
+        .all(|item| item.contains('=') || is_score(item))
+    {
+        items
+    } else {
+        vec![line]
+    }
+}
+
 /// A text file that a person wrote.
 fn read_small(path: &Path) -> Result<String, String> {
     /// More than the names of all classes of ImageNet's 21,841 take.
@@ -119,4 +138,25 @@ pub(super) fn fraction(text: &str) -> Result<f32, String> {
     number
         .filter(|n| (0.0..=1.0).contains(n))
         .ok_or_else(|| "expected a number from 0 to 1".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_thresholds_is_an_item_or_a_list() {
+        for (line, items) in [
+            ("person=0.6", &["person=0.6"][..]),
+            ("person=0.6, dog = 0.3,", &["person=0.6", "dog = 0.3"]),
+            ("0.5,dog=0.3", &["0.5", "dog=0.3"]),
+            ("0.5", &["0.5"]),
+            ("person=0.6,dog=high", &["person=0.6", "dog=high"]),
+            ("cup, large=0.3", &["cup, large=0.3"]),
+            ("0,5 l bottle=0.3", &["0,5 l bottle=0.3"]),
+            ("1", &["1"]),
+        ] {
+            assert_eq!(items_of_line(line), items, "{line}");
+        }
+    }
 }
