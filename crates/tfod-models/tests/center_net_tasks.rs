@@ -67,6 +67,50 @@ fn tasks_and_label_map_must_agree() {
     built(&("num_classes: 1 ".to_owned() + &task("cat", ""))).unwrap();
 }
 
+/// The reference takes any text, and its checkpoints have variables under it.
+#[test]
+fn a_task_may_have_any_name() {
+    let named = |name: &str, class: &str| {
+        format!("keypoint_estimation_task {{ task_name: '{name}' keypoint_class_name: '{class}' }}")
+    };
+    let start = "num_classes: 1 ";
+    for (name, key) in [
+        ("human pose", "human_pose_keypoint_heatmap"),
+        ("p\u{e4}ron/2", "p_ron_2_keypoint_heatmap"),
+        ("_x", "x_keypoint_heatmap"),
+        ("", "keypoint_heatmap"),
+    ] {
+        let text = start.to_owned() + &named(name, "person");
+        let model = built(&text).unwrap();
+        let head = format!("{name}/keypoint/heatmap");
+        let mut parameters = model.graph.parameters();
+        let is_in_head = parameters.any(|(_, parameter)| parameter.path.contains(&head));
+        assert!(is_in_head, "{name}");
+        let mut options = with_labels(InputType::ImageTensor);
+        options.stage = Stage::Encodings;
+        let model = build(&center_net(&text), &options).unwrap();
+        assert!(keys(&model).contains(&key), "{:?}", keys(&model));
+    }
+}
+
+/// Two names of tasks that are one as names of outputs.
+#[test]
+fn outputs_of_tasks_with_similar_names_are_told_apart() {
+    let labels = "item { id: 1 name: 'a' keypoints { id: 0 label: 'x' } } item { id: 2 name: 'b' keypoints { id: 1 label: 'y' } }";
+    let labels = LabelMap::parse("labels", labels.as_bytes()).unwrap();
+    let mut options = GraphOptions::new(InputType::ImageTensor);
+    options.keypoint_labels = Some(KeypointLabels::of("labels", &labels));
+    options.stage = Stage::Encodings;
+    let text = "num_classes: 2
+        keypoint_estimation_task { task_name: 'the task' keypoint_class_name: 'a' }
+        keypoint_estimation_task { task_name: 'the_task' keypoint_class_name: 'b' }";
+    let model = build(&center_net(text), &options).unwrap();
+    let keys = keys(&model);
+    for key in ["the_task_keypoint_heatmap", "the_task_keypoint_heatmap_1"] {
+        assert!(keys.contains(&key), "{keys:?}");
+    }
+}
+
 #[test]
 fn what_the_reference_cannot_do_is_refused() {
     for (text, field) in [

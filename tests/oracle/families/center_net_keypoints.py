@@ -54,12 +54,12 @@ def heads(**options):
     return [line for name, head in options.items() for line in block(f"{name}_head_params", head.lines())]
 
 
-def task(class_name, *more, **options):
-    """Returns the lines of a keypoint task; candidates are looked for in all of the small images."""
+def task(class_name, *more, name=None, **options):
+    """Returns the lines of a keypoint task; candidates are looked for in all of the small images. Its name is that of the class, or any text."""
     options = {"candidate_search_scale": 4.0, "box_scale": 4.0, "keypoint_candidate_score_threshold": 0.3, **options}
     fields = (field(name, value) for name, value in options.items())
     return block(
-        "keypoint_estimation_task", field("task_name", class_name.strip("/").replace("/", "_")), field("keypoint_class_name", class_name), loss(), *fields, *more
+        "keypoint_estimation_task", field("task_name", name or class_name.strip("/").replace("/", "_")), field("keypoint_class_name", class_name), loss(), *fields, *more
     )
 
 
@@ -103,7 +103,7 @@ TWO = keypoints(
     ),
 )
 
-# More candidates are asked for than there are locations.
+# More candidates are asked for than there are locations. The task has a name that no node of a graph can have.
 WEIGHTED = keypoints(
     ONE,
     task(
@@ -111,6 +111,7 @@ WEIGHTED = keypoints(
         NARROW,
         std("nose", 0.4),
         std("toe", 1.5),
+        name="pose: d'un/homme \u00e0 4",
         candidate_ranking_mode="gaussian_weighted",
         std_dev_multiplier=4.0,
         num_candidates_per_keypoint=300,

@@ -3,7 +3,7 @@
 //! A head has a network for each feature map of the extractor (a stack of hourglasses has several), and only what the last one predicts is used; the others are
 //! written, so that their variables are known, and pruned.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tfod_config::protos;
 use tfod_graph::{Builder, Unary, ValueId};
@@ -140,6 +140,22 @@ pub(super) struct Heads(pub Vec<Head>);
 pub(super) struct Maps(HashMap<String, ValueId>);
 
 impl Heads {
+    /// These heads. Of several whose names make one key, the later ones get a number.
+    pub(super) fn new(mut heads: Vec<Head>) -> Self {
+        let mut taken = HashSet::new();
+        for head in &mut heads {
+            let mut key = head.key.clone();
+            for number in 1.. {
+                if taken.insert(key.clone()) {
+                    break;
+                }
+                key = format!("{}_{number}", head.key);
+            }
+            head.key = key;
+        }
+        Self(heads)
+    }
+
     /// Writes all heads.
     ///
     /// # Errors

@@ -292,7 +292,7 @@ impl Predictor {
         let mut heads = vec![self.center.head()];
         heads.extend(self.detection.iter().flat_map(ObjectDetection::heads));
         heads.extend(self.tasks.iter().flat_map(|task| task.heads()));
-        Heads(heads)
+        Heads::new(heads)
     }
 
     /// The outputs at [`Stage::Boxes`].

@@ -83,10 +83,12 @@ pub(super) trait Task {
     }
 }
 
-/// A head's name as an output: letters, digits and `_`.
-pub(super) fn output_key(head: &str) -> String {
+/// A name that begins with one from the configuration, as a part of the names of outputs and nodes: letters, digits and `_`, not beginning with `_`. The reference takes
+/// any text for the name of a task.
+pub(super) fn output_key(name: &str) -> String {
     let letter = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    head.chars().map(letter).collect()
+    let key: String = name.chars().map(letter).collect();
+    key.trim_start_matches('_').to_owned()
 }
 
 /// The classes that have keypoint tasks.

@@ -76,7 +76,7 @@ impl Tasks {
         };
         let mut found: Vec<Keypoints> = Vec::with_capacity(self.tasks.len());
         for (task, maps) in self.tasks.iter().zip(maps) {
-            let keypoints = b.scope(&task.name, |b| {
+            let keypoints = b.scope(&task.scope(), |b| {
                 let keypoints = keypoints_of_all(b, task, maps, objects)?;
                 match are_objects {
                     Some(are_objects) => own(b, task, objects.0, are_objects, keypoints),

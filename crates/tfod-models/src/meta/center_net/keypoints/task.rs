@@ -27,6 +27,16 @@ impl Task {
         format!("{}/{head}", self.name)
     }
 
+    /// Its name as a part of the names of nodes.
+    pub(super) fn scope(&self) -> String {
+        let name = tasks::output_key(&self.name);
+        if name.is_empty() {
+            "task".to_owned()
+        } else {
+            name
+        }
+    }
+
     fn heads(&self) -> Vec<Head> {
         let [heatmap, offset, regression] = &self.heads;
         let keypoints = self.num_keypoints();
