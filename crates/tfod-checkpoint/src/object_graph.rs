@@ -370,7 +370,7 @@ impl<'a> BreadthFirst<'a> {
 pub fn variable_key(path: &[impl AsRef<str>]) -> String {
     let mut key = String::new();
     for name in path {
-        key.push_str(&escape(name.as_ref()));
+        push_escaped(&mut key, name.as_ref());
         key.push('/');
     }
     key + ".ATTRIBUTES/" + VARIABLE_VALUE
@@ -378,7 +378,19 @@ pub fn variable_key(path: &[impl AsRef<str>]) -> String {
 
 /// A local name as it stands in a key: `.` becomes `..`, `/` becomes `.S`.
 pub fn escape(local_name: &str) -> String {
-    local_name.replace('.', "..").replace('/', ".S")
+    let mut escaped = String::new();
+    push_escaped(&mut escaped, local_name);
+    escaped
+}
+
+fn push_escaped(key: &mut String, local_name: &str) {
+    for part in local_name.split_inclusive(['.', '/']) {
+        match part.strip_suffix('/') {
+            Some(before) => key.extend([before, ".S"]),
+            None if part.ends_with('.') => key.extend([part, "."]),
+            None => key.push_str(part),
+        }
+    }
 }
 
 /// The local name that stands in a key as `escaped`, or `None` if no name does.

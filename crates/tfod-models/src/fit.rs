@@ -15,11 +15,11 @@ use std::fmt;
 
 use tfod_config::protos::detection_model::Model as Proto;
 use tfod_config::{PipelineConfig, protos};
-use tfod_graph::ParamId;
+use tfod_graph::{ParamId, passes};
 
 use crate::fields::FieldPath;
 use crate::meta::{MetaArchitecture, Support};
-use crate::{GraphOptions, KeypointLabels, Model, Stage, build_unshared};
+use crate::{GraphOptions, KeypointLabels, Model, Stage, written};
 
 /// A variable of a checkpoint.
 #[derive(Clone, Copy, Debug)]
@@ -58,8 +58,24 @@ pub struct Fit {
 impl Fit {
     /// Compares a graph's parameters with the variables of a checkpoint.
     pub fn new(model: &Model, variables: &dyn Variables) -> Self {
+        Self::of(model, |_| true, variables)
+    }
+
+    /// As [`Self::new`], of a network from which nothing has been dropped yet. That takes longer than all the rest, and the search for causes compares many networks.
+    fn of_written(model: &Model, variables: &dyn Variables) -> Self {
+        let needed = passes::needed_parameters(&model.graph);
+        Self::of(model, |id| needed[id.index()], variables)
+    }
+
+    /// Compares those of a graph's parameters that are needed; others are idle.
+    fn of(model: &Model, is_needed: impl Fn(ParamId) -> bool, variables: &dyn Variables) -> Self {
         let mut fit = Self::default();
         for (id, parameter) in model.graph.parameters() {
+            if !is_needed(id) {
+                let found = variables.find(&parameter.path);
+                fit.used.extend(found.map(|found| found.id));
+                continue;
+            }
             match variables.find(&parameter.path) {
                 None => fit.missing.push(id),
                 Some(found) => {
@@ -256,12 +272,15 @@ pub fn explain(
         Some((config, field)) => (config, Some(*field)),
         None => (config, None),
     };
-    let Some(Refined {
-        mut explanation, ..
-    }) = refine(support, config, options.keypoint_labels.as_ref(), variables)
-    else {
+    let labels = options.keypoint_labels.as_ref();
+    // Where no variable is where the network looks for it, the checkpoint is of another kind of model.
+    let fit = fit_of(config, labels, variables).filter(|fit| fit.missing.len() < fit.total());
+    let Some(fit) = fit else {
         return Explanation::default();
     };
+    let Refined {
+        mut explanation, ..
+    } = refine(support, (config.clone(), fit), labels, variables);
     for cause in &mut explanation.causes {
         if field == Some(cause.field.as_ref()) {
             cause.configured_by = "the description of side inputs";
@@ -291,10 +310,11 @@ fn fit_of(
             Stage::Encodings
         },
         keypoint_labels: labels.cloned(),
+        without_anchors: true,
         ..GraphOptions::default()
     };
-    let model = build_unshared(config, &options).ok()?;
-    Some(Fit::new(&model, variables))
+    let model = written(config, &options).ok()?;
+    Some(Fit::of_written(&model, variables))
 }
 
 /// What is known of candidates from rounds before. Building a network for each of them takes most of a search's time; changes mostly gain less after
@@ -302,8 +322,31 @@ fn fit_of(
 /// still gains as much.
 #[derive(Default)]
 struct Search {
-    /// By how much each brought the fit nearer when it was tried last, by its field and value.
-    gains: HashMap<(Cow<'static, str>, String), usize>,
+    /// What each did when it was tried last, by its field and value.
+    tried: HashMap<(Cow<'static, str>, String), Trial>,
+}
+
+/// What a candidate did when it was tried.
+#[derive(Clone, Copy)]
+struct Trial {
+    /// How far the fit was before.
+    from: usize,
+    /// How far it was with the candidate; `None` where that is no network.
+    to: Option<usize>,
+}
+
+impl Trial {
+    /// By how much the candidate brought the fit nearer.
+    fn gain(self) -> usize {
+        self.to.map_or(0, |to| self.from.saturating_sub(to))
+    }
+
+    /// Whether the candidate can hardly gain anything where the fit is as far as this: it lost more than all changes since then have gained, so it would
+    /// even if these gained as much again in its own network.
+    fn is_hopeless(self, now: usize) -> bool {
+        self.to
+            .is_some_and(|to| to.saturating_sub(self.from) > self.from.saturating_sub(now))
+    }
 }
 
 impl Search {
@@ -320,15 +363,17 @@ impl Search {
             let cause = &candidate.cause;
             (cause.field.clone(), cause.trained.clone())
         };
-        let expected = |candidate: &Candidate| {
-            let gain = self.gains.get(&key(candidate));
-            gain.copied().unwrap_or(usize::MAX)
-        };
-        let mut candidates: Vec<(usize, usize, Candidate)> = candidates
-            .into_iter()
-            .enumerate()
-            .map(|(place, candidate)| (expected(&candidate), place, candidate))
-            .collect();
+        let now = best.distance();
+        // By how much each can be expected to bring the fit nearer, and its place among all.
+        let mut expected: Vec<(usize, usize, Candidate)> = Vec::new();
+        for (place, candidate) in candidates.into_iter().enumerate() {
+            match self.tried.get(&key(&candidate)) {
+                Some(trial) if trial.is_hopeless(now) => {}
+                Some(trial) => expected.push((trial.gain(), place, candidate)),
+                None => expected.push((usize::MAX, place, candidate)),
+            }
+        }
+        let mut candidates = expected;
         candidates.sort_by_key(|(expected, place, _)| (Reverse(*expected), *place));
         let mut nearer: Vec<(usize, Fit, Candidate)> = Vec::new();
         let mut most = 0;
@@ -338,9 +383,10 @@ impl Search {
             }
             let labels = candidate.labels.as_ref().or(labels);
             let fit = fit_of(&candidate.config, labels, variables);
-            let distance = fit.as_ref().map_or(usize::MAX, Fit::distance);
-            let gain = best.distance().saturating_sub(distance);
-            self.gains.insert(key(&candidate), gain);
+            let to = fit.as_ref().map(Fit::distance);
+            let trial = Trial { from: now, to };
+            self.tried.insert(key(&candidate), trial);
+            let gain = trial.gain();
             most = most.max(gain);
             if let (Some(fit), true) = (fit, gain > 0) {
                 nearer.push((place, fit, candidate));
@@ -352,18 +398,15 @@ impl Search {
     }
 }
 
-/// Changes one field after another. `None` where no variable is where the network looks for it: then the checkpoint is of another kind of model.
+/// Changes one field after another of a configuration whose fit is known.
 fn refine(
     support: &Support,
-    config: &protos::DetectionModel,
+    (mut current, mut best): (protos::DetectionModel, Fit),
     labels: Option<&KeypointLabels>,
     variables: &dyn Variables,
-) -> Option<Refined> {
+) -> Refined {
     let mut explanation = Explanation::default();
-    let mut current = config.clone();
     let mut labels = labels.cloned();
-    let mut best = fit_of(&current, labels.as_ref(), variables)
-        .filter(|fit| fit.missing.len() < fit.total())?;
     let mut search = Search::default();
     while explanation.causes.len() < MOST_CAUSES && best.distance() > 0 {
         let is_new = |candidate: &Candidate| {
@@ -391,9 +434,9 @@ fn refine(
         explanation.causes.push(candidate.cause);
     }
     explanation.complete = best.distance() == 0;
-    Some(Refined {
+    Refined {
         config: current,
         fit: best,
         explanation,
-    })
+    }
 }

@@ -3,26 +3,53 @@
 //! A layer's variables are found by the layer's path in the reference's object tree, and have Keras' names below it: `kernel`,
 //! `depthwise_kernel`, `pointwise_kernel`, `bias`, `gamma`, `beta`, `moving_mean`, `moving_variance`.
 
+use std::rc::Rc;
+
 use tfod_graph::{Builder, Built, ConvAttrs, Padding, ParameterSpec, Tensor, ValueId};
 
 use crate::hyperparams::{BatchNorm, Hyperparams};
 
-/// Where a layer is in the reference's object tree: attribute names and list positions, from the detection model down.
+/// Where a layer is in the reference's object tree: attribute names and list positions, from the detection model down. Paths share their beginnings, since a large
+/// network has thousands of layers, and the search for causes of a misfit writes many networks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Path(Vec<String>);
+pub struct Path(Rc<Step>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Step {
+    name: String,
+    parent: Option<Path>,
+}
 
 impl Path {
     /// From a slash-separated text.
     pub fn new(path: &str) -> Self {
-        Self(path.split('/').map(str::to_owned).collect())
+        let (parent, name) = match path.rsplit_once('/') {
+            Some((parent, name)) => (Some(Self::new(parent)), name),
+            None => (None, path),
+        };
+        Self::step(parent, name.to_owned())
     }
 
     /// A named or numbered child.
     #[must_use]
     pub fn child(&self, name: impl ToString) -> Self {
-        let mut path = self.0.clone();
-        path.push(name.to_string());
-        Self(path)
+        Self::step(Some(self.clone()), name.to_string())
+    }
+
+    fn step(parent: Option<Self>, name: String) -> Self {
+        Self(Rc::new(Step { name, parent }))
+    }
+
+    /// The names from the detection model to a child.
+    fn names_to(&self, child: &str) -> Vec<String> {
+        let mut names = vec![child.to_owned()];
+        let mut path = Some(self);
+        while let Some(Self(step)) = path {
+            names.push(step.name.clone());
+            path = step.parent.as_ref();
+        }
+        names.reverse();
+        names
     }
 }
 
@@ -42,7 +69,7 @@ pub(crate) fn variable(
 ) -> Built {
     b.parameter(ParameterSpec {
         name,
-        path: path.child(name).0,
+        path: path.names_to(name),
         shape,
         trainable,
     })

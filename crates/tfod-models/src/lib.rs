@@ -86,19 +86,11 @@ pub fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<
     Ok(with_graph(model, graph))
 }
 
-/// As [`build`], without what does not change which variables the network needs: equal computations are not shared, and the graph is not checked. For those
-/// who hold many networks against one checkpoint.
-pub(crate) fn build_unshared(
+/// The network as its architecture writes it: nothing is shared, dropped or checked yet.
+pub(crate) fn written(
     config: &protos::DetectionModel,
     options: &GraphOptions,
 ) -> Result<Model, ModelError> {
-    let model = written(config, options)?;
-    let graph = passes::prune(&model.graph)?;
-    Ok(with_graph(model, graph))
-}
-
-/// The network as its architecture writes it.
-fn written(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Model, ModelError> {
     options.check()?;
     let Some(meta) = MetaArchitecture::of(config) else {
         return Err(fields::missing(FieldPath::MODEL));

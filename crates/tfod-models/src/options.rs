@@ -120,6 +120,8 @@ pub struct GraphOptions {
     pub keypoint_labels: Option<KeypointLabels>,
     /// Inputs beside the image, for detectors that take some.
     pub side_inputs: Option<Vec<SideInput>>,
+    /// Leave out anchors, where no layer needs them: for networks that are held against a checkpoint. There can be hundreds of thousands.
+    pub(crate) without_anchors: bool,
 }
 
 /// The score threshold of a class.

@@ -279,6 +279,22 @@ fn another_size_of_efficientdet_is_found() {
     assert_eq!(value("depth"), Some("88"));
     assert_eq!(value("num_classes"), Some("90"));
     assert_eq!(found.causes.len(), 5, "{found:?}");
+    // Each takes milliseconds.
+    assert!(trained.networks() <= 45, "{} networks", trained.networks());
+}
+
+/// What no configuration explains is looked for once, and no candidate that made it much worse is tried again.
+#[test]
+fn a_search_in_vain_ends() {
+    let config = detector(Vary {
+        ssd: "num_classes: 20",
+        predictor: "depth: 128 num_layers_before_predictor: 2",
+        ..Vary::default()
+    });
+    let trained = Trained::of(&config).and(&["of_nothing"], vec![1]);
+    let found = closest(MetaArchitecture::of(&config).unwrap(), &trained).unwrap();
+    assert_eq!(found.fit.unused, 1);
+    assert!(trained.networks() <= 165, "{} networks", trained.networks());
 }
 
 /// A checkpoint has the backbone's classifier too, which a graph without it knows.
@@ -362,8 +378,11 @@ fn the_network_of_a_checkpoint_is_found() {
     ];
     for (trained, extractor, classes) in cases {
         let meta = MetaArchitecture::of(&trained).unwrap();
-        let found = closest(meta, &Trained::of(&trained)).unwrap();
+        let variables = Trained::of(&trained);
+        let found = closest(meta, &variables).unwrap();
         assert_eq!(found.extractor, extractor);
+        let networks = variables.networks();
+        assert!(networks <= 100, "{extractor}: {networks} networks");
         let Fit {
             missing,
             mismatched,

@@ -6,6 +6,7 @@
 mod ops;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 
 use crate::ending::Ending;
 use crate::graph::{Graph, Node, NodeId, Output, ParamId, Parameter, Value, ValueId};
@@ -27,9 +28,12 @@ pub struct Builder {
     graph: Graph,
     /// Nodes of sub-graphs, and of the graph that this one is a sub-graph of.
     other_nodes: usize,
-    scope: Vec<String>,
+    /// The names of the scopes that are open, each with a `/` behind it.
+    scope: String,
     used: HashMap<String, u32>,
-    shared: HashMap<Vec<String>, ValueId>,
+    /// Parameters by the hash of their path, which stands in the graph, with their values.
+    shared: HashMap<u64, Vec<(ParamId, ValueId)>>,
+    hashes: RandomState,
 }
 
 impl Builder {
@@ -107,9 +111,11 @@ impl Builder {
         name: &str,
         body: impl FnOnce(&mut Self) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.scope.push(name.to_owned());
+        let outer = self.scope.len();
+        self.scope.push_str(name);
+        self.scope.push('/');
         let result = body(self);
-        self.scope.pop();
+        self.scope.truncate(outer);
         result
     }
 
@@ -120,11 +126,7 @@ impl Builder {
 
     /// A name of the current scope that no node has yet.
     fn unique(&mut self, name: &str) -> String {
-        let mut full = self.scope.join("/");
-        if !full.is_empty() {
-            full.push('/');
-        }
-        full.push_str(name);
+        let mut full = [&self.scope, name].concat();
         loop {
             let count = self.used.entry(full.clone()).or_insert(0);
             *count += 1;
@@ -233,13 +235,15 @@ impl Builder {
     /// # Errors
     /// When the graph has as many nodes as it may have.
     pub fn parameter(&mut self, spec: ParameterSpec<'_>) -> Built {
-        if let Some(value) = self.shared.get(&spec.path) {
+        let hash = self.hashes.hash_one(&spec.path);
+        let alike = self.shared.get(&hash).into_iter().flatten();
+        let mut same = alike.filter(|(id, _)| self.graph.parameter(*id).path == spec.path);
+        if let Some((_, value)) = same.next() {
             return Ok(*value);
         }
         let name = self.unique(spec.name);
         self.check_room(&name)?;
         let id = ParamId::at(self.graph.parameters.len());
-        let path = spec.path.clone();
         self.graph.parameters.push(Parameter {
             name: name.clone(),
             path: spec.path,
@@ -250,7 +254,7 @@ impl Builder {
         let typed = vec![(DType::F32, Shape::known(spec.shape))];
         let node = self.push(name, Op::Parameter(id), &[], typed);
         let value = self.graph.nodes[node.index()].outputs[0];
-        self.shared.insert(path, value);
+        self.shared.entry(hash).or_default().push((id, value));
         Ok(value)
     }
 }

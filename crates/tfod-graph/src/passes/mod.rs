@@ -19,7 +19,7 @@ mod sizes;
 mod unroll;
 
 pub use fold::{Decided, decided, fold};
-pub use prune::prune;
+pub use prune::{needed_parameters, prune};
 pub use share::share;
 pub use sizes::with_sizes;
 pub use unroll::unroll;

@@ -10,14 +10,7 @@ use crate::validate::ValidateError;
 /// # Errors
 /// When the graph breaks an invariant of the crate.
 pub fn prune(graph: &Graph) -> Result<Graph, ValidateError> {
-    let mut needed = vec![false; graph.nodes.len()];
-    let mut stack: Vec<_> = graph.outputs().iter().map(|o| o.value).collect();
-    while let Some(value) = stack.pop() {
-        let node = graph.value(value).node;
-        if !std::mem::replace(&mut needed[node.index()], true) {
-            stack.extend(&graph.node(node).inputs);
-        }
-    }
+    let needed = needed(graph);
     let mut kept = Vec::new();
     let mut renumbered = vec![None; graph.parameters.len()];
     for (id, node) in graph.nodes() {
@@ -45,6 +38,31 @@ pub fn prune(graph: &Graph) -> Result<Graph, ValidateError> {
         rewriter.copy(node, op)?;
     }
     rewriter.finish()
+}
+
+/// Of each parameter, by its place, whether [`prune`] keeps it: for those who want to know that alone.
+pub fn needed_parameters(graph: &Graph) -> Vec<bool> {
+    let nodes = needed(graph);
+    let mut parameters = vec![false; graph.parameters.len()];
+    for (id, node) in graph.nodes() {
+        if let (true, Op::Parameter(param)) = (nodes[id.index()], &node.op) {
+            parameters[param.index()] = true;
+        }
+    }
+    parameters
+}
+
+/// Of each node, whether an output needs it.
+fn needed(graph: &Graph) -> Vec<bool> {
+    let mut needed = vec![false; graph.nodes.len()];
+    let mut stack: Vec<_> = graph.outputs().iter().map(|o| o.value).collect();
+    while let Some(value) = stack.pop() {
+        let node = graph.value(value).node;
+        if !std::mem::replace(&mut needed[node.index()], true) {
+            stack.extend(&graph.node(node).inputs);
+        }
+    }
+    needed
 }
 
 #[cfg(test)]
@@ -79,5 +97,6 @@ mod tests {
         assert_eq!(names, ["x", "y", "kept", "sum"]);
         let parameters: Vec<&str> = pruned.parameters().map(|(_, p)| p.name.as_str()).collect();
         assert_eq!(parameters, ["kept"]);
+        assert_eq!(needed_parameters(b.graph()), [false, true]);
     }
 }

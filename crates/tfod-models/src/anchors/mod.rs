@@ -150,6 +150,35 @@ impl AnchorGenerator {
         image: Image,
         place: GeneratorPlace,
     ) -> Result<Anchors, ModelError> {
+        self.check(feature_maps, place)?;
+        let mut known = Vec::new();
+        let tilings = self.tilings(b, feature_maps, image)?;
+        let levels = || feature_maps.iter().zip(&tilings);
+        let all_known = levels().all(|(map, tiling)| tiling.tile(map, &mut known));
+        if !(tilings.iter().all(Tiling::is_finite) && known.iter().all(is_finite)) {
+            let given = "one whose boxes are too large for 32-bit floats";
+            let expected = "smaller scales and sizes, and aspect ratios nearer to 1";
+            return Err(invalid(place.field, given, expected));
+        }
+        if all_known {
+            return Ok(Anchors::Known(known));
+        }
+        let computed = levels().enumerate().map(|(level, (map, tiling))| {
+            b.scope(&format!("level_{level}"), |b| tiling.tile_in_graph(b, map))
+        });
+        let computed = computed.collect::<Result<Vec<_>, _>>()?;
+        Ok(Anchors::Computed(b.concat("all", 0, &computed)?))
+    }
+
+    /// Whether there can be anchors over feature maps of these heights and widths. `place` is where the generator is configured.
+    ///
+    /// # Errors
+    /// When there are not as many feature maps as the configuration says, or far too many anchors.
+    pub(crate) fn check(
+        &self,
+        feature_maps: &[Cells],
+        place: GeneratorPlace,
+    ) -> Result<(), ModelError> {
         let GeneratorPlace { field, levels_note } = place;
         let per_location = self.per_location();
         if feature_maps.len() != per_location.len() {
@@ -176,23 +205,7 @@ impl AnchorGenerator {
                 sizes.collect::<Vec<_>>().join(", ")
             )));
         }
-        let mut known = Vec::new();
-        let tilings = self.tilings(b, feature_maps, image)?;
-        let levels = || feature_maps.iter().zip(&tilings);
-        let all_known = levels().all(|(map, tiling)| tiling.tile(map, &mut known));
-        if !(tilings.iter().all(Tiling::is_finite) && known.iter().all(is_finite)) {
-            let given = "one whose boxes are too large for 32-bit floats";
-            let expected = "smaller scales and sizes, and aspect ratios nearer to 1";
-            return Err(invalid(field, given, expected));
-        }
-        if all_known {
-            return Ok(Anchors::Known(known));
-        }
-        let computed = levels().enumerate().map(|(level, (map, tiling))| {
-            b.scope(&format!("level_{level}"), |b| tiling.tile_in_graph(b, map))
-        });
-        let computed = computed.collect::<Result<Vec<_>, _>>()?;
-        Ok(Anchors::Computed(b.concat("all", 0, &computed)?))
+        Ok(())
     }
 
     /// [`Self::build`] for known sizes.

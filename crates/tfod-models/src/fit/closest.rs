@@ -51,15 +51,26 @@ pub fn closest(meta: &MetaArchitecture, variables: &dyn Variables) -> Option<Clo
     for config in (support.templates)() {
         let fit = fit_of(&config, None, variables);
         if let Some(fit) = fit.filter(|fit| fit.missing.len() < fit.total()) {
-            tried.push((fit.distance(), config));
+            tried.push((fit, config));
         }
     }
-    tried.sort_by_key(|(distance, _)| *distance);
-    let refined = tried
-        .iter()
-        .take(REFINED)
-        .filter_map(|(_, config)| refine(support, config, None, variables));
-    let Refined { config, fit, .. } = refined.min_by_key(|refined| refined.fit.distance())?;
+    tried.sort_by_key(|(fit, _)| fit.distance());
+    let mut best: Option<Refined> = None;
+    for (fit, config) in tried.into_iter().take(REFINED) {
+        // Nothing is nearer than one that fits.
+        if best.as_ref().is_some_and(|best| best.fit.distance() == 0) {
+            break;
+        }
+        let refined = refine(support, (config, fit), None, variables);
+        let distance = refined.fit.distance();
+        if best
+            .as_ref()
+            .is_none_or(|best| distance < best.fit.distance())
+        {
+            best = Some(refined);
+        }
+    }
+    let Refined { config, fit, .. } = best?;
     Some(Closest {
         extractor: meta::describe(&config)?.extractor.to_owned(),
         config,

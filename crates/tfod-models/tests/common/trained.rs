@@ -1,5 +1,6 @@
 //! The variables of a network, in place of a checkpoint.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 
 use tfod_config::protos::DetectionModel;
@@ -8,23 +9,33 @@ use tfod_models::{GraphOptions, build};
 
 use super::keypoint_labels;
 
-pub(crate) struct Trained(HashMap<Vec<String>, (usize, Vec<u64>)>);
+pub(crate) struct Trained {
+    variables: HashMap<Vec<String>, (usize, Vec<u64>)>,
+    /// How often their number was asked for.
+    counted: Cell<usize>,
+}
 
 impl Trained {
     /// Variables by their paths, with their sizes.
     pub(crate) fn new(variables: impl IntoIterator<Item = (Vec<String>, Vec<u64>)>) -> Self {
         let numbered = variables.into_iter().enumerate();
-        Self(
-            numbered
-                .map(|(i, (path, shape))| (path, (i, shape)))
-                .collect(),
-        )
+        let numbered = numbered.map(|(i, (path, shape))| (path, (i, shape)));
+        Self {
+            variables: numbered.collect(),
+            counted: Cell::new(0),
+        }
+    }
+
+    /// How many networks were held against them: each is asked once how many variables there are.
+    pub(crate) fn networks(&self) -> usize {
+        self.counted.get()
     }
 
     /// One more.
     pub(crate) fn and(mut self, path: &[&str], shape: Vec<u64>) -> Self {
         let path = path.iter().map(|name| (*name).to_owned()).collect();
-        self.0.insert(path, (self.0.len(), shape));
+        let id = self.variables.len();
+        self.variables.insert(path, (id, shape));
         self
     }
 
@@ -42,12 +53,12 @@ impl Trained {
 
 impl Variables for Trained {
     fn find(&self, path: &[String]) -> Option<Found<'_>> {
-        let (id, shape) = self.0.get(path)?;
+        let (id, shape) = self.variables.get(path)?;
         Some(Found { id: *id, shape })
     }
 
     fn children(&self, path: &[&str]) -> BTreeSet<String> {
-        let below = self.0.keys().filter(|key| {
+        let below = self.variables.keys().filter(|key| {
             let start = key.iter().map(String::as_str).take(path.len());
             start.eq(path.iter().copied())
         });
@@ -57,6 +68,7 @@ impl Variables for Trained {
     }
 
     fn count(&self) -> usize {
-        self.0.len()
+        self.counted.set(self.counted.get() + 1);
+        self.variables.len()
     }
 }

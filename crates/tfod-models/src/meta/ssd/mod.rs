@@ -28,7 +28,7 @@ use super::{
 };
 use crate::Model;
 use crate::anchors::tiling::Cells;
-use crate::anchors::{self, AnchorGenerator, Image};
+use crate::anchors::{self, AnchorGenerator, Anchors, Image};
 use crate::error::ModelError;
 use crate::facts::{Facts, StageFacts};
 use crate::fields::{FieldPath, Message, invalid, missing, size, unsupported};
@@ -158,12 +158,9 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
         extractor.build(b, &Path::new("_feature_extractor"), input.images)
     })?;
     let anchors = b.scope("Anchors", |b| {
-        let image = Image {
-            size: spatial(b, "image", input.images)?,
-            is_fixed: resizer.network_size().is_some(),
-        };
-        let cells = cells(b, &features)?;
-        anchor_generator.build(b, &cells, image, generator_place(config))
+        let generator = (&anchor_generator, generator_place(config));
+        let images = (input.images, resizer.network_size().is_some());
+        anchors_over(b, generator, images, &features, options)
     })?;
     let predictions = b.scope("BoxPredictor", |b| {
         predictor.build(b, &Path::new("_box_predictor"), &features)
@@ -234,6 +231,23 @@ fn cells(b: &mut Builder, features: &[ValueId]) -> Result<Vec<Cells>, ModelError
     let maps = features.iter().enumerate();
     maps.map(|(level, map)| Cells::of(b, &format!("map_{level}"), *map))
         .collect()
+}
+
+/// The anchors over the feature maps of images, which may all have one size. Where the options leave them out, there are none, if there can be some.
+fn anchors_over(
+    b: &mut Builder,
+    (generator, place): (&AnchorGenerator, anchors::GeneratorPlace),
+    (images, is_fixed): (ValueId, bool),
+    features: &[ValueId],
+    options: &GraphOptions,
+) -> Result<Anchors, ModelError> {
+    let size = spatial(b, "image", images)?;
+    let cells = cells(b, features)?;
+    if options.without_anchors && options.stage == Stage::Encodings {
+        generator.check(&cells, place)?;
+        return Ok(Anchors::Known(Vec::new()));
+    }
+    generator.build(b, &cells, Image { size, is_fixed }, place)
 }
 
 /// Where the anchors' generator stands.
