@@ -209,7 +209,7 @@ pub(super) struct Args {
 
     /// Only check the command line: no model is read, nothing is exported
     #[arg(long = "only_check_args", hide_short_help = true)]
-    only_check_args: bool,
+    is_check: bool,
 
     /// Take more inputs than the image, which the next three flags describe: for Context R-CNN
     #[arg(
@@ -393,7 +393,7 @@ impl Args {
         }
         let version = self.model_version.unwrap_or(1);
         export.layout = Layout::named(&self.layout, version).unwrap_or_default();
-        if self.only_check_args {
+        if self.is_check {
             return match export.check_options() {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => flags::failure(&error, !export.signatures.is_empty()),
