@@ -35,7 +35,7 @@ pytestmark = pytest.mark.quick
 
 
 # Which runs a runtime is expected to get right.
-RUNTIMES = {"onnxruntime": ("distinct", "tied"), "openvino": ("distinct",), "tract": ("distinct", "tied")}
+RUNTIMES = {"onnxruntime": ("distinct", "tied"), "openvino": ("distinct",), "rten": ("distinct", "tied")}
 # What a runtime gives otherwise than the standard says: OpenVINO drops boxes whose overlap is just the threshold.
 OTHERWISE = {"openvino": {"nms_edges_half_indices", "nms_edges_half_count"}}
 
@@ -84,9 +84,9 @@ def test_every_output_is_as_expected(results, runtime, inputs):
     check(results, runtime, inputs)
 
 
-# The operator sets that have the operators of these cases; tract has not.
+# The operator sets that have the operators of these cases.
 SOME_VARIANTS = {"default": (), "opset_16": ("16",), "opset_21": ("21",), "nchw": ("nchw",), "fixed_batch": ("fixed",)}
-SOME_RUNTIMES = ("onnxruntime", "openvino")
+SOME_RUNTIMES = ("onnxruntime", "openvino", "rten")
 
 
 @pytest.fixture(scope="module", params=SOME_VARIANTS)

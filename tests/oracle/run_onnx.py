@@ -1,7 +1,7 @@
-"""Checks an ONNX model and runs it in ONNX Runtime, OpenVINO and tract on recorded inputs.
+"""Checks an ONNX model and runs it in ONNX Runtime, OpenVINO and rten on recorded inputs.
 
 Usage: run_onnx.py MODEL INPUTS.npz OUTPUTS.npz [RUNTIME...]. Inputs are arrays `<run>/<input name>`; outputs are written as
-`<runtime>/<run>/<key>`. Runtimes: onnxruntime, openvino, tract (default: all). The checks, which come first, are the checker's with full shape
+`<runtime>/<run>/<key>`. Runtimes: onnxruntime, openvino, rten (default: all). The checks, which come first, are the checker's with full shape
 inference, strict inference with data propagation, and that every tensor's shape is recorded.
 """
 
@@ -68,7 +68,7 @@ def run_openvino(path, runs):
     return results
 
 
-def run_tract(path, runs):
+def run_rten(path, runs):
     """Runs models in the Rust runtime that `tfod verify` uses, by the example program of its crate."""
     binary = pathlib.Path(__file__).resolve().parent.parent.parent / "target" / "release" / "examples" / "run_onnx"
     assert binary.exists(), f"{binary} does not exist: cargo build --release -p tfod-runtime --examples"
@@ -90,7 +90,7 @@ def run_tract(path, runs):
     return results
 
 
-RUNTIMES = {"onnxruntime": run_onnxruntime, "openvino": run_openvino, "tract": run_tract}
+RUNTIMES = {"onnxruntime": run_onnxruntime, "openvino": run_openvino, "rten": run_rten}
 
 
 def main():

@@ -1,4 +1,4 @@
-"""Parity of ONNX models with the reference: every output of every case, in ONNX Runtime, OpenVINO and tract, on several images and batches."""
+"""Parity of ONNX models with the reference: every output of every case, in ONNX Runtime, OpenVINO and rten, on several images and batches."""
 
 import json
 import pathlib
@@ -15,9 +15,9 @@ from .conftest import run_export
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 RUNNER = ROOT / "tests" / "oracle" / "run_onnx.py"
-RUNTIMES = ("onnxruntime", "openvino", "tract")
-# tract takes seconds for large networks, so it runs the small ones.
-IN_TRACT = "quick"
+RUNTIMES = ("onnxruntime", "openvino", "rten")
+# rten takes seconds for large networks, so it runs the small ones.
+IN_RTEN = "quick"
 
 
 BACK_END = 1
@@ -66,7 +66,7 @@ def test_every_output_equals_the_reference(case, input_type, oracle, other_tenso
     results = oracle(case)
     recorded = compare.recorded(results / f"{input_type}.npz")
     model = export_onnx(results, tmp_path, input_type)
-    left_out = {"openvino": case.name in NOT_IN_OPENVINO, "tract": case.tier != IN_TRACT}
+    left_out = {"openvino": case.name in NOT_IN_OPENVINO, "rten": case.tier != IN_RTEN}
     runtimes = [name for name in RUNTIMES if not left_out.get(name)]
     assert_parity(run(python, model, [image for image, _ in recorded], runtimes), recorded, runtimes)
 

@@ -10,7 +10,7 @@ use crate::{Error, THREAD};
 /// Address space for a stack: graphs nested in graphs are read by recursion.
 const STACK_BYTES: usize = 64 << 20;
 
-/// Does something with tract's code in a thread of its own.
+/// Does something with a model in a thread of its own.
 pub(crate) fn run<T: Send, E: Display>(
     path: &Path,
     what: &'static str,
@@ -42,4 +42,23 @@ fn message(payload: &Box<dyn Any + Send>) -> &str {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     text.or(payload.downcast_ref::<&str>().copied())
         .unwrap_or("without a message")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error() {
+        let path = Path::new("model.onnx");
+        let sizes: Vec<usize> = Vec::new();
+        let found = run(path, "cannot be run", || Ok::<usize, String>(sizes[3]));
+        let error = found.unwrap_err().to_string();
+        let start = "model.onnx: cannot be run: the runtime panicked: index out of bounds";
+        assert!(error.starts_with(start), "{error}");
+        let done = run(path, "cannot be run", || Ok::<_, String>(1)).unwrap();
+        assert_eq!(done, 1);
+    }
 }

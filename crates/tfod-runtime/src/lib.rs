@@ -1,23 +1,27 @@
 //! Runs ONNX models, so that what they compute can be compared.
 //!
-//! The work is [tract](https://github.com/sonos/tract)'s. This crate puts around it what untrusted files need (an error instead of a panic, none of
-//! the shapes that a file claims), and it knows neither images nor detections.
+//! The work is [rten](https://github.com/robertknight/rten)'s, but for two operators: it has another `NonMaxSuppression` than ONNX defines, and no
+//! `RoiAlign`. These are computed here; a graph is cut at such nodes into stages, each a model of rten's. This crate also puts around it what untrusted
+//! files need (an error instead of a panic, none of the shapes that a file claims), and it knows neither images nor detections.
 //!
 //! ```text
-//! model.onnx ─ Model::open ─▶ Model ─ plan, for inputs of certain types and shapes ─▶ Plan ─ run ─▶ outputs
-//!            ─ Session::open ─▶ Session, which plans by itself, here or in a process of its own ─ run ─▶ outputs
+//! model.onnx ─ Model::open ─▶ Model ─ run ─▶ outputs
+//!            ─ Session::open ─▶ Session, here or in a process of its own ─ run ─▶ outputs
 //! ```
 //!
 //! # What can be relied on
 //!
-//! * Operators of ONNX's standard domains are evaluated as tract does, and those of other domains refused. The parity tests compare the
-//!   networks that this project writes, and every operator in them, with the reference and with other runtimes; tract does not check every size that a wrong
-//!   model may ask for. It sums floats in its own order, so results differ from other runtimes' by rounding; the same plan, run again, gives the
-//!   same bits, unless the model has random numbers.
-//! * Sizes that the model leaves open (`batch`, `height`) are those of the inputs that a plan is made for.
-//! * A panic of tract is an [`Error`]. It runs in a thread of its own, named [`THREAD`], for a panic there to be
-//!   caught; the message that Rust prints of one can be kept from the terminal by a hook that knows that name.
-//! * Without the feature `tract`, which is on by default, every model is refused.
+//! * Operators of ONNX's standard domain are evaluated as rten does, and those of other domains refused. The parity tests compare the networks that
+//!   this project writes, and every operator in them, with the reference and with other runtimes. What rten is known to compute otherwise than ONNX
+//!   defines it is computed here, or refused with the operator's name: types that it has not (64-bit floats, 16-bit integers), whole numbers
+//!   in a model that need more than 32 bits, cubic resizing, and operators of sets that are too old.
+//! * 64-bit integers are computed in 32 bits, 16-bit floats in 32. A whole number that *becomes* larger than 32 bits hold, while a model runs, is not noticed.
+//! * rten sums floats in its own order, so results differ from other runtimes' by rounding; the same model, run again, gives the same bits.
+//! * Sizes that a model leaves open (`batch`, `height`) are those of its inputs.
+//! * Several threads compute. How many says the environment variable `RTEN_NUM_THREADS`; otherwise they are as many as there are cores.
+//! * A panic is an [`Error`]. What is done with a model is done in threads for which [`is_of_runtime`] holds, so that the message that Rust prints of
+//!   a panic can be kept from the terminal by a hook.
+//! * Without the feature `rten` every model is refused.
 //! * Time is *not* bounded: a model is a program, and this runs it. Nor is memory, but in a [`Session`] with a process of its own, which has
 //!   as much as its [`Launch`] says: what asks for more is an [`Error`] here, and so is every end of that process.
 //!
@@ -30,24 +34,32 @@
 //! let model = Model::open("model.onnx".as_ref())?;
 //! let image = Tensor::new(vec![1, 320, 320, 3], Values::U8(vec![0; 320 * 320 * 3]))?;
 //! let inputs = [("input_tensor", &image)];
-//! for (name, tensor) in model.plan(&inputs)?.run(&inputs)? {
+//! for (name, tensor) in model.run(&inputs)? {
 //!     println!("{name}: {:?}", tensor.shape());
 //! }
 //! # Ok(())
 //! # }
 //! ```
 
-#[cfg(feature = "tract")]
-mod adapt;
-#[cfg(feature = "tract")]
+#[cfg(feature = "rten")]
 mod convert;
-#[cfg(feature = "tract")]
+#[cfg(feature = "rten")]
+mod cut;
+#[cfg(feature = "rten")]
 mod guard;
-#[cfg(feature = "tract")]
+#[cfg(feature = "rten")]
 mod model;
-#[cfg(not(feature = "tract"))]
+#[cfg(not(feature = "rten"))]
 #[path = "without.rs"]
 mod model;
+#[cfg(feature = "rten")]
+mod onnx;
+#[cfg(feature = "rten")]
+mod operators;
+#[cfg(feature = "rten")]
+mod refuse;
+#[cfg(feature = "rten")]
+mod rewrite;
 mod session;
 mod tensor;
 mod wire;
@@ -56,28 +68,35 @@ use std::path::{Path, PathBuf};
 
 use tfod_text::Shown;
 
-pub use model::{Model, Plan};
+pub use model::Model;
 pub use session::{Launch, Session, serve};
 pub use tensor::{Tensor, Values};
 
-/// The name of the threads in which models are read and run.
-pub const THREAD: &str = "tfod-runtime";
+/// The name of the threads in which models are read, and in which what is not rten's is computed.
+#[cfg(feature = "rten")]
+const THREAD: &str = "tfod-runtime";
+
+/// Whether a thread is one of those in which models are read and run, by its name.
+pub fn is_of_runtime(thread: &str) -> bool {
+    // rten's threads have numbers.
+    thread == "tfod-runtime" || thread.starts_with("rten-")
+}
 
 /// Whether there is a runtime in this build.
-pub const IS_THERE: bool = cfg!(feature = "tract");
+pub const IS_THERE: bool = cfg!(feature = "rten");
 
 /// Why a model cannot be run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// tract cannot read, plan or run it.
+    /// It cannot be read or run.
     #[error("{}: {what}: {problem}", path.shown())]
     Model {
         /// The model's file.
         path: PathBuf,
         /// What was being done.
         what: &'static str,
-        /// What tract says, with the node in question.
+        /// What is wrong, with the node in question.
         problem: String,
     },
     /// The inputs given are not those of the model.
@@ -91,7 +110,7 @@ pub enum Error {
         found: Vec<String>,
     },
     /// There is no runtime in this build.
-    #[error("{}: no model can be run, because this was built without the runtime (feature `tract`)", path.shown())]
+    #[error("{}: no model can be run, because this was built without the runtime (feature `run`)", path.shown())]
     Absent {
         /// The model's file.
         path: PathBuf,

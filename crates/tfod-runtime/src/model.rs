@@ -1,144 +1,209 @@
-//! Models, by tract.
+//! Models, by rten and by the operators that are computed here.
 
-use std::fs;
+use std::collections::{HashMap, HashSet};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use tract_onnx::data_resolver::FopenDataResolver;
-use tract_onnx::pb::ModelProto;
-use tract_onnx::prelude::{
-    Framework as _, InferenceFact, InferenceModelExt as _, IntoRunnable as _,
-};
-use tract_onnx::prelude::{TValue, TractResult, TypedModel, TypedRunnableModel};
+use rten::{ModelOptions, NodeId, Value, ValueOrView};
+use tfod_checkpoint::open_regular;
+use tfod_proto::wire::MESSAGE_LIMIT;
 
-use crate::{Error, Tensor, adapt, guard, in_order};
+use crate::cut::{Cut, Given, Stage, WEIGHTS, cut};
+use crate::onnx::{self, Problem};
+use crate::operators::OwnNode;
+use crate::refuse::refuse;
+use crate::{Error, Tensor, guard, in_order};
 
-/// A model that was read.
+/// A model that was read and made ready.
 #[derive(Debug)]
 pub struct Model {
     path: PathBuf,
-    proto: ModelProto,
-    inputs: Vec<String>,
-    outputs: Vec<String>,
+    steps: Vec<Step>,
+    inputs: Vec<Given>,
+    outputs: Vec<Given>,
+    input_names: Vec<String>,
+    output_names: Vec<String>,
 }
 
-/// A model made ready for inputs of certain types and shapes.
+/// A stage of a model.
 #[derive(Debug)]
-pub struct Plan {
-    path: PathBuf,
-    inputs: Vec<String>,
-    outputs: Vec<String>,
-    runnable: Arc<TypedRunnableModel>,
+struct Step {
+    /// What rten computes.
+    run: Option<Part>,
+    /// What is computed here, one after another.
+    nodes: Vec<OwnNode>,
+    /// Names of values that nothing reads later.
+    done: HashSet<String>,
 }
 
-/// What no protocol buffer is larger than.
-const LARGEST: u64 = 1 << 31;
-
-/// tract's reader: what a file says of shapes is left aside, and found anew from the inputs. Files are read, not mapped, so that one that shrinks is an
-/// error.
-fn reader() -> tract_onnx::Onnx {
-    let mut reader = tract_onnx::onnx()
-        .with_ignore_value_info(true)
-        .with_ignore_output_shapes(true);
-    reader.provider = Arc::new(FopenDataResolver);
-    reader
+/// A model of rten's, and the names by which its inputs and outputs are known.
+#[derive(Debug)]
+struct Part {
+    model: rten::Model,
+    inputs: Vec<(String, NodeId)>,
+    outputs: Vec<(String, NodeId)>,
 }
 
 impl Model {
-    /// Reads a model.
+    /// Reads a model and makes it ready.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, or is no ONNX model.
+    /// If the file cannot be read, is no ONNX model, or has an operator that cannot be run.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let refused = |problem| Error::Model {
-            path: path.to_owned(),
-            what: "cannot be read",
-            problem,
-        };
-        let size = path
-            .metadata()
-            .map_err(|error| refused(error.to_string()))?
-            .len();
-        if size > LARGEST {
-            return Err(refused(format!(
-                "it has {size} bytes; an ONNX model has 2 GB at most"
-            )));
-        }
-        let bytes = fs::read(path).map_err(|error| refused(error.to_string()))?;
-        let read = || reader().proto_model_for_read(&mut bytes.as_slice());
-        let mut proto = guard::run(path, "cannot be read", read)?;
-        let Some(graph) = &mut proto.graph else {
-            return Err(refused("it has no graph".to_owned()));
-        };
-        adapt::adapt(graph).map_err(refused)?;
-        let is_given = |name: &String| !graph.initializer.iter().any(|tensor| tensor.name == *name);
-        let inputs = graph.input.iter().map(|input| input.name.clone());
-        let inputs = inputs.filter(is_given).collect();
-        let outputs = graph.output.iter().map(|output| output.name.clone());
+        let cut = guard::run(path, "cannot be read", || read(path))?;
+        let Cut {
+            weights,
+            stages,
+            inputs,
+            outputs,
+        } = cut;
+        let steps = guard::run(path, "cannot be run", || {
+            let mut options = ModelOptions::with_all_ops();
+            options.external_data(WEIGHTS, weights);
+            let done = last_reads(&stages, &outputs);
+            let stages = stages.into_iter().zip(done);
+            let steps = stages.map(|(stage, done)| Step::load(stage, done, &options));
+            steps.collect::<Result<Vec<_>, Problem>>()
+        })?;
+        let names = |given: &[Given]| given.iter().map(|given| given.name.clone()).collect();
         Ok(Self {
             path: path.to_owned(),
+            steps,
+            input_names: names(&inputs),
+            output_names: names(&outputs),
             inputs,
-            outputs: outputs.collect(),
-            proto,
+            outputs,
         })
     }
 
     /// Names of what has to be given.
     pub fn inputs(&self) -> &[String] {
-        &self.inputs
+        &self.input_names
     }
 
     /// Names of what comes out.
     pub fn outputs(&self) -> &[String] {
-        &self.outputs
+        &self.output_names
     }
 
-    /// Makes the model ready for inputs of the types and shapes of these, which replace what it declares.
-    ///
-    /// # Errors
-    ///
-    /// If these have not the names of the model's inputs, or it has an operator that cannot be run on them.
-    pub fn plan(&self, like: &[(&str, &Tensor)]) -> Result<Plan, Error> {
-        let like = in_order(&self.path, &self.inputs, like)?;
-        let runnable = guard::run(&self.path, "cannot be run", || {
-            let folder = self.path.parent().and_then(Path::to_str);
-            let folder = folder.map(|folder| if folder.is_empty() { "." } else { folder });
-            let mut model = reader().parse(&self.proto, folder)?.model;
-            model.set_input_names(self.inputs.iter())?;
-            for (index, tensor) in like.iter().enumerate() {
-                let fact = InferenceFact::dt_shape(tensor.values().datum_type(), tensor.shape());
-                model.set_input_fact(index, fact)?;
-            }
-            let model: TypedModel = model.into_optimized()?;
-            model.into_runnable()
-        })?;
-        Ok(Plan {
-            path: self.path.clone(),
-            inputs: self.inputs.clone(),
-            outputs: self.outputs.clone(),
-            runnable,
-        })
-    }
-}
-
-impl Plan {
     /// Runs the model; the outputs are in the model's order.
     ///
     /// # Errors
     ///
-    /// If the inputs are not those that the plan was made for, or an operator fails.
+    /// If these are not the model's inputs, by name, type or size, or an operator fails.
     pub fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Error> {
-        let inputs = in_order(&self.path, &self.inputs, inputs)?;
+        let inputs = in_order(&self.path, &self.input_names, inputs)?;
         guard::run(&self.path, "failed when it was run", || {
-            let inputs = inputs
-                .iter()
-                .map(|tensor| Ok(TValue::from(tensor.to_tract()?)));
-            let found = self.runnable.run(inputs.collect::<TractResult<_>>()?)?;
-            let outputs = self.outputs.iter().cloned().zip(&found);
-            outputs
-                .map(|(name, value)| Ok((name, Tensor::from_tract(value)?)))
-                .collect::<TractResult<_>>()
+            let mut values: HashMap<String, Value> = HashMap::new();
+            for (given, tensor) in self.inputs.iter().zip(inputs) {
+                given.check(tensor)?;
+                values.insert(given.name.clone(), tensor.to_rten()?);
+            }
+            for step in &self.steps {
+                step.run(&mut values)?;
+            }
+            let outputs = self.outputs.iter().map(|output| {
+                let value = values.get(&output.name);
+                let value = value.ok_or_else(|| format!("nothing gave `{}`", output.name))?;
+                Ok((output.name.clone(), Tensor::from_rten(value, output)?))
+            });
+            outputs.collect::<Result<_, Problem>>()
         })
+    }
+}
+
+/// Reads a model's file and cuts its graph. It is read and not mapped, so that one that shrinks is an error.
+fn read(path: &Path) -> Result<Cut, Problem> {
+    let said = |error: std::io::Error| error.to_string();
+    let file = open_regular(path).map_err(said)?;
+    let size = file.metadata().map_err(said)?.len();
+    if size > MESSAGE_LIMIT {
+        return Err(format!(
+            "it has {size} bytes; an ONNX model has 2 GB at most"
+        ));
+    }
+    let mut bytes = Vec::new();
+    file.take(MESSAGE_LIMIT)
+        .read_to_end(&mut bytes)
+        .map_err(said)?;
+    let model = onnx::read(&bytes)?;
+    refuse(&model)?;
+    cut(&model, path.parent().unwrap_or(Path::new("")))
+}
+
+/// For each stage, the names of the values that no later one reads, and that are no outputs.
+fn last_reads(stages: &[Stage], outputs: &[Given]) -> Vec<HashSet<String>> {
+    let mut later: HashSet<&str> = outputs.iter().map(|output| &*output.name).collect();
+    let mut done = Vec::with_capacity(stages.len());
+    for stage in stages.iter().rev() {
+        let of_nodes = stage
+            .nodes
+            .iter()
+            .flat_map(|node| node.inputs.iter().flatten());
+        let read = stage.inputs.iter().chain(of_nodes).map(String::as_str);
+        let last = read.filter(|name| later.insert(name));
+        done.push(last.map(str::to_owned).collect());
+    }
+    done.reverse();
+    done
+}
+
+impl Step {
+    fn load(stage: Stage, done: HashSet<String>, options: &ModelOptions) -> Result<Self, Problem> {
+        let mut run = None;
+        if !stage.model.is_empty() {
+            let model = options
+                .load(stage.model)
+                .map_err(|error| error.to_string())?;
+            let ids = |names: Vec<String>| {
+                let ids = names.into_iter().map(|name| {
+                    let id = model.node_id(&name).map_err(|error| error.to_string())?;
+                    Ok((name, id))
+                });
+                ids.collect::<Result<Vec<_>, Problem>>()
+            };
+            run = Some(Part {
+                inputs: ids(stage.inputs)?,
+                outputs: ids(stage.outputs)?,
+                model,
+            });
+        }
+        let nodes = stage.nodes;
+        Ok(Self { run, nodes, done })
+    }
+
+    fn run(&self, values: &mut HashMap<String, Value>) -> Result<(), Problem> {
+        if let Some(part) = &self.run {
+            let found = part.run(values)?;
+            values.extend(found);
+        }
+        for node in &self.nodes {
+            let inputs = node.inputs.iter();
+            let inputs: Vec<Option<&Value>> = inputs
+                .map(|name| name.as_ref().and_then(|name| values.get(name)))
+                .collect();
+            let found = node.run(&inputs)?;
+            values.insert(node.output.clone(), found);
+        }
+        values.retain(|name, _| !self.done.contains(name));
+        Ok(())
+    }
+}
+
+impl Part {
+    fn run(&self, values: &HashMap<String, Value>) -> Result<Vec<(String, Value)>, Problem> {
+        let inputs = self.inputs.iter().map(|(name, id)| {
+            let value = values
+                .get(name)
+                .ok_or_else(|| format!("nothing gave `{name}`"))?;
+            Ok((*id, ValueOrView::from(value)))
+        });
+        let inputs = inputs.collect::<Result<Vec<_>, Problem>>()?;
+        let outputs: Vec<NodeId> = self.outputs.iter().map(|(_, id)| *id).collect();
+        let found = self.model.run(inputs, &outputs, None);
+        let found = found.map_err(|error| error.to_string())?;
+        let names = self.outputs.iter().map(|(name, _)| name.clone());
+        Ok(names.zip(found).collect())
     }
 }

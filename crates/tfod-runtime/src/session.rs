@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tfod_text::Shown;
 
 use crate::wire::{Named, receive, receive_line, send, send_error, send_line, taken};
-use crate::{Error, Model, Plan, Tensor, in_order};
+use crate::{Error, Model, Tensor, in_order};
 
 /// What the outputs of one run may have, in bytes: the other process hands them over whole.
 const LARGEST_OUTPUTS: usize = 1 << 30;
@@ -28,7 +28,7 @@ pub struct Launch {
     pub memory: u64,
 }
 
-/// A model that was read, and is made ready for the inputs it is given; those of the types and shapes of the run before take no time for that.
+/// A model that was read and made ready.
 #[derive(Debug)]
 pub struct Session {
     path: PathBuf,
@@ -37,7 +37,7 @@ pub struct Session {
 
 #[derive(Debug)]
 enum Executor {
-    Here(Box<Here>),
+    Here(Box<Model>),
     Apart(Box<Apart>),
 }
 
@@ -49,10 +49,7 @@ impl Session {
     /// If the file cannot be read or is no ONNX model; if there is no process, or it ends.
     pub fn open(path: &Path, launch: Option<&Launch>) -> Result<Self, Error> {
         let executor = match launch {
-            None => Executor::Here(Box::new(Here {
-                model: Model::open(path)?,
-                plan: None,
-            })),
+            None => Executor::Here(Box::new(Model::open(path)?)),
             Some(launch) => Executor::Apart(Box::new(Apart::open(path, launch)?)),
         };
         let path = path.to_owned();
@@ -62,7 +59,7 @@ impl Session {
     /// Names of what has to be given.
     pub fn inputs(&self) -> &[String] {
         match &self.executor {
-            Executor::Here(here) => here.model.inputs(),
+            Executor::Here(model) => model.inputs(),
             Executor::Apart(apart) => &apart.inputs,
         }
     }
@@ -70,7 +67,7 @@ impl Session {
     /// Names of what comes out.
     pub fn outputs(&self) -> &[String] {
         match &self.executor {
-            Executor::Here(here) => here.model.outputs(),
+            Executor::Here(model) => model.outputs(),
             Executor::Apart(apart) => &apart.outputs,
         }
     }
@@ -84,37 +81,11 @@ impl Session {
     pub fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Vec<(String, Tensor)>, Error> {
         in_order(&self.path, self.inputs(), inputs)?;
         match &mut self.executor {
-            Executor::Here(here) => here.run(inputs),
+            Executor::Here(model) => model.run(inputs),
             Executor::Apart(apart) => apart
                 .run(inputs)
                 .map_err(|end| apart.error(&self.path, "cannot be run", end)),
         }
-    }
-}
-
-/// A model in this process.
-#[derive(Debug)]
-struct Here {
-    model: Model,
-    /// The plan of the run before, and what it is for.
-    plan: Option<(Vec<Like>, Plan)>,
-}
-
-/// What a plan is made for: an input's name, type and shape.
-type Like = (String, &'static str, Vec<usize>);
-
-impl Here {
-    fn run(&mut self, inputs: &[(&str, &Tensor)]) -> Result<Named, Error> {
-        let like = |(name, tensor): &(&str, &Tensor)| {
-            let kind = tensor.values().type_name();
-            ((*name).to_owned(), kind, tensor.shape().to_vec())
-        };
-        let like: Vec<Like> = inputs.iter().map(like).collect();
-        let (_, plan) = match self.plan.take() {
-            Some(before) if before.0 == like => self.plan.insert(before),
-            _ => self.plan.insert((like, self.model.plan(inputs)?)),
-        };
-        plan.run(inputs)
     }
 }
 

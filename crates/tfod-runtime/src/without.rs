@@ -9,10 +9,6 @@ use crate::{Error, Tensor};
 #[derive(Debug)]
 pub struct Model(Infallible);
 
-/// A model made ready: there is none.
-#[derive(Debug)]
-pub struct Plan(Infallible);
-
 impl Model {
     /// Says that there is no runtime.
     ///
@@ -35,17 +31,6 @@ impl Model {
         match self.0 {}
     }
 
-    /// Makes the model ready.
-    ///
-    /// # Errors
-    ///
-    /// None: there is no model.
-    pub fn plan(&self, _like: &[(&str, &Tensor)]) -> Result<Plan, Error> {
-        match self.0 {}
-    }
-}
-
-impl Plan {
     /// Runs the model.
     ///
     /// # Errors

@@ -47,7 +47,7 @@ fn outputs_have_names_shapes_and_values() {
     );
     for count in [1, 2] {
         let x = rows(&[1.0, 0.5, -3.0].repeat(count));
-        let outputs = model.plan(&[("x", &x)]).unwrap().run(&[("x", &x)]).unwrap();
+        let outputs = model.run(&[("x", &x)]).unwrap();
         let expected = [
             ("y".to_owned(), rows(&[1.5, 0.0, 0.0].repeat(count))),
             ("z".to_owned(), rows(&[0.0, -0.5, -4.0].repeat(count))),
@@ -62,17 +62,26 @@ fn other_inputs_are_refused() {
     let (_folder, path) = toy();
     let model = Model::open(&path).unwrap();
     let x = rows(&[0.0; 3]);
-    let error = model.plan(&[("w", &x)]).unwrap_err();
+    let error = model.run(&[("w", &x)]).unwrap_err();
     assert!(
         error
             .to_string()
             .ends_with("its inputs are x; given were w"),
         "{error}"
     );
-    assert!(model.plan(&[]).is_err() && model.plan(&[("x", &x), ("w", &x)]).is_err());
+    assert!(model.run(&[]).is_err() && model.run(&[("x", &x), ("w", &x)]).is_err());
     let flat = Tensor::new(vec![3], Values::F32(vec![0.0; 3])).unwrap();
-    let plan = model.plan(&[("x", &x)]).unwrap();
-    assert!(plan.run(&[("x", &flat)]).is_err());
+    let error = model.run(&[("x", &flat)]).unwrap_err().to_string();
+    assert!(
+        error.ends_with("its input `x` has the shape [any, 3]; given was [3]"),
+        "{error}"
+    );
+    let whole = Tensor::new(vec![1, 3], Values::I32(vec![0; 3])).unwrap();
+    let error = model.run(&[("x", &whole)]).unwrap_err().to_string();
+    assert!(
+        error.ends_with("its input `x` is of float32; given was int32"),
+        "{error}"
+    );
     assert!(matches!(
         Tensor::new(vec![2, 3], Values::U8(vec![0; 5])),
         Err(Error::Shape { .. })
@@ -93,7 +102,7 @@ fn damage_is_an_error_and_no_panic() {
             .iter()
             .map(|name| (name.as_str(), &x))
             .collect();
-        model.plan(&inputs)?.run(&inputs)?;
+        model.run(&inputs)?;
         Ok(())
     };
     assert!(try_it(&bytes).is_ok());

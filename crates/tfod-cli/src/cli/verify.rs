@@ -190,7 +190,8 @@ pub(super) fn run_model(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     // What Rust prints of a panic in the runtime goes nowhere: it is an answer.
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        if std::thread::current().name() != Some(tfod_runtime::THREAD) {
+        let thread = std::thread::current();
+        if !thread.name().is_some_and(tfod_runtime::is_of_runtime) {
             print(info);
         }
     }));

@@ -222,14 +222,20 @@ fn a_difference_is_named_with_its_place() {
 }
 
 /// A model of the field's operators: its nodes, its outputs, and an image of a fixed batch for input.
-fn model(folder: &Folder, name: &str, batch: u64, nodes: &[Message], outputs: &[&str]) -> PathBuf {
+fn model(
+    folder: &Folder,
+    name: &str,
+    batch: u64,
+    nodes: &[Message],
+    outputs: &[(&str, u64)],
+) -> PathBuf {
     let mut graph =
         Message::new().message(11, onnx::fixed("image", onnx::FLOAT, &[batch, 2, 2, 3]));
     for node in nodes {
         graph = graph.message(1, node.clone());
     }
-    for output in outputs {
-        graph = graph.message(12, onnx::fixed(output, onnx::FLOAT, &[]));
+    for (output, kind) in outputs {
+        graph = graph.message(12, onnx::fixed(output, *kind, &[]));
     }
     folder.write(name, &onnx::model(graph).0)
 }
@@ -273,7 +279,13 @@ fn what_cannot_be_run_is_said() {
     let expected = "the first has an input `x`, float32 [batch, 8]; expected images";
     assert!(vector.starts_with(expected), "{vector}");
     let unknown = [node("NoSuchOperator", &["image"], "y")];
-    let unknown = reason(&model(&folder, "unknown.onnx", 1, &unknown, &["y"]));
+    let unknown = reason(&model(
+        &folder,
+        "unknown.onnx",
+        1,
+        &unknown,
+        &[("y", onnx::FLOAT)],
+    ));
     assert!(
         unknown.contains("cannot be run: ")
             && unknown.contains("unknown.onnx: ")
@@ -284,15 +296,26 @@ fn what_cannot_be_run_is_said() {
     let theirs = [node("Relu", &["image"], "y")
         .bytes(3, "theirs")
         .bytes(7, "com.example")];
-    let theirs = reason(&model(&folder, "theirs.onnx", 1, &theirs, &["y"]));
+    let theirs = reason(&model(
+        &folder,
+        "theirs.onnx",
+        1,
+        &theirs,
+        &[("y", onnx::FLOAT)],
+    ));
     assert!(
         theirs.contains("node `theirs` has the operator `Relu` of the domain `com.example`"),
         "{theirs}"
     );
-    // No node gives this one, at which the runtime panics.
-    let nothing = reason(&model(&folder, "nothing.onnx", 1, &[], &["y"]));
+    let nothing = reason(&model(
+        &folder,
+        "nothing.onnx",
+        1,
+        &[],
+        &[("y", onnx::FLOAT)],
+    ));
     assert!(
-        nothing.contains("nothing.onnx: the runtime panicked"),
+        nothing.contains("nothing.onnx: nothing gives the output `y`"),
         "{nothing}"
     );
 }
@@ -322,16 +345,16 @@ fn a_process_of_its_own_gives_the_same() {
     let there = run_in(Some(apart(1_000_000_000)), &whole, &scaled, images()).unwrap();
     assert_eq!(here.outcome, Outcome::Different);
     assert_eq!(format!("{there:?}"), format!("{here:?}"));
-    // What is wrong with a model is said alike, a panic too.
+    // What is wrong with a model is said alike.
     let unknown = [node("NoSuchOperator", &["image"], "y")];
-    let unknown = model(&folder, "unknown.onnx", 1, &unknown, &["y"]);
+    let unknown = model(&folder, "unknown.onnx", 1, &unknown, &[("y", onnx::FLOAT)]);
     let theirs = [node("Relu", &["image"], "y").bytes(7, "com.example")];
-    let theirs = model(&folder, "theirs.onnx", 1, &theirs, &["y"]);
-    let nothing = model(&folder, "nothing.onnx", 1, &[], &["y"]);
+    let theirs = model(&folder, "theirs.onnx", 1, &theirs, &[("y", onnx::FLOAT)]);
+    let nothing = model(&folder, "nothing.onnx", 1, &[], &[("y", onnx::FLOAT)]);
     for (other, expected) in [
         (&unknown, "NoSuchOperator"),
         (&theirs, "com.example"),
-        (&nothing, "panicked"),
+        (&nothing, "nothing gives the output `y`"),
     ] {
         let here = run(&unknown, other, images()).unwrap();
         let there = run_in(Some(apart(1_000_000_000)), &unknown, other, images()).unwrap();
@@ -357,7 +380,7 @@ fn sizes(name: &str, sizes: &[u64]) -> Message {
 fn a_model_that_asks_for_all_memory_is_named() {
     let folder = Folder::new();
     let small = [node("Relu", &["image"], "y")];
-    let small = model(&folder, "small.onnx", 1, &small, &["y"]);
+    let small = model(&folder, "small.onnx", 1, &small, &[("y", onnx::FLOAT)]);
     let nodes = [
         node("Expand", &["image", "shape"], "all"),
         node("Relu", &["all"], "y"),
@@ -481,7 +504,12 @@ fn of_batches_what_is_of_one_image_is_compared() {
             node("Relu", &["image"], "images"),
             node("Size", &["image"], "size"),
         ];
-        model(&folder, name, batch, &nodes, &["rows", "images", "size"])
+        let outputs = [
+            ("rows", onnx::FLOAT),
+            ("images", onnx::FLOAT),
+            ("size", onnx::INT64),
+        ];
+        model(&folder, name, batch, &nodes, &outputs)
     };
     let (one, two) = (flat("one.onnx", 1), flat("two.onnx", 2));
     let found = run(&one, &two, images()).unwrap();
@@ -502,7 +530,13 @@ fn of_batches_what_is_of_one_image_is_compared() {
         node("Sub", &["image", "image"], "zeros"),
         node("NonZero", &["zeros"], "places"),
     ];
-    let nothing = model(&folder, "places.onnx", 1, &nothing, &["places"]);
+    let nothing = model(
+        &folder,
+        "places.onnx",
+        1,
+        &nothing,
+        &[("places", onnx::INT64)],
+    );
     let found = run(&nothing, &nothing, images()).unwrap();
     assert_eq!(found.outcome, Outcome::Undecided);
     assert_eq!(found.reason, "there is nothing to compare in `places`");
@@ -518,8 +552,15 @@ fn names_of_images_may_be_any() {
         .path("")
         .join(std::ffi::OsStr::from_bytes(b"\xff.png"));
     std::fs::copy(example("images/test_1.png"), &image).unwrap();
-    let different =
-        ["Relu", "Neg"].map(|op| model(&folder, op, 1, &[node(op, &["image"], "y")], &["y"]));
+    let different = ["Relu", "Neg"].map(|op| {
+        model(
+            &folder,
+            op,
+            1,
+            &[node(op, &["image"], "y")],
+            &[("y", onnx::FLOAT)],
+        )
+    });
     let mut options = OutputOptions::new(vec![image]);
     options.tolerance = 0.0;
     let mut aspects = Aspects::default();
