@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use image::imageops::{FilterType, resize};
 use image::{ImageReader, RgbImage};
 
+use tfod_checkpoint::open_regular;
 use tfod_text::Shown;
 
 /// The largest width and height of an image.
@@ -60,8 +61,8 @@ fn reader(path: &Path) -> Result<ImageReader<BufReader<File>>, ImageError> {
         return Err(refused(path, problem.to_owned()));
     }
     let open = || {
-        let file =
-            File::open(path).map_err(|error| refused(path, format!("cannot be read: {error}")))?;
+        let file = open_regular(path)
+            .map_err(|error| refused(path, format!("cannot be read: {error}")))?;
         let size = file.metadata().map_or(u64::MAX, |metadata| metadata.len());
         if size > LARGEST_FILE {
             let limit = LARGEST_FILE >> 20;

@@ -603,4 +603,14 @@ fn images_that_are_none_are_named() {
             .contains("missing.png: cannot be read: No such file"),
         "{error}"
     );
+    // Opening one would wait for a writer.
+    #[cfg(unix)]
+    {
+        let fifo = folder.path("fifo.png");
+        let made = Command::new("mkfifo").arg(&fifo).status().unwrap();
+        assert!(made.success());
+        let error = run(&model, &model, vec![fifo]).unwrap_err().to_string();
+        let expected = "fifo.png: cannot be read: expected a regular file, found a FIFO";
+        assert!(error.contains(expected), "{error}");
+    }
 }
