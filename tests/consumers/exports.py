@@ -12,7 +12,17 @@ KINDS = {
     "plain": ("--format=saved_model,frozen,onnx",),
     # What NVIDIA's documentation asks for: a fixed shape, and 32-bit floats.
     "fixed": ("--format=onnx", "--batch=1", "--float_input", "--input_size={height}x{width}"),
+    # Images of the recorded size, which the model resizes.
+    "tflite": ("--format=tflite", "--batch=1", "--input_size={height}x{width}"),
+    # With what libraries that know detectors ask for.
+    "tasks": (
+        "--format=tflite",
+        "--input_size={height}x{width}",
+        "--outputs=detection_boxes,detection_classes,detection_scores,num_detections",
+        "--label_map={labels}",
+    ),
     # For importers that know convolutional networks only.
+    "tflite_heads": ("--format=tflite", "--batch=1", "--no_preprocess", "--raw_encodings"),
     "heads": ("--format=frozen,onnx", "--batch=1", "--no_preprocess", "--raw_encodings"),
 }
 
@@ -31,7 +41,10 @@ class Model:
         folder = self.work / kind
         if not (folder / "manifest.json").exists():
             height, width = self.image.shape[1:3]
-            flags = [flag.format(height=height, width=width) for flag in KINDS[kind]]
+            labels = self.work / "labels.pbtxt"
+            labels.parent.mkdir(parents=True, exist_ok=True)
+            labels.write_text("".join(f"item {{ id: {number} name: '{number}' }}\n" for number in range(1, 100)))
+            flags = [flag.format(height=height, width=width, labels=labels) for flag in KINDS[kind]]
             command = [
                 self._tfod,
                 "export",

@@ -225,6 +225,54 @@ def tfjs(model, runner):
     return {"node": {key: np.asarray(entry["values"], np.float32).reshape(entry["shape"]) for key, entry in entries.items()}}
 
 
+def interpreter(title, environment, library):
+    @line(title, "TFLite", environment)
+    def run(model, runner):
+        return {"run": runner.program("consumers/run_litert.py", model.export("tflite") / "model.tflite", {"input_tensor": model.image}, library)}
+
+
+interpreter("LiteRT", "tflite", "ai_edge_litert")
+interpreter("tflite-runtime", "tflite", "tflite_runtime")
+for _environment, _version in (("tf-old", "2.2"), ("tf24", "2.4"), ("tf210", "2.10"), ("oracle", "2.15"), ("tf-new", "2.21")):
+    interpreter(f"TensorFlow {_version}, `tf.lite.Interpreter`", _environment, "tensorflow")
+
+
+def tasks(title, library):
+    """Detections are in whole pixels, and MediaPipe leaves out boxes that coincide: scores and classes of those that it gives are compared, the best one first."""
+
+    @line(title, "TFLite with metadata", "tflite")
+    def run(model, runner):
+        image = runner.work / "image.npy"
+        np.save(image, model.image[0])
+        told = runner.command(runner.python, TESTS / "oracle" / "run_tasks.py", library, model.export("tasks") / "model.tflite", image)
+        detections = json.loads(told.splitlines()[-1])
+        scores, classes = (model.expected[key][0] for key in ("detection_scores", "detection_classes"))
+        rows = [int(np.abs(scores - detection["score"]).argmin()) for detection in detections]
+        if not rows or rows[0] != 0:
+            raise Failed(f"{len(rows)} detections, of which the first is not the best")
+        found = {
+            "detection_scores": np.array([detection["score"] for detection in detections], np.float32),
+            "detection_classes": np.array([float(detection["label"]) for detection in detections], np.float32),
+        }
+        return Compared({library: found}, {"detection_scores": scores[rows], "detection_classes": classes[rows]})
+
+
+tasks("Task Library", "task_library")
+tasks("MediaPipe Object Detector", "mediapipe")
+
+
+@line("OpenVINO, raw heads", "TFLite", "openvino")
+def openvino_tflite(model, runner):
+    preprocessed, expected = model.heads()
+    found = runner.program("consumers/run_openvino.py", model.export("tflite_heads") / "model.tflite", {"input_tensor": preprocessed})
+    return Compared({"heads": found}, expected)
+
+
+@line("OpenCV dnn, raw heads", "TFLite", "opencv")
+def opencv_tflite(model, runner):
+    return heads(model, runner, model.export("tflite_heads") / "model.tflite")
+
+
 class Compared(dict):
     """Outputs that have to equal something else than the model's detections."""
 

@@ -1,6 +1,6 @@
 """Runs a network in OpenCV's dnn module: run_opencv.py MODEL INPUTS.npz OUTPUTS.npz
 
-The model is a frozen graph or ONNX. Frozen graphs take images channels first, whatever the graph says; OpenCV's importer turns them. Outputs are what no layer
+The model is a frozen graph, ONNX or TFLite. Frozen graphs take and TFLite models take images channels first, whatever the file says; OpenCV's importer turns them. Outputs are what no layer
 reads, by the last parts of their layers' names: the importer has no identities, which are the outputs of frozen graphs.
 """
 
@@ -16,7 +16,8 @@ def main():
     if path.endswith(".onnx"):
         network = cv2.dnn.readNetFromONNX(path)
     else:
-        network = cv2.dnn.readNetFromTensorflow(path)
+        read = cv2.dnn.readNetFromTFLite if path.endswith(".tflite") else cv2.dnn.readNetFromTensorflow
+        network = read(path)
         image = np.ascontiguousarray(np.moveaxis(image, 3, 1))
     network.setInput(image, name)
     layers = network.getUnconnectedOutLayersNames()
