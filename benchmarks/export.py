@@ -1,16 +1,13 @@
 """Compares exports of one checkpoint by the official exporter and by tfod: cost of exporting, size, cost of loading.
 
-Both run here, one after the other, on the same seeded checkpoints. Prints Markdown tables and writes JSON. Needs the oracle environment
-(`tests/environments.py oracle`), with compiled protobuf: with the pure Python one the official exporter is slowed down unfairly, and the benchmark refuses
-to run.
+Both run here, one after the other, on the same seeded checkpoints. For the scale, `cp` writes the bytes of tfod's output once more. Prints Markdown tables and writes JSON.
+Needs the oracle environment (`tests/environments.py oracle`), with compiled protobuf: with the pure Python one the official exporter is slowed down unfairly, and the
+benchmark refuses to run.
 """
 
-import shutil
 import statistics
 
 import measure
-
-MODELS = {name: title for name, title in measure.MODELS.items() if "center_net" not in name}
 
 LOAD = """
 import sys, time
@@ -56,7 +53,6 @@ def examine(python, output, loads):
     times = [numbers(measure.output_of([python, "-c", LOAD, saved_model])) for _ in range(loads)]
     return {
         "graph_bytes": graph.stat().st_size,
-        "bytes": sum(path.stat().st_size for path in output.rglob("*") if path.is_file()),
         "nodes": nodes,
         "functions": functions,
         "objects": objects,
@@ -73,32 +69,31 @@ def compare(python, name, arguments):
         f"--pipeline_config_path={trained / 'pipeline.config'}",
         f"--trained_checkpoint_dir={trained / 'checkpoint'}",
     ]
-    sides = {}
-    for side, command, runs in (
-        ("official", [python, "-m", "object_detection.exporter_main_v2"], arguments.official_runs),
-        ("tfod", [arguments.tfod, "export"], arguments.runs),
-    ):
-        output = arguments.output / "export" / name / side
-        costs = []
-        for _ in range(runs):
-            shutil.rmtree(output, ignore_errors=True)
-            costs.append(measure.measured([*command, *flags, f"--output_directory={output}"]))
-        sides[side] = {**measure.median_of(costs), **examine(python, output, arguments.loads)}
+    folder = arguments.output / "export" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    theirs, ours = folder / "official", folder / "tfod"
+    official = [python, "-m", "object_detection.exporter_main_v2", *flags, f"--output_directory={theirs}"]
+    sides = {"official": measure.median_of([measure.written(official, theirs) for _ in range(arguments.official_runs)])}
+    sides.update(measure.beside_copying([arguments.tfod, "export", *flags, f"--output_directory={ours}"], ours, arguments.runs))
+    for side, output in (("official", theirs), ("tfod", ours)):
+        sides[side].update(examine(python, output, arguments.loads))
+    measure.remove(folder)
     return sides
 
 
 def main():
-    parser = measure.parser(__doc__, MODELS)
+    parser = measure.parser(__doc__, measure.MODELS)
     parser.add_argument("--official-runs", type=int, default=1, help="exports by the official exporter (a minute each)")
-    parser.add_argument("--runs", type=int, default=5, help="exports by tfod; the median counts")
+    parser.add_argument("--runs", type=int, default=5, help="exports by tfod and copies; the median counts")
     parser.add_argument("--loads", type=int, default=3, help="loads of each export, each in a fresh process; the median counts")
     arguments = parser.parse_args()
     facts = {"machine": measure.machine(arguments), "runs": [arguments.official_runs, arguments.runs, arguments.loads], "models": {}}
-    print(f"{facts['machine']}; medians of {arguments.official_runs} (official) and {arguments.runs} (tfod) exports, {arguments.loads} loads.")
+    print(f"{facts['machine']}; medians of {arguments.official_runs} (official) and {arguments.runs} (tfod, cp) exports, {arguments.loads} loads.")
     python = measure.reference_python()
-    for name in [arguments.only] if arguments.only else MODELS:
+    for name in [arguments.only] if arguments.only else measure.MODELS:
         sides = facts["models"][name] = compare(python, name, arguments)
-        print(f"\n{MODELS[name]}:\n\n{measure.table(ROWS, sides, ('official', 'tfod'))}", flush=True)
+        print(f"\n{measure.MODELS[name]}:\n\n{measure.table(ROWS, sides, ('official', 'tfod'))}")
+        print(f"\n{measure.compared_with_copying(sides)}", flush=True)
     facts["least_memory"] = measure.launcher_memory()
     measure.save(arguments, "export.json", facts)
 

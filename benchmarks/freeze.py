@@ -1,6 +1,6 @@
-"""Compares freezing by the Python script that people use and by tfod: time, memory and size, on small models and on a large one.
+"""Compares freezing by the Python script that people use and by tfod: time, memory and size.
 
-Both run here, one after the other, on the same official exports. For the scale of the large one, `cp` writes the bytes of tfod's output once more.
+Both run here, one after the other, on the same official exports. For the scale, `cp` writes the bytes of tfod's output once more.
 Prints Markdown tables and writes JSON. Needs the oracle environment, with compiled protobuf: with the pure Python one the script is slowed down unfairly,
 and the benchmark refuses to run.
 """
@@ -12,23 +12,17 @@ import measure
 ROWS = (*measure.COSTS, ("output", "bytes", measure.megabytes))
 
 
-def written(command, output):
-    """Runs a command that writes `output`; returns what it costs, and the output's size."""
-    output.unlink(missing_ok=True)
-    costs = measure.measured(command)
-    return {**costs, "bytes": output.stat().st_size}
-
-
 def compare(python, name, folder, arguments):
     """Returns what each side costs."""
     saved_model = measure.official_export(python, name) / "saved_model"
-    ours, theirs, copy = (folder / f"{name}.{side}.pb" for side in ("tfod", "script", "cp"))
+    ours, theirs = (folder / f"{name}.{side}.pb" for side in ("tfod", "script"))
     script = [python, measure.TESTS / "oracle" / "freeze_script.py", saved_model, theirs]
     tfod = [arguments.tfod, "freeze", f"--saved_model_dir={saved_model}", f"--output={ours}"]
-    sides = {"script": measure.median_of([written(script, theirs) for _ in range(arguments.script_runs)])}
-    # In turns, so that what else the machine does, and writing files to the disk, counts for both.
-    turns = [(written(tfod, ours), written(["cp", ours, copy], copy)) for _ in range(arguments.runs)]
-    return {**sides, "tfod": measure.median_of([one for one, _ in turns]), "cp": measure.median_of([other for _, other in turns])}
+    sides = {"script": measure.median_of([measure.written(script, theirs) for _ in range(arguments.script_runs)])}
+    sides.update(measure.beside_copying(tfod, ours, arguments.runs))
+    for made in (ours, theirs):
+        measure.remove(made)
+    return sides
 
 
 def main():
@@ -45,8 +39,7 @@ def main():
     for name in [arguments.only] if arguments.only else measure.MODELS:
         sides = facts["models"][name] = compare(python, name, folder, arguments)
         print(f"\n{measure.MODELS[name]}:\n\n{measure.table(ROWS, sides, ('script', 'tfod'))}")
-        ratios = [sides["tfod"][key] / sides["cp"][key] for key in ("wall", "fastest")]
-        print(f"\ntfod takes {ratios[0]:.3g} times as long as `cp` of its output (fastest runs: {ratios[1]:.3g}).", flush=True)
+        print(f"\n{measure.compared_with_copying(sides)}", flush=True)
     facts["least_memory"] = measure.launcher_memory()
     print(f"\nPeak memory below {facts['least_memory'] / 1e6:.0f} MB, this program's own, cannot be seen.")
     measure.save(arguments, "freeze.json", facts)

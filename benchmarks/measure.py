@@ -10,6 +10,7 @@ import os
 import pathlib
 import platform
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -27,6 +28,8 @@ MODELS = {
     "ssd_mobilenet_v2_300": "SSD MobileNetV2 300x300, 90 classes",
     "resnet50_640": "RetinaNet ResNet-50 640x640, 90 classes",
     "efficientdet_d0": "EfficientDet D0 512x512, 90 classes",
+    "faster_rcnn_resnet50_640": "Faster R-CNN ResNet-50 640x640, 90 classes",
+    "mask_rcnn_inception_resnet_v2_1024": "Mask R-CNN Inception-ResNet-v2 1024x1024, 90 classes",
     "center_net_hourglass_104": "CenterNet Hourglass-104 512x512, 90 classes",
 }
 EXPORT = "import sys; from oracle import official; print(official.export(sys.argv[1], say=lambda text: print(text, file=sys.stderr)))"
@@ -74,11 +77,20 @@ def machine(arguments):
     return f"{os.cpu_count()} cores, {platform.machine()}, Python {version} with compiled protobuf"
 
 
+def run(command, **options):
+    """Runs a command; returns its exit status and what it prints."""
+    return subprocess.run([str(part) for part in command], env=ENVIRONMENT, capture_output=True, text=True, check=False, **options)
+
+
 def output_of(command, **options):
     """Runs a command that must succeed; returns what it prints."""
-    result = subprocess.run([str(part) for part in command], env=ENVIRONMENT, capture_output=True, text=True, check=False, **options)
+    return printed(run(command, **options))
+
+
+def printed(result):
+    """Returns what a command has printed; ends the program if it failed."""
     if result.returncode != 0:
-        fail(f"{' '.join(map(str, command))}: exit status {result.returncode}\n{result.stderr[-3000:]}")
+        fail(f"{' '.join(result.args)}: exit status {result.returncode}\n{result.stderr[-3000:]}")
     return result.stdout
 
 
@@ -104,6 +116,43 @@ def measured(command):
     if process.returncode != 0:
         fail(f"{' '.join(map(str, command))}: exit status {process.returncode}\n{errors.decode(errors='replace')[-3000:]}")
     return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "memory": usage.ru_maxrss * 1024}
+
+
+def size(path):
+    """Returns the bytes of a file, or of all files of a folder."""
+    return sum(each.stat().st_size for each in (path.rglob("*") if path.is_dir() else [path]) if each.is_file())
+
+
+def remove(path):
+    """Removes a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def written(command, output):
+    """Runs a command that writes `output`, a file or a folder that is not there before; returns what it costs, and the size of what it writes."""
+    remove(output)
+    os.sync()  # what was written before is not counted
+    return {**measured(command), "bytes": size(output)}
+
+
+def beside_copying(command, output, runs):
+    """Returns the medians of what a command costs that writes `output`, and of what `cp` costs that writes the same bytes once more.
+
+    Both run in turns, so that what else the machine does, and writing files to the disk, counts for both.
+    """
+    copy = output.with_name(f"{output.name}.cp")
+    turns = [(written(command, output), written(["cp", "-r", output, copy], copy)) for _ in range(runs)]
+    remove(copy)
+    return {"tfod": median_of([ours for ours, _ in turns]), "cp": median_of([copied for _, copied in turns])}
+
+
+def compared_with_copying(sides):
+    """Returns a sentence about how long tfod takes, beside `cp`."""
+    median, fastest = (sides["tfod"][key] / sides["cp"][key] for key in ("wall", "fastest"))
+    return f"tfod takes {median:.3g} times as long as `cp` of its output (fastest runs: {fastest:.3g})."
 
 
 def launcher_memory():
@@ -133,13 +182,13 @@ COSTS = (("wall time", "wall", seconds), ("CPU time", "cpu", seconds), ("peak me
 
 
 def table(rows, sides, ratio):
-    """Returns a comparison as Markdown; `rows` are (title, key, form), `ratio` are the two sides whose quotient is the last column."""
+    """Returns a comparison as Markdown; `rows` are (title, key, form), `ratio` are the two sides whose quotient is the last column, which is empty if one is absent."""
     names = list(sides)
-    over, under = (sides[name] for name in ratio)
+    over, under = (sides.get(name, {}) for name in ratio)
     lines = ["| | " + " | ".join([*names, " / ".join(ratio)]) + " |", "| --- |" + " ---: |" * (len(names) + 1)]
     for title, key, form in rows:
         cells = [form(sides[name][key]) if key in sides[name] else "" for name in names]
-        quotient = f"{over[key] / under[key]:.3g}" if under[key] else ""
+        quotient = f"{over[key] / under[key]:.3g}" if over.get(key) and under.get(key) else ""
         lines.append(f"| {title} | " + " | ".join([*cells, quotient]) + " |")
     return "\n".join(lines)
 

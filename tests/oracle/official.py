@@ -11,11 +11,13 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Optional, Tuple
 
 import numpy as np
 
 from . import cache, cases, images
+from .configs import Nms
+from .families import faster_rcnn, mask_rcnn
 from .saved_models import model
 
 SHAPES = cache.ROOT / "examples" / "shapes"
@@ -28,6 +30,7 @@ class Seeded:
 
     config: str
     sizes: Tuple[Tuple[int, int], ...]
+    smaller: Optional[str] = None  # a config with the same variables, which are measured on it where the model itself takes minutes
 
 
 def resizer(size):
@@ -160,8 +163,17 @@ SEEDED = {
     "efficientdet_d0": Seeded(efficientdet_d0(), ((512, 512), (300, 410))),
     "faster_rcnn_resnet50": Seeded(faster_rcnn_resnet50(), ((640, 640), (300, 410))),
     "center_net_small": Seeded(center_net("hourglass_10", 256, 20), ((256, 256), (200, 310))),
-    # For the benchmark only.
+    # For the benchmarks only.
     "center_net_hourglass_104": Seeded(center_net("hourglass_104", 512), ((512, 512),)),
+    "faster_rcnn_resnet50_640": Seeded(
+        faster_rcnn.published(50, faster_rcnn.square(640), proposals=300, nms=Nms(0.0, 0.6, 100, 300)),
+        ((640, 640),),
+    ),
+    "mask_rcnn_inception_resnet_v2_1024": Seeded(
+        mask_rcnn.published(1024, proposals=300, nms=Nms(0.0, 0.6, 100, 100)),
+        ((256, 256),),
+        smaller=mask_rcnn.published(256),
+    ),
 }
 
 
@@ -313,7 +325,7 @@ def make_checkpoint(name, folder):
 
     tf.config.run_functions_eagerly(True)
     seeded = SEEDED[name]
-    net = checkpoints.build(reference.parse(seeded.config))
+    net = checkpoints.build(reference.parse(seeded.smaller or seeded.config))
     height, width = seeded.sizes[0]
     batch = tf.constant(images.textured(5, height, width)[np.newaxis], tf.float32)
     checkpoints.detect(net, batch)  # creates the variables

@@ -85,7 +85,7 @@ CASES = [
 ]
 
 
-def published(side):
+def published(side, proposals=FEW_PROPOSALS, nms=Nms(0.0, 0.6, FEW_DETECTIONS, FEW_DETECTIONS)):
     """Returns the config of the published model for images of one size, but for the numbers of proposals and detections."""
     return replace(
         SMALL,
@@ -95,10 +95,10 @@ def published(side):
         resizer=fixed(side, side),
         scales=(0.25, 0.5, 1.0, 2.0),
         rpn_depth=None,
-        proposals=FEW_PROPOSALS,
+        proposals=proposals,
         crop_size=17,
         pool=(1, 1),
-        nms=Nms(0.0, 0.6, FEW_DETECTIONS, FEW_DETECTIONS),
+        nms=nms,
         masks=masks(33, 33, 0, 4),
     ).text()
 
