@@ -10,9 +10,9 @@ import onnx
 
 # Of the operators marked as supported, those that convolutional detectors have.
 SUPPORTED = set(
-    """Add And AveragePool BatchNormalization Cast Ceil Clip Concat Constant ConstantOfShape Conv Cos Div Equal Exp Expand Flatten Floor Gather GatherElements GatherND
+    """Add And ArgMax AveragePool BatchNormalization Cast Ceil Clip Concat Constant ConstantOfShape Conv Cos Div Equal Exp Expand Flatten Floor Gather GatherElements GatherND
     Gemm GlobalAveragePool Greater GreaterOrEqual HardSigmoid Identity Less LessOrEqual Log MatMul Max MaxPool Min Mod Mul Neg NonMaxSuppression NonZero Not OneHot Or Pad Pow
-    Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape Resize Round ScatterElements ScatterND Shape Sigmoid Sin Size Slice Softmax Split Sqrt
+    Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape Resize RoiAlign Round ScatterElements ScatterND Shape Sigmoid Sin Size Slice Softmax Split Sqrt
     Squeeze Sub Sum Tanh Tile TopK Transpose Unsqueeze Where""".split()
 )
 MOST_SORTED = 3840  # what the layer for TopK sorts

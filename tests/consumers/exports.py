@@ -1,10 +1,11 @@
 """What the programs are given: the exports of one model, and what the reference computes for it."""
 
+import json
 import pathlib
 import subprocess
 
 import numpy as np
-from oracle import stages
+from oracle import predictions
 from parity import compare
 
 # Flags by the name of the export.
@@ -59,7 +60,7 @@ class Model:
         return folder
 
     def heads(self):
-        """Returns (the network's input, {key: the reference's predictions}) of one image."""
-        arrays = np.load(stages.prepare(self.results))
-        keys = ("box_encodings", "class_predictions_with_background")
-        return arrays["preprocessed"][:1], {key: arrays[key][:1] for key in keys}
+        """Returns (the network's input, {key: the reference's predictions}) of an image."""
+        arrays = np.load(predictions.prepare(self.results))
+        manifest = json.loads((self.export("heads") / "manifest.json").read_text())
+        return arrays["preprocessed"], {output["name"]: arrays[f"network/{output['name']}"] for output in manifest["outputs"]}

@@ -8,6 +8,10 @@ FAMILIES = {
     "SSD MobileNet V2 FPNLite": "base",
     "RetinaNet ResNet-50": "resnet",
     "EfficientDet": "efficientdet",
+    "Faster R-CNN": "faster_rcnn",
+    "Mask R-CNN": "mask_rcnn",
+    "CenterNet": "centernet_hourglass_10",
+    "CenterNet with keypoints": "centernet_keypoints_of_two_classes",
 }
 
 

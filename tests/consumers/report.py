@@ -14,6 +14,9 @@ python3 tests/run.py --consumers
 
 No TensorRT is run: what its documentation asks of a model is checked on the graph, which ONNX Runtime then runs.
 
+Faster R-CNN and Mask R-CNN are over ResNet-50, CenterNets over a small hourglass. There is no column for Context R-CNN, which is given a memory bank beside the image, and none for the other tasks of CenterNet
+(masks, DensePose, tracking, DeepMAC).
+
 It makes an environment for every program (some gigabytes below `target/`), and fails where something works that is said not to, or the other way round. Programs in further formats and
 options, on larger models, are in the test suites.
 
