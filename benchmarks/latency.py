@@ -7,6 +7,8 @@ Prints Markdown tables and writes JSON. Needs the environments oracle, onnx and 
 """
 
 import json
+import os
+import resource
 import shutil
 import statistics
 
@@ -89,7 +91,7 @@ def prepare(name, arguments):
     frozen, converted = folder / "official.pb", folder / "official.onnx"
     measure.output_of([python, measure.TESTS / "oracle" / "freeze_script.py", official / "saved_model", frozen])
     convert = [measure.environment("tf2onnx"), "-m", "tf2onnx.convert", "--saved-model", official / "saved_model"]
-    conversion = measure.run([*convert, "--opset", "17", "--output", converted])
+    conversion = measure.run([*convert, "--opset", "17", "--output", converted], preexec_fn=limit_memory)
     flags = [f"--pipeline_config_path={official / 'pipeline.config'}", f"--trained_checkpoint_dir={official / 'checkpoint'}"]
     measure.output_of([arguments.tfod, "export", "--format=frozen,onnx", *flags, f"--output_directory={folder / 'tfod'}"])
     paths = {
@@ -106,6 +108,12 @@ def prepare(name, arguments):
     if failure:
         del paths["ONNX Runtime"]["official"]
     return paths, failure
+
+
+def limit_memory():
+    """Limits a process to half of the machine's memory: without, tf2onnx takes all of it for the largest models, and the machine stands still."""
+    most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def last_line(result):
