@@ -120,7 +120,7 @@ pub struct GraphOptions {
     pub keypoint_labels: Option<KeypointLabels>,
     /// Inputs beside the image, for detectors that take some.
     pub side_inputs: Option<Vec<SideInput>>,
-    /// Leave out anchors, where no layer needs them: for networks that are held against a checkpoint. There can be hundreds of thousands.
+    /// Leave out the numbers of anchors: for networks of which only the layers are held against a checkpoint. There can be hundreds of thousands of anchors.
     pub(crate) without_anchors: bool,
 }
 

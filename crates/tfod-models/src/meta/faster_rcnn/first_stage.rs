@@ -2,7 +2,7 @@
 //! anchor how likely there is an object, and how the anchor is to be moved. The best boxes of an image are its proposals.
 
 use tfod_config::protos;
-use tfod_graph::{Builder, ConvAttrs, Padding, Unary, ValueId};
+use tfod_graph::{Builder, ConvAttrs, DType, Padding, Shape, Unary, ValueId};
 
 use super::PATH;
 use super::frame::Frame;
@@ -27,6 +27,11 @@ pub(super) const BOX_CODER: BoxCoder = BoxCoder {
 };
 /// The field of the anchor generator.
 const GENERATOR: &str = "first_stage_anchor_generator";
+/// Where the anchor generator is configured.
+const PLACE: GeneratorPlace = GeneratorPlace {
+    field: PATH.child(GENERATOR),
+    levels_note: "",
+};
 /// Background and object.
 const CLASS_SLOTS: u64 = 2;
 
@@ -124,14 +129,19 @@ impl FirstStage {
         })
     }
 
-    /// Predicts over feature maps `[batch, h, w, channels]`.
+    /// Predicts over feature maps `[batch, h, w, channels]`. Where anchors are left out, other boxes stand for them.
     pub(super) fn predict(
         &self,
         b: &mut Builder,
         maps: &[ValueId],
         frame: Frame,
+        without_anchors: bool,
     ) -> Result<Predicted, ModelError> {
-        let anchors = b.scope("Anchors", |b| self.anchors(b, maps, frame))?;
+        let stand_in = without_anchors.then(|| self.stand_in(b, maps));
+        let anchors = match stand_in.transpose()?.flatten() {
+            Some(anchors) => anchors,
+            None => b.scope("Anchors", |b| self.anchors(b, maps, frame))?,
+        };
         let predictions = b.scope("FirstStageBoxPredictor", |b| {
             let features = maps.iter().map(|map| self.convolution(b, *map));
             let features = features.collect::<Result<Vec<_>, ModelError>>()?;
@@ -151,20 +161,29 @@ impl FirstStage {
         maps: &[ValueId],
         frame: Frame,
     ) -> Result<Anchors, ModelError> {
-        let cells = maps.iter().enumerate();
-        let cells = cells.map(|(level, map)| Cells::of(b, &format!("map_{level}"), *map));
-        let cells = cells.collect::<Result<Vec<_>, _>>()?;
+        let cells = cells(b, maps)?;
         // The reference does not tell generators the size of the image, which for them is then 1 by 1.
         let image = Image {
             size: [Int::Known(1); 2],
             is_fixed: true,
         };
-        let place = GeneratorPlace {
-            field: PATH.child(GENERATOR),
-            levels_note: "",
-        };
-        let anchors = self.anchor_generator.build(b, &cells, image, place)?;
+        let anchors = self.anchor_generator.build(b, &cells, image, PLACE)?;
         b.scope("clip", |b| clipped(b, anchors, frame, self.is_static))
+    }
+
+    /// An input in place of anchors, where it is known how many there would be: a network of which only the layers are looked at needs no numbers.
+    fn stand_in(&self, b: &mut Builder, maps: &[ValueId]) -> Result<Option<Anchors>, ModelError> {
+        let cells = cells(b, maps)?;
+        self.anchor_generator.check(&cells, PLACE)?;
+        let maps = cells.iter().zip(self.anchor_generator.per_location());
+        let count = maps.into_iter().try_fold(0, |sum, (cells, boxes)| {
+            let [height, width] = &cells.dims;
+            Some(sum + height.known()? * width.known()? * boxes)
+        });
+        Ok(count.map(|count| {
+            let shape = Shape::known(&[count, 4]);
+            Anchors::Computed(b.input("anchors", DType::F32, shape))
+        }))
     }
 
     /// The convolution that all maps share.
@@ -229,6 +248,13 @@ impl FirstStage {
             raw_scores,
         })
     }
+}
+
+/// The cells of feature maps, at which anchors are placed.
+fn cells(b: &mut Builder, maps: &[ValueId]) -> Result<Vec<Cells>, ModelError> {
+    let cells = maps.iter().enumerate();
+    let cells = cells.map(|(level, map)| Cells::of(b, &format!("map_{level}"), *map));
+    cells.collect()
 }
 
 /// Anchors cut off at the border of the network's input. Those that have no area then are refused, unless they are to be kept.

@@ -254,7 +254,7 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
         let path = Path::new("_feature_extractor_for_proposal_features");
         extractor.maps(b, &path, input.images)
     })?;
-    let predicted = first.predict(b, &maps, frame)?;
+    let predicted = first.predict(b, &maps, frame, options.without_anchors)?;
     if second.is_none() && options.stage == Stage::Encodings {
         let predictions = predicted.predictions;
         b.output("rpn_box_encodings", predictions.box_encodings);
