@@ -235,3 +235,17 @@ def test_an_official_export_and_ours_are_the_same_model(tmp_path, name):
     assert result.returncode == 1 and weights["outcome"] == "different"
     apart = [pair for pair in weights["pairs"] if pair["matched_by"] == "shape and nearest values"]
     assert apart and all(pair["difference"]["max"] > 0 for pair in apart), "the anchors' sizes"
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", ["faster_rcnn_resnet50_640", "center_net_hourglass_104"])
+def test_official_exports_of_other_families_and_ours_are_the_same_models(tmp_path, name):
+    """Boxes of a first stage, of which one stores corners and the other sizes and centres; normalisations in elementary operations."""
+    export = official.export(name)
+    saved_model, config = export / "saved_model", export / "pipeline.config"
+    common = ["--pipeline_config_path", config, "--trained_checkpoint_dir", export / "checkpoint"]
+    tfod("export", *common, "--output_directory", tmp_path / "ours", "--format=saved_model,frozen,onnx")
+    for second in ("saved_model", "frozen.pb", "model.onnx"):
+        result = json.loads(tfod("verify", "--json", saved_model, tmp_path / "ours" / second))
+        assert result["outcome"] == result["interface"]["outcome"] == result["weights"]["outcome"] == "same", second
+        assert result["weights"]["bit_equal"] > 270

@@ -133,6 +133,95 @@ pub(super) fn by_value(
     Ok(())
 }
 
+/// A table that has no pair yet.
+struct Table<'a> {
+    tensor: usize,
+    info: &'a StoredTensor,
+    numbers: Vec<f64>,
+}
+
+/// The tables of so many columns that have no pair yet.
+fn tables<'a>(of: &Weights<'a>, columns: u64) -> Result<Vec<Table<'a>>, InspectError> {
+    let mut tables = Vec::new();
+    for (tensor, info) in of.unmatched().filter(|(_, info)| is_float(info)) {
+        let elements = of.elements(info)?;
+        let counts = MIN_ROWS * columns..=MAX_ELEMENTS;
+        if info.shape.last() != Some(&columns) || !counts.contains(&elements.count()) {
+            continue;
+        }
+        let numbers = (0..elements.count()).map(|at| elements.get(at).and_then(Element::real));
+        if let Some(numbers) = numbers.collect() {
+            tables.push(Table {
+                tensor,
+                info,
+                numbers,
+            });
+        }
+    }
+    Ok(tables)
+}
+
+/// Heights and widths of boxes, and their centres, from their corners: ymin, xmin, ymax, xmax.
+fn sizes_and_centers(corners: &[f64]) -> [Vec<f64>; 2] {
+    let (mut sizes, mut centers) = (Vec::new(), Vec::new());
+    for corners in corners.chunks_exact(4) {
+        if let [y0, x0, y1, x1] = corners {
+            sizes.extend([y1 - y0, x1 - x0]);
+            centers.extend([f64::midpoint(*y0, *y1), f64::midpoint(*x0, *x1)]);
+        }
+    }
+    [sizes, centers]
+}
+
+/// Matches boxes of which one model stores the corners, and the other heights and widths, and centres.
+pub(super) fn by_corners<'a>(
+    a: &mut Weights<'a>,
+    b: &mut Weights<'a>,
+    pairs: &mut Vec<Pair>,
+) -> Result<(), InspectError> {
+    for is_turned in [false, true] {
+        let (of, other) = if is_turned {
+            (&mut *b, &mut *a)
+        } else {
+            (&mut *a, &mut *b)
+        };
+        let mut halves = tables(other, 2)?;
+        for table in tables(of, 4)?.into_iter().take(MAX_PAIRED) {
+            let wanted = sizes_and_centers(&table.numbers);
+            let place = |numbers| {
+                let mut candidates = halves.iter().take(MAX_PAIRED);
+                candidates.position(|half| are_near(numbers, &half.numbers))
+            };
+            let [Some(sizes), Some(centers)] = wanted.each_ref().map(|numbers| place(numbers))
+            else {
+                continue;
+            };
+            if sizes == centers {
+                continue;
+            }
+            for (numbers, at) in wanted.iter().zip([sizes, centers]) {
+                let Some(half) = halves.get(at) else {
+                    continue;
+                };
+                let Some(by) = apart(numbers, &half.numbers) else {
+                    continue;
+                };
+                let names = [&table.info.name, &half.info.name].map(String::clone);
+                let [first, second] = names;
+                pairs.push(if is_turned {
+                    pair(second, first, by)
+                } else {
+                    pair(first, second, by)
+                });
+                other.matched(half.tensor);
+            }
+            of.matched(table.tensor);
+            halves.retain(|half| other.is_matched.get(half.tensor) == Some(&false));
+        }
+    }
+    Ok(())
+}
+
 /// Matches what is left column by column, where both models have as many columns of one length: a table of one is columns in the other, and their values differ.
 pub(super) fn by_column(
     a: &mut Weights<'_>,
@@ -318,7 +407,7 @@ fn apart(a: &[f64], b: &[f64]) -> Option<ValueDifference> {
     difference(&elements(a), &elements(b), |index| index, true)
 }
 
-/// Whether a constant of a graph is no weight whatever it is for: zeros, which add nothing.
+/// Whether a constant of a graph is no weight whatever it is for: zeros, which add nothing, or 0, 1, 2 and so on, which count rows or columns.
 pub(super) fn is_filler(side: &Side, tensor: &StoredTensor) -> bool {
     if is_of_variables(side, tensor) {
         return false;
@@ -326,10 +415,14 @@ pub(super) fn is_filler(side: &Side, tensor: &StoredTensor) -> bool {
     let Ok(elements) = side.found.elements(tensor) else {
         return false;
     };
-    let Some((mut numbers, _)) = elements.reals() else {
+    let (Some((mut zeros, _)), Some((counted, _))) = (elements.reals(), elements.reals()) else {
         return false;
     };
-    numbers.all(|number| number == 0.0)
+    #[expect(clippy::cast_precision_loss, reason = "no tensor has as many elements")]
+    let mut counted = counted
+        .enumerate()
+        .map(|(at, number)| number.total_cmp(&(at as f64)).is_eq());
+    zeros.all(|number| number == 0.0) || counted.all(|is_counted| is_counted)
 }
 
 /// Whether a constant is only there to be computed from.

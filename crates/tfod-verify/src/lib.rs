@@ -282,17 +282,13 @@ pub fn verify_with_progress(
     })
 }
 
-/// Operations of which there are as many in every graph of a model, however it is written.
-const LAYERS: [&str; 17] = [
-    "AvgPool",
+/// Operations of which there are as many in every graph of a model, however it is written. An average over a whole map is `AvgPool` or `Mean`, so neither is one.
+const LAYERS: [&str; 13] = [
     "BiasAdd",
     "Conv2D",
     "Conv2DBackpropInput",
     "DepthwiseConv2dNative",
     "Elu",
-    "FusedBatchNorm",
-    "FusedBatchNormV2",
-    "FusedBatchNormV3",
     "LeakyRelu",
     "MaxPool",
     "MatMul",
@@ -302,11 +298,24 @@ const LAYERS: [&str; 17] = [
     "Sigmoid",
     "Softmax",
 ];
+/// Batch normalisation as one operation, of any version.
+const NORM: &str = "FusedBatchNorm";
 
-fn layers(running: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
-    let is_layer = |(op, _): &(&String, &u64)| LAYERS.contains(&op.as_str());
-    let layers = running.iter().filter(is_layer);
-    layers.map(|(op, count)| (op.clone(), *count)).collect()
+/// How many layers of each kind two graphs have. Batch normalisations that are synchronised between devices in training are written in elementary operations, so they
+/// are counted only where both have some.
+fn layers(of: [&BTreeMap<String, u64>; 2]) -> [BTreeMap<String, u64>; 2] {
+    let norms = of.map(|running| {
+        let norms = running.iter().filter(|(op, _)| op.starts_with(NORM));
+        norms.map(|(_, count)| *count).sum::<u64>()
+    });
+    let [first, second] = of;
+    [(first, norms[0]), (second, norms[1])].map(|(running, count)| {
+        let is_layer = |(op, _): &(&String, &u64)| LAYERS.contains(&op.as_str());
+        let layers = running.iter().filter(is_layer);
+        let layers = layers.map(|(op, count)| (op.clone(), *count));
+        let norm = (!norms.contains(&0)).then(|| (NORM.to_owned(), count));
+        layers.chain(norm).collect()
+    })
 }
 
 /// The versions of the graph format that the graphs of a model were written for.
@@ -364,7 +373,8 @@ fn structure(a: &Side, b: &Side) -> StructureResult {
             let running = a.constants.as_ref().zip(b.constants.as_ref());
             match running.filter(|_| producers(first) != producers(second)) {
                 Some((a, b)) if !all.is_empty() => {
-                    let layers = counts_apart(&layers(&a.running), &layers(&b.running));
+                    let [of_first, of_second] = layers([&a.running, &b.running]);
+                    let layers = counts_apart(&of_first, &of_second);
                     if layers.is_empty() {
                         return StructureResult {
                             outcome: Outcome::Same,

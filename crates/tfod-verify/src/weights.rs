@@ -119,6 +119,7 @@ pub(crate) fn compare(a: &Side, b: &Side, is_alike: bool) -> Result<WeightsResul
     let by_chance = by_content(&mut first, &mut second, shapes, &mut pairs)?;
     if !is_alike {
         computed::by_value(&mut first, &mut second, &mut pairs)?;
+        computed::by_corners(&mut first, &mut second, &mut pairs)?;
         computed::by_numbers([a, b], [&mut first, &mut second], &mut pairs)?;
         computed::spare(a, &mut first);
         computed::spare(b, &mut second);

@@ -309,6 +309,58 @@ fn what_one_stores_and_the_other_computes_is_compared() {
 }
 
 #[test]
+fn boxes_are_found_by_corners_or_by_sizes_and_centers() {
+    let folder = Folder::new();
+    let corners = numbers(4 * 10, 7);
+    // Row by row: two numbers of four.
+    let half = |of: fn(f32, f32) -> f32| -> Vec<f32> {
+        let boxes = corners.chunks_exact(4);
+        boxes
+            .flat_map(|c| [of(c[0], c[2]), of(c[1], c[3])])
+            .collect()
+    };
+    let graph = |name: &str, tables: &[(&str, i64, &[f32])], extra: &str| {
+        let mut nodes = vec![
+            tf::placeholder("image", tf::FLOAT, &[-1, 8]),
+            tf::float_constant("k", &[3, 2, 4, 5], &numbers(120, 1)),
+            tf::node("layers", "Conv2D", &["image", "k"]),
+        ];
+        let mut last = "layers".to_owned();
+        for (name, columns, values) in tables {
+            let rows = i64::try_from(values.len()).unwrap() / columns;
+            nodes.push(tf::float_constant(name, &[rows, *columns], values));
+            let sum = format!("{name}_{extra}");
+            nodes.push(tf::node(&sum, extra, &[&last, name]));
+            last = sum;
+        }
+        nodes.push(tf::identity("Identity", &last));
+        folder.write(name, &tf::graph(nodes).0)
+    };
+    let whole = graph("corners.pb", &[("corners", 4, &corners)], "AddV2");
+    let (mut sizes, centers) = (half(|low, high| high - low), half(f32::midpoint));
+    let positions: Vec<f32> = (0..9u8).map(f32::from).collect();
+    let tables = |sizes: &[f32], name| {
+        let tables: [(&str, i64, &[f32]); 3] = [
+            ("sizes", 2, sizes),
+            ("centers", 2, &centers),
+            ("columns", 9, &positions),
+        ];
+        graph(name, &tables, "Sub")
+    };
+    let parts = tables(&sizes, "parts.pb");
+    for (first, second) in [(&whole, &parts), (&parts, &whole)] {
+        let weights = compare(first, second).weights.unwrap();
+        assert_eq!(weights.outcome, Outcome::Same, "{weights:?}");
+        assert_eq!(weights.matched(Matched::Value), 2, "{weights:?}");
+        assert!(weights.only_in_first.is_empty() && weights.only_in_second.is_empty());
+    }
+    sizes[3] += 0.01;
+    let other = tables(&sizes, "other.pb");
+    let weights = compare(&whole, &other).weights.unwrap();
+    assert_ne!(weights.outcome, Outcome::Same, "{weights:?}");
+}
+
+#[test]
 fn layers_are_what_graphs_of_different_releases_have_in_common() {
     let folder = Folder::new();
     let graph = |name: &str, producer: u64, activation: &str, extra: &[&str]| {
@@ -336,6 +388,15 @@ fn layers_are_what_graphs_of_different_releases_have_in_common() {
     assert!(found.reason.starts_with("of layers"), "{found:?}");
     let found = of(&graph("other.pb", 1645, "Relu", &["Squeeze"]));
     assert_eq!(found.differences, ["Relu: 0 -> 1", "Relu6: 1 -> 0"]);
+    // One writes batch normalisation as one operation, the other in elementary ones, and an average in another way.
+    let norms = graph("norms.pb", 440, "Relu6", &["FusedBatchNormV3", "Mean"]);
+    let bare = graph("bare.pb", 1645, "Relu6", &["Mul", "AddV2", "AvgPool"]);
+    let found = compare(&norms, &bare).structure.unwrap();
+    assert_eq!(found.outcome, Outcome::Same, "{found:?}");
+    let more = ["FusedBatchNormV3", "FusedBatchNormV3"];
+    let found = compare(&norms, &graph("more.pb", 1645, "Relu6", &more));
+    let found = found.structure.unwrap();
+    assert_eq!(found.differences, ["FusedBatchNorm: 1 -> 2"]);
     // One release writes one graph.
     let found = of(&graph("same_release.pb", 440, "Relu6", &["Squeeze"]));
     assert_eq!(found.differences, ["Squeeze: 0 -> 1"]);
