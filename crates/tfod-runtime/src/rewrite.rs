@@ -65,6 +65,7 @@ impl<'a> Rewriter<'a> {
             ("ArgMax" | "ArgMin", [output]) if attribute(node, "select_last_index", 0) == 0 => {
                 write_extreme(node, output, graph);
             }
+            ("Div", [output]) if node.inputs.len() == 2 => write_division(node, output, graph),
             ("Resize", [output]) => match last_axes(node) {
                 Some(first) => write_resize(node, output, first, graph),
                 None => write_named(node, graph),
@@ -124,6 +125,27 @@ fn write_truth(node: &NodeProto<'_>, output: &str, graph: &mut Vec<u8>) {
     put_bytes(graph, 1, &cast(&number, &node.inputs, dtype::FLOAT));
     put_bytes(graph, 1, &written("Equal", &[&number, ZERO], &is_zero));
     put_bytes(graph, 1, &written("Not", &[&is_zero], output));
+}
+
+/// rten multiplies by the reciprocal of a divisor that is a single number, which rounds twice; where sizes and positions are computed, that moves whole rows of
+/// pixels. With two columns of divisors, it divides.
+fn write_division(node: &NodeProto<'_>, output: &str, graph: &mut Vec<u8>) {
+    let [dividend, divisor, divisors, quotients] = ["dividend", "divisor", "divisors", "quotients"]
+        .map(|part| format!("{OWN}{part}/{output}"));
+    for (input, column) in node.inputs.iter().zip([&dividend, &divisor]) {
+        put_bytes(graph, 1, &written("Unsqueeze", &[input, LAST], column));
+    }
+    let mut joined = written("Concat", &[&divisor, &divisor], &divisors);
+    put_bytes(&mut joined, 5, &integer("axis", -1));
+    put_bytes(graph, 1, &joined);
+    put_bytes(
+        graph,
+        1,
+        &written("Div", &[&dividend, &divisors], &quotients),
+    );
+    let mut first = written("Gather", &[&quotients, FIRST], output);
+    put_bytes(&mut first, 5, &integer("axis", -1));
+    put_bytes(graph, 1, &first);
 }
 
 /// rten neither joins bytes nor chooses between them: those from an input on are widened for that.
@@ -241,14 +263,19 @@ const ZERO: &str = "tfod_runtime/zero";
 /// The name of a list of one whole number, 1.
 const ONE: &str = "tfod_runtime/one";
 
+/// The name of a list of one axis, the last.
+const LAST: &str = "tfod_runtime/last";
+
+/// The name of a whole number that is 0.
+const FIRST: &str = "tfod_runtime/first";
+
 /// Appends the numbers that what is written here reads.
 pub(crate) fn write_numbers(graph: &mut Vec<u8>) {
     put_bytes(graph, 5, &constant(ZERO, dtype::FLOAT, &[], &[0; 4]));
-    put_bytes(
-        graph,
-        5,
-        &constant(ONE, dtype::INT64, &[1], &1i64.to_le_bytes()),
-    );
+    for (name, dims, number) in [(ONE, &[1][..], 1i64), (LAST, &[1], -1), (FIRST, &[], 0)] {
+        let number = number.to_le_bytes();
+        put_bytes(graph, 5, &constant(name, dtype::INT64, dims, &number));
+    }
 }
 
 /// A tensor.

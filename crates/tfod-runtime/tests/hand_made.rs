@@ -213,6 +213,30 @@ fn what_is_not_zero_is_true() {
     assert_eq!(values(&found), [&truth, &number]);
 }
 
+/// The quotients of many numbers by one, of one by one, and of one by many; a product with the reciprocal has another last bit for some of them.
+#[test]
+fn division_by_a_single_number_rounds_once() {
+    let numbers: Vec<f32> = (1..=64u8).map(f32::from).collect();
+    let x = Tensor::new(vec![2, 32], Values::F32(numbers.clone())).unwrap();
+    let nodes = [
+        node("Div", &["x", "82"], &["of_many"]),
+        node("Div", &["90", "82"], &["of_one"]),
+        node("Div", &["90", "x"], &["by_many"]),
+    ];
+    let constants = [floats("82", &[1], &[82.0]), floats("90", &[], &[90.0])];
+    let outputs = ["of_many", "of_one", "by_many"].map(|name| port(name, FLOAT));
+    let graph = graph(&[port("x", FLOAT)], &nodes, &constants, &outputs);
+    let found = run(graph, 13, &x).unwrap();
+    let by = |f: fn(f32) -> f32| Values::F32(numbers.iter().copied().map(f).collect());
+    let (of_many, by_many) = (by(|x| x / 82.0), by(|x| 90.0 / x));
+    let of_one = Values::F32(vec![90.0 / 82.0]);
+    assert_eq!(values(&found), [&of_many, &of_one, &by_many]);
+    let shapes: Vec<&[usize]> = found.iter().map(|(_, tensor)| tensor.shape()).collect();
+    assert_eq!(shapes, [&[2, 32][..], &[1], &[2, 32]]);
+    // Which is no test where both ways give the same.
+    assert_ne!(of_many, by(|x| x * (1.0 / 82.0)));
+}
+
 #[test]
 fn sizes_of_the_last_axes_are_enough_for_resizing() {
     let x = Tensor::new(vec![1, 1, 1, 2], Values::F32(vec![1.0, 2.0])).unwrap();
