@@ -45,8 +45,15 @@ pub struct Cells {
 }
 
 impl Cells {
+    /// Of the feature maps of a detector, from fine to coarse.
+    pub(crate) fn of_each(b: &mut Builder, maps: &[ValueId]) -> Result<Vec<Self>, ModelError> {
+        let maps = maps.iter().enumerate();
+        maps.map(|(level, map)| Self::of(b, &format!("map_{level}"), *map))
+            .collect()
+    }
+
     /// Of a value `[batch, height, width, channels]`.
-    pub(crate) fn of(b: &mut Builder, name: &str, map: ValueId) -> Result<Self, ModelError> {
+    fn of(b: &mut Builder, name: &str, map: ValueId) -> Result<Self, ModelError> {
         let size = spatial(b, name, map)?;
         match b.shape(map).dims() {
             [_, height, width, _] => Ok(Self {

@@ -161,7 +161,7 @@ impl FirstStage {
         maps: &[ValueId],
         frame: Frame,
     ) -> Result<Anchors, ModelError> {
-        let cells = cells(b, maps)?;
+        let cells = Cells::of_each(b, maps)?;
         // The reference does not tell generators the size of the image, which for them is then 1 by 1.
         let image = Image {
             size: [Int::Known(1); 2],
@@ -173,7 +173,7 @@ impl FirstStage {
 
     /// An input in place of anchors, where it is known how many there would be: a network of which only the layers are looked at needs no numbers.
     fn stand_in(&self, b: &mut Builder, maps: &[ValueId]) -> Result<Option<Anchors>, ModelError> {
-        let cells = cells(b, maps)?;
+        let cells = Cells::of_each(b, maps)?;
         self.anchor_generator.check(&cells, PLACE)?;
         let maps = cells.iter().zip(self.anchor_generator.per_location());
         let count = maps.into_iter().try_fold(0, |sum, (cells, boxes)| {
@@ -248,13 +248,6 @@ impl FirstStage {
             raw_scores,
         })
     }
-}
-
-/// The cells of feature maps, at which anchors are placed.
-fn cells(b: &mut Builder, maps: &[ValueId]) -> Result<Vec<Cells>, ModelError> {
-    let cells = maps.iter().enumerate();
-    let cells = cells.map(|(level, map)| Cells::of(b, &format!("map_{level}"), *map));
-    cells.collect()
 }
 
 /// Anchors cut off at the border of the network's input. Those that have no area then are refused, unless they are to be kept.

@@ -226,13 +226,6 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
     })
 }
 
-/// The cells of feature maps, at which anchors are placed.
-fn cells(b: &mut Builder, features: &[ValueId]) -> Result<Vec<Cells>, ModelError> {
-    let maps = features.iter().enumerate();
-    maps.map(|(level, map)| Cells::of(b, &format!("map_{level}"), *map))
-        .collect()
-}
-
 /// The anchors over the feature maps of images, which may all have one size. Where the options leave them out, there are none, if there can be some.
 fn anchors_over(
     b: &mut Builder,
@@ -242,7 +235,7 @@ fn anchors_over(
     options: &GraphOptions,
 ) -> Result<Anchors, ModelError> {
     let size = spatial(b, "image", images)?;
-    let cells = cells(b, features)?;
+    let cells = Cells::of_each(b, features)?;
     if options.without_anchors && options.stage == Stage::Encodings {
         generator.check(&cells, place)?;
         return Ok(Anchors::Known(Vec::new()));

@@ -250,13 +250,7 @@ impl<'a> Expander<'a, '_> {
         }
         let of = self.graph.data_type(indices);
         let first = self.part_int32(on, "axis", 0);
-        let inputs = vec![on.old, indices, first];
-        let name = on.visit.part("rows");
-        let node = Node::new(name, "GatherV2", inputs, vec![on.data_type])
-            .with("Tparams", value::data_type(on.data_type))
-            .with("Tindices", value::data_type(of))
-            .with("Taxis", value::data_type(INT32));
-        let rows = self.part(on, node);
+        let rows = self.gathered(on, "rows", (on.old, on.data_type), (indices, of), first);
         let shape = self.shape_of(on, "rows/shape", rows);
         let name = on.visit.part("updates");
         let node = Node::new(
@@ -266,6 +260,23 @@ impl<'a> Expander<'a, '_> {
             vec![on.data_type],
         );
         self.part(on, node.typed(on.data_type))
+    }
+
+    /// Slices of a tensor along an axis, at indices; both with their types.
+    fn gathered(
+        &mut self,
+        on: &Updated<'_, 'a, '_>,
+        part: &str,
+        (tensor, data_type): (Tensor, i32),
+        (indices, of): (Tensor, i32),
+        axis: Tensor,
+    ) -> Tensor {
+        let inputs = vec![tensor, indices, axis];
+        let node = Node::new(on.visit.part(part), "GatherV2", inputs, vec![data_type])
+            .with("Tparams", value::data_type(data_type))
+            .with("Tindices", value::data_type(of))
+            .with("Taxis", value::data_type(INT32));
+        self.part(on, node)
     }
 
     fn shape_of(&mut self, on: &Updated<'_, 'a, '_>, name: &str, tensor: Tensor) -> Tensor {
@@ -283,13 +294,7 @@ impl<'a> Expander<'a, '_> {
         let updates = self.updates_of_rows(on, indices, updates);
         let shape = self.shape_of(on, "shape", on.old);
         let zero = self.part_int32(on, "first", 0);
-        let name = on.visit.part("count");
-        let inputs = vec![shape, zero, zero];
-        let node = Node::new(name, "GatherV2", inputs, vec![INT32])
-            .with("Tparams", value::data_type(INT32))
-            .with("Tindices", value::data_type(INT32))
-            .with("Taxis", value::data_type(INT32));
-        let count = self.part(on, node);
+        let count = self.gathered(on, "count", (shape, INT32), (zero, INT32), zero);
         let of = self.graph.data_type(indices);
         let name = on.visit.part("products");
         let inputs = vec![updates, indices, count];
@@ -352,16 +357,7 @@ impl<'a> Expander<'a, '_> {
         let less = Node::new(name("less"), "Less", vec![one, other], vec![BOOL]).typed(INT64);
         let less = self.part(on, less);
         let overflow = self.cast(on, "overflow", less, BOOL);
-        let carry = Node::new(
-            name("carry"),
-            "GatherV2",
-            vec![overflow, order, axis],
-            vec![INT64],
-        )
-        .with("Tparams", value::data_type(INT64))
-        .with("Tindices", value::data_type(INT32))
-        .with("Taxis", value::data_type(INT32));
-        let carry = self.part(on, carry);
+        let carry = self.gathered(on, "carry", (overflow, INT64), (order, INT32), axis);
         Some(self.combined(on, "AddV2", vec![moved, carry]))
     }
 
