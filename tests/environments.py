@@ -83,6 +83,12 @@ ENVIRONMENTS = {
         Environment("tf24", ("3.8",), "import tensorflow as tf; print('TensorFlow', tf.__version__)", for_tests=False),
         Environment("tf210", ("3.10", "3.9"), "import tensorflow as tf; print('TensorFlow', tf.__version__)", for_tests=False),
         Environment("opencv", ("3.10", "3.11", "3.12"), "import cv2; print('OpenCV', cv2.__version__)", for_tests=False),
+        Environment(
+            "batch",
+            ("3.12", "3.11", "3.13"),
+            "import apache_beam, onnxruntime, ray; print('Ray', ray.__version__, 'Apache Beam', apache_beam.__version__)",
+            for_tests=False,
+        ),
         Environment("tfjs", ("3.10", "3.9"), "import tensorflowjs.converters; print('tensorflowjs', tensorflowjs.__version__)", for_tests=False),
         Environment("tf2onnx", ("3.10", "3.11", "3.9"), "import tf2onnx; print('tf2onnx', tf2onnx.__version__)", for_tests=False),
         Environment("release", ("3.11", "3.10", "3.9", "3.12", "3.13"), "from importlib.metadata import version; print('zig', version('ziglang'), 'maturin', version('maturin'))", for_tests=False),

@@ -113,7 +113,7 @@ def static():
 
 def crates():
     """Packs every crate as it would be published."""
-    run(["cargo", "package", "--workspace", "--exclude", "tfod-cases", "--allow-dirty", "--no-verify"], cwd=ROOT)
+    run(["cargo", "package", "--workspace", "--exclude", "tfod-cases", "--exclude", "tfod-page", "--allow-dirty", "--no-verify"], cwd=ROOT)
 
 
 def main():

@@ -139,7 +139,8 @@ def consumers(results):
         results.append((f"environments ({', '.join(missing)} missing)", False, 0))
         return
     node = ["npm", "install", "--no-fund", "--no-audit", "--no-package-lock"]
-    if timed("packages for Node", node, results, cwd=ROOT / "tests" / "consumers" / "tfjs"):
+    page = timed("the page in Chromium", [sys.executable, "page.py"], results, cwd=ROOT / "tests")
+    if timed("packages for Node", node, results, cwd=ROOT / "tests" / "consumers" / "tfjs") and page:
         timed("consumers", [environments.ENVIRONMENTS["oracle"].python, "-m", "consumers"], results, cwd=ROOT / "tests")
 
 

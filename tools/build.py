@@ -1,9 +1,10 @@
-"""Builds what is released: static binaries and wheels, for this machine's processor and for others, with zig as the linker.
+"""Builds what is released: static binaries and wheels, for this machine's processor and for others, with zig as the linker; and the page of examples/browser.
 
     python3 tools/build.py static                              # x86_64-unknown-linux-musl into dist/
     python3 tools/build.py static --target aarch64-unknown-linux-musl
     python3 tools/build.py wheel                               # manylinux2014 for x86-64
     python3 tools/build.py check --target x86_64-pc-windows-gnu   # compiles, without linking
+    python3 tools/build.py page                                # dist/tfod-page.html, which needs no server
 
 A target's standard library is taken where it can be had: from rustup, if it has the target or can add it; else it is compiled from the sources of
 Debian's packages rustc-web and rust-web-src (`apt-get install rustc-web rust-web-src`), whose compiler is then used. zig, cargo-zigbuild and maturin come from PyPI into an environment of their own
@@ -11,8 +12,12 @@ below target/. Standard library only; runs under Python 3.9 to 3.13.
 """
 
 import argparse
+import base64
+import gzip
+import hashlib
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -33,6 +38,7 @@ TRIPLES = {
     "static": list(DOCKER_NAMES),
     "wheel": ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"],
     "check": ["x86_64-pc-windows-gnu", "aarch64-apple-darwin", "x86_64-apple-darwin"],
+    "page": ["wasm32-unknown-unknown"],
 }
 
 
@@ -118,6 +124,38 @@ def check(target, features, _output):
     cargo(["check", "--bin=tfod"], target, features, BUILDS)
 
 
+#: Every browser of today has the instructions for vectors. Graphs nested in graphs are read by recursion.
+WASM_FLAGS = ["-C target-feature=+simd128", "-C link-arg=-zstack-size=16777216"]
+
+
+def page(target, _features, output):
+    """Builds the page that detects in a browser, as one file; returns its path in the output folder."""
+    more, variables = standard_library(target)
+    flags = " ".join([variables.get("RUSTFLAGS", os.environ.get("RUSTFLAGS", "")), *WASM_FLAGS]).strip()
+    command = ["cargo", "build", "--release", f"--target={target}", "--package=tfod-page", "--features=run", *more]
+    print(f"+ {' '.join(command)}", flush=True)
+    subprocess.run(command, check=True, env={**os.environ, **variables, "RUSTFLAGS": flags, "CARGO_TARGET_DIR": str(BUILDS)}, cwd=ROOT)
+    module = gzip.compress((BUILDS / target / "release" / "tfod_page.wasm").read_bytes(), mtime=0)
+    sources = ROOT / "examples" / "browser"
+    parts = {"module": base64.b64encode(module).decode()}
+    parts.update({name: (sources / file).read_text() for name, file in (("style", "page.css"), ("script", "page.js"), ("worker", "worker.js"))})
+
+    def filled(place):
+        kind, _, name = place[1].rpartition(":")
+        if kind == "hash":
+            return "sha256-" + base64.b64encode(hashlib.sha256(parts[name].encode()).digest()).decode()
+        return parts[name]
+
+    text = re.sub(r"\{\{([\w:]+)\}\}", filled, (sources / "page.html").read_text())
+    output.mkdir(parents=True, exist_ok=True)
+    file = output / "tfod-page.html"
+    unfinished = file.with_suffix(".unfinished")
+    unfinished.write_text(text)
+    unfinished.replace(file)
+    print(f"{file}: {len(text) / 1e6:.2f} MB, of which WebAssembly, compressed, {len(module) / 1e6:.2f} MB")
+    return file
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog=__doc__.partition("\n\n")[2], formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=TRIPLES)
@@ -131,7 +169,7 @@ def main():
         try:
             arguments.output.mkdir(parents=True, exist_ok=True)
             output = arguments.output.resolve()
-            {"static": static, "wheel": wheel, "check": check}[arguments.what](target, arguments.features, output)
+            {"static": static, "wheel": wheel, "check": check, "page": page}[arguments.what](target, arguments.features, output)
         except (Unavailable, subprocess.CalledProcessError) as error:
             sys.exit(f"error: {error}")
 

@@ -78,7 +78,7 @@ def checksums(folder):
 
 def crates(version, output):
     """Packs every crate that is published, compiles it as packed, and copies it into the output folder; returns the files there."""
-    command = ["cargo", "package", "--workspace", "--exclude", "tfod-cases", "--allow-dirty"]
+    command = ["cargo", "package", "--workspace", "--exclude", "tfod-cases", "--exclude", "tfod-page", "--allow-dirty"]
     print(f"+ {' '.join(command)}", flush=True)
     subprocess.run(command, check=True, cwd=ROOT)
     packed = sorted((ROOT / "target" / "package").glob(f"tfod*-{version}.crate"))

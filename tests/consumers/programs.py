@@ -14,9 +14,11 @@ from typing import Callable, Dict
 
 import environments
 import numpy as np
+from PIL import Image
 
 HERE = pathlib.Path(__file__).resolve().parent
 TESTS = HERE.parent
+PAGE = TESTS.parent / "target" / "page" / "tfod-page.html"  # tools/build.py makes it
 LINES = []
 
 
@@ -174,6 +176,32 @@ def tensorrt(model, runner):
     """
     runner.command(runner.python, HERE / "check_tensorrt.py", model.export("fixed") / "model.onnx")
     return run_onnx("onnxruntime", "fixed", np.float32)(model, runner)
+
+
+def detected(model, rows):
+    """Returns detections as the example programs give them, best first, and what they have to equal: rows that are there, without padding."""
+    count = int(model.expected["num_detections"][0])
+    columns = {"detection_boxes": "box", "detection_classes": "class", "detection_scores": "score"}
+    best = np.argsort(-model.expected["detection_scores"][0, :count], kind="stable")
+    expected = {key: model.expected[key][0, :count][best] for key in columns}
+    found = {key: np.array([row[column] for row in rows], np.float32).reshape(-1, *expected[key].shape[1:]) for key, column in columns.items()}
+    return found, expected
+
+
+def picture(model, runner):
+    """Writes the image as a file, whose pixels are the same for every decoder."""
+    folder = runner.work / "pictures"
+    folder.mkdir(exist_ok=True)
+    Image.fromarray(model.image[0]).save(folder / "picture.png")
+    return folder / "picture.png"
+
+
+@line("Chromium, the page of `examples/browser`", "ONNX", "oracle")
+def page(model, runner):
+    made = runner.work / "detections.json"
+    runner.command("node", HERE / "page" / "run.mjs", PAGE, model.export("plain") / "model.onnx", picture(model, runner), made)
+    found, expected = detected(model, json.loads(made.read_text())["detections"])
+    return Compared({"page": found}, expected)
 
 
 # The interpreters of 2.15 and 2.21, the latter without its delegate; that of 2.10, and the delegate of 2.21, run the same file right.

@@ -82,8 +82,8 @@ impl Source<'_> {
     }
 }
 
-/// Cuts the graph of a model whose other files are in a folder.
-pub(crate) fn cut(model: &ModelProto<'_>, folder: &Path) -> Result<Cut, Problem> {
+/// Cuts the graph of a model whose other files, if it can have any, are in a folder.
+pub(crate) fn cut(model: &ModelProto<'_>, folder: Option<&Path>) -> Result<Cut, Problem> {
     let graph = &model.graph;
     let sources = sources(graph)?;
     let mut found = Cut::default();
@@ -311,14 +311,14 @@ fn value(name: &str, source: &Source<'_>) -> Vec<u8> {
 
 /// Elements of tensors, one after another.
 struct Weights<'a> {
-    folder: &'a Path,
+    folder: Option<&'a Path>,
     bytes: Vec<u8>,
     /// The messages of the tensors that are there, by their names.
     placed: HashMap<&'a str, Vec<u8>>,
 }
 
 impl<'a> Weights<'a> {
-    fn new(folder: &'a Path) -> Self {
+    fn new(folder: Option<&'a Path>) -> Self {
         Self {
             folder,
             bytes: Vec::new(),
@@ -390,8 +390,11 @@ impl<'a> Weights<'a> {
         if location.is_empty() || !relative.components().all(is_plain) {
             return Err(said("expected a path below the model's folder".to_owned()));
         }
+        let folder = self.folder.ok_or_else(|| {
+            said("expected a model with its weights inside, which was not made with `--external_data`".to_owned())
+        })?;
         let mut file =
-            open_regular(&self.folder.join(relative)).map_err(|error| said(error.to_string()))?;
+            open_regular(&folder.join(relative)).map_err(|error| said(error.to_string()))?;
         let all = file.metadata().map_err(|error| said(error.to_string()))?;
         let rest = all.len().checked_sub(offset);
         let length = length.or(rest).unwrap_or(0);

@@ -1,16 +1,20 @@
 //! An error instead of a panic.
 
+#[cfg(not(target_family = "wasm"))]
 use std::any::Any;
 use std::fmt::Display;
 use std::path::Path;
+#[cfg(not(target_family = "wasm"))]
 use std::thread;
 
-use crate::{Error, THREAD};
+use crate::Error;
 
 /// Address space for a stack: graphs nested in graphs are read by recursion.
+#[cfg(not(target_family = "wasm"))]
 const STACK_BYTES: usize = 64 << 20;
 
 /// Does something with a model in a thread of its own.
+#[cfg(not(target_family = "wasm"))]
 pub(crate) fn run<T: Send, E: Display>(
     path: &Path,
     what: &'static str,
@@ -23,7 +27,7 @@ pub(crate) fn run<T: Send, E: Display>(
     };
     thread::scope(|scope| {
         let thread = thread::Builder::new()
-            .name(THREAD.to_owned())
+            .name(crate::THREAD.to_owned())
             .stack_size(STACK_BYTES)
             .spawn_scoped(scope, || work().map_err(|error| format!("{error:#}")))
             .map_err(|error| failed(format!("no thread for it: {error}")))?;
@@ -37,7 +41,22 @@ pub(crate) fn run<T: Send, E: Display>(
     })
 }
 
+/// Does something with a model. There are no threads, and a panic ends the instance of the module, as its host sees.
+#[cfg(target_family = "wasm")]
+pub(crate) fn run<T, E: Display>(
+    path: &Path,
+    what: &'static str,
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<T, Error> {
+    work().map_err(|error| Error::Model {
+        path: path.to_owned(),
+        what,
+        problem: format!("{error:#}"),
+    })
+}
+
 /// What a panic said.
+#[cfg(not(target_family = "wasm"))]
 fn message(payload: &Box<dyn Any + Send>) -> &str {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     text.or(payload.downcast_ref::<&str>().copied())

@@ -21,6 +21,7 @@
 //! * Several threads compute. How many says the environment variable `RTEN_NUM_THREADS`; otherwise they are as many as there are cores.
 //! * A panic is an [`Error`]. What is done with a model is done in threads for which [`is_of_runtime`] holds, so that the message that Rust prints of
 //!   a panic can be kept from the terminal by a hook.
+//! * In WebAssembly there are no threads and no files: models come from memory ([`Model::from_bytes`]), and a panic ends the module's instance.
 //! * Without the feature `rten` every model is refused.
 //! * Time is *not* bounded: a model is a program, and this runs it. Nor is memory, but in a [`Session`] with a process of its own, which has
 //!   as much as its [`Launch`] says: what asks for more is an [`Error`] here, and so is every end of that process.
@@ -73,7 +74,7 @@ pub use session::{Launch, Session, serve};
 pub use tensor::{Tensor, Values};
 
 /// The name of the threads in which models are read, and in which what is not rten's is computed.
-#[cfg(feature = "rten")]
+#[cfg(all(feature = "rten", not(target_family = "wasm")))]
 const THREAD: &str = "tfod-runtime";
 
 /// Whether a thread is one of those in which models are read and run, by its name.

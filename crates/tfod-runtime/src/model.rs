@@ -1,6 +1,6 @@
 //! Models, by rten and by the operators that are computed here.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,11 @@ use crate::operators::OwnNode;
 use crate::refuse::refuse;
 use crate::{Error, Tensor, guard, in_order};
 
+const CANNOT_BE_READ: &str = "cannot be read";
+
+/// What a model says of itself, by key.
+type Metadata = BTreeMap<String, String>;
+
 /// A model that was read and made ready.
 #[derive(Debug)]
 pub struct Model {
@@ -23,6 +28,7 @@ pub struct Model {
     outputs: Vec<Given>,
     input_names: Vec<String>,
     output_names: Vec<String>,
+    metadata: Metadata,
 }
 
 /// A stage of a model.
@@ -51,7 +57,24 @@ impl Model {
     ///
     /// If the file cannot be read, is no ONNX model, or has an operator that cannot be run.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let cut = guard::run(path, "cannot be read", || read(path))?;
+        let read = guard::run(path, CANNOT_BE_READ, || {
+            let bytes = bytes_of(path)?;
+            read(&bytes, Some(path.parent().unwrap_or(Path::new(""))))
+        })?;
+        Self::of(path, read)
+    }
+
+    /// Makes a model ready whose file is in memory. `path` is what messages call it; no file is read, so all weights have to be in the model.
+    ///
+    /// # Errors
+    ///
+    /// If it is no ONNX model, has weights in another file, or an operator that cannot be run.
+    pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
+        let read = guard::run(path, CANNOT_BE_READ, || read(bytes, None))?;
+        Self::of(path, read)
+    }
+
+    fn of(path: &Path, (cut, metadata): (Cut, Metadata)) -> Result<Self, Error> {
         let Cut {
             weights,
             stages,
@@ -74,6 +97,7 @@ impl Model {
             output_names: names(&outputs),
             inputs,
             outputs,
+            metadata,
         })
     }
 
@@ -85,6 +109,11 @@ impl Model {
     /// Names of what comes out.
     pub fn outputs(&self) -> &[String] {
         &self.output_names
+    }
+
+    /// What the model says of itself, by key (`metadata_props`).
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
     }
 
     /// Runs the model; the outputs are in the model's order.
@@ -113,8 +142,8 @@ impl Model {
     }
 }
 
-/// Reads a model's file and cuts its graph. It is read and not mapped, so that one that shrinks is an error.
-fn read(path: &Path) -> Result<Cut, Problem> {
+/// Reads a model's file. It is read and not mapped, so that one that shrinks is an error.
+fn bytes_of(path: &Path) -> Result<Vec<u8>, Problem> {
     let said = |error: std::io::Error| error.to_string();
     let file = open_regular(path).map_err(said)?;
     let size = file.metadata().map_err(said)?.len();
@@ -127,9 +156,16 @@ fn read(path: &Path) -> Result<Cut, Problem> {
     file.take(MESSAGE_LIMIT)
         .read_to_end(&mut bytes)
         .map_err(said)?;
-    let model = onnx::read(&bytes)?;
+    Ok(bytes)
+}
+
+/// Reads a model and cuts its graph.
+fn read(bytes: &[u8], folder: Option<&Path>) -> Result<(Cut, Metadata), Problem> {
+    let model = onnx::read(bytes)?;
     refuse(&model)?;
-    cut(&model, path.parent().unwrap_or(Path::new("")))
+    let metadata = model.metadata.iter();
+    let metadata = metadata.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    Ok((cut(&model, folder)?, metadata.collect()))
 }
 
 /// For each stage, the names of the values that no later one reads, and that are no outputs.

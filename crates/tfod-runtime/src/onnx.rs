@@ -2,6 +2,8 @@
 //!
 //! Specified by <https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>.
 
+use std::collections::BTreeMap;
+
 use tfod_proto::wire::{Field, Fields, Malformed};
 
 /// How deeply graphs may be nested in attributes of others.
@@ -29,6 +31,8 @@ pub(crate) struct ModelProto<'a> {
     pub(crate) imports: Vec<&'a [u8]>,
     /// The version of the standard operator set; 0 where none is named.
     pub(crate) opset: u64,
+    /// What the model says of itself, by key.
+    pub(crate) metadata: BTreeMap<&'a str, &'a str>,
     pub(crate) graph: GraphProto<'a>,
 }
 
@@ -144,6 +148,10 @@ fn model(file: &[u8]) -> Result<Option<ModelProto<'_>>, Malformed> {
                 }
                 model.imports.push(import);
             }
+            (14, Field::Bytes(entry)) => {
+                let (key, value) = entry_of(entry)?;
+                model.metadata.insert(key, value);
+            }
             _ => {}
         }
     }
@@ -248,14 +256,7 @@ fn tensor(bytes: &[u8]) -> Result<TensorProto<'_>, Malformed> {
 impl<'a> External<'a> {
     /// Adds what an entry says.
     fn add(&mut self, entry: &'a [u8]) -> Result<(), Malformed> {
-        let (mut key, mut value) = ("", "");
-        for field in Fields::of(entry) {
-            match field? {
-                (1, field) => key = text(field, entry)?,
-                (2, field) => value = text(field, entry)?,
-                _ => {}
-            }
-        }
+        let (key, value) = entry_of(entry)?;
         let number = || {
             let damage = |_| Malformed::because(entry, "expected a number of bytes");
             value.parse().map_err(damage)
@@ -268,6 +269,19 @@ impl<'a> External<'a> {
         }
         Ok(())
     }
+}
+
+/// The key and the value of an entry.
+fn entry_of(entry: &[u8]) -> Result<(&str, &str), Malformed> {
+    let (mut key, mut value) = ("", "");
+    for field in Fields::of(entry) {
+        match field? {
+            (1, field) => key = text(field, entry)?,
+            (2, field) => value = text(field, entry)?,
+            _ => {}
+        }
+    }
+    Ok((key, value))
 }
 
 fn port(bytes: &[u8]) -> Result<Port<'_>, Malformed> {

@@ -1,5 +1,6 @@
 //! What there is of models in a build without a runtime.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::Path;
 
@@ -21,6 +22,15 @@ impl Model {
         })
     }
 
+    /// Says that there is no runtime.
+    ///
+    /// # Errors
+    ///
+    /// Always [`Error::Absent`].
+    pub fn from_bytes(path: &Path, _bytes: &[u8]) -> Result<Self, Error> {
+        Self::open(path)
+    }
+
     /// Names of what has to be given.
     pub fn inputs(&self) -> &[String] {
         match self.0 {}
@@ -28,6 +38,11 @@ impl Model {
 
     /// Names of what comes out.
     pub fn outputs(&self) -> &[String] {
+        match self.0 {}
+    }
+
+    /// What the model says of itself, by key.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
         match self.0 {}
     }
 

@@ -483,6 +483,35 @@ fn weights_may_be_in_a_file_of_the_same_folder() {
     }
 }
 
+#[test]
+fn a_model_in_memory_tells_of_itself_and_reads_no_file() {
+    let name = Path::new("in memory");
+    let x = Tensor::new(vec![1], Values::F32(vec![-1.0])).unwrap();
+    let nodes = [node("Abs", &["x"], &["y"])];
+    let graph_of = |nodes: &[Message], constants: &[Message]| {
+        graph(&[port("x", FLOAT)], nodes, constants, &[port("y", FLOAT)])
+    };
+    let mut file = model(13, graph_of(&nodes, &[]));
+    let entry = Message::default().bytes(1, "labels").bytes(2, "[]");
+    file.extend(Message::default().bytes(14, entry.0).0);
+    let model_in_memory = Model::from_bytes(name, &file).unwrap();
+    let told: Vec<(&str, &str)> = model_in_memory
+        .metadata()
+        .iter()
+        .map(|(key, value)| (&**key, &**value))
+        .collect();
+    assert_eq!(told, [("labels", "[]")]);
+    let found = model_in_memory.run(&[("x", &x)]).unwrap();
+    assert_eq!(values(&found), [&Values::F32(vec![1.0])]);
+
+    let nodes = [node("Mul", &["x", "w"], &["y"])];
+    // A file that is there, from wherever tests are run.
+    let file = model(13, graph_of(&nodes, &[external("Cargo.toml", "0")]));
+    let error = Model::from_bytes(name, &file).unwrap_err().to_string();
+    let expected = "in memory: cannot be read: initialiser `w` is in the file `Cargo.toml`: expected a model with its weights inside";
+    assert!(error.starts_with(expected), "{error}");
+}
+
 /// Opening one would wait for a writer.
 #[cfg(unix)]
 #[test]
