@@ -91,13 +91,14 @@ mod guard;
 mod locate;
 mod map;
 mod object_graph;
+mod pages;
 mod regular;
 mod state;
 pub mod table;
 mod wire;
 
 pub use bundle::{
-    Bundle, BundleKind, BundleWriter, DurableFile, Entry, OBJECT_GRAPH_KEY, Shard, ShardState,
+    Bundle, BundleKind, BundleWriter, Entry, NamedFile, OBJECT_GRAPH_KEY, Shard, ShardState,
     TensorRef, index_path, shard_path,
 };
 pub use dtype::DType;
@@ -110,6 +111,7 @@ pub use object_graph::{
     Attribute, BreadthFirst, NodeId, ObjectGraph, SAVE_COUNTER, Slot, VARIABLE_VALUE, escape,
     unescape, variable_key,
 };
+pub use pages::release_pages;
 pub use regular::open_regular;
 pub use state::{CheckpointState, STATE_FILE};
 pub use wire::masked_crc;

@@ -1,4 +1,4 @@
-//! Files mapped into memory: with `guard`, the one place of this crate with `unsafe` in it.
+//! Files mapped into memory: with `guard` and `pages`, the one place of this crate with `unsafe` in it.
 //!
 //! A map spares every copy of a weight between the file and its consumer. The price: the file must not change while it
 //! is mapped. Bytes changed under a map are caught by checksums where they had not been verified yet; a file *cut short*
@@ -15,6 +15,7 @@ use memmap2::Mmap;
 use crate::Error;
 #[cfg(unix)]
 use crate::guard::Guarded;
+use crate::pages::Listed;
 use crate::regular::open_regular;
 
 /// How every Git LFS pointer file starts.
@@ -33,6 +34,8 @@ pub struct MappedFile {
     /// Before the map, so that it is dropped first.
     #[cfg(unix)]
     _guarded: Guarded,
+    /// Before the map, too.
+    _listed: Listed,
     map: Mmap,
 }
 
@@ -59,6 +62,7 @@ impl MappedFile {
         let map = map(&file).map_err(failed("map"))?;
         #[cfg(unix)]
         let guarded = Guarded::new(&map);
+        let listed = Listed::new(&map);
         if is_lfs_pointer(&map) {
             return Err(Error::LfsPointer {
                 path: path.to_owned(),
@@ -69,6 +73,7 @@ impl MappedFile {
             file,
             #[cfg(unix)]
             _guarded: guarded,
+            _listed: listed,
             map,
         })
     }

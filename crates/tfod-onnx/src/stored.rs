@@ -56,6 +56,11 @@ impl<'a> Stored<'a> {
         Self::new(DType::F32, &[], value.to_le_bytes().to_vec().into())
     }
 
+    /// The bytes that the elements are made from.
+    pub(crate) fn source(&self) -> &[u8] {
+        &self.bytes
+    }
+
     pub(crate) fn dtype(&self) -> DType {
         self.dtype
     }

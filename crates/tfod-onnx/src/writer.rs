@@ -21,6 +21,7 @@ use crate::proto::tensor_proto::DataLocation;
 use crate::proto::{
     GraphProto, ModelProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
 };
+use crate::stored::Stored;
 
 /// The version of the file format that each supported operator set came with.
 const IR_VERSIONS: [(u32, i64); 16] = [
@@ -161,6 +162,8 @@ pub struct OnnxWriter<'a> {
     /// Size of that file.
     data_bytes: Option<u64>,
     opset: u32,
+    /// Is told the bytes of each weight when they have been written.
+    used: fn(&[u8]),
 }
 
 impl<'a> OnnxWriter<'a> {
@@ -201,6 +204,7 @@ impl<'a> OnnxWriter<'a> {
             initializers,
             data_bytes: None,
             opset,
+            used: |_| {},
         };
         let bytes = writer.model_bytes();
         match options.external_data {
@@ -214,6 +218,13 @@ impl<'a> OnnxWriter<'a> {
             }
         }
         Ok(writer)
+    }
+
+    /// Calls `used` with the bytes of each weight, where they are, when they have been written: what was read of a mapped file may be released then.
+    #[must_use]
+    pub fn telling(mut self, used: fn(&[u8])) -> Self {
+        self.used = used;
+        self
     }
 
     /// Gives every large initialiser its place in the file of weights.
@@ -250,9 +261,9 @@ impl<'a> OnnxWriter<'a> {
         }
     }
 
-    /// Writes the model to `path`, and its weights to `<path>.data` where they have a file of their own; waits until all is on the disk.
+    /// Writes the model to `path`, and its weights to `<path>.data` where they have a file of their own.
     ///
-    /// To replace a model safely, write to a new folder beside it, and rename that.
+    /// To replace a model safely, write to a new folder beside it, wait until its files are on the disk ([`File::sync_all`]), and rename that.
     ///
     /// # Errors
     ///
@@ -267,10 +278,10 @@ impl<'a> OnnxWriter<'a> {
             .ok_or_else(named)?;
         let location = format!("{name}.data");
         let onnx_bytes = self.encoded_len(&location);
-        write_durably(path, |file| self.write_model(file, &location))?;
+        write_file(path, |file| self.write_model(file, &location))?;
         if self.data_bytes.is_some() {
             let path: PathBuf = path.with_file_name(&location);
-            write_durably(&path, |file| self.write_data(file))?;
+            write_file(&path, |file| self.write_data(file))?;
         }
         Ok(Summary {
             onnx_bytes,
@@ -351,7 +362,7 @@ impl<'a> OnnxWriter<'a> {
                     field::TENSOR_RAW_DATA,
                     initializer.stored.len() as u64,
                 )?;
-                file.write_all(&initializer.stored.elements())?;
+                self.write_elements(file, &initializer.stored)?;
             }
         }
         Ok(())
@@ -362,10 +373,16 @@ impl<'a> OnnxWriter<'a> {
         for (initializer, offset) in self.initializers.iter().zip(&self.offsets) {
             if let Some(begin) = *offset {
                 io::copy(&mut io::Read::take(io::repeat(0), begin - end), file)?;
-                file.write_all(&initializer.stored.elements())?;
+                self.write_elements(file, &initializer.stored)?;
                 end = begin + initializer.stored.len() as u64;
             }
         }
+        Ok(())
+    }
+
+    fn write_elements(&self, file: &mut dyn Write, stored: &Stored<'_>) -> io::Result<()> {
+        file.write_all(&stored.elements())?;
+        (self.used)(stored.source());
         Ok(())
     }
 
@@ -469,14 +486,14 @@ fn write_key(file: &mut dyn Write, field: u32, bytes: u64) -> io::Result<()> {
     file.write_all(&key)
 }
 
-fn write_durably(
+fn write_file(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), Error> {
     let run = || {
         let mut file = BufWriter::new(File::create(path)?);
         write(&mut file)?;
-        file.into_inner()?.sync_all()
+        file.flush()
     };
     run().map_err(|problem| Error::Io {
         path: path.to_owned(),

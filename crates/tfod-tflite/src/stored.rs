@@ -192,7 +192,8 @@ impl<'a> Stored<'a> {
         })
     }
 
-    fn bytes(&self) -> &[u8] {
+    /// The bytes that the elements are made from.
+    pub(crate) fn bytes(&self) -> &[u8] {
         match &self.data {
             Data::Borrowed(bytes) => bytes,
             Data::Constant(tensor) => tensor.data(),

@@ -130,6 +130,8 @@ pub struct TfliteWriter<'a> {
     /// What stands behind the tables and blobs.
     archive: Vec<u8>,
     summary: Summary,
+    /// Is told the bytes of each weight when they have been written.
+    used: fn(&[u8]),
 }
 
 impl<'a> TfliteWriter<'a> {
@@ -175,7 +177,15 @@ impl<'a> TfliteWriter<'a> {
             blobs,
             archive,
             summary,
+            used: |_| {},
         })
+    }
+
+    /// Calls `used` with the bytes of each weight, where they are, when they have been written: what was read of a mapped file may be released then.
+    #[must_use]
+    pub fn telling(mut self, used: fn(&[u8])) -> Self {
+        self.used = used;
+        self
     }
 
     /// What [`Self::write`] writes.
@@ -183,9 +193,9 @@ impl<'a> TfliteWriter<'a> {
         &self.summary
     }
 
-    /// Writes the model to `path`, and waits until all is on the disk.
+    /// Writes the model to `path`.
     ///
-    /// To replace a model safely, write to a new file beside it, and rename that.
+    /// To replace a model safely, write to a new file beside it, wait until it is on the disk ([`File::sync_all`]), and rename that.
     ///
     /// # Errors
     ///
@@ -194,7 +204,7 @@ impl<'a> TfliteWriter<'a> {
         let run = || {
             let mut file = BufWriter::new(File::create(path)?);
             self.stream(&mut file)?;
-            file.into_inner()?.sync_all()
+            file.flush()
         };
         let failed = |problem| Error::Io {
             path: path.to_owned(),
@@ -230,6 +240,7 @@ impl<'a> TfliteWriter<'a> {
             // Blobs are in a file whose size fits 31 bits.
             file.write_all(&u32::try_from(*bytes).unwrap_or(u32::MAX).to_le_bytes())?;
             file.write_all(&stored.elements())?;
+            (self.used)(stored.bytes());
             end = place + 4 + bytes;
         }
         pad(file, length - end)?;

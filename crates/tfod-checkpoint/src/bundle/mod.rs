@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 pub use entry::Entry;
 pub use reader::{Bundle, BundleKind, TensorRef};
 pub use shards::{Shard, ShardState};
-pub use writer::{BundleWriter, DurableFile};
+pub use writer::{BundleWriter, NamedFile};
 
 /// The key of the object graph, a scalar string.
 pub const OBJECT_GRAPH_KEY: &str = "_CHECKPOINTABLE_OBJECT_GRAPH";

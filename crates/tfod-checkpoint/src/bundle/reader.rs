@@ -19,6 +19,7 @@ use crate::DType;
 use crate::error::{EntryProblem, Error, HeaderProblem, TensorProblem};
 use crate::map::MappedFile;
 use crate::object_graph::ObjectGraph;
+use crate::pages::release_pages;
 use crate::table::Table;
 use crate::wire::masked_crc;
 
@@ -331,6 +332,8 @@ impl Bundle {
                 return Err(cut_short(file, tensor_error(file, entry, problem)));
             }
             entry.verified.store(true, Ordering::Relaxed);
+            // All tensors are verified before the first is used.
+            release_pages(bytes);
         }
         Ok(bytes)
     }

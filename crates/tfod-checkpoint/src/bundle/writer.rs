@@ -18,6 +18,7 @@ use super::{Bundle, FORMAT_VERSION, OBJECT_GRAPH_KEY, index_path, shard_path, st
 use crate::DType;
 use crate::error::Error;
 use crate::object_graph::ObjectGraph;
+use crate::pages::release_pages;
 use crate::table::TableWriter;
 use crate::wire::mask;
 
@@ -34,7 +35,7 @@ pub struct BundleWriter<D: Write, I: Write> {
     index: TableWriter<I>,
 }
 
-impl BundleWriter<DurableFile, DurableFile> {
+impl BundleWriter<NamedFile, NamedFile> {
     /// Creates `PREFIX.index` and `PREFIX.data-00000-of-00001`, or empties them if they exist. The folder must exist.
     ///
     /// To replace a bundle safely, write to another folder and rename that.
@@ -43,12 +44,11 @@ impl BundleWriter<DurableFile, DurableFile> {
     ///
     /// [`Error::Io`] if a file cannot be created.
     pub fn create(prefix: &Path) -> Result<Self, Error> {
-        let data = DurableFile::create(shard_path(prefix, 0, 1))?;
-        Self::new(data, DurableFile::create(index_path(prefix))?)
+        let data = NamedFile::create(shard_path(prefix, 0, 1))?;
+        Self::new(data, NamedFile::create(index_path(prefix))?)
     }
 
-    /// Completes both files and waits until they are on the disk (not their names in the folder: that is up to whoever
-    /// creates or renames the folder).
+    /// Completes both files. Whoever lets them replace others has to wait until they are on the disk.
     ///
     /// # Errors
     ///
@@ -116,6 +116,7 @@ impl<D: Write, I: Write> BundleWriter<D, I> {
             crc = crc32c::crc32c_append(crc, step);
             self.write(key, step)?;
         }
+        release_pages(bytes);
         self.add_entry(key, dtype, shape, bytes.len() as u64, mask(crc))
     }
 
@@ -223,14 +224,14 @@ impl<D: Write, I: Write> BundleWriter<D, I> {
     }
 }
 
-/// A buffered file that knows its name for errors, and that can be flushed to the disk.
+/// A buffered file that knows its name for errors.
 #[derive(Debug)]
-pub struct DurableFile {
+pub struct NamedFile {
     path: PathBuf,
     file: BufWriter<File>,
 }
 
-impl DurableFile {
+impl NamedFile {
     fn create(path: PathBuf) -> Result<Self, Error> {
         match File::create(&path) {
             Ok(file) => Ok(Self {
@@ -245,16 +246,13 @@ impl DurableFile {
         }
     }
 
-    /// Writes what is buffered and waits until the contents are on the disk.
+    /// Writes what is buffered.
     fn close(mut self) -> Result<(), Error> {
-        self.file
-            .flush()
-            .and_then(|()| self.file.get_ref().sync_all())
-            .map_err(|problem| Error::Io {
-                path: self.path,
-                action: "write",
-                problem,
-            })
+        self.file.flush().map_err(|problem| Error::Io {
+            path: self.path,
+            action: "write",
+            problem,
+        })
     }
 
     fn named<T>(&self, result: io::Result<T>) -> io::Result<T> {
@@ -264,7 +262,7 @@ impl DurableFile {
     }
 }
 
-impl Write for DurableFile {
+impl Write for NamedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes);
         self.named(written)

@@ -12,8 +12,8 @@ mod dump;
 mod tests;
 
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -164,10 +164,9 @@ impl<'a> SavedModelWriter<'a> {
         }
     }
 
-    /// Writes `saved_model.pb`, `variables/` and `assets/` into a folder, which must exist, and waits until the files are on the
-    /// disk.
+    /// Writes `saved_model.pb`, `variables/` and `assets/` into a folder, which must exist.
     ///
-    /// To replace a SavedModel safely, write to a new folder beside it, and rename that.
+    /// To replace a SavedModel safely, write to a new folder beside it, wait until its files are on the disk ([`File::sync_all`](fs::File::sync_all)), and rename that.
     ///
     /// # Errors
     ///
@@ -181,10 +180,10 @@ impl<'a> SavedModelWriter<'a> {
         variables::write(&variables, &self.variables, &self.object_graph)?;
         for asset in self.assets {
             let path = assets.join(&asset.file_name);
-            write_durably(&path, &asset.contents).map_err(io_error(&path, "write"))?;
+            fs::write(&path, &asset.contents).map_err(io_error(&path, "write"))?;
         }
         let pb = folder.join("saved_model.pb");
-        write_durably(&pb, &self.pb).map_err(io_error(&pb, "write"))?;
+        fs::write(&pb, &self.pb).map_err(io_error(&pb, "write"))?;
         Ok(self.summary())
     }
 }
@@ -262,12 +261,6 @@ fn count_nodes(model: &SavedModel) -> usize {
         graph.node.len() + functions.map(|f| f.node_def.len()).sum::<usize>()
     };
     graphs.map(count).sum()
-}
-
-fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Error {

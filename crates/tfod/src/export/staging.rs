@@ -171,6 +171,8 @@ impl Staging {
         }
         // Of two exports into one folder, the one that comes second waits here, so that the result is one of them and no mixture.
         let _turn = Turn::wait_for(&self.target).map_err(failed(&self.target, "lock"))?;
+        // What is replaced must not be gone before the new files are on the disk. A new folder replaces nothing, so nobody waits for it.
+        sync_files(self.scratch.content())?;
         let _held = hold();
         let wrote = wrote(&self.target);
         let is_gone = |item: &Item| wrote.iter().any(|name| name == item.name);
@@ -239,6 +241,23 @@ impl Staging {
         };
         result.map_err(failed(&old, "put in place"))
     }
+}
+
+/// Waits until all files below a folder are on the disk.
+fn sync_files(folder: &Path) -> Result<(), OutputError> {
+    for entry in fs::read_dir(folder).map_err(failed(folder, "read the folder"))? {
+        let entry = entry.map_err(failed(folder, "read the folder"))?;
+        let path = entry.path();
+        let kind = entry.file_type().map_err(failed(&path, "read"))?;
+        if kind.is_dir() {
+            sync_files(&path)?;
+        } else if kind.is_file() {
+            let file = fs::OpenOptions::new().write(true).open(&path);
+            let synced = file.and_then(|file| file.sync_all());
+            synced.map_err(failed(&path, "write to the disk"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a target that is no folder.

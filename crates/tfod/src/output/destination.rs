@@ -238,6 +238,11 @@ fn replace<E>(
     };
     let (_scratch, new, file) = beside().map_err(Failed::Writing)?;
     let bytes = write_into(&file, name, produce)?;
+    // What is replaced must not be gone before the new file is on the disk.
+    if fs::symlink_metadata(path).is_ok() {
+        let synced = file.sync_all();
+        synced.map_err(|source| Failed::Writing(failed(name, "write to the disk")(source)))?;
+    }
     drop(file);
     let _held = hold();
     fs::rename(&new, path)

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::json;
+use tfod_checkpoint::release_pages;
 use tfod_graph::Shape;
 use tfod_onnx::{ExternalData, InputLayout, OPSETS, OnnxWriter, Options};
 
@@ -126,7 +127,7 @@ impl Exporter for Onnx {
         options.metadata = manifest::metadata(model.facts);
         let main = model.main()?;
         Ok(Box::new(Prepared {
-            writer: OnnxWriter::new(main.graph, main.weights, &options)?,
+            writer: OnnxWriter::new(main.graph, main.weights, &options)?.telling(release_pages),
             input_layout,
         }))
     }

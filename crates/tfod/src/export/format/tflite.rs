@@ -5,6 +5,7 @@ mod metadata;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
+use tfod_checkpoint::release_pages;
 use tfod_models::{Batch, Facts, GraphOption, GraphOptions, Model, ModelError, NoEnding, Stage};
 use tfod_tflite::{Options, Suppression, TfliteWriter, WeightType};
 
@@ -213,7 +214,7 @@ impl Exporter for Tflite {
             metadata::metadata(model.network, &ClassNames { labels, count })
         });
         Ok(Box::new(Prepared {
-            writer: TfliteWriter::new(main.graph, main.weights, &options)?,
+            writer: TfliteWriter::new(main.graph, main.weights, &options)?.telling(release_pages),
             signature: main.name.to_owned(),
             weights: options.weights,
             suppression: (asked.stage == Stage::Detections && suppresses(&network.facts))
