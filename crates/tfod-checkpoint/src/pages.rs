@@ -69,9 +69,10 @@ fn release(map: &Range<usize>, used: Range<usize>) {
     };
     // The last page of a map is whole, though the file may end within it.
     let start = used.start.next_multiple_of(page_size);
-    let end = match used.end == map.end {
-        true => used.end.next_multiple_of(page_size),
-        false => used.end - used.end % page_size,
+    let end = if used.end == map.end {
+        used.end.next_multiple_of(page_size)
+    } else {
+        used.end - used.end % page_size
     };
     if start < end {
         // SAFETY: whole pages of a map of this crate, which is listed and so not unmapped while the list is locked. Such maps are of files, shared and read-only, so the
