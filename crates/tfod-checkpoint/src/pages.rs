@@ -6,8 +6,8 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-/// Fewer bytes than this are not worth a system call.
-const LEAST: usize = 1 << 16;
+/// The system brings pages of a file in by blocks of this size, around the one that is touched: a thousand small tensors bring in a thousand blocks.
+const BLOCK: usize = 1 << 16;
 
 /// The addresses of this crate's maps.
 static MAPS: Mutex<Vec<Range<usize>>> = Mutex::new(Vec::new());
@@ -40,11 +40,11 @@ impl Drop for Listed {
     }
 }
 
-/// Tells the system that `bytes` of a mapped file have been used and are not needed soon, so that their pages no longer count as this process's memory. They can
-/// still be read, which brings the pages back from the system's cache of files, or from the file. Does nothing for few bytes, for bytes that are
-/// not of a [`MappedFile`](crate::MappedFile), and on systems other than Unix.
+/// Tells the system that `bytes` of a mapped file have been used and are not needed soon, so that their pages no longer count as this process's memory; what else is in
+/// the same 64 KiB goes with them. All can still be read, which brings the pages back from the system's cache of files, or from the file. Does nothing for bytes
+/// that are not of a [`MappedFile`](crate::MappedFile), and on systems other than Unix.
 pub fn release_pages(bytes: &[u8]) {
-    if bytes.len() < LEAST {
+    if bytes.is_empty() {
         return;
     }
     let used = addresses(bytes);
@@ -67,19 +67,15 @@ fn release(map: &Range<usize>, used: Range<usize>) {
     let Some(page_size) = usize::try_from(page_size).ok().filter(|size| *size > 0) else {
         return;
     };
-    // The last page of a map is whole, though the file may end within it.
-    let start = used.start.next_multiple_of(page_size);
-    let end = if used.end == map.end {
-        used.end.next_multiple_of(page_size)
-    } else {
-        used.end - used.end % page_size
-    };
-    if start < end {
-        // SAFETY: whole pages of a map of this crate, which is listed and so not unmapped while the list is locked. Such maps are of files, shared and read-only, so the
-        // system reads these pages again when they are touched: the bytes are as before. Pages of zeros that the guard may have put there stay zeros.
-        unsafe {
-            libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED);
-        }
+    // A map begins with a page, and its last page is whole, though the file may end within it.
+    let block = BLOCK.next_multiple_of(page_size);
+    let start = (used.start - used.start % block).max(map.start);
+    let end = used.end.next_multiple_of(block);
+    let end = end.min(map.end.next_multiple_of(page_size));
+    // SAFETY: whole pages of a map of this crate, which is listed and so not unmapped while the list is locked. Such maps are of files, shared and read-only, so the
+    // system reads these pages again when they are touched: the bytes are as before. Pages of zeros that the guard may have put there stay zeros.
+    unsafe {
+        libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED);
     }
 }
 

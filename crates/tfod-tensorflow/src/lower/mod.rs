@@ -16,6 +16,7 @@ mod placement;
 use std::collections::HashMap;
 use std::slice;
 
+use tfod_checkpoint::release_pages;
 use tfod_graph::{DType, Graph, Node, Op, Shape, Tensor, ValidateError, ValueId, Weights};
 use tfod_proto::{DataType, NodeDef};
 
@@ -182,6 +183,8 @@ impl<'a, 'l> Lowering<'a, 'l> {
             Op::Parameter(id) => {
                 let view = placement::view(&node.name, self.weights.get(*id))?;
                 let tensor = constants::numeric(view.dtype, &view.shape, &view.data);
+                // It is a copy.
+                release_pages(&view.data);
                 let attrs = Attrs::new()
                     .dtype("dtype", data_type(view.dtype))
                     .tensor("value", tensor);

@@ -1,5 +1,7 @@
 //! Writing the parts of an export beside their place.
 
+use std::thread::{self, ScopedJoinHandle};
+
 use serde_json::{Map, Value};
 use tfod_config::{LabelMap, PipelineConfig};
 use tfod_formats::Format;
@@ -99,11 +101,23 @@ impl Export {
         tell: &dyn Fn(Step),
     ) -> Result<Vec<FormatReport>, ExportError> {
         let places = self.layout.places();
-        if let Some(folder) = places.checkpoint {
-            tell(Step::Write("the checkpoint"));
-            write_checkpoint(&staging.folder(folder)?, parts.trained)?;
-        }
-        let written = self.write_formats(prepared, staging, tell)?;
+        let written = thread::scope(|scope| {
+            let checkpoint = match places.checkpoint {
+                Some(name) => {
+                    tell(Step::Write("the checkpoint"));
+                    let folder = staging.folder(name)?;
+                    Some(scope.spawn(move || write_checkpoint(&folder, parts.trained)))
+                }
+                None => None,
+            };
+            // Meanwhile; most of the time goes into copying bytes.
+            let written = self.write_formats(prepared, staging, tell);
+            match checkpoint.map(ScopedJoinHandle::join) {
+                Some(Err(panic)) => std::panic::resume_unwind(panic),
+                Some(Ok(result)) => result.and(written),
+                None => written,
+            }
+        })?;
         staging.file(places.config, parts.config.to_text().as_bytes())?;
         let mut files = Map::new();
         for report in &written {
