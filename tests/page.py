@@ -40,9 +40,8 @@ def run(command, **options):
     return subprocess.run([str(part) for part in command], check=True, **options)
 
 
-def export(name, flags):
+def export(folder, flags):
     """Exports the example; returns the model's file."""
-    folder = FOLDER / name.replace(",", "").replace(" ", "-")
     command = [TFOD, "export", "--format=onnx", f"--label_map={SHAPES / 'label_map.pbtxt'}", f"--pipeline_config_path={SHAPES / 'pipeline.config'}"]
     run([*command, f"--trained_checkpoint_dir={SHAPES / 'checkpoint'}", f"--output_directory={folder}", *flags], stdout=subprocess.DEVNULL)
     return folder / "model.onnx"
@@ -50,7 +49,7 @@ def export(name, flags):
 
 def model(name, flags, pictures):
     """Exports a model; returns its file and what ONNX Runtime detects with it, as the browser's tests are told."""
-    file = export(name, flags)
+    file = export(FOLDER / name.replace(",", "").replace(" ", "-"), flags)
     told = run([environments.make("batch"), HERE / "detections.py", file, *pictures], stdout=subprocess.PIPE, text=True).stdout
     return {"file": str(file), "expected": json.loads(told)}
 
@@ -66,7 +65,7 @@ def main():
             "page": str(page.resolve()),
             "pictures": [str(PNG), str(JPEG)],
             "models": {name: model(name, *how) for name, how in MODELS.items()},
-            "wrong": {name: str(export(name, flags)) for name, flags in WRONG.items()},
+            "wrong": {name: str(export(FOLDER / name, flags)) for name, flags in WRONG.items()},
         }
         run(["node", "--test", "--test-reporter=spec", HERE / "page.test.mjs"], env={**os.environ, "TFOD_PAGE": json.dumps(given)})
     except (build.Unavailable, environments.Unavailable, RuntimeError, OSError, subprocess.CalledProcessError) as error:

@@ -140,6 +140,8 @@ def consumers(results):
         return
     node = ["npm", "install", "--no-fund", "--no-audit", "--no-package-lock"]
     page = timed("the page in Chromium", [sys.executable, "page.py"], results, cwd=ROOT / "tests")
+    timed("many pictures, with Ray and Beam", [sys.executable, "batch.py"], results, cwd=ROOT / "tests")
+    # Without the page, the matrix would say of it what is not so.
     if timed("packages for Node", node, results, cwd=ROOT / "tests" / "consumers" / "tfjs") and page:
         timed("consumers", [environments.ENVIRONMENTS["oracle"].python, "-m", "consumers"], results, cwd=ROOT / "tests")
 

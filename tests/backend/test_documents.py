@@ -54,4 +54,5 @@ def test_flags_exist(document):
         known |= set(re.findall(r"--([a-z][a-z_]+)", text))
     # Of other programs that the documents name.
     known |= {"release", "bin", "path", "features", "package", "quick", "no-parity", "exhaustive", "consumers", "model_base_path", "rest_api_port", "model-repository", "model_name", "no-default-features"}
+    known |= {"address", "workers", "runner", "setup_file", "requirements_file"}  # of examples/batch
     assert flags <= known, f"{document}: no command has {sorted(flags - known)}"

@@ -204,6 +204,21 @@ def page(model, runner):
     return Compared({"page": found}, expected)
 
 
+def batch(title, program, *more):
+    @line(title, "ONNX", "batch")
+    def run(model, runner):
+        folder, made = picture(model, runner).parent, runner.work / "detections"
+        runner.command(runner.python, TESTS.parent / "examples" / "batch" / program, model.export("plain") / "model.onnx", folder, made, *more)
+        rows = "import json, sys, pyarrow.dataset as d; print(json.dumps(d.dataset(sys.argv[1], format='parquet').to_table().to_pylist()))"
+        (row,) = json.loads(runner.command(runner.python, "-c", rows, made))
+        found, expected = detected(model, row["detections"])
+        return Compared({"rows": found}, expected)
+
+
+batch("Ray Data with ONNX Runtime, `examples/batch`", "with_ray.py", "--workers=1")
+batch("Apache Beam's `RunInference`, `examples/batch`", "with_beam.py")
+
+
 # The interpreters of 2.15 and 2.21, the latter without its delegate; that of 2.10, and the delegate of 2.21, run the same file right.
 INTERPRETER = {
     "CenterNet with keypoints": "The interpreter of TensorFlow 2.15 gives other values than that of 2.10 for the same file, which are the reference's: it is not the converter."
