@@ -143,7 +143,7 @@ class Programs(unittest.TestCase):
         self.assert_all_detected(rows, 40)
 
     def test_a_worker_that_is_killed_is_started_again(self):
-        count = 1200
+        count = 600
         path, folder = self.coco(count)
         mark = uuid.uuid4().hex
         with open(self.folder / "log", "w") as log:
