@@ -59,6 +59,8 @@ def main():
     parser.add_argument("--batch", type=int, default=16, help="how many pictures a worker is given at once, at most (default: 16)")
     arguments, others = parser.parse_known_args()
     model = arguments.model if "://" in arguments.model else os.path.abspath(arguments.model)
+    # For workers that a local runner starts as processes; other runners are given the modules by `--setup_file`.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.path.dirname(os.path.abspath(__file__)), os.environ.get("PYTHONPATH")]))
     options = PipelineOptions(others)
     options.view_as(SetupOptions).save_main_session = False
     try:
