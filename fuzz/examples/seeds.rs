@@ -26,7 +26,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     graphs()?;
     networks()?;
     mobile()?;
+    images()?;
     dictionary()?;
+    Ok(())
+}
+
+/// The fixtures of images.
+fn images() -> Result<(), Box<dyn Error>> {
+    fs::create_dir_all("seeds/image")?;
+    for entry in fs::read_dir("../crates/tfod-image/tests/fixtures")? {
+        let path = entry?.path();
+        let bytes = fs::read(&path)?;
+        if path.extension().is_some_and(|extension| extension != "tsv") && bytes.len() <= LARGEST {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            fs::write(format!("seeds/image/{name}"), bytes)?;
+        }
+    }
     Ok(())
 }
 

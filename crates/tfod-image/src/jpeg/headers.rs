@@ -373,3 +373,18 @@ impl<'a> Headers<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ORDER;
+
+    #[test]
+    fn coefficients_go_along_diagonals() {
+        assert_eq!(ORDER[..12], [0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25]);
+        assert_eq!(ORDER[56..64], [53, 60, 61, 54, 47, 55, 62, 63]);
+        let mut places = ORDER[..64].to_vec();
+        places.sort_unstable();
+        assert!(places.into_iter().eq(0..64));
+        assert_eq!(ORDER[64..], [63; 16]);
+    }
+}

@@ -207,3 +207,86 @@ fn sixteen(luma: &[u8; AT_ONCE], blue: &[u8; AT_ONCE], red: &[u8; AT_ONCE]) -> [
     }
     pixels
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The conversion as JFIF has it, in integers with 16 bits behind the point, of which green is rounded once.
+    fn reference(luma: i32, blue: i32, red: i32) -> [u8; 3] {
+        let (blue, red) = (blue - 128, red - 128);
+        [
+            luma + ((91_881 * red + 32_768) >> 16),
+            luma + ((-22_554 * blue - 46_802 * red + 32_768) >> 16),
+            luma + ((116_130 * blue + 32_768) >> 16),
+        ]
+        .map(|colour| colour.clamp(0, 255) as u8)
+    }
+
+    #[test]
+    fn colours_of_all_differences_are_those_of_the_formula() {
+        for luma in [0_u8, 1, 77, 128, 254, 255] {
+            for blue in 0..=255 {
+                let reds: Vec<u8> = (0..=255).collect();
+                let mut rgb = vec![0; 3 * 256];
+                colours(&[luma; 256], &[blue; 256], &reds, &mut rgb);
+                for (pixel, &red) in rgb.chunks_exact(3).zip(&reds) {
+                    let expected = reference(luma.into(), blue.into(), red.into());
+                    assert_eq!(*pixel, expected, "{luma}, {blue}, {red}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_of_any_length_are_converted_whole() {
+        let planes: [Vec<u8>; 3] = [3, 5, 7].map(|step: u8| {
+            let numbers = (0..48).map(|at: u8| at.wrapping_mul(step).wrapping_mul(11));
+            numbers.collect()
+        });
+        let [luma, blue, red] = &planes;
+        for width in 1..=40 {
+            let mut rgb = vec![0; width * 3];
+            colours(luma, blue, red, &mut rgb);
+            for (at, pixel) in rgb.chunks_exact(3).enumerate() {
+                let expected = reference(luma[at].into(), blue[at].into(), red[at].into());
+                assert_eq!(*pixel, expected, "{at} of {width}");
+            }
+        }
+    }
+
+    fn grown(size: (usize, usize), samples: &[u8], factors: (usize, usize)) -> Vec<Vec<u8>> {
+        let mut plane = Plane::new(Layout {
+            size,
+            blocks: (1, 1),
+            padded: (1, 1),
+        });
+        for (row, samples) in samples.chunks(size.0).enumerate() {
+            plane.samples[row * 8..][..samples.len()].copy_from_slice(samples);
+        }
+        let mut grown = Grown::new(&plane, factors);
+        let width = size.0 * factors.0;
+        let rows = 0..size.1 * factors.1;
+        rows.map(|row| grown.row(row)[..width].to_vec()).collect()
+    }
+
+    #[test]
+    fn half_sized_components_are_interpolated_and_others_repeated() {
+        let row = &[0, 100, 200];
+        assert_eq!(grown((3, 1), row, (2, 1)), [[0, 25, 75, 125, 175, 200]]);
+        assert_eq!(
+            grown((1, 3), row, (1, 2)),
+            [[0], [25], [75], [125], [175], [200]]
+        );
+        // 3/4 and 1/4 of sums, rounded by 8 and by 7 sixteenths.
+        let square = &[0, 0, 0, 100, 100, 100];
+        let rows = grown((3, 2), square, (2, 2));
+        assert_eq!(rows, [[0; 6], [25; 6], [75; 6], [100; 6]]);
+        // Too narrow for interpolation across.
+        assert_eq!(grown((2, 1), row, (2, 1)), [[0, 0, 100, 100]]);
+        assert_eq!(
+            grown((3, 1), row, (4, 1)),
+            [[0, 0, 0, 0, 100, 100, 100, 100, 200, 200, 200, 200]]
+        );
+    }
+}

@@ -222,3 +222,74 @@ fn accurate<const DROPPED: u32>(v: [Lanes; 8]) -> [Lanes; 8] {
     }
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The transform by its definition.
+    fn exact(block: &Block, quantisation: &[u16; 64]) -> [[f64; 8]; 8] {
+        let norm = |k: usize| if k == 0 { 0.5_f64.sqrt() } else { 1.0 };
+        let wave = |x: usize, k: usize| {
+            let steps = f64::from(((2 * x + 1) * k) as u32);
+            (steps * std::f64::consts::PI / 16.0).cos() * norm(k) / 2.0
+        };
+        std::array::from_fn(|y| {
+            std::array::from_fn(|x| {
+                let terms = (0..64).map(|at| {
+                    let value = f64::from(block[at]) * f64::from(quantisation[at]);
+                    value * wave(y, at / 8) * wave(x, at % 8)
+                });
+                (terms.sum::<f64>() + 128.0).clamp(0.0, 255.0)
+            })
+        })
+    }
+
+    #[test]
+    fn transforms_are_near_the_definition() {
+        let quantisation: [u16; 64] = std::array::from_fn(|at| 1 + (at as u16) / 4);
+        let mut state = 1_u32;
+        let mut random = |below: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) % below
+        };
+        let (mut differ, mut worst) = (0, [0.0_f64; 2]);
+        for _ in 0..500 {
+            let mut block = [0; 64];
+            for _ in 0..random(12) {
+                let at = random(64) as usize;
+                block[at] = (random(41) as i16) - 20;
+            }
+            let expected = exact(&block, &quantisation);
+            let transforms = [Method::Fast, Method::Accurate]
+                .map(|method| Transform::new(method, &quantisation));
+            let found = transforms.map(|transform| transform.inverse(&block));
+            differ += usize::from(found[0] != found[1]);
+            for (worst, found) in worst.iter_mut().zip(found) {
+                for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
+                    *worst = worst.max((f64::from(*found) - expected).abs());
+                }
+            }
+        }
+        assert!(worst[0] < 6.0 && worst[1] < 1.1, "{worst:?}");
+        assert!(differ > 300, "{differ}");
+    }
+
+    #[test]
+    fn blocks_of_one_brightness_are_what_the_whole_transform_gives() {
+        for method in [Method::Fast, Method::Accurate] {
+            let transform = Transform::new(method, &[16; 64]);
+            for direct in -200..200 {
+                let mut block = [0; 64];
+                block[0] = direct;
+                let flat = transform.inverse(&block);
+                // A coefficient that the table makes nothing of.
+                let mut quantisation = [16; 64];
+                quantisation[63] = 0;
+                block[63] = 1;
+                let whole = Transform::new(method, &quantisation).inverse(&block);
+                assert_eq!(flat, whole, "{direct}");
+            }
+        }
+    }
+}
