@@ -13,7 +13,9 @@ use tfod_config::{PipelineConfig, protos};
 use tfod_graph::{Binary, Builder, Dim, Shape, Tensor, Unary, Weights, passes};
 use tfod_onnx::{OnnxWriter, Options};
 use tfod_tensorflow::{FreezeOptions, NamedGraph, SavedModelReader, SavedModelWriter};
-use tfod_tflite::{TfliteWriter, WeightType};
+use tfod_tflite::{
+    Content, Labels, Metadata, PixelNormalization, TensorNotes, TfliteWriter, WeightType,
+};
 
 /// Larger files are not tried.
 const LARGEST: usize = 8192;
@@ -120,6 +122,30 @@ fn mobile() -> Result<(), Box<dyn Error>> {
             }
         }
     }
+    described()
+}
+
+/// A TFLite model with metadata and a file of names.
+fn described() -> Result<(), Box<dyn Error>> {
+    let mut b = Builder::new("seed");
+    let x = b.input("x", tfod_graph::DType::F32, Shape::known(&[1, 3]));
+    let y = b.unary("y", Unary::Exp, x)?;
+    b.output("result", y);
+    let mut image = TensorNotes::new("image", "pixels");
+    image.content = Content::Rgb;
+    image.normalization = Some(PixelNormalization::new([127.5; 3], [127.5; 3]));
+    let mut category = TensorNotes::new("category", "classes");
+    category.labels = Some(Labels::OfValues("labels.txt".to_owned()));
+    let mut metadata = Metadata::default();
+    metadata.inputs.insert("x".to_owned(), image);
+    metadata.outputs.insert("result".to_owned(), category);
+    let names = b"???\nperson".to_vec();
+    metadata.files.insert("labels.txt".to_owned(), names);
+    let mut options = tfod_tflite::Options::default();
+    options.metadata = Some(metadata);
+    let (graph, weights) = (b.finish(), Weights::default());
+    let mut file = fs::File::create("seeds/tflite/described")?;
+    TfliteWriter::new(&graph, &weights, &options)?.write_to(&mut file)?;
     Ok(())
 }
 

@@ -26,7 +26,6 @@ mod recognise;
 mod saved_model;
 mod tensors;
 mod tflite;
-mod tflite_operators;
 mod values;
 mod words;
 
@@ -48,7 +47,10 @@ pub use oldest::Oldest;
 pub use onnx::OnnxFacts;
 pub use saved_model::{MetaGraph, SavedModelFacts, Signature};
 pub use tensors::{Element, Elements, Statistics, StoredTensor, listing, num_elements};
-pub use tflite::TfliteFacts;
+pub use tflite::{
+    AttachedFile, Layer, LayerKind, Quantity, TensorNotes, TfliteFacts, TfliteMetadata,
+    TfliteRuntime,
+};
 pub use tfod_checkpoint::{BundleKind, DType as StoredType};
 pub use tfod_config::{Change, Setting};
 pub use values::{ValueDifference, difference, in_order};

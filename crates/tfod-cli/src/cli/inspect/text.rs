@@ -7,7 +7,8 @@ use tfod_checkpoint::ShardState;
 use tfod_inspect::counted;
 use tfod_inspect::{
     Amount, CheckpointFacts, ConfigFacts, ExportFacts, Facts, GraphFacts, Hurdle, Inspection,
-    MetaGraph, OnnxFacts, Port, SavedModelFacts, StoredTensor, TfliteFacts,
+    MetaGraph, OnnxFacts, Port, SavedModelFacts, StoredTensor, TfliteFacts, TfliteMetadata,
+    TfliteRuntime,
 };
 
 use super::super::flags;
@@ -382,10 +383,81 @@ fn tflite(facts: &TfliteFacts, lines: &mut Lines) {
     if !newer.is_empty() {
         lines.add("op versions", newer.join(", "));
     }
+    lines.add("runtime", runtime(&facts.runtime));
     lines.add("constants", size(facts.constant_bytes));
     if !facts.metadata.is_empty() {
         lines.add("metadata", facts.metadata.join(", "));
     }
+    if let Some(notes) = &facts.notes {
+        tflite_notes(notes, lines);
+    }
+}
+
+fn runtime(of: &TfliteRuntime) -> String {
+    let mut parts = Vec::new();
+    if let Some(needed) = &of.needed {
+        parts.push(format!(
+            "TensorFlow Lite {needed} or newer, for {}",
+            of.because.join(", ")
+        ));
+    }
+    if let Some(declared) = &of.declared
+        && of.needed.as_ref() != Some(declared)
+    {
+        parts.push(format!("the file says {declared}"));
+    }
+    if !of.unknown.is_empty() {
+        parts.push(format!("not known: {}", of.unknown.join(", ")));
+    }
+    parts.join("; ")
+}
+
+fn tflite_notes(notes: &TfliteMetadata, lines: &mut Lines) {
+    if !notes.name.is_empty() {
+        lines.add("called", &notes.name);
+    }
+    for (what, all) in [("input is", &notes.inputs), ("output is", &notes.outputs)] {
+        let told = all.iter().map(|tensor| {
+            let mut parts = vec![tensor.name.clone()];
+            parts.extend((!tensor.content.is_empty()).then(|| tensor.content.to_owned()));
+            if let Some((mean, std)) = &tensor.normalization {
+                let numbers = |all: &[f32]| {
+                    let all: Vec<String> = all.iter().map(f32::to_string).collect();
+                    all.join(" ")
+                };
+                parts.push(format!("mean {}, std {}", numbers(mean), numbers(std)));
+            }
+            let files = tensor.files.iter();
+            parts.extend(files.map(|(name, what)| {
+                let is_there = notes.files.iter().any(|file| file.name == *name);
+                let missing = if is_there { "" } else { " (not there)" };
+                format!("{what} in {name}{missing}")
+            }));
+            parts.join("; ")
+        });
+        lines.list(what, told);
+    }
+    if !notes.custom.is_empty() {
+        lines.add("custom", notes.custom.join(", "));
+    }
+    lines.list(
+        "files",
+        notes.files.iter().map(|file| {
+            let first = file.first.join(", ");
+            match file.lines {
+                None => format!("{}: {}", file.name, size(file.bytes)),
+                Some(count) => {
+                    let more = if count > file.first.len() as u64 {
+                        ", …"
+                    } else {
+                        ""
+                    };
+                    let lines = counted(count, "line");
+                    format!("{}: {lines}: {first}{more}", file.name)
+                }
+            }
+        }),
+    );
 }
 
 fn export(facts: &ExportFacts, lines: &mut Lines) {

@@ -214,6 +214,14 @@ const NAMES: [&str; 206] = [
 
 /// The number of operators that a file brings along, which have names of their own.
 pub(crate) const CUSTOM: i64 = 32;
+/// Numbers of operators that are known here by what they do.
+pub(super) const ADD: i64 = 0;
+pub(super) const CONV_2D: i64 = 3;
+pub(super) const DEPTHWISE_CONV_2D: i64 = 4;
+pub(super) const DEQUANTIZE: i64 = 6;
+pub(super) const FULLY_CONNECTED: i64 = 9;
+pub(super) const MUL: i64 = 18;
+pub(super) const TRANSPOSE_CONV: i64 = 67;
 
 /// The name of an operator; a number where it is not known.
 pub(crate) fn name(number: i64) -> String {

@@ -4,6 +4,12 @@
 //! anywhere, and several may point to one thing: each is checked against the file's end, and all that is read or kept together is held to a multiple of the
 //! file's size.
 
+mod flatbuffer;
+mod layers;
+mod metadata;
+mod operators;
+mod runtime;
+
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -14,14 +20,12 @@ use tfod_checkpoint::DType;
 use crate::error::{Damage, push};
 use crate::graph::{Dim, Port};
 use crate::tensors::{Elements, ElementsPlace, MAX_RANK, StoredTensor, num_bytes, num_elements};
-use crate::tflite_operators as operators;
+pub use layers::{Layer, LayerKind, Quantity};
+pub use metadata::{AttachedFile, TensorNotes, TfliteMetadata};
+pub use runtime::TfliteRuntime;
 
-/// How many bytes may be read as tables, texts and numbers, or kept of them, for each byte of a file: names may be shared.
-const MOST_SPENT: usize = 8;
-/// What even the smallest file may spend.
-const LEAST_SPENT: usize = 1 << 16;
-/// What a table costs beside its texts and vectors, in bytes.
-const TABLE: usize = 16;
+use flatbuffer::{File, LEAST_SPENT, MOST_SPENT, Table};
+
 /// How many bytes constants may have together for each byte of a file. Tensors may share their elements, as the levels of a detector do.
 const MOST_SHARED: usize = 16;
 
@@ -40,6 +44,8 @@ pub struct TfliteFacts {
     pub nodes: u64,
     /// How many there are of each operator.
     pub ops: BTreeMap<String, u64>,
+    /// How many operators only widen constants with fewer bits, which runtimes do once, when they load the model.
+    pub widened: u64,
     /// The versions of each operator that a runtime has to know.
     pub versions: BTreeMap<String, BTreeSet<i64>>,
     /// What has to be given, by the keys of the first signature.
@@ -50,6 +56,10 @@ pub struct TfliteFacts {
     pub constant_bytes: u64,
     /// The names of what is stored beside the model, such as `TFLITE_METADATA`, which has labels.
     pub metadata: Vec<String>,
+    /// What `TFLITE_METADATA` says.
+    pub notes: Option<TfliteMetadata>,
+    /// The oldest runtime that takes it.
+    pub runtime: TfliteRuntime,
 }
 
 impl TfliteFacts {
@@ -62,11 +72,14 @@ impl TfliteFacts {
             "subgraphs": self.subgraphs,
             "nodes": self.nodes,
             "ops": self.ops,
+            "widened": self.widened,
             "versions": self.versions,
             "inputs": ports(&self.inputs),
             "outputs": ports(&self.outputs),
             "constant_bytes": self.constant_bytes,
             "metadata": self.metadata,
+            "notes": self.notes.as_ref().map(TfliteMetadata::json),
+            "runtime": self.runtime.json(),
         })
     }
 }
@@ -104,8 +117,24 @@ pub(crate) fn scan(file: &[u8], tensors: &mut Vec<StoredTensor>) -> Result<Tflit
             };
         }
     }
+    let mut declared = None;
     for metadata in model.tables(6)? {
-        push(&mut facts.metadata, metadata?.text(0)?, file.bytes)?;
+        let metadata = metadata?;
+        let name = metadata.text(0)?;
+        let buffer = usize::try_from(metadata.number(1)?).unwrap_or(usize::MAX);
+        let range = buffers.get(buffer).cloned().unwrap_or(0..0);
+        let bytes = file.bytes.get(range).unwrap_or_default();
+        match name.as_str() {
+            RUNTIME => declared = release(bytes),
+            NOTES if facts.notes.is_none() => {
+                facts.notes = TfliteMetadata::read(File { bytes, ..file })?;
+            }
+            _ => {}
+        }
+        push(&mut facts.metadata, name, file.bytes)?;
+    }
+    if let Some(notes) = &mut facts.notes {
+        notes.files = metadata::attached(file);
     }
     let mut constants = Constants {
         tensors,
@@ -125,7 +154,20 @@ pub(crate) fn scan(file: &[u8], tensors: &mut Vec<StoredTensor>) -> Result<Tflit
             *facts.ops.entry(code.name).or_default() += code.uses;
         }
     }
+    facts.runtime = TfliteRuntime::new(&facts.versions, declared);
     Ok(facts)
+}
+
+/// The names of metadata that is understood here.
+const RUNTIME: &str = "min_runtime_version";
+const NOTES: &str = "TFLITE_METADATA";
+
+/// The text of a release, behind which are zeros.
+fn release(bytes: &[u8]) -> Option<String> {
+    let text = bytes.split(|byte| *byte == 0).next()?;
+    let is_release = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
+    let fits = (1..=16).contains(&text.len()) && text.iter().all(is_release);
+    fits.then(|| String::from_utf8_lossy(text).into_owned())
 }
 
 /// How many bytes of a file are in some range.
@@ -189,6 +231,7 @@ fn tensor_keys(signature: &Table<'_>, slot: usize) -> Result<BTreeMap<u64, Strin
 
 /// A kind of operator.
 struct Code {
+    number: i64,
     name: String,
     version: i64,
     /// How many there are of it.
@@ -196,15 +239,21 @@ struct Code {
 }
 
 impl Code {
-    fn new(code: &Table<'_>) -> Result<Self, Damage> {
+    /// The number of the operator.
+    fn number(code: &Table<'_>) -> Result<i64, Damage> {
         // Files before version 3a of the schema have a number of one byte.
         let short = code.field(0)?.map_or(Ok(0), |at| code.file.byte(at))?;
-        let number = i64::from(short).max(code.int(3)?.unwrap_or(0).into());
+        Ok(i64::from(short).max(code.int(3)?.unwrap_or(0).into()))
+    }
+
+    fn new(code: &Table<'_>) -> Result<Self, Damage> {
+        let number = Self::number(code)?;
         let name = match code.text(1)? {
             custom if number == operators::CUSTOM && !custom.is_empty() => custom,
             _ => operators::name(number),
         };
         Ok(Self {
+            number,
             name,
             version: code.int(2)?.unwrap_or(1).into(),
             uses: 0,
@@ -223,15 +272,28 @@ impl TfliteFacts {
         let file = graph.file;
         let is_main = self.subgraphs == 0;
         self.subgraphs += 1;
+        let mut is_constant = Vec::new();
         for tensor in graph.tables(0)? {
+            let before = constants.tensors.len();
             constants.look(&tensor?)?;
+            push(
+                &mut is_constant,
+                constants.tensors.len() > before,
+                file.bytes,
+            )?;
         }
         for step in graph.tables(3)? {
             let step = step?;
             let code = usize::try_from(step.number(0)?).unwrap_or(usize::MAX);
             let code = codes.get_mut(code);
-            code.ok_or_else(|| step.damage("an operator is of a kind that there is not"))?
-                .uses += 1;
+            let code =
+                code.ok_or_else(|| step.damage("an operator is of a kind that there is not"))?;
+            code.uses += 1;
+            if code.number == operators::DEQUANTIZE {
+                let input = step.ints(1)?.first().copied().unwrap_or(-1);
+                let input = usize::try_from(input).unwrap_or(usize::MAX);
+                self.widened += u64::from(is_constant.get(input) == Some(&true));
+            }
         }
         if is_main {
             let named = |slot, keys: &BTreeMap<u64, String>| -> Result<Vec<Port>, Damage> {
@@ -346,169 +408,6 @@ pub(crate) fn elements<'a>(tensor: &StoredTensor, bytes: &'a [u8]) -> Result<Ele
     Elements::numbers(dtype, count, bytes.into()).map_err(str::to_owned)
 }
 
-/// A buffer of tables.
-#[derive(Clone, Copy)]
-struct File<'a> {
-    bytes: &'a [u8],
-    /// How many more bytes may be read or kept.
-    left: &'a Cell<usize>,
-}
-
-impl<'a> File<'a> {
-    fn damage(self, at: usize, problem: &'static str) -> Damage {
-        Damage::new(self.bytes.get(at..).unwrap_or_default(), problem)
-    }
-
-    fn array<const N: usize>(self, at: usize) -> Result<[u8; N], Damage> {
-        let rest = self.bytes.get(at..).and_then(|rest| rest.first_chunk());
-        let outside = || {
-            self.damage(
-                self.bytes.len(),
-                "an offset points behind the end of the file",
-            )
-        };
-        rest.copied().ok_or_else(outside)
-    }
-
-    fn byte(self, at: usize) -> Result<u8, Damage> {
-        Ok(self.array::<1>(at)?[0])
-    }
-
-    fn short(self, at: usize) -> Result<usize, Damage> {
-        Ok(u16::from_le_bytes(self.array(at)?).into())
-    }
-
-    fn word(self, at: usize) -> Result<usize, Damage> {
-        let word = u32::from_le_bytes(self.array(at)?);
-        usize::try_from(word).map_err(|_| self.damage(at, "an offset is too large"))
-    }
-
-    /// Where a reference points.
-    fn follow(self, at: usize) -> Result<usize, Damage> {
-        let to = at.checked_add(self.word(at)?);
-        to.filter(|to| *to < self.bytes.len())
-            .ok_or_else(|| self.damage(at, "an offset points behind the end of the file"))
-    }
-
-    /// Counts bytes that are read or kept.
-    fn spend(self, bytes: usize, at: usize) -> Result<(), Damage> {
-        let left = self.left.get().checked_sub(bytes);
-        let left = left.ok_or_else(|| self.damage(at, "the same parts are used over and over"))?;
-        self.left.set(left);
-        Ok(())
-    }
-
-    /// The places of the elements of a vector, of `size` bytes each.
-    fn vector(self, at: usize, size: usize) -> Result<Range<usize>, Damage> {
-        let begin = at.saturating_add(4);
-        let bytes = self.word(at)?.checked_mul(size);
-        let end = bytes.and_then(|bytes| begin.checked_add(bytes));
-        let end = end.filter(|end| *end <= self.bytes.len());
-        let end =
-            end.ok_or_else(|| self.damage(at, "a vector reaches behind the end of the file"))?;
-        Ok(begin..end)
-    }
-
-    fn table(self, at: usize) -> Result<Table<'a>, Damage> {
-        let back = i64::from(i32::from_le_bytes(self.array(at)?));
-        let vtable = i64::try_from(at).ok().and_then(|at| at.checked_sub(back));
-        let vtable = vtable.and_then(|vtable| usize::try_from(vtable).ok());
-        let vtable = vtable
-            .ok_or_else(|| self.damage(at, "a table says that its fields are before the file"))?;
-        let length = self.short(vtable)?;
-        Ok(Table {
-            file: self,
-            at,
-            vtable,
-            slots: (length / 2).saturating_sub(2),
-        })
-    }
-}
-
-/// A table: fields by slot.
-#[derive(Clone, Copy)]
-struct Table<'a> {
-    file: File<'a>,
-    at: usize,
-    vtable: usize,
-    slots: usize,
-}
-
-impl<'a> Table<'a> {
-    fn damage(&self, problem: &'static str) -> Damage {
-        self.file.damage(self.at, problem)
-    }
-
-    /// Where a field is, if it is not at its default.
-    fn field(&self, slot: usize) -> Result<Option<usize>, Damage> {
-        if slot >= self.slots {
-            return Ok(None);
-        }
-        let offset = self.file.short(self.vtable.saturating_add(4 + 2 * slot))?;
-        Ok((offset > 0).then(|| self.at.saturating_add(offset)))
-    }
-
-    fn int(&self, slot: usize) -> Result<Option<i32>, Damage> {
-        let field = self.field(slot)?;
-        field
-            .map(|at| Ok(i32::from_le_bytes(self.file.array(at)?)))
-            .transpose()
-    }
-
-    /// An unsigned number of 32 bits.
-    fn number(&self, slot: usize) -> Result<u64, Damage> {
-        let field = self.field(slot)?;
-        Ok(field.map_or(Ok(0), |at| self.file.word(at))? as u64)
-    }
-
-    /// The places of a vector's elements.
-    fn vector(&self, slot: usize, size: usize) -> Result<Option<Range<usize>>, Damage> {
-        let field = self.field(slot)?;
-        field
-            .map(|at| self.file.vector(self.file.follow(at)?, size))
-            .transpose()
-    }
-
-    fn read(&self, slot: usize, size: usize) -> Result<&'a [u8], Damage> {
-        let range = self.vector(slot, size)?.unwrap_or(0..0);
-        self.file.spend(range.len(), self.at)?;
-        Ok(self.file.bytes.get(range).unwrap_or_default())
-    }
-
-    fn text(&self, slot: usize) -> Result<String, Damage> {
-        self.read(slot, 1).map(text)
-    }
-
-    fn ints(&self, slot: usize) -> Result<Vec<i32>, Damage> {
-        let words = self.read(slot, 4)?.as_chunks::<4>().0.iter();
-        Ok(words.map(|word| i32::from_le_bytes(*word)).collect())
-    }
-
-    /// The tables of a vector.
-    fn tables(
-        &self,
-        slot: usize,
-    ) -> Result<impl Iterator<Item = Result<Table<'a>, Damage>> + use<'a>, Damage> {
-        let range = self.vector(slot, 4)?.unwrap_or(0..0);
-        let bytes = (range.len() / 4).saturating_mul(TABLE);
-        self.file.spend(bytes, self.at)?;
-        let file = self.file;
-        Ok(range.step_by(4).map(move |at| file.table(file.follow(at)?)))
-    }
-
-    /// One table of a vector, if it is there.
-    fn table(&self, slot: usize, number: u64) -> Result<Option<Table<'a>>, Damage> {
-        let range = self.vector(slot, 4)?.unwrap_or(0..0);
-        let place = usize::try_from(number)
-            .ok()
-            .and_then(|number| range.start.checked_add(number.checked_mul(4)?));
-        place
-            .filter(|at| range.contains(at))
-            .map(|at| self.file.table(self.file.follow(at)?))
-            .transpose()
-    }
-}
-
 #[cfg(test)]
 #[allow(
     clippy::unwrap_used,
@@ -517,8 +416,10 @@ impl<'a> Table<'a> {
     reason = "a test fails by panicking"
 )]
 mod tests {
-    use tfod_graph::{Binary, Builder, Shape, Tensor, Unary, Weights};
-    use tfod_tflite::{Options, TfliteWriter};
+    use tfod_graph::{Binary, Builder, ConvAttrs, Padding, Shape, Tensor, Unary, Weights};
+    use tfod_tflite::{
+        Labels, Metadata, Options, PixelNormalization, TensorNotes, TfliteWriter, WeightType,
+    };
 
     use super::*;
 
@@ -566,6 +467,141 @@ mod tests {
         };
         assert_eq!(count, 3);
         assert_eq!(stored[4..8], 2.0f32.to_le_bytes());
+    }
+
+    /// Two convolutions, one with its normalisation in the kernel, and one kernel that two share, large enough to stay as it is; with metadata and a file of names.
+    fn layered(weights: WeightType) -> Vec<u8> {
+        let mut b = Builder::new("g");
+        let x = b.input("x", tfod_graph::DType::F32, Shape::known(&[1, 2, 2, 4]));
+        let numbers = |count: usize| -> Vec<f32> {
+            let at = |at: usize| f32::from(u16::try_from(at * 37 % 101).unwrap()) - 50.0;
+            (0..count).map(at).collect()
+        };
+        let attrs = ConvAttrs::new(1, Padding::Same);
+        let vector = |b: &mut Builder, name: &str, number: f32| {
+            b.constant(name, Tensor::f32(&[4], &[number; 4]).unwrap())
+                .unwrap()
+        };
+        let vectors = [
+            ("gamma", 2.0),
+            ("beta", 1.0),
+            ("mean", 3.0),
+            ("variance", 3.999),
+        ];
+        let vectors = vectors.map(|(name, number)| vector(&mut b, name, number));
+        let small = Tensor::f32(&[1, 1, 4, 4], &numbers(16)).unwrap();
+        let small = b.constant("small", small).unwrap();
+        let first = b.conv2d("first", x, small, attrs).unwrap();
+        let first = b.batch_norm("first/norm", first, vectors, 1e-3).unwrap();
+        let large = Tensor::f32(&[16, 16, 4, 4], &numbers(4096)).unwrap();
+        let large = b.constant("large", large).unwrap();
+        for name in ["second", "third"] {
+            let conv = b.conv2d(name, first, large, attrs).unwrap();
+            let norm = b.batch_norm(&format!("{name}/norm"), conv, vectors, 1e-3);
+            b.output(name, norm.unwrap());
+        }
+        let graph = b.finish();
+        let mut metadata = Metadata::default();
+        metadata.name = "A detector".to_owned();
+        let mut notes = TensorNotes::new("image", "pixels");
+        notes.content = tfod_tflite::Content::Rgb;
+        notes.normalization = Some(PixelNormalization::new([127.5; 3], [127.5; 3]));
+        metadata.inputs.insert("x".to_owned(), notes);
+        let mut notes = TensorNotes::new("category", "");
+        notes.labels = Some(Labels::OfValues("labels.txt".to_owned()));
+        metadata.outputs.insert("second".to_owned(), notes);
+        let names = b"???\nperson\ncar".to_vec();
+        metadata.files.insert("labels.txt".to_owned(), names);
+        let mut options = Options::default();
+        options.weights = weights;
+        options.metadata = Some(metadata);
+        let weights = Weights::default();
+        let mut bytes = Vec::new();
+        let writer = TfliteWriter::new(&graph, &weights, &options).unwrap();
+        writer.write_to(&mut bytes).unwrap();
+        bytes
+    }
+
+    /// The numbers that a quantity of a file stands for.
+    fn values(bytes: &[u8], tensors: &[StoredTensor], of: Option<&Quantity>) -> Vec<f32> {
+        let of = of.unwrap();
+        let tensor = &tensors[of.tensor];
+        let ElementsPlace::Tflite(range) = &tensor.place else {
+            panic!("a place in the file")
+        };
+        let elements = elements(tensor, &bytes[range.clone()]).unwrap();
+        of.values(tensor, &elements).unwrap()
+    }
+
+    #[test]
+    fn layers_are_read_with_what_follows_them() {
+        for weights in WeightType::ALL {
+            let bytes = layered(weights);
+            let mut tensors = Vec::new();
+            scan(&bytes, &mut tensors).unwrap();
+            let found = layers::layers(&bytes).unwrap();
+            let names: Vec<&str> = found.iter().map(|layer| &*layer.name).collect();
+            assert_eq!(names, ["first/norm", "second", "third"]);
+            assert!(found.iter().all(|layer| layer.kind == LayerKind::Conv2d));
+            let of = |quantity: &Option<Quantity>| values(&bytes, &tensors, quantity.as_ref());
+            // gamma / sqrt(variance + epsilon) is 1.
+            assert_eq!(of(&found[0].kernel)[..3], [-50.0, -3.0, 44.0]);
+            assert_eq!(of(&found[0].bias), [-2.0; 4]);
+            let second = &found[1];
+            let is_int = weights == WeightType::DynamicInt8;
+            assert_eq!(second.factor.is_none(), is_int);
+            let kernel = of(&second.kernel);
+            let step = 50.0 / 127.0 * (1.0 + 1e-6);
+            let expected = [-50.0f32, -3.0, 44.0];
+            // The first channel, of which neighbours are four numbers apart.
+            for (value, number) in kernel.iter().zip(expected) {
+                let allowed = if is_int { step / 2.0 } else { 0.0 };
+                assert!((value - number).abs() <= allowed, "{weights:?}: {value}, {number}");
+            }
+            if !is_int {
+                assert_eq!(of(&second.factor), [1.0; 4]);
+                assert_eq!(of(&second.term), [-2.0; 4]);
+            }
+        }
+    }
+
+    #[test]
+    fn metadata_and_the_files_behind_the_model_are_read() {
+        let bytes = layered(WeightType::DynamicInt8);
+        let facts = scan(&bytes, &mut Vec::new()).unwrap();
+        let notes = facts.notes.unwrap();
+        assert_eq!(
+            (&*notes.name, &*notes.min_parser_version),
+            ("A detector", "1.0.0")
+        );
+        let [image] = notes.inputs.as_slice() else {
+            panic!("one input")
+        };
+        assert_eq!(
+            (&*image.name, image.content),
+            ("image", "pixels: red, green, blue")
+        );
+        assert_eq!(image.normalization, Some((vec![127.5], vec![127.5])));
+        let [category, third] = notes.outputs.as_slice() else {
+            panic!("two outputs")
+        };
+        assert_eq!((&*category.name, &*third.name), ("category", "third"));
+        assert_eq!(
+            category.files,
+            [("labels.txt".to_owned(), "labels of values")]
+        );
+        let [labels] = notes.files.as_slice() else {
+            panic!("one file")
+        };
+        assert_eq!(
+            (&*labels.name, labels.bytes, labels.lines),
+            ("labels.txt", 14, Some(3))
+        );
+        assert_eq!(labels.first, ["???", "person", "car"]);
+        let runtime = facts.runtime;
+        assert_eq!(runtime.declared.as_deref(), Some("2.4.0"));
+        assert_eq!(runtime.needed, runtime.declared);
+        assert_eq!(runtime.because, ["CONV_2D 5"]);
     }
 
     /// A file made by hand, in which several things may be at one place.
@@ -714,20 +750,89 @@ mod tests {
         assert_eq!(inputs.unwrap_err(), "the same parts are used over and over");
     }
 
+    /// Looks at all that there is in a file.
+    fn look(bytes: &[u8]) {
+        let mut tensors = Vec::new();
+        let Ok(facts) = scan(bytes, &mut tensors) else {
+            return;
+        };
+        let _ = facts.json();
+        for layer in layers::layers(bytes).unwrap_or_default() {
+            for quantity in layer.quantities() {
+                let tensor = &tensors[quantity.tensor];
+                let ElementsPlace::Tflite(range) = &tensor.place else {
+                    panic!("a place in the file")
+                };
+                if let Ok(elements) = elements(tensor, &bytes[range.clone()]) {
+                    let _ = quantity.values(tensor, &elements);
+                }
+            }
+        }
+    }
+
+    /// Tables that are each other's parts are read once for each time that the format has such a part.
+    #[test]
+    fn tables_that_refer_to_themselves_have_an_end() {
+        let (mut made, [codes, tensors, inputs, steps, buffers]) = Made::model();
+        // A table whose fields are references to itself.
+        let (table, fields) = made.table([0, 1, 2, 3, 4, 5, 6, 7]);
+        for field in fields {
+            made.set(field, table.wrapping_sub(u32::try_from(field).unwrap()));
+        }
+        for field in [codes, tensors, inputs, steps, buffers] {
+            made.point(field, table);
+        }
+        look(&made.0);
+        // Vectors of references to the beginning of the file, as far as these go: not at all, for they are unsigned.
+        for field in [codes, tensors, steps, buffers] {
+            let references = made.point_often(field, 1000);
+            for reference in (0..1000).map(|n| references + 4 * n) {
+                made.set(reference, u32::MAX - u32::try_from(reference).unwrap());
+            }
+        }
+        assert!(made.scanned().is_err());
+    }
+
+    /// Vectors that claim all that 32 bits can say.
+    #[test]
+    fn huge_vectors_ask_for_no_memory() {
+        let whole = layered(WeightType::DynamicInt8);
+        let mut bytes = whole.clone();
+        // Weights are at the end, and say nothing of sizes.
+        for at in (0..4096.min(whole.len() - 4)).step_by(4) {
+            for count in [u32::MAX, 1 << 28] {
+                bytes[at..at + 4].copy_from_slice(&count.to_le_bytes());
+                look(&bytes);
+            }
+            bytes[at..at + 4].copy_from_slice(&whole[at..at + 4]);
+        }
+    }
+
     /// Whatever a file says, it is read or called damaged, and soon.
     #[test]
     fn damaged_files_are_no_end_of_the_program() {
         let whole = model();
         for length in 0..whole.len() {
-            let _ = scan(&whole[..length], &mut Vec::new());
+            look(&whole[..length]);
         }
         let mut bytes = whole.clone();
         for at in 0..whole.len() {
             for value in [0, 1, 0x7f, 0x80, 0xff, whole[at] ^ 4] {
                 bytes[at] = value;
-                let _ = scan(&bytes, &mut Vec::new());
+                look(&bytes);
             }
             bytes[at] = whole[at];
+        }
+        let layered = layered(WeightType::Float16);
+        for length in (0..layered.len()).step_by(7) {
+            look(&layered[..length]);
+        }
+        let mut bytes = layered.clone();
+        let end = layered.len() - 1000;
+        for at in (0..4096.min(end)).chain(end..layered.len()) {
+            bytes[at] ^= [0x01, 0x80, 0xff][at % 3];
+            look(&bytes);
+            bytes[at] = layered[at];
         }
         assert!(scan(&whole[..whole.len() / 2], &mut Vec::new()).is_err());
         assert!(scan(b"\x1c\0\0\0TFL3....", &mut Vec::new()).is_err());
