@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use tfod_inspect::{
-    Constants, Element, Elements, InspectError, StoredTensor, StoredType, ValueDifference,
+    Constants, Element, Elements, Facts, InspectError, StoredTensor, StoredType, ValueDifference,
     difference,
 };
 
@@ -395,7 +395,7 @@ fn withdraw_parts(firsts: &[Piece<'_>], seconds: &[Piece<'_>], partner: &mut [Op
     }
 }
 
-fn apart(a: &[f64], b: &[f64]) -> Option<ValueDifference> {
+pub(super) fn apart(a: &[f64], b: &[f64]) -> Option<ValueDifference> {
     let elements = |numbers: &[f64]| {
         let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
         Elements::Numbers {
@@ -407,7 +407,8 @@ fn apart(a: &[f64], b: &[f64]) -> Option<ValueDifference> {
     difference(&elements(a), &elements(b), |index| index, true)
 }
 
-/// Whether a constant of a graph is no weight whatever it is for: zeros, which add nothing, or 0, 1, 2 and so on, which count rows or columns.
+/// Whether a constant of a graph is no weight whatever it is for: zeros, which add nothing, 0, 1, 2 and so on, which count rows or columns, or boxes in a row, which stand
+/// in for those that a suppression must not see.
 pub(super) fn is_filler(side: &Side, tensor: &StoredTensor) -> bool {
     if is_of_variables(side, tensor) {
         return false;
@@ -422,7 +423,28 @@ pub(super) fn is_filler(side: &Side, tensor: &StoredTensor) -> bool {
     let mut counted = counted
         .enumerate()
         .map(|(at, number)| number.total_cmp(&(at as f64)).is_eq());
-    zeros.all(|number| number == 0.0) || counted.all(|is_counted| is_counted)
+    zeros.all(|number| number == 0.0)
+        || counted.all(|is_counted| is_counted)
+        || matches!(side.facts(), Facts::Tflite(_)) && are_aside(tensor, &elements)
+}
+
+/// Whether these are boxes of side 1, each two below the one before: TFLite's suppression is given such in place of boxes without area.
+fn are_aside(tensor: &StoredTensor, elements: &Elements<'_>) -> bool {
+    let Some((numbers, _)) = elements.reals() else {
+        return false;
+    };
+    if tensor.shape.len() != 2 || tensor.shape.last() != Some(&4) {
+        return false;
+    }
+    let numbers: Vec<f64> = numbers.collect();
+    let (boxes, _) = numbers.as_chunks::<4>();
+    let is = |x: f64, y: f64| x.total_cmp(&y).is_eq();
+    let is_unit = |&[y0, x0, y1, x1]: &[f64; 4]| is(y1 - y0, 1.0) && is(x1 - x0, 1.0);
+    let follow = |pair: &[[f64; 4]]| match pair {
+        [[y, x, ..], [next_y, next_x, ..]] => is(y - next_y, 2.0) && is(*x, *next_x),
+        _ => false,
+    };
+    boxes.iter().all(is_unit) && boxes.windows(2).all(follow)
 }
 
 /// Whether a constant is only there to be computed from.

@@ -134,6 +134,8 @@ pub(crate) fn compare(a: &Facts, b: &Facts) -> InterfaceResult {
     }
     // One format may say what another leaves open; but what two of one format say is to be compared.
     let is_strict = a.kind() == b.kind() && !matches!(a, Facts::Graph(_));
+    let is_fixed = |facts: &Facts| matches!(facts, Facts::Tflite(_));
+    let is_fixed = is_fixed(a) != is_fixed(b);
     let (mut differences, mut notes) = (Vec::new(), Vec::new());
     let mut how = "by key";
     for key in first.keys().filter(|key| !second.contains_key(*key)) {
@@ -153,6 +155,7 @@ pub(crate) fn compare(a: &Facts, b: &Facts) -> InterfaceResult {
             let mut found = Found {
                 what,
                 is_strict,
+                is_fixed,
                 differences: &mut differences,
                 notes: &mut notes,
             };
@@ -193,6 +196,8 @@ struct Found<'f> {
     what: &'static str,
     /// Whether what only one of the two says counts as a difference.
     is_strict: bool,
+    /// Whether one of the two is of a format that takes one size where others may take any.
+    is_fixed: bool,
     differences: &'f mut Vec<String>,
     notes: &'f mut Vec<String>,
 }
@@ -253,6 +258,9 @@ impl Found<'_> {
         match shapes(a, b, self.is_strict) {
             Shapes::Same => {}
             // An input that takes one size is not one that takes any.
+            Shapes::Compatible if self.is_fixed && what == INPUT => self.notes.push(format!(
+                "{what} {name}: {x} and {y}: a TFLite model takes one size"
+            )),
             Shapes::Compatible if what == OUTPUT => self.notes.push(format!(
                 "{what} {name}: {x} and {y} agree as far as both are known"
             )),

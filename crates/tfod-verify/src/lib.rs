@@ -5,6 +5,7 @@
 //! different operations compute the same, this cannot tell, and does not say; but given images, it runs ONNX models, and compares what they give.
 
 mod computed;
+mod folded;
 mod interface;
 mod layout;
 mod matching;
@@ -260,7 +261,7 @@ pub fn verify_with_progress(
     let interface = aspects
         .interface
         .then(|| interface::compare(a.facts(), b.facts()));
-    let is_alike = weights::is_alike(a.facts(), b.facts());
+    let is_alike = weights::is_alike(&a, &b);
     if !is_alike && (aspects.structure || aspects.weights) {
         // Models that different programs wrote store what others compute.
         for side in [&mut a, &mut b] {
@@ -344,6 +345,23 @@ fn counts_apart(a: &BTreeMap<String, u64>, b: &BTreeMap<String, u64>) -> Vec<Str
         .collect()
 }
 
+/// The operations of a model, without those that only widen constants with fewer bits.
+fn computing(facts: &Facts) -> BTreeMap<String, u64> {
+    let mut ops = interface::ops(facts);
+    if let Facts::Tflite(model) = facts
+        && let Some(count) = ops.get_mut(WIDENING)
+    {
+        *count = count.saturating_sub(model.widened);
+        if *count == 0 {
+            ops.remove(WIDENING);
+        }
+    }
+    ops
+}
+
+/// TFLite's operator that makes floats of numbers with fewer bits.
+const WIDENING: &str = "DEQUANTIZE";
+
 fn structure(a: &Side, b: &Side) -> StructureResult {
     let not = |reason| StructureResult {
         outcome: Outcome::NotCompared,
@@ -367,7 +385,7 @@ fn structure(a: &Side, b: &Side) -> StructureResult {
             _ => return not("there is no pipeline.config beside one of the checkpoints"),
         },
         (first, second) if first.kind() == second.kind() => {
-            let (x, y) = (interface::ops(first), interface::ops(second));
+            let (x, y) = (computing(first), computing(second));
             let all = counts_apart(&x, &y);
             // Each release writes a graph in its own way; the layers are the same in all.
             let running = a.constants.as_ref().zip(b.constants.as_ref());

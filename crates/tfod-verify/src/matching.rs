@@ -26,6 +26,8 @@ pub enum Matched {
     Numbers,
     /// They have the same values but for rounding: one stores them, the other computes them.
     Value,
+    /// One has the values of the other, but for a factor for each channel, or a sum, which are those of other weights; and for rounding.
+    Folded,
     /// They have the same shape, up to the order of dimensions, and of those the nearest values.
     Nearest,
 }
@@ -38,6 +40,7 @@ impl Matched {
             Self::Content => "content",
             Self::Numbers => "numbers in an unknown order",
             Self::Value => "value",
+            Self::Folded => "value through folding",
             Self::Nearest => "shape and nearest values",
         }
     }
@@ -56,6 +59,13 @@ pub struct Pair {
     pub layout: &'static str,
     /// How far they are apart.
     pub by: ValueDifference,
+}
+
+impl Pair {
+    /// Whether they are not the same, and it is not rounding.
+    pub fn differs(&self) -> bool {
+        !self.by.is_none() && !matches!(self.how, Matched::Value | Matched::Folded)
+    }
 }
 
 /// The weights of one model, and which have found their pair.

@@ -156,7 +156,7 @@ pub(crate) fn of(
 }
 
 /// A name without what only one format puts around it, in letters, digits and `_`, as keys of variables have them.
-fn bare(name: &str) -> String {
+pub(crate) fn bare(name: &str) -> String {
     let name = name.strip_suffix("/ReadVariableOp").unwrap_or(name);
     let is_of_format = |part: &&str| {
         matches!(

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Value, json};
 
 use crate::matching::{Matched, Pair, Shapes, Weights, by_content, by_name, by_shape, is_float};
-use crate::{Outcome, Side, VerifyError, computed, interface, names};
-use tfod_inspect::{Facts, StoredTensor, StoredType, ValueDifference, num_elements, path_of};
+use crate::{Outcome, Side, VerifyError, computed, folded, interface, names};
+use tfod_inspect::{Facts, StoredTensor, StoredType, num_elements, path_of};
 
 /// In graphs of different formats, smaller constants may be anything: sizes, axes, factors.
 const LEAST: u64 = 2;
@@ -52,12 +52,12 @@ impl WeightsResult {
         self.pairs.iter().filter(|pair| pair.how == how).count()
     }
 
-    /// The pair that is farthest apart.
+    /// The pair that is farthest apart; of those that rounding does not explain, if there are any.
     pub fn largest(&self) -> Option<&Pair> {
         let pairs = self.pairs.iter().filter(|pair| !pair.by.is_none());
-        let key = |by: &ValueDifference| (by.not_finite > 0, by.max);
+        let key = |pair: &Pair| ((pair.differs(), pair.by.not_finite > 0), pair.by.max);
         pairs.max_by(|x, y| {
-            let (x, y) = (key(&x.by), key(&y.by));
+            let (x, y) = (key(x), key(y));
             x.0.cmp(&y.0).then(x.1.total_cmp(&y.1))
         })
     }
@@ -91,10 +91,24 @@ impl WeightsResult {
     }
 }
 
-/// Whether each tensor of one must be in the other: in checkpoints, and in graphs of the same operations.
-pub(super) fn is_alike(a: &Facts, b: &Facts) -> bool {
-    let is_checkpoint = matches!(a, Facts::Checkpoint(_));
-    a.kind() == b.kind() && (is_checkpoint || interface::ops(a) == interface::ops(b))
+/// Whether each tensor of one must be in the other: in checkpoints, and in graphs of the same operations. TFLite's operators are the same for kernels of different types.
+pub(super) fn is_alike(a: &Side, b: &Side) -> bool {
+    let (first, second) = (a.facts(), b.facts());
+    if first.kind() != second.kind() {
+        return false;
+    }
+    let types = |side: &Side| {
+        let mut types = HashMap::new();
+        for tensor in &side.found.tensors {
+            *types.entry(tensor.dtype).or_insert(0) += 1;
+        }
+        types
+    };
+    match first {
+        Facts::Checkpoint(_) => true,
+        Facts::Tflite(_) if types(a) != types(b) => false,
+        _ => interface::ops(first) == interface::ops(second),
+    }
 }
 
 /// Compares the weights of two models.
@@ -115,6 +129,10 @@ pub(crate) fn compare(a: &Side, b: &Side, is_alike: bool) -> Result<WeightsResul
         Shapes::OfFormats
     };
     let mut pairs = Vec::new();
+    let mut notes = Vec::new();
+    if !is_alike && !folded::by_layer([a, b], &mut first, &mut second, &mut pairs)? {
+        notes.push("layers have too much in common for all of them to be compared".to_owned());
+    }
     by_name(&mut first, &mut second, shapes, &mut pairs)?;
     let by_chance = by_content(&mut first, &mut second, shapes, &mut pairs)?;
     if !is_alike {
@@ -137,7 +155,6 @@ pub(crate) fn compare(a: &Side, b: &Side, is_alike: bool) -> Result<WeightsResul
         Left::of(a, of_first, &first, &only_in_first),
         Left::of(b, of_second, &second, &only_in_second),
     ];
-    let mut notes = Vec::new();
     if by_chance > 0 {
         notes.push(format!(
             "{by_chance} single numbers or integers have no names in common, and are equal to constants that may be others"
@@ -287,7 +304,7 @@ fn outcome(
     is_alike: bool,
     notes: &mut Vec<String>,
 ) -> Outcome {
-    let differs = |pair: &&Pair| !pair.by.is_none() && pair.how != Matched::Value;
+    let differs = |pair: &&Pair| pair.differs();
     let is_apart = |pair: &Pair| differs(&pair) && pair.how != Matched::Numbers;
     let mut is_different = pairs.iter().any(is_apart);
     let mut is_open =

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use tfod_inspect::counted;
 use tfod_verify::{
-    Aspects, Launch, Matched, Outcome, OutputOptions, OutputPair, OutputsResult, Unmatched,
+    Aspects, Launch, Matched, Outcome, OutputOptions, OutputPair, OutputsResult, Pair, Unmatched,
     Verification, WeightsResult, verify_with_progress,
 };
 
@@ -20,10 +20,11 @@ use super::progress::Progress;
 /// Say whether two models are the same
 ///
 /// Takes a checkpoint (with its pipeline.config in its folder or the one above), a SavedModel, a
-/// frozen graph or an ONNX model on either side, in any combination, and compares interfaces, what
-/// they are made of, and weights: bit-equal, or the largest difference and where. Weights are matched
-/// by name, then by content in every layout that a format is known to use, then by shape and nearest
-/// values; the output says how many each way, and what was not compared.
+/// frozen graph, an ONNX or a TFLite model on either side, in any combination, and compares interfaces,
+/// what they are made of, and weights: bit-equal, or the largest difference and where. Weights are
+/// matched by name, then by content in every layout that a format is known to use, then by shape and
+/// nearest values; those of TFLite models through the folding of batch normalisation and the rounding
+/// to fewer bits. The output says how many each way, and what was not compared.
 ///
 /// With --image, both are run as well, and all outputs compared: ONNX models as they are, a checkpoint
 /// by exporting it as one, a SavedModel or frozen graph by reading it as one, where its operations are
@@ -36,7 +37,7 @@ use super::progress::Progress;
     override_usage = "tfod verify [OPTIONS] <FIRST> <SECOND> [--image <FILE>...]"
 )]
 pub(super) struct Args {
-    /// A checkpoint, SavedModel, frozen graph or ONNX model
+    /// A checkpoint, SavedModel, frozen graph, ONNX or TFLite model
     #[arg(value_name = "FIRST")]
     first: PathBuf,
 
@@ -89,6 +90,9 @@ Examples:
 
   Did the conversion keep all weights?
     tfod verify exported/saved_model model.onnx
+
+  Is this TFLite model that checkpoint's, also with kernels of 8 bits?
+    tfod verify train model.tflite
 
   Does the optimised model still compute what the trained one does?
     tfod verify train optimised.onnx --image street.jpg harbour.jpg
@@ -248,6 +252,7 @@ fn weights(of: &WeightsResult) -> Vec<String> {
         Matched::Content,
         Matched::Numbers,
         Matched::Value,
+        Matched::Folded,
         Matched::Nearest,
     ];
     let ways = ways.map(|way| (of.matched(way), way.name()));
@@ -268,6 +273,21 @@ fn weights(of: &WeightsResult) -> Vec<String> {
             "farthest apart: {} and {}: {}",
             pair.first, pair.second, pair.by
         ));
+    }
+    let differing: Vec<&Pair> = of.pairs.iter().filter(|pair| pair.differs()).collect();
+    if differing.len() > 1 {
+        let named = differing.iter().take(SHOWN).map(|pair| {
+            let Pair {
+                first, second, by, ..
+            } = pair;
+            format!(
+                "{first} and {second} ({})",
+                counted(by.differing, "element")
+            )
+        });
+        let named: Vec<String> = named.collect();
+        let more = if differing.len() > SHOWN { "; …" } else { "" };
+        lines.push(format!("differing: {}{more}", named.join("; ")));
     }
     for (side, all) in [("first", &of.only_in_first), ("second", &of.only_in_second)] {
         if !all.is_empty() {

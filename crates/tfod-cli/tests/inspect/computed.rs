@@ -15,7 +15,7 @@ use crate::make::{Folder, Message, floats};
 const NORM: &str =
     "force_use_bias: true activation: SWISH batch_norm { scale: true epsilon: 0.001 }";
 
-fn config() -> String {
+pub(crate) fn config() -> String {
     format!(
         "model {{ ssd {{
           num_classes: 2
@@ -75,10 +75,34 @@ fn object_graph<'a>(paths: impl Iterator<Item = &'a [String]>) -> ObjectGraph {
     ObjectGraph::decode(&graph.0, "a test").unwrap()
 }
 
+/// The names of the network's variables, and their keys in the checkpoint.
+pub(crate) fn variables(folder: &Path) -> Vec<(String, String)> {
+    let config = PipelineConfig::read(&folder.join("pipeline.config"))
+        .unwrap()
+        .config;
+    let model = config.message().model.as_ref().unwrap();
+    let model = build(model, &GraphOptions::default()).unwrap();
+    let parameters = model.graph.parameters().map(|(_, parameter)| {
+        let path = [&["model".to_owned()], &parameter.path[..]].concat();
+        (parameter.name.clone(), variable_key(&path))
+    });
+    parameters.collect()
+}
+
 /// A checkpoint with numbers of which no two are the same, but for the fusion weights of a node, to which something is added; its config beside it.
 fn checkpoint(folder: &Path, added: f32) -> PathBuf {
+    checkpoint_with(folder, &config(), added, |_, _| {})
+}
+
+/// Likewise, with what is made of the numbers of each variable, by its name in the network.
+pub(crate) fn checkpoint_with(
+    folder: &Path,
+    config: &str,
+    added: f32,
+    change: impl Fn(&str, &mut [f32]),
+) -> PathBuf {
     fs::create_dir(folder).unwrap();
-    fs::write(folder.join("pipeline.config"), config()).unwrap();
+    fs::write(folder.join("pipeline.config"), config).unwrap();
     let config = PipelineConfig::read(&folder.join("pipeline.config"))
         .unwrap()
         .config;
@@ -103,6 +127,7 @@ fn checkpoint(folder: &Path, added: f32) -> PathBuf {
         if is_fusion && parameter.path.iter().any(|name| name == "1") {
             values[0] += added;
         }
+        change(&parameter.name, &mut values);
         let path = [&["model".to_owned()], &parameter.path[..]].concat();
         let shape = parameter
             .shape

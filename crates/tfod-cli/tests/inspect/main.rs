@@ -9,6 +9,7 @@
 
 mod compare;
 mod computed;
+mod folded;
 mod hostile;
 mod make;
 #[cfg(feature = "run")]
