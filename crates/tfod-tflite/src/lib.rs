@@ -48,6 +48,7 @@ mod emit;
 mod error;
 mod flatbuffer;
 mod flexbuffer;
+mod in_place;
 mod lower;
 mod metadata;
 mod operator;

@@ -109,7 +109,9 @@ pub(crate) fn lower<'a>(
         };
         lowering.emitter.output(&output.key, id);
     }
-    Ok(lowering.emitter.finish())
+    let mut finished = lowering.emitter.finish();
+    finished.copy_what_is_overwritten();
+    Ok(finished)
 }
 
 /// Refuses what no TFLite model can do, before anything else is said of it.
