@@ -12,7 +12,7 @@ from oracle import cache
 from parity import compare
 
 from . import report
-from .exports import Model
+from .exports import Model, Refused
 from .families import cases
 from .programs import LINES, TESTS, Compared, Failed, Runner
 
@@ -41,7 +41,7 @@ def examine(line, family, model):
     limit = line.limits.get(family, line.limits.get("*"))
     try:
         cell = report.Cell(True, ", ".join(verdict(line, model, work)))
-    except Failed as failure:
+    except (Failed, Refused) as failure:
         cell = report.Cell(False, str(failure))
     as_told = cell.works == (limit is None)
     mark = "ok" if cell.works else "no"

@@ -28,6 +28,10 @@ KINDS = {
 }
 
 
+class Refused(Exception):
+    """tfod does not write this model in this form; the message is tfod's."""
+
+
 class Model:
     """A model's exports, made when they are first asked for, and its expected results."""
 
@@ -56,7 +60,7 @@ class Model:
             ]
             ran = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
             if ran.returncode != 0:
-                raise RuntimeError(f"{' '.join(map(str, command))}\n{ran.stderr}")
+                raise Refused(ran.stderr.strip().splitlines()[0].removeprefix("error: ")[:300])
         return folder
 
     def heads(self):

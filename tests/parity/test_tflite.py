@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from backend.operations import suppress
 from oracle import heatmaps, run_tflite, stages
-from oracle.cases import QUICK
+from oracle.cases import QUICK, all_cases
 from oracle.families.center_net import SMALL
 
 from . import compare
@@ -23,6 +23,8 @@ PART = 0.999
 # Detectors of one stage with anchors.
 CASES = [pytest.param(case, id=case.name) for case in QUICK if not case.name.startswith(("faster_rcnn", "centernet"))]
 BASE = [pytest.param(case, id=case.name) for case in QUICK if case.name == "base"]
+FULL_SIZE = [pytest.param(case, id=case.name, marks=pytest.mark.exhaustive) for case in all_cases() if case.name == "fpnlite_320"]
+KEYPOINTS = [pytest.param(case, id=case.name) for case in all_cases() if case.name == "centernet_keypoints_of_two_classes"]
 CENTER_NET = [pytest.param(case, id=case.name) for case in SMALL if case.name == "centernet_hourglass_10"]
 # Cases with the ways in which one operator may suppress.
 KINDS = {"base": ("regular", "fast"), "padding_rows": ("regular",), "class_agnostic": ("fast",)}
@@ -114,6 +116,38 @@ def test_kernels_of_8_bits_change_no_more_than_those_of_the_converter(case, orac
         theirs = loaded.get_signature_runner()(input_tensor=image)
         (mean, worst), (their_mean, their_worst) = deviation(found, expected), deviation(theirs, expected)
         assert 0 < mean < 1.1 * their_mean and worst < 1.5 * their_worst, f"{kernels}: {mean:.2g}, {worst:.2g}; the converter's: {their_mean:.2g}, {their_worst:.2g}"
+
+
+# Of box encodings and of scores, at worst, in the file of TensorFlow's converter for a checkpoint of this network.
+OF_THE_CONVERTER = {"box_encodings": 2.3e-3, "scores": 6.5e-4}
+
+
+@pytest.mark.parametrize("case", FULL_SIZE)
+def test_kernels_of_8_bits_change_little_at_full_size(case, oracle, tmp_path):
+    results = oracle(case)
+    arrays = np.load(stages.prepare(results))
+    image = arrays["preprocessed"][:1]
+    model = export(results, tmp_path, image, "--no_preprocess", "--raw_encodings", "--weights=dynamic_int8")
+    found = run(model, image)
+    logits = [of["class_predictions_with_background"][:1].astype(np.float64) for of in (found, arrays)]
+    values = {
+        "box_encodings": [of["box_encodings"][:1] for of in (found, arrays)],
+        "scores": [1 / (1 + np.exp(-of)) for of in logits],
+    }
+    for key, (ours, theirs) in values.items():
+        mean, worst = deviation({key: ours}, {key: theirs})
+        print(f"{key}: {mean:.2g} on average, {worst:.2g} at worst")
+        assert 0 < mean and worst < 1.5 * OF_THE_CONVERTER[key], f"{key}: {mean:.2g} on average, {worst:.2g} at worst"
+
+
+@pytest.mark.parametrize("case", KEYPOINTS)
+def test_no_sum_is_overwritten_while_it_is_read(case, oracle, tmp_path):
+    """TensorFlow's own kernels write into the places of operands that nobody else reads, but do not see all that read them."""
+    results = oracle(case)
+    image, recorded = compare.recorded(results / "image_tensor.npz")[0]
+    model = export(results, tmp_path, image)
+    found = run_tflite.run(run_tflite.interpreter(model, "builtin"), {"input_tensor": image})
+    assert_close(found, recorded, "builtin kernels")
 
 
 @pytest.mark.parametrize("case", BASE)
