@@ -7,9 +7,7 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use tfod_inspect::{
-    Facts, InspectError, Layer, LayerKind, Quantity, StoredTensor, StoredType, ValueDifference,
-};
+use tfod_inspect::{Facts, InspectError, Layer, LayerKind, Quantity, StoredTensor, StoredType};
 
 use crate::Side;
 use crate::computed::apart;
@@ -431,14 +429,12 @@ impl<'a> Model<'a> {
 
     /// The sizes of a layer's kernel: output channels, height, width, input channels.
     fn sizes(&self, layer: &Layer) -> Option<[usize; 4]> {
-        let shape = match &layer.kernel {
-            Some(kernel) => &self.tensor(kernel.tensor)?.shape,
-            None => {
-                let shape = &self.tensor(layer.factor.as_ref()?.tensor)?.shape;
-                let channels = usize::try_from(shape.iter().product::<u64>()).ok()?;
-                return Some([channels, 1, 1, 1]);
-            }
+        let Some(kernel) = &layer.kernel else {
+            let shape = &self.tensor(layer.factor.as_ref()?.tensor)?.shape;
+            let channels = usize::try_from(shape.iter().product::<u64>()).ok()?;
+            return Some([channels, 1, 1, 1]);
         };
+        let shape = &self.tensor(kernel.tensor)?.shape;
         Some(View::of_layer(layer.kind, shape)?.sizes)
     }
 
@@ -972,7 +968,7 @@ impl Judged {
             both.map(|((wanted, stored), is_near)| if *is_near { *stored } else { *wanted })
                 .collect()
         };
-        let by = apart(&wanted, stored).unwrap_or(ValueDifference::default());
+        let by = apart(&wanted, stored).unwrap_or_default();
         self.pairs.push(Pair {
             first: kernel.name.clone(),
             second: name.to_owned(),

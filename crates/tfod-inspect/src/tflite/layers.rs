@@ -134,10 +134,9 @@ fn places(kind: LayerKind) -> [usize; 2] {
 /// The slot of an operator's options in which the activation is.
 fn activation_slot(operator: i64) -> Option<usize> {
     Some(match operator {
-        operators::CONV_2D => 3,
+        operators::CONV_2D | operators::TRANSPOSE_CONV => 3,
         operators::DEPTHWISE_CONV_2D => 4,
         operators::FULLY_CONNECTED | operators::ADD | operators::MUL => 0,
-        operators::TRANSPOSE_CONV => 3,
         _ => return None,
     })
 }

@@ -187,9 +187,8 @@ const MAX_COMMENT: usize = 0xffff;
 /// The files of the archive that a file ends in; none where there is no archive, or it is damaged.
 pub(super) fn attached(file: File<'_>) -> Vec<AttachedFile> {
     let mut found = Vec::new();
-    let mut at = match directory(file.bytes) {
-        Some(at) => at,
-        None => return found,
+    let Some(mut at) = directory(file.bytes) else {
+        return found;
     };
     while let Some((next, entry)) = entry(file, at) {
         found.push(entry);

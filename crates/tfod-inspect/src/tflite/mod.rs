@@ -556,7 +556,10 @@ mod tests {
             // The first channel, of which neighbours are four numbers apart.
             for (value, number) in kernel.iter().zip(expected) {
                 let allowed = if is_int { step / 2.0 } else { 0.0 };
-                assert!((value - number).abs() <= allowed, "{weights:?}: {value}, {number}");
+                assert!(
+                    (value - number).abs() <= allowed,
+                    "{weights:?}: {value}, {number}"
+                );
             }
             if !is_int {
                 assert_eq!(of(&second.factor), [1.0; 4]);
