@@ -187,9 +187,13 @@ impl View {
     }
 }
 
+/// Sizes whose products are in the range of numbers, whatever part of them is left out.
 fn sizes(shape: &[u64]) -> Option<Vec<usize>> {
     let sizes = shape.iter().map(|size| usize::try_from(*size).ok());
-    sizes.collect()
+    let sizes: Vec<usize> = sizes.collect::<Option<_>>()?;
+    let mut all = sizes.iter().map(|size| size.max(&1));
+    let product = all.try_fold(1usize, |product, size| product.checked_mul(*size))?;
+    (product <= usize::MAX >> 1).then_some(sizes)
 }
 
 /// A kernel as it is computed with, factors behind it included.
@@ -431,8 +435,7 @@ impl<'a> Model<'a> {
     fn sizes(&self, layer: &Layer) -> Option<[usize; 4]> {
         let Some(kernel) = &layer.kernel else {
             let shape = &self.tensor(layer.factor.as_ref()?.tensor)?.shape;
-            let channels = usize::try_from(shape.iter().product::<u64>()).ok()?;
-            return Some([channels, 1, 1, 1]);
+            return Some([sizes(shape)?.iter().product(), 1, 1, 1]);
         };
         let shape = &self.tensor(kernel.tensor)?.shape;
         Some(View::of_layer(layer.kind, shape)?.sizes)
@@ -1203,4 +1206,45 @@ fn find_shift<'v>(
         }
     }
     best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_finds_elements_where_a_format_has_them() {
+        let wanted = [5, 3, 2, 4];
+        let [tensorflow, onnx] = [[3, 2, 4, 5], [5, 4, 3, 2]].map(|shape| {
+            let views = View::candidates(LayerKind::Conv2d, &shape, wanted);
+            *views.first().expect("one view")
+        });
+        // Element o=1, h=2, w=1, i=3.
+        let element = (2 * 2 + 1) * 4 + 3;
+        let place = |view: View| view.step() + view.places()[element];
+        assert_eq!(place(tensorflow), ((2 * 2 + 1) * 4 + 3) * 5 + 1);
+        assert_eq!(place(onnx), ((4 + 3) * 3 + 2) * 2 + 1);
+        let lite = View::of_layer(LayerKind::Conv2d, &[5, 3, 2, 4]).expect("a kernel");
+        assert_eq!(place(lite), 3 * 2 * 4 + element);
+    }
+
+    #[test]
+    fn sizes_that_no_file_has_are_no_kernel() {
+        let huge = i32::MAX.cast_unsigned().into();
+        for shape in [[huge; 4], [0, huge, huge, huge]] {
+            assert!(View::of_layer(LayerKind::Conv2d, &shape).is_none());
+            assert!(View::candidates(LayerKind::Conv2d, &shape, [1; 4]).is_empty());
+        }
+    }
+
+    #[test]
+    fn rounding_explains_half_of_a_step() {
+        let steps = Rounding::Steps(vec![0.5, 2.0]);
+        assert!((steps.allowed(1, 0.0) - 1.0).abs() < 1e-12);
+        let half = Rounding::Half(vec![1.0]);
+        // The numbers next to 1 are 2^-10 above, and half of that below.
+        assert!(half.allowed(0, 1.0) >= 2f64.powi(-11));
+        assert!(half.allowed(0, 1.0) < 2f64.powi(-10));
+        assert!(Rounding::Single.allowed(0, 1.0) < 1e-5);
+    }
 }

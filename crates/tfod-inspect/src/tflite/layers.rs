@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use super::flatbuffer::{File, LEAST_SPENT, MOST_SPENT, Table};
 use super::{Code, operators};
 use crate::error::{Damage, InspectError, push};
-use crate::tensors::{Element, Elements, StoredTensor};
+use crate::tensors::{Element, Elements, StoredTensor, num_elements};
 use crate::{Content, Facts, Inspection, damaged};
 
 /// What a layer does with its kernel.
@@ -83,8 +83,8 @@ impl Quantity {
         if self.scales.len() != 1 && self.scales.len() != places {
             return None;
         }
-        let behind = tensor.shape.get(self.axis + 1..)?.iter().product::<u64>();
-        let behind = usize::try_from(behind).ok()?.max(1);
+        let behind = tensor.shape.get(self.axis.checked_add(1)?..)?;
+        let behind = usize::try_from(num_elements(behind)?).ok()?.max(1);
         let value = |at: usize| {
             let place = at / behind % places;
             let of_all = |list: &[f32]| list.get(place).or(list.first()).copied();
