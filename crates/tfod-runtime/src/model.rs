@@ -57,9 +57,18 @@ impl Model {
     ///
     /// If the file cannot be read, is no ONNX model, or has an operator that cannot be run.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        Self::open_for(path, &[])
+    }
+
+    /// Reads a model to compute these of its outputs alone; all, if none are named. What it does not give is left out.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn open_for(path: &Path, outputs: &[String]) -> Result<Self, Error> {
         let read = guard::run(path, CANNOT_BE_READ, || {
-            let bytes = bytes_of(path)?;
-            read(&bytes, Some(path.parent().unwrap_or(Path::new(""))))
+            let folder = path.parent().unwrap_or(Path::new(""));
+            read(&bytes_of(path)?, Some(folder), outputs)
         })?;
         Self::of(path, read)
     }
@@ -70,7 +79,7 @@ impl Model {
     ///
     /// If it is no ONNX model, has weights in another file, or an operator that cannot be run.
     pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
-        let read = guard::run(path, CANNOT_BE_READ, || read(bytes, None))?;
+        let read = guard::run(path, CANNOT_BE_READ, || read(bytes, None, &[]))?;
         Self::of(path, read)
     }
 
@@ -159,9 +168,17 @@ fn bytes_of(path: &Path) -> Result<Vec<u8>, Problem> {
     Ok(bytes)
 }
 
-/// Reads a model and cuts its graph.
-fn read(bytes: &[u8], folder: Option<&Path>) -> Result<(Cut, Metadata), Problem> {
-    let model = onnx::read(bytes)?;
+/// Reads a model and cuts its graph, to compute these outputs; all, if none are named.
+fn read(
+    bytes: &[u8],
+    folder: Option<&Path>,
+    outputs: &[String],
+) -> Result<(Cut, Metadata), Problem> {
+    let mut model = onnx::read(bytes)?;
+    if !outputs.is_empty() {
+        let ports = &mut model.graph.outputs;
+        ports.retain(|port| outputs.iter().any(|name| name == port.name));
+    }
     refuse(&model)?;
     let metadata = model.metadata.iter();
     let metadata = metadata.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));

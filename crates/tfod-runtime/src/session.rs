@@ -17,6 +17,9 @@ use crate::{Error, Model, Tensor, in_order};
 /// What the outputs of one run may have, in bytes: the other process hands them over whole.
 const LARGEST_OUTPUTS: usize = 1 << 30;
 
+/// The environment variable that says how many threads compute.
+const THREADS: &str = "RTEN_NUM_THREADS";
+
 /// How to start a process that runs a model, so that neither its memory nor its end is that of this one.
 #[derive(Clone, Debug)]
 pub struct Launch {
@@ -26,6 +29,8 @@ pub struct Launch {
     pub arguments: Vec<OsString>,
     /// How many bytes of memory the process may have. Kept by Linux alone.
     pub memory: u64,
+    /// How many threads compute; `None` leaves it to the environment, as in this process.
+    pub threads: Option<u32>,
 }
 
 /// A model that was read and made ready.
@@ -48,9 +53,22 @@ impl Session {
     ///
     /// If the file cannot be read or is no ONNX model; if there is no process, or it ends.
     pub fn open(path: &Path, launch: Option<&Launch>) -> Result<Self, Error> {
+        Self::open_for(path, launch, &[])
+    }
+
+    /// Reads a model as [`Self::open`] does, to compute these of its outputs alone; all, if none are named. What it does not give is left out.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn open_for(
+        path: &Path,
+        launch: Option<&Launch>,
+        outputs: &[String],
+    ) -> Result<Self, Error> {
         let executor = match launch {
-            None => Executor::Here(Box::new(Model::open(path)?)),
-            Some(launch) => Executor::Apart(Box::new(Apart::open(path, launch)?)),
+            None => Executor::Here(Box::new(Model::open_for(path, outputs)?)),
+            Some(launch) => Executor::Apart(Box::new(Apart::open(path, launch, outputs)?)),
         };
         let path = path.to_owned();
         Ok(Self { path, executor })
@@ -127,9 +145,9 @@ impl From<io::Error> for End {
 }
 
 impl Apart {
-    fn open(path: &Path, launch: &Launch) -> Result<Self, Error> {
+    fn open(path: &Path, launch: &Launch, outputs: &[String]) -> Result<Self, Error> {
         const WHAT: &str = "cannot be read";
-        let (process, to, from) = Process::start(path, launch).map_err(|error| {
+        let (process, to, from) = Process::start(path, launch, outputs).map_err(|error| {
             let program = launch.program.shown();
             let problem = format!("no process of {program} for it: {error}");
             failed(path, WHAT, problem)
@@ -190,11 +208,20 @@ fn failed(path: &Path, what: &'static str, problem: String) -> Error {
 }
 
 impl Process {
-    fn start(path: &Path, launch: &Launch) -> io::Result<(Self, ChildStdin, ChildStdout)> {
-        let child = Command::new(&launch.program)
+    fn start(
+        path: &Path,
+        launch: &Launch,
+        outputs: &[String],
+    ) -> io::Result<(Self, ChildStdin, ChildStdout)> {
+        let mut command = Command::new(&launch.program);
+        if let Some(threads) = launch.threads {
+            command.env(THREADS, threads.to_string());
+        }
+        let child = command
             .args(&launch.arguments)
             .arg(launch.memory.to_string())
             .arg(path)
+            .args(outputs)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -273,20 +300,23 @@ fn too_much(memory: u64, said: &str) -> String {
 pub fn serve(arguments: impl IntoIterator<Item = OsString>) -> io::Result<()> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let parsed = match &arguments[..] {
-        [memory, path] => memory
-            .to_str()
-            .and_then(|text| text.parse().ok())
-            .zip(Some(path)),
+        [memory, path, outputs @ ..] => {
+            let memory = memory.to_str().and_then(|text| text.parse().ok());
+            let outputs = outputs.iter().map(|name| name.to_str().map(str::to_owned));
+            memory
+                .zip(outputs.collect::<Option<Vec<_>>>())
+                .zip(Some(path))
+        }
         _ => None,
     };
-    let Some((memory, path)) = parsed else {
-        let problem = "expected a number of bytes and a model's path";
+    let Some(((memory, outputs), path)) = parsed else {
+        let problem = "expected a number of bytes, a model's path, and names of outputs";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
     };
     bound(memory)?;
     let requests = requests()?;
     let mut to = BufWriter::new(io::stdout().lock());
-    let mut session = match Session::open(path.as_ref(), None) {
+    let mut session = match Session::open_for(path.as_ref(), None, &outputs) {
         Ok(session) => session,
         Err(error) => return send_error(&mut to, &told(&error, memory)),
     };

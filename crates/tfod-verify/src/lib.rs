@@ -19,10 +19,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tfod_config::{ConfigError, PipelineConfig};
 
-use tfod::ExportError;
 use tfod_image::ImageError;
 use tfod_inspect::{Constants, Facts, InspectError, Inspection, inspect};
 
+use tfod_runnable::{Given, RunnableError};
 use tfod_text::Shown;
 
 pub use interface::InterfaceResult;
@@ -84,17 +84,9 @@ pub enum VerifyError {
         /// What it is, and what to give instead.
         what: &'static str,
     },
-    /// A checkpoint cannot be exported to be run.
-    #[error("{}: cannot be exported, to be run as an ONNX model: {problem}", path.shown())]
-    Export {
-        /// The checkpoint.
-        path: PathBuf,
-        /// What is wrong.
-        problem: Box<ExportError>,
-    },
-    /// There is no place for such an export.
-    #[error("no temporary folder: {0}")]
-    Folder(#[source] std::io::Error),
+    /// One of them cannot be made ready to be run.
+    #[error(transparent)]
+    Runnable(#[from] RunnableError),
     /// An image cannot be read, or not be given to a model.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -195,6 +187,14 @@ impl Side {
         &self.found.facts
     }
 
+    /// The model, to be made ready to be run.
+    fn given(&self) -> Given<'_> {
+        Given {
+            found: &self.found,
+            config: self.config.as_ref().map(|(file, _)| file.as_path()),
+        }
+    }
+
     /// Puts what is computed from constants, or from variables when an export is made, in place of what it is computed from.
     fn follow(&mut self) {
         self.constants = self.found.follow_constants();
@@ -214,19 +214,9 @@ impl Side {
     }
 }
 
-/// The config in a checkpoint's folder, or in that above, where exports keep it.
+/// The config beside a checkpoint, if there is one.
 fn config_beside(prefix: &Path) -> Result<Option<(PathBuf, PipelineConfig)>, ConfigError> {
-    let folder = prefix.parent().unwrap_or(Path::new(""));
-    // Of `.`, the one above is not in the path.
-    let above = match (folder.parent(), folder.file_name()) {
-        (Some(above), Some(_)) => above.to_owned(),
-        _ => folder.join(".."),
-    };
-    let file = [folder, &above]
-        .map(|folder| folder.join("pipeline.config"))
-        .into_iter()
-        .find(|file| file.is_file());
-    let Some(file) = file else {
+    let Some(file) = tfod_runnable::config_beside(prefix) else {
         return Ok(None);
     };
     let config = PipelineConfig::read(&file)?.config;

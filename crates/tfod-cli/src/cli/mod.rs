@@ -4,6 +4,7 @@
 //! different, 2 something prevented it.
 
 mod absl;
+mod apart;
 mod check;
 mod diff;
 mod export;
@@ -71,10 +72,10 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let mut arguments = arguments.peekable();
     let program = arguments.next();
     if arguments
-        .next_if(|argument| argument == verify::RUN_MODEL)
+        .next_if(|argument| argument == apart::RUN_MODEL)
         .is_some()
     {
-        return verify::run_model(arguments);
+        return apart::run_model(arguments);
     }
     let (arguments, flag_files) = match absl::read_flag_files(program.into_iter().chain(arguments))
     {

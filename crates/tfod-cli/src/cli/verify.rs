@@ -1,21 +1,19 @@
 //! `tfod verify`
 
-use std::ffi::OsString;
-use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
 use tfod_inspect::counted;
 use tfod_verify::{
-    Aspects, Launch, Matched, Outcome, OutputOptions, OutputPair, OutputsResult, Pair, Unmatched,
+    Aspects, Matched, Outcome, OutputOptions, OutputPair, OutputsResult, Pair, Unmatched,
     Verification, WeightsResult, verify_with_progress,
 };
 
 use tfod_text::Shown;
 
-use super::output;
 use super::progress::Progress;
+use super::{apart, output};
 
 /// Say whether two models are the same
 ///
@@ -63,7 +61,7 @@ pub(super) struct Args {
     tolerance: f64,
 
     /// The memory limit (RLIMIT_DATA) of the process that runs each model, in gigabytes; enforced on Linux only
-    #[arg(long = "max_memory", value_name = "GB", default_value_t = 8.0, value_parser = gigabytes, requires = "images")]
+    #[arg(long = "max_memory", value_name = "GB", default_value_t = 8.0, value_parser = apart::gigabytes, requires = "images")]
     max_memory: f64,
 
     /// Print JSON; docs/inspect.md explains its keys
@@ -126,16 +124,13 @@ impl Args {
         let outputs = if self.images.is_empty() {
             None
         } else {
-            let apart = match itself(self.max_memory) {
-                Ok(apart) => Some(apart),
-                Err(error) => {
-                    let problem = format!("this program does not find its own file: {error}");
-                    return output::error(&problem);
-                }
+            let apart = match apart::launch(self.max_memory, None) {
+                Ok(apart) => apart,
+                Err(problem) => return output::error(&problem),
             };
             let mut options = OutputOptions::new(self.images);
             options.tolerance = self.tolerance;
-            options.apart = apart;
+            options.apart = Some(apart);
             Some(options)
         };
         let mut aspects = Aspects::NONE;
@@ -161,47 +156,6 @@ fn tolerance(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(number) if number >= 0.0 && f64::is_finite(number) => Ok(number),
         _ => Err("expected a number from 0 on, such as 1e-4".to_owned()),
-    }
-}
-
-/// An amount of memory: more than 0.
-fn gigabytes(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(number) if number > 0.0 && number <= 1e6 => Ok(number),
-        _ => Err("expected a number of gigabytes, such as 8".to_owned()),
-    }
-}
-
-/// This program, to run a model.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "between 0 and 10^15, rounded down"
-)]
-fn itself(gigabytes: f64) -> io::Result<Launch> {
-    Ok(Launch {
-        program: std::env::current_exe()?,
-        arguments: vec![RUN_MODEL.into()],
-        memory: (gigabytes * 1e9) as u64,
-    })
-}
-
-/// The first argument with which this program starts itself to run a model. It is no subcommand: what comes in is no text, nor what goes out.
-pub(super) const RUN_MODEL: &str = "--run-model-for-verify";
-
-/// Runs a model for another process of this program.
-pub(super) fn run_model(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    // What Rust prints of a panic in the runtime goes nowhere: it is an answer.
-    let print = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        let thread = std::thread::current();
-        if !thread.name().is_some_and(tfod_runtime::is_of_runtime) {
-            print(info);
-        }
-    }));
-    match tfod_runtime::serve(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => output::error(&error),
     }
 }
 

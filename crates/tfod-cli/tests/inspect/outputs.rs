@@ -324,8 +324,9 @@ fn what_cannot_be_run_is_said() {
 fn apart(memory: u64) -> Launch {
     Launch {
         program: env!("CARGO_BIN_EXE_tfod").into(),
-        arguments: vec!["--run-model-for-verify".into()],
+        arguments: vec!["--run-model".into()],
         memory,
+        threads: None,
     }
 }
 
@@ -459,7 +460,7 @@ fn a_process_that_ends_is_an_error() {
         (folder.path("missing"), vec!["x"], "no process of "),
         (
             itself,
-            vec!["--run-model-for-verify", "1"],
+            vec!["--run-model", "x"],
             "its process ended before it was done: exit status: 2 (error: expected a number",
         ),
     ];
@@ -488,6 +489,7 @@ fn a_process_that_ends_is_an_error() {
             program,
             arguments: arguments.into_iter().map(Into::into).collect(),
             memory: 1_000_000_000,
+            threads: None,
         };
         let found = run_in(Some(launch), &model, &model, images()).unwrap();
         assert_eq!(found.outcome, Outcome::Undecided);

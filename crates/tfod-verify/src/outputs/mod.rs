@@ -1,16 +1,15 @@
 //! What two models give for the same images.
-//!
-//! ONNX models are run; a checkpoint is exported as one first, and a graph of TensorFlow is read and written as one.
 
 mod distance;
-mod feed;
-mod source;
 
 use std::borrow::Cow;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use tfod_image::Picture;
+use tfod_inspect::Facts;
+use tfod_models::{GraphOptions, InputType};
+use tfod_runnable::{Feed, RunnableError, RunnableModel};
 use tfod_runtime::{Session, Tensor};
 
 pub use distance::{Distance, Farthest};
@@ -19,9 +18,6 @@ pub use tfod_runtime::Launch;
 use tfod_text::Shown;
 
 use crate::{Outcome, Side, VerifyError};
-use feed::Feed;
-use source::RunnableModel;
-
 /// The images to run two models on, and how far apart their results may be.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -136,27 +132,42 @@ pub(super) fn compare(
         return Ok(stop(Outcome::NotCompared, reason));
     }
     tell("making the models ready to run");
-    let sources = match RunnableModel::of_both([a, b])? {
+    let sources = match both(models([a, b]), |model| model) {
         Ok(sources) => sources,
-        Err(reason) => return Ok(stop(Outcome::NotCompared, reason)),
+        Err(Stop::Undecided(reason)) => return Ok(stop(Outcome::NotCompared, reason)),
+        Err(Stop::Error(error)) => return Err(*error),
     };
     match run(&sources, options, tell) {
         Ok(result) => Ok(result),
         Err(Stop::Undecided(reason)) => Ok(stop(Outcome::Undecided, reason)),
-        Err(Stop::Error(error)) => Err(error),
+        Err(Stop::Error(error)) => Err(*error),
     }
 }
 
 /// Why two models were not compared to the end.
 enum Stop {
     Undecided(String),
-    Error(VerifyError),
+    Error(Box<VerifyError>),
 }
 
 impl<E: Into<VerifyError>> From<E> for Stop {
     fn from(error: E) -> Self {
-        Self::Error(error.into())
+        Self::Error(Box::new(error.into()))
     }
+}
+
+/// Both models, ready to be run. A checkpoint is exported as the model on the other side was, if tfod wrote that.
+fn models(sides: [&Side; 2]) -> [Result<RunnableModel, RunnableError>; 2] {
+    let defaults = GraphOptions::new(InputType::FloatImageTensor);
+    let made = sides.map(|side| {
+        let is_checkpoint = matches!(side.facts(), Facts::Checkpoint(_));
+        (!is_checkpoint).then(|| RunnableModel::of(side.given(), &defaults))
+    });
+    let mut others = made.iter().flatten().flatten();
+    let options = others.find_map(RunnableModel::options).unwrap_or(defaults);
+    let [first, second] = made;
+    [(sides[0], first), (sides[1], second)]
+        .map(|(side, made)| made.unwrap_or_else(|| RunnableModel::of(side.given(), &options)))
 }
 
 fn run(
@@ -164,8 +175,10 @@ fn run(
     options: &OutputOptions,
     tell: &dyn Fn(&str),
 ) -> Result<OutputsResult, Stop> {
-    let feeds = Feed::agree(both(sources, RunnableModel::feed)?).map_err(Stop::Undecided)?;
-    let [mut first, mut second] = both(sources, |source| source.open(options))?;
+    let feeds =
+        Feed::agree(both(sources.each_ref(), RunnableModel::feed)?).map_err(Stop::Undecided)?;
+    let launch = options.apart.as_ref();
+    let [mut first, mut second] = both(sources.each_ref(), |source| source.open(launch))?;
     let names = names(first.outputs(), second.outputs());
     let mut result =
         OutputsResult::not_compared(Outcome::Undecided, String::new(), options.tolerance);
@@ -186,9 +199,9 @@ fn run(
         let picture = Picture::open(path)?;
         let [feed_x, feed_y] = &feeds;
         let x = outputs(&mut first, &feed_x.tensor(&picture)?);
-        let x = x.map_err(|error| sources[0].failed("first", &error))?;
+        let x = x.map_err(|error| undecided("first", sources[0].failed(&error)))?;
         let y = outputs(&mut second, &feed_y.tensor(&picture)?);
-        let y = y.map_err(|error| sources[1].failed("second", &error))?;
+        let y = y.map_err(|error| undecided("second", sources[1].failed(&error)))?;
         let have_one_batch = feed_x.batch() == feed_y.batch();
         for pair in &mut result.pairs {
             let (Some(x), Some(y)) = (named(&x, &pair.first), named(&y, &pair.second)) else {
@@ -234,12 +247,30 @@ fn outputs(
 }
 
 /// Applies something to both that may leave the comparison undecided.
-fn both<T, U>(sides: &[T; 2], of: impl Fn(&T) -> Result<U, String>) -> Result<[U; 2], Stop> {
+fn both<T, U>(sides: [T; 2], of: impl Fn(T) -> Result<U, RunnableError>) -> Result<[U; 2], Stop> {
     let [a, b] = sides;
-    let named = |which: &str, side| {
-        of(side).map_err(|reason| Stop::Undecided(format!("the {which} {reason}")))
-    };
+    let named = |which, side| of(side).map_err(|error| undecided(which, error));
     Ok([named("first", a)?, named("second", b)?])
+}
+
+/// A model of which it is said that it cannot be run is no error, but leaves the comparison undecided.
+fn undecided(which: &str, error: RunnableError) -> Stop {
+    match error {
+        RunnableError::Unsupported { reason, .. } => {
+            Stop::Undecided(format!("the {which} {reason}"))
+        }
+        RunnableError::Run {
+            path,
+            made,
+            problem,
+        } => {
+            let comma = if made.is_empty() { "" } else { ", " };
+            let path = path.shown();
+            let reason = format!("the {which} cannot be run: {path}{comma}{made}: {problem}");
+            Stop::Undecided(reason)
+        }
+        error => Stop::from(error),
+    }
 }
 
 fn named<'a>(outputs: &'a [(String, Tensor)], name: &str) -> Option<&'a Tensor> {

@@ -7,7 +7,7 @@ use tfod_runtime::{Tensor, Values};
 
 /// How images become the input of a model.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Feed {
+pub struct Feed {
     /// Whether channels come before rows; `None` where the model does not say.
     is_channels_first: Option<bool>,
     is_float: bool,
@@ -23,7 +23,11 @@ pub(super) struct Feed {
 
 impl Feed {
     /// Reads it from what a model says of its input; else why it takes no images.
-    pub(super) fn of(port: &Port) -> Result<Self, String> {
+    ///
+    /// # Errors
+    ///
+    /// If it takes none: a sentence that begins with a verb, whose subject is the model.
+    pub fn of(port: &Port) -> Result<Self, String> {
         let takes_none = || {
             format!(
                 "has an input `{}`, {} {}; expected images, uint8 or float32, [batch, height, width, 3] or [batch, 3, height, width], with sizes from 1 to {LARGEST_SIDE}",
@@ -68,7 +72,11 @@ impl Feed {
     }
 
     /// The feed of a model whose caller normalises images, as the model's metadata says.
-    pub(super) fn normalised(self, preprocessing: &Value) -> Result<Self, String> {
+    ///
+    /// # Errors
+    ///
+    /// If it does not say how, or the model takes bytes.
+    pub fn normalised(self, preprocessing: &Value) -> Result<Self, String> {
         let steps = preprocessing.get("steps").and_then(Value::as_array);
         let step = steps.and_then(|steps| {
             let is_it = |step: &&Value| step.get("step").is_some_and(|name| name == "normalize");
@@ -92,8 +100,12 @@ impl Feed {
         }
     }
 
-    /// What one of two models leaves open as the other has it, so that both get the same; else why they cannot.
-    pub(super) fn agree([a, b]: [Self; 2]) -> Result<[Self; 2], String> {
+    /// What one of two models leaves open as the other has it, so that both get the same.
+    ///
+    /// # Errors
+    ///
+    /// Why they cannot.
+    pub fn agree([a, b]: [Self; 2]) -> Result<[Self; 2], String> {
         let filled = |feed: &Self, other: &Self| Self {
             is_channels_first: feed.is_channels_first.or(other.is_channels_first),
             batch: feed.batch.or(other.batch),
@@ -120,12 +132,12 @@ impl Feed {
     }
 
     /// How many images it is given at once.
-    pub(super) fn batch(&self) -> usize {
+    pub fn batch(&self) -> usize {
         self.batch.unwrap_or(1)
     }
 
     /// What is done to images beforehand.
-    pub(super) fn notes([a, b]: &[Self; 2]) -> Vec<String> {
+    pub fn notes([a, b]: &[Self; 2]) -> Vec<String> {
         let size = |feed: &Self| (feed.height, feed.width);
         let text = |feed: &Self| {
             let side =
@@ -152,12 +164,48 @@ impl Feed {
         notes
     }
 
+    /// The feed of a model that is run by itself.
+    ///
+    /// # Errors
+    ///
+    /// If it does not say how images are laid out.
+    pub fn alone(self) -> Result<Self, String> {
+        let problem = "does not say which dimension of its input is that of channels";
+        self.is_channels_first
+            .is_some()
+            .then_some(self)
+            .ok_or_else(|| problem.to_owned())
+    }
+
+    /// How many images the model takes; `None` where it takes any number.
+    pub fn fixed_batch(&self) -> Option<usize> {
+        self.batch
+    }
+
+    /// Width and height of the input for an image of this size: the model's, where it has one.
+    pub fn size(&self, (width, height): (u32, u32)) -> (u32, u32) {
+        (self.width.unwrap_or(width), self.height.unwrap_or(height))
+    }
+
     /// The input for an image: of this model's size, or else of its own.
-    pub(super) fn tensor(&self, picture: &Picture) -> Result<Tensor, ImageError> {
-        let own = picture.size();
-        let (width, height) = (self.width.unwrap_or(own.0), self.height.unwrap_or(own.1));
+    ///
+    /// # Errors
+    ///
+    /// If a batch of it has too many pixels.
+    pub fn tensor(&self, picture: &Picture) -> Result<Tensor, ImageError> {
+        self.tensor_of(picture, &[])
+    }
+
+    /// The input for an image and others with the same [`Self::size`]. Where the model takes more, the last is repeated.
+    ///
+    /// # Errors
+    ///
+    /// If they are too many, have other sizes, or too many pixels together.
+    pub fn tensor_of(&self, first: &Picture, others: &[&Picture]) -> Result<Tensor, ImageError> {
+        let (width, height) = self.size(first.size());
         let pixels = u64::from(width) * u64::from(height);
-        let batch = self.batch();
+        let count = 1 + others.len();
+        let batch = self.batch.unwrap_or(count);
         if pixels
             .checked_mul(batch as u64)
             .is_none_or(|all| all > MOST_PIXELS)
@@ -165,44 +213,67 @@ impl Feed {
             let problem = format!(
                 "a batch of {batch} images of {height}x{width} has too many pixels; the limit is {MOST_PIXELS}"
             );
-            return Err(picture.refused(problem));
+            return Err(first.refused(problem));
         }
-        let rows = picture.rgb(width, height);
-        let (width, height) = (width as usize, height as usize);
-        let order: Box<dyn Iterator<Item = (usize, u8)>> = if self.is_channels_first == Some(true) {
-            let plane = |channel| {
-                rows.iter()
-                    .skip(channel)
-                    .step_by(3)
-                    .map(move |byte| (channel, *byte))
-            };
-            Box::new((0..3).flat_map(plane))
-        } else {
-            Box::new(
-                rows.iter()
-                    .enumerate()
-                    .map(|(index, byte)| (index % 3, *byte)),
-            )
-        };
+        let other = others
+            .iter()
+            .find(|other| self.size(other.size()) != (width, height));
+        if let Some(other) = other {
+            let problem = format!("expected an image of {width}x{height}, as others of its batch");
+            return Err(other.refused(problem));
+        }
+        if count > batch {
+            let problem = format!("the model takes {batch} images at once, and is given {count}");
+            return Err(first.refused(problem));
+        }
+        let all = std::iter::once(first).chain(others.iter().copied());
         let values = if self.is_float {
             let [scale, shift] = self.normalisation.unwrap_or([[1.0; 3], [0.0; 3]]);
             let float =
-                |(channel, byte): (usize, u8)| f32::from(byte) * scale[channel] + shift[channel];
-            Values::F32(repeated(order.map(float).collect(), batch))
+                |channel: usize, byte: u8| f32::from(byte) * scale[channel] + shift[channel];
+            Values::F32(self.elements(all, batch, float))
         } else {
-            Values::U8(repeated(order.map(|(_, byte)| byte).collect(), batch))
+            Values::U8(self.elements(all, batch, |_, byte| byte))
         };
+        let (width, height) = (width as usize, height as usize);
         let shape = if self.is_channels_first == Some(true) {
             vec![batch, 3, height, width]
         } else {
             vec![batch, height, width, 3]
         };
-        Tensor::new(shape, values).map_err(|error| picture.refused(error.to_string()))
+        Tensor::new(shape, values).map_err(|error| first.refused(error.to_string()))
     }
-}
 
-fn repeated<T: Copy>(one: Vec<T>, batch: usize) -> Vec<T> {
-    if batch == 1 { one } else { one.repeat(batch) }
+    /// The elements of images, each made of a channel's place and its byte; the last image is repeated until there are enough.
+    fn elements<'a, T: Copy>(
+        &self,
+        pictures: impl Iterator<Item = &'a Picture>,
+        batch: usize,
+        element: impl Fn(usize, u8) -> T,
+    ) -> Vec<T> {
+        let (mut all, mut last) = (Vec::new(), 0);
+        let mut count = 0;
+        for picture in pictures {
+            let (width, height) = self.size(picture.size());
+            let rows = picture.rgb(width, height);
+            last = all.len();
+            count += 1;
+            if self.is_channels_first == Some(true) {
+                for channel in 0..3 {
+                    let plane = rows.iter().skip(channel).step_by(3);
+                    all.extend(plane.map(|byte| element(channel, *byte)));
+                }
+            } else {
+                let bytes = rows.iter().enumerate();
+                all.extend(bytes.map(|(index, byte)| element(index % 3, *byte)));
+            }
+        }
+        let end = all.len();
+        for _ in count..batch {
+            all.extend_from_within(last..end);
+        }
+        all
+    }
 }
 
 #[cfg(test)]
@@ -259,6 +330,39 @@ mod tests {
         assert_eq!(
             resized,
             Tensor::new(vec![1, 2, 2, 3], Values::U8(twice)).unwrap()
+        );
+    }
+
+    #[test]
+    fn a_batch_is_of_images_of_one_size() {
+        let feed = |shape: &[i64]| Feed::of(&port(StoredType::UInt8, shape)).unwrap();
+        let [one, other] = [[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]]
+            .map(|rgb| Picture::from_rgb("image".as_ref(), 2, 1, rgb.to_vec()).unwrap());
+        let all: Vec<u8> = (1..=12).collect();
+        let any = feed(&[-1, -1, -1, 3]);
+        assert_eq!(
+            any.tensor_of(&one, &[&other]).unwrap(),
+            Tensor::new(vec![2, 1, 2, 3], Values::U8(all.clone())).unwrap()
+        );
+        let repeated = [&all[..], &all[6..]].concat();
+        let three = feed(&[3, -1, -1, 3]);
+        assert_eq!(
+            three.tensor_of(&one, &[&other]).unwrap(),
+            Tensor::new(vec![3, 1, 2, 3], Values::U8(repeated)).unwrap()
+        );
+        let high = Picture::from_rgb("high".as_ref(), 1, 2, vec![0; 6]).unwrap();
+        let problem = any.tensor_of(&one, &[&high]).unwrap_err().to_string();
+        assert_eq!(
+            problem,
+            "high: expected an image of 2x1, as others of its batch"
+        );
+        assert!(any.tensor_of(&one, &[&other, &high]).is_err());
+        let fixed = feed(&[1, 4, 4, 3]);
+        assert!(fixed.tensor_of(&one, &[]).is_ok());
+        let problem = fixed.tensor_of(&one, &[&high]).unwrap_err().to_string();
+        assert_eq!(
+            problem,
+            "image: the model takes 1 images at once, and is given 2"
         );
     }
 
