@@ -10,7 +10,7 @@ from parity.conftest import BINARY
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text()
-COMMANDS = ("export", "freeze", "check", "inspect", "diff", "verify")
+COMMANDS = ("export", "freeze", "check", "inspect", "diff", "verify", "detect")
 
 
 def rows(text):
@@ -45,7 +45,7 @@ def test_the_first_build_is_the_one_that_was_measured():
     assert 1.3 <= BINARY.stat().st_size / 1e6 / int(megabytes) <= 1.7
 
 
-@pytest.mark.parametrize("document", ["README.md", "python/README.md", "docs/inputs.md", "docs/serving.md", "docs/manifest.md", "docs/inspect.md"])
+@pytest.mark.parametrize("document", ["README.md", "python/README.md", "docs/inputs.md", "docs/serving.md", "docs/manifest.md", "docs/inspect.md", "docs/detect.md"])
 def test_flags_exist(document):
     flags = set(re.findall(r"(?<![\w-])--([a-z][a-z_-]+)", (ROOT / document).read_text()))
     known = set()

@@ -18,5 +18,6 @@ fn commands_print_what_their_files_say() {
     };
     if !runs_models {
         cases.skip("tests/cmd/verify_images.toml");
+        cases.skip("tests/cmd/detect.toml");
     }
 }

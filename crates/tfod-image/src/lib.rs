@@ -18,10 +18,13 @@ use image::imageops::{FilterType, resize};
 use tfod_checkpoint::open_regular;
 use tfod_text::Shown;
 
+mod encode;
 #[cfg(feature = "codecs")]
 mod files;
 #[cfg(feature = "codecs")]
 mod jpeg;
+
+pub use encode::{Encoding, encode};
 
 /// The largest width and height of an image.
 pub const LARGEST_SIDE: u32 = 16_384;

@@ -6,6 +6,7 @@
 mod absl;
 mod apart;
 mod check;
+mod detect;
 mod diff;
 mod export;
 mod flags;
@@ -42,6 +43,7 @@ enum Command {
     Inspect(inspect::Args),
     Diff(diff::Args),
     Verify(verify::Args),
+    Detect(Box<detect::Args>),
     Completions(pages::Completions),
     Man(pages::Man),
 }
@@ -54,6 +56,7 @@ Examples:
       --trained_checkpoint_dir train --output_directory exported
   tfod freeze --saved_model_dir exported/saved_model --output frozen.pb
   tfod inspect exported/saved_model
+  tfod detect exported street.jpg --output found
 
 Exit status:
   0  done
@@ -105,6 +108,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Inspect(args) => args.run(),
         Command::Diff(args) => args.run(),
         Command::Verify(args) => args.run(),
+        Command::Detect(args) => args.run(),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
     }

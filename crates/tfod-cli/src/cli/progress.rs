@@ -70,6 +70,13 @@ impl Progress {
     }
 }
 
+impl Progress {
+    /// Writes to the terminal while the line is away.
+    pub(super) fn aside(&self, write: impl FnOnce()) {
+        self.bar.suspend(write);
+    }
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
         self.done.take();

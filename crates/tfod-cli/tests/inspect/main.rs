@@ -9,6 +9,8 @@
 
 mod compare;
 mod computed;
+#[cfg(feature = "run")]
+mod detect;
 mod folded;
 mod hostile;
 mod make;

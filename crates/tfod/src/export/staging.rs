@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::output::{OutputError, Scratch, Turn, failed, hold};
+use crate::output::{OutputError, Scratch, Turn, exchange_all, exists, failed, hold};
 
 /// Something that exports write into their folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,11 +80,6 @@ pub(super) struct Replaced {
     pub(super) emptied: Vec<String>,
     /// What exports write and this one does not, but no earlier one is known to have written; it is still there.
     pub(super) left: Vec<String>,
-}
-
-/// Whether anything is there, be it a link that leads nowhere.
-fn exists(path: &Path) -> bool {
-    path.symlink_metadata().is_ok()
 }
 
 impl Staging {
@@ -205,15 +200,7 @@ impl Staging {
             };
             told.push(item.shown());
         }
-        for (done, item) in moves.iter().enumerate() {
-            if let Err(error) = self.swap(item) {
-                for item in moves.iter().take(done).rev() {
-                    // The first error is the one to report; what can be taken back is.
-                    let _ = self.swap(item);
-                }
-                return Err(error);
-            }
-        }
+        exchange_all(&self.target, self.scratch.content(), &moves)?;
         Ok(replaced)
     }
 
@@ -229,17 +216,6 @@ impl Staging {
         check_folder(&self.target)?;
         let mut items = items.iter().filter(|item| concerns(item));
         items.try_for_each(|item| item.check(&self.target))
-    }
-
-    /// Exchanges an item with the old one, or puts it where there is none; done twice, all is as before.
-    fn swap(&self, item: &str) -> Result<(), OutputError> {
-        let (old, new) = (self.target.join(item), self.path(item));
-        let result = match (exists(&old), exists(&new)) {
-            (true, true) => exchange(&old, &new),
-            (true, false) => fs::rename(&old, &new),
-            (false, _) => fs::rename(&new, &old),
-        };
-        result.map_err(failed(&old, "put in place"))
     }
 }
 
@@ -270,35 +246,6 @@ fn check_folder(target: &Path) -> Result<(), OutputError> {
         expected: "a folder, or nothing",
         found: "something else",
     })
-}
-
-#[cfg(target_os = "linux")]
-fn exchange(old: &Path, new: &Path) -> io::Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    match renameat_with(CWD, old, CWD, new, RenameFlags::EXCHANGE) {
-        Ok(()) => Ok(()),
-        // Some file systems cannot exchange.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
-            exchange_by_renames(old, new)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn exchange(old: &Path, new: &Path) -> io::Result<()> {
-    exchange_by_renames(old, new)
-}
-
-fn exchange_by_renames(old: &Path, new: &Path) -> io::Result<()> {
-    let mut aside = new.as_os_str().to_owned();
-    aside.push(".old");
-    fs::rename(old, &aside)?;
-    if let Err(error) = fs::rename(new, old) {
-        fs::rename(&aside, old)?;
-        return Err(error);
-    }
-    fs::rename(&aside, new)
 }
 
 /// Whether a path within an item is one that exports write, of this program or the official one, and so may be replaced.
@@ -552,16 +499,6 @@ mod tests {
         let items = ["checkpoint", "saved_model", "absent"];
         assert!(staging.commit(&items, nothing).is_err());
         assert_eq!(listing(root.path()), before);
-    }
-
-    #[test]
-    fn renames_exchange_too() {
-        let root = tempfile::tempdir().unwrap();
-        let (a, b) = (root.path().join("a"), root.path().join("b"));
-        fs::write(&a, "a").unwrap();
-        fs::write(&b, "b").unwrap();
-        exchange_by_renames(&a, &b).unwrap();
-        assert_eq!(listing(root.path()), ["a=b", "b=a"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::Path;
 
 mod destination;
 mod error;
+mod exchange;
 pub(crate) mod identity;
 mod scratch;
 
@@ -13,6 +14,7 @@ pub use destination::Destination;
 pub(crate) use destination::write_into;
 pub use error::OutputError;
 pub(crate) use error::failed;
+pub(crate) use exchange::{exchange_all, exists};
 pub use scratch::{Scratch, discard_unfinished};
 pub(crate) use scratch::{Turn, hold};
 

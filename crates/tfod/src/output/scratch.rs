@@ -19,6 +19,8 @@ use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::{OutputError, exchange_all, exists, failed};
+
 const PREFIX: &str = ".tfod-";
 /// How many characters follow the prefix.
 const RANDOM: usize = 6;
@@ -102,6 +104,39 @@ impl Scratch {
     /// The folder for the content.
     pub fn content(&self) -> &Path {
         &self.content
+    }
+
+    /// Makes the content a folder of its own, where nothing is yet. `false` if something is there meanwhile.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn become_folder(&self, target: &Path) -> Result<bool, OutputError> {
+        let _held = hold();
+        match fs::rename(&self.content, target) {
+            Ok(()) => Ok(true),
+            Err(_) if exists(target) => Ok(false),
+            Err(error) => Err(failed(target, "put in place")(error)),
+        }
+    }
+
+    /// Puts entries of the content in place in a folder, each by renaming, once `check` has looked at it; what is there under these names goes. Another process
+    /// that does the same is waited for. If one cannot be put in place, all is as it was.
+    ///
+    /// # Errors
+    /// That of `check`, and if the system refuses.
+    pub fn put_in_place<E: From<OutputError>>(
+        &self,
+        target: &Path,
+        names: &[&str],
+        check: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let _turn = Turn::wait_for(target).map_err(failed(target, "lock"))?;
+        check()?;
+        let _held = hold();
+        let is_there =
+            |name: &&&str| exists(&target.join(name)) || exists(&self.content.join(name));
+        let names: Vec<&str> = names.iter().filter(is_there).copied().collect();
+        Ok(exchange_all(target, &self.content, &names)?)
     }
 }
 

@@ -1,0 +1,293 @@
+//! Many pictures, one after another: while the model looks at some, the next are decoded, and those before are drawn and written.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tfod_image::{ImageError, MOST_PIXELS, Picture};
+
+use crate::results::{Found, number};
+use crate::{DetectError, Detection, Detector, Listing, Names, PictureFile, Results, draw};
+
+/// A model that has failed on so many pictures, and on none has not, is not run on more.
+const FAILURES: u64 = 3;
+
+/// What is told while pictures are looked at.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// What was found in a picture.
+    Found(&'a Found),
+    /// A picture or folder was passed over.
+    PassedOver(&'a PassedOver),
+}
+
+/// A picture that cannot be read, or on which the model fails; or a folder that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Why, with the path.
+    pub problem: String,
+}
+
+/// What was done.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// How many pictures were looked at.
+    pub pictures: u64,
+    /// How many objects were found, by class.
+    pub by_class: BTreeMap<u32, u64>,
+    /// What was passed over.
+    pub passed_over: Vec<PassedOver>,
+    /// How long it took, the model's loading left out.
+    pub time: Duration,
+}
+
+impl Summary {
+    /// How many objects were found.
+    pub fn detections(&self) -> u64 {
+        self.by_class.values().sum()
+    }
+
+    /// Everything, with the keys that `docs/detect.md` explains.
+    pub fn json(&self, detector: &Detector) -> Value {
+        let classes = self.by_class.iter().map(|(id, count)| {
+            let name = detector.classes().get(*id);
+            json!({ "class_id": id, "class": name, "detections": count })
+        });
+        let passed_over = self
+            .passed_over
+            .iter()
+            .map(|one| json!({ "path": one.path.to_string_lossy(), "problem": one.problem }));
+        json!({
+            "producer": concat!("tfod ", env!("CARGO_PKG_VERSION")),
+            "model": detector.path().to_string_lossy(),
+            "score_threshold": number(detector.score_threshold()),
+            "pictures": self.pictures,
+            "detections": self.detections(),
+            "classes": classes.collect::<Vec<_>>(),
+            "passed_over": passed_over.collect::<Vec<_>>(),
+            "seconds": self.time.as_secs_f64(),
+        })
+    }
+}
+
+type Read = Result<Picture, ImageError>;
+
+/// Looks at pictures, writes what is found, and tells of each in the order of the list. `results` are not finished here.
+///
+/// # Errors
+///
+/// If the model cannot be run at all, or results cannot be written. What is wrong with a single picture is told, and it is passed over.
+pub fn run(
+    detector: &mut Detector,
+    listing: &Listing,
+    results: Option<&mut Results>,
+    tell: &mut dyn FnMut(Event<'_>),
+) -> Result<Summary, DetectError> {
+    let started = Instant::now();
+    let (classes, keypoints) = (detector.classes().clone(), detector.keypoints().clone());
+    let mut summary = Summary::default();
+    thread::scope(|scope| {
+        let (read, pictures) = sync_channel(1);
+        scope.spawn(move || read_all(&listing.pictures, &read));
+        let (found, to_write) = sync_channel(1);
+        let names = Names {
+            classes: &classes,
+            keypoints: &keypoints,
+        };
+        let writer =
+            results.map(|results| scope.spawn(move || write_all(results, &to_write, names)));
+        let mut looker = Looker {
+            detector,
+            write: writer.is_some().then_some(found),
+            tell,
+            summary: &mut summary,
+            failures: 0,
+        };
+        let looked = looker
+            .unreadable(listing)
+            .and_then(|()| looker.look_at(listing, &pictures));
+        // With these, the other threads end.
+        drop(pictures);
+        drop(looker);
+        let written = writer.map_or(Ok(()), |writer| {
+            writer
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        // What cannot be written is why nothing more was looked at.
+        match (written, looked) {
+            (Err(error), _) => Err(error),
+            (Ok(()), Err(Stop::Error(error))) => Err(*error),
+            (Ok(()), Ok(()) | Err(Stop::NotWritten)) => Ok(()),
+        }
+    })?;
+    summary.time = started.elapsed();
+    Ok(summary)
+}
+
+/// Decodes pictures, until nobody wants them.
+fn read_all(pictures: &[PictureFile], to: &SyncSender<Read>) {
+    for picture in pictures {
+        if to.send(Picture::open(&picture.path)).is_err() {
+            return;
+        }
+    }
+}
+
+/// What goes to the thread that writes.
+enum ToWrite {
+    Found(Box<Found>, Picture),
+    PassedOver(PassedOver),
+}
+
+fn write_all(
+    results: &mut Results,
+    from: &Receiver<ToWrite>,
+    names: Names<'_>,
+) -> Result<(), DetectError> {
+    for one in from {
+        match one {
+            ToWrite::PassedOver(one) => results.pass_over(&one.path, &one.problem)?,
+            ToWrite::Found(found, picture) => {
+                results.add(&found, names)?;
+                if results.is_drawn() {
+                    let drawing = draw(&picture, &found.detections, names.classes, names.keypoints);
+                    drop(picture);
+                    results.add_drawing(&found.file, &drawing)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Why not all was looked at.
+enum Stop {
+    Error(Box<DetectError>),
+    /// The thread that writes has ended, and says why.
+    NotWritten,
+}
+
+impl From<DetectError> for Stop {
+    fn from(error: DetectError) -> Self {
+        Self::Error(Box::new(error))
+    }
+}
+
+struct Looker<'a> {
+    detector: &'a mut Detector,
+    write: Option<SyncSender<ToWrite>>,
+    tell: &'a mut dyn FnMut(Event<'_>),
+    summary: &'a mut Summary,
+    failures: u64,
+}
+
+impl Looker<'_> {
+    fn unreadable(&mut self, listing: &Listing) -> Result<(), Stop> {
+        for (path, problem) in &listing.unreadable {
+            self.pass_over(path, crate::pictures::shown_problem(path, problem))?;
+        }
+        Ok(())
+    }
+
+    fn look_at(&mut self, listing: &Listing, pictures: &Receiver<Read>) -> Result<(), Stop> {
+        let mut batch: Vec<(&PictureFile, Picture)> = Vec::new();
+        for (file, read) in listing.pictures.iter().zip(pictures) {
+            match read {
+                Err(error) => {
+                    self.finish(&mut batch)?;
+                    self.pass_over(&file.path, error.to_string())?;
+                }
+                Ok(picture) => {
+                    if !self.takes(&batch, &picture) {
+                        self.finish(&mut batch)?;
+                    }
+                    batch.push((file, picture));
+                }
+            }
+        }
+        self.finish(&mut batch)
+    }
+
+    /// Whether a picture can be given to the model with others.
+    fn takes(&self, batch: &[(&PictureFile, Picture)], picture: &Picture) -> bool {
+        let area = |(width, height): (u32, u32)| u64::from(width) * u64::from(height);
+        let goes = |(_, other): &(&PictureFile, Picture)| {
+            self.detector.go_together(other.size(), picture.size())
+        };
+        let pixels = batch.iter().map(|(_, other)| area(other.size()));
+        let pixels = area(picture.size()) + pixels.sum::<u64>();
+        batch.len() < self.detector.batch() && pixels <= MOST_PIXELS && batch.iter().all(goes)
+    }
+
+    /// Runs the model on a batch, and passes on what it finds; where it fails on several, on one after another.
+    fn finish(&mut self, batch: &mut Vec<(&PictureFile, Picture)>) -> Result<(), Stop> {
+        let batch = std::mem::take(batch);
+        let pictures: Vec<&Picture> = batch.iter().map(|(_, picture)| picture).collect();
+        match self.detector.detect(&pictures) {
+            Ok(found) => {
+                for ((file, picture), detections) in batch.into_iter().zip(found) {
+                    self.found(file, picture, detections)?;
+                }
+            }
+            Err(error) if error.is_of_picture() && batch.len() > 1 => {
+                for one in batch {
+                    self.finish(&mut vec![one])?;
+                }
+            }
+            Err(error) if error.is_of_picture() => {
+                self.failures += 1;
+                if self.summary.pictures == 0 && self.failures >= FAILURES {
+                    return Err(error.into());
+                }
+                for (file, _) in batch {
+                    self.pass_over(&file.path, error.at_picture(&file.path))?;
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    fn found(
+        &mut self,
+        file: &PictureFile,
+        picture: Picture,
+        detections: Vec<Detection>,
+    ) -> Result<(), Stop> {
+        let (width, height) = picture.size();
+        self.summary.pictures += 1;
+        for one in &detections {
+            *self.summary.by_class.entry(one.class_id).or_default() += 1;
+        }
+        let found = Found {
+            file: file.clone(),
+            width,
+            height,
+            detections,
+        };
+        (self.tell)(Event::Found(&found));
+        self.write(ToWrite::Found(Box::new(found), picture))
+    }
+
+    fn pass_over(&mut self, path: &Path, problem: String) -> Result<(), Stop> {
+        let one = PassedOver {
+            path: path.to_owned(),
+            problem,
+        };
+        (self.tell)(Event::PassedOver(&one));
+        self.summary.passed_over.push(one.clone());
+        self.write(ToWrite::PassedOver(one))
+    }
+
+    fn write(&self, one: ToWrite) -> Result<(), Stop> {
+        let sent = self.write.as_ref().map(|write| write.send(one));
+        sent.transpose().map_err(|_| Stop::NotWritten)?;
+        Ok(())
+    }
+}
