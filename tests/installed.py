@@ -4,7 +4,7 @@
     python3 tests/installed.py static    # builds it for this processor, runs the tests of the command line with it
     python3 tests/installed.py crates    # every crate can be packed for a registry
 
-`run.py` calls it. The builds are those of tools/build.py, hardly optimised and without the runtime of `verify --image`, to save time. Standard library only.
+`run.py` calls it. The builds are those of tools/build.py, hardly optimised and without the runtime of `detect` and `verify --image`, to save time. Standard library only.
 """
 
 import argparse

@@ -17,7 +17,7 @@ import environments
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NEEDED = 16e9  # bytes of disk
-FEATURES = ["--features", "run"]  # with the runtime of `verify --image`, as release binaries have it
+FEATURES = ["--features", "run"]  # with the runtime of `detect` and `verify --image`, as release binaries have it
 LEFT_OUT = {"quick": "not default and not exhaustive", "default": "not exhaustive", "exhaustive": ""}  # expressions of pytest's markers
 
 

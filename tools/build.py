@@ -160,7 +160,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog=__doc__.partition("\n\n")[2], formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=TRIPLES)
     parser.add_argument("--target", action="append", help="a target triple; more than once for several (default: the first of those known)")
-    parser.add_argument("--features", default="run", help="cargo features of the command (default: run, the runtime of `verify --image`)")
+    parser.add_argument("--features", default="run", help="cargo features of the command (default: run, the runtime of `detect` and `verify --image`)")
     parser.add_argument("--output", type=pathlib.Path, default=ROOT / "dist", help="where files go (default: dist)")
     arguments = parser.parse_args()
     for target in arguments.target or TRIPLES[arguments.what][:1]:

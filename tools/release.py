@@ -97,7 +97,7 @@ def plan(version, features):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], epilog=__doc__.partition("\n\n")[2], formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("version", help="the version to release: three numbers")
-    parser.add_argument("--features", default="run", help="cargo features of the command (default: run, the runtime of `verify --image`)")
+    parser.add_argument("--features", default="run", help="cargo features of the command (default: run, the runtime of `detect` and `verify --image`)")
     parser.add_argument("--dry-run", action="store_true", help="change and build nothing")
     arguments = parser.parse_args()
     manifest, changelog = ROOT / "Cargo.toml", ROOT / "CHANGELOG.md"

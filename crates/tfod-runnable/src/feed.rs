@@ -226,14 +226,15 @@ impl Feed {
             let problem = format!("the model takes {batch} images at once, and is given {count}");
             return Err(first.refused(problem));
         }
+        let elements = 3 * usize::try_from(pixels).unwrap_or(0) * batch;
         let all = std::iter::once(first).chain(others.iter().copied());
         let values = if self.is_float {
             let [scale, shift] = self.normalisation.unwrap_or([[1.0; 3], [0.0; 3]]);
             let float =
                 |channel: usize, byte: u8| f32::from(byte) * scale[channel] + shift[channel];
-            Values::F32(self.elements(all, batch, float))
+            Values::F32(self.elements(all, batch, elements, float))
         } else {
-            Values::U8(self.elements(all, batch, |_, byte| byte))
+            Values::U8(self.elements(all, batch, elements, |_, byte| byte))
         };
         let (width, height) = (width as usize, height as usize);
         let shape = if self.is_channels_first == Some(true) {
@@ -244,14 +245,15 @@ impl Feed {
         Tensor::new(shape, values).map_err(|error| first.refused(error.to_string()))
     }
 
-    /// The elements of images, each made of a channel's place and its byte; the last image is repeated until there are enough.
+    /// The elements of images, so many in all, each made of a channel's place and its byte; the last image is repeated until there are enough.
     fn elements<'a, T: Copy>(
         &self,
         pictures: impl Iterator<Item = &'a Picture>,
         batch: usize,
+        elements: usize,
         element: impl Fn(usize, u8) -> T,
     ) -> Vec<T> {
-        let (mut all, mut last) = (Vec::new(), 0);
+        let (mut all, mut last) = (Vec::with_capacity(elements), 0);
         let mut count = 0;
         for picture in pictures {
             let (width, height) = self.size(picture.size());
