@@ -8,6 +8,7 @@ read beside the Object Detection API, which writes the records, too.
 import contextlib
 import io
 import json
+import re
 import subprocess
 
 import numpy as np
@@ -600,3 +601,139 @@ def test_as_large_as_cocos_validation(tmp_path):
     start = time.monotonic()
     evaluate("score", "boxes", tmp_path / "annotations.json", tmp_path / "results.json")
     assert time.monotonic() - start < 15
+
+
+SHAPES = operations.ROOT / "examples" / "shapes"
+PICTURES = SHAPES / "images"
+
+
+def tfod_detect(*arguments, status=0):
+    """Runs `tfod detect`; returns what it prints and its errors."""
+    binary = operations.EXAMPLES.parent / "tfod"
+    command = [binary, "detect", *arguments]
+    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert result.returncode == status, result.stderr
+    return result.stdout, result.stderr
+
+
+def summary(*arguments):
+    return json.loads(tfod_detect(*arguments, "--json")[0].splitlines()[-1])["summary"]
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    """Annotations of the shipped pictures in the three forms, with one object that is not there, and an image that is not among the pictures."""
+    import tensorflow as tf
+
+    folder = tmp_path_factory.mktemp("shapes")
+    (folder / "voc").mkdir()
+    known = json.loads((PICTURES / "test_boxes.json").read_text())
+    known["test_1.png"]["objects"].append({"class": "square", "id": 2, "box": [0.05, 0.05, 0.2, 0.3]})
+    # The numbers of classes are others than the model's: names count.
+    numbers = {"triangle": 10, "circle": 20, "square": 30}
+    truth = {"images": [], "annotations": [], "categories": [{"id": n, "name": name} for name, n in numbers.items()]}
+    examples = []
+    for number, (name, image) in enumerate(known.items(), 70):
+        width, height = image["width"], image["height"]
+        truth["images"].append({"id": number, "file_name": f"somewhere/{name}", "width": width, "height": height})
+        objects = []
+        for entry in image["objects"]:
+            ymin, xmin, ymax, xmax = np.array(entry["box"]) * [height, width, height, width]
+            box = [xmin, ymin, xmax - xmin, ymax - ymin]
+            truth["annotations"].append(
+                {"id": len(truth["annotations"]) + 1, "image_id": number, "category_id": numbers[entry["class"]], "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
+            )
+            objects.append(VOC_OBJECT.format(label=entry["class"], difficult=0, xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax))
+        xml = VOC.format(name=name, width=width, height=height, objects="\n".join(objects))
+        (folder / "voc" / f"{name}.xml").write_text(xml)
+        sides = {side: [entry["box"][index] for entry in image["objects"]] for index, side in enumerate(("ymin", "xmin", "ymax", "xmax"))}
+        floats = {f"image/object/bbox/{side}": tf.train.Feature(float_list=tf.train.FloatList(value=values)) for side, values in sides.items()}
+        texts = {"image/filename": [name.encode()], "image/object/class/text": [entry["class"].encode() for entry in image["objects"]]}
+        texts = {key: tf.train.Feature(bytes_list=tf.train.BytesList(value=values)) for key, values in texts.items()}
+        sizes = {f"image/{key}": tf.train.Feature(int64_list=tf.train.Int64List(value=[image[key]])) for key in ("width", "height")}
+        examples.append(tf.train.Example(features=tf.train.Features(feature={**floats, **texts, **sizes})))
+    truth["images"].append({"id": 1, "file_name": "absent.png", "width": 9, "height": 9})
+    truth["annotations"].append({"id": 99, "image_id": 1, "category_id": 10, "bbox": [0, 0, 5, 5], "area": 25, "iscrowd": 0})
+    (folder / "coco.json").write_text(json.dumps(truth))
+    write_records(folder / "shapes.tfrecord", examples)
+    return folder
+
+
+def shapes_arguments(annotations):
+    return [SHAPES / "checkpoint", PICTURES, "--label_map", SHAPES / "label_map.pbtxt", "--annotations", annotations]
+
+
+def test_detect_evaluates_as_pycocotools(shapes, tmp_path):
+    """The figures are those of the written results, of the pictures that there are."""
+    told = summary(*shapes_arguments(shapes / "coco.json"), "--output", tmp_path / "found", "--write", "coco")
+    truth = json.loads((shapes / "coco.json").read_text())
+    renumbered = {10: 3, 20: 1, 30: 2}
+    truth["images"] = truth["images"][:-1]
+    truth["annotations"] = [{**a, "category_id": renumbered[a["category_id"]]} for a in truth["annotations"][:-1]]
+    truth["categories"] = [{**c, "id": renumbered[c["id"]]} for c in truth["categories"]]
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    figures, classes = reference(tmp_path / "truth.json", tmp_path / "found" / "coco_results.json", "boxes")
+    boxes = told["evaluation"]["boxes"]
+    names = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR_1", "AR_10", "AR", "AR_small", "AR_medium", "AR_large")
+    np.testing.assert_allclose([boxes[name] for name in names], figures, rtol=0, atol=1e-12)
+    for entry in boxes["classes"]:
+        expected = classes[entry["class_id"]]
+        np.testing.assert_allclose([entry[name] for name in ("AP", "AP50", "AP75", "AR")], expected, rtol=0, atol=1e-12)
+    assert {entry["class"]: entry["objects"] for entry in boxes["classes"]} == {"circle": 3, "square": 2, "triangle": 4}
+    assert 0.5 < boxes["AP50"] < 1  # one square is not there
+    assert json.loads((tmp_path / "found" / "detect.json").read_text())["evaluation"] == told["evaluation"]
+
+
+def test_detect_takes_annotations_of_every_form(shapes):
+    expected = summary(*shapes_arguments(shapes / "coco.json"))["evaluation"]["boxes"]
+    for form in ("voc", "shapes.tfrecord"):
+        found = summary(*shapes_arguments(shapes / form))["evaluation"]["boxes"]
+        assert found.keys() == expected.keys()
+        for name in found.keys() - {"classes"}:
+            assert abs(found[name] - expected[name]) < 1e-6, (form, name)
+    text, errors = tfod_detect(*shapes_arguments(shapes / "coco.json"))
+    assert "1 annotated images are not among the pictures" in errors
+    assert "boxes: 9 objects in 2 pictures" in text
+    assert re.search(rf"  AP50 +IoU 0.50, all areas, 100 detections +{expected['AP50']:.3f}\n", text)
+    assert "  triangle        4" in text
+
+
+def test_detect_refuses_annotations_that_do_not_fit(shapes, tmp_path):
+    truth = json.loads((shapes / "coco.json").read_text())
+
+    def problem(change):
+        changed = json.loads(json.dumps(truth))
+        change(changed)
+        (tmp_path / "changed.json").write_text(json.dumps(changed))
+        return tfod_detect(*shapes_arguments(tmp_path / "changed.json"), status=1)[1]
+
+    assert "classes that the model does not have: `star`" in problem(lambda changed: changed["categories"][0].update(name="star"))
+    absent = lambda changed: [image.update(file_name=f"x{i}.png") for i, image in enumerate(changed["images"])]
+    assert "none of the pictures is annotated: the annotations are of x0.png, x1.png, x2.png" in problem(absent)
+    assert "missing field `bbox`" in problem(lambda changed: changed["annotations"][0].pop("bbox"))
+    _, errors = tfod_detect(SHAPES / "checkpoint", PICTURES, "--annotations", shapes / "voc", status=1)
+    assert "give a label map" in errors
+    _, errors = tfod_detect(*shapes_arguments(tmp_path / "nowhere"), status=1)
+    assert "nowhere: cannot be read" in errors
+
+
+def test_detect_compares_models(shapes, tmp_path):
+    """The same model has no differences; one that has a higher threshold lacks detections."""
+    base = [SHAPES / "checkpoint", PICTURES, "--label_map", SHAPES / "label_map.pbtxt"]
+    same = summary(*base, "--compare", SHAPES / "checkpoint")["comparison"]
+    assert (same["both"], same["only_first"], same["only_second"], same["largest_score_difference"]) == (8, 0, 0, 0)
+    assert same["smallest_overlap"] == 1 and all(difference["weight"] == 0 for difference in same["differences"])
+    binary = operations.EXAMPLES.parent / "tfod"
+    export = [binary, "export", "--pipeline_config_path", SHAPES / "pipeline.config", "--trained_checkpoint_dir", SHAPES / "checkpoint"]
+    export += ["--output_directory", tmp_path / "strict", "--format", "onnx", "--score_threshold", "0.95", "--label_map", SHAPES / "label_map.pbtxt"]
+    subprocess.run([str(part) for part in export], check=True, capture_output=True)
+    told = summary(*base, "--compare", tmp_path / "strict", "--annotations", shapes / "coco.json")
+    found = told["comparison"]
+    assert found["both"] + found["only_first"] == 8 and found["only_first"] > 0 == found["only_second"]
+    lacking = [difference for difference in found["differences"] if difference["second"] is None]
+    assert len(lacking) == found["only_first"] and all(0.5 <= difference["weight"] < 0.95 for difference in lacking)
+    assert found["differences"][: len(lacking)] == lacking  # they are the worst
+    assert found["evaluation"]["boxes"]["AP"] < told["evaluation"]["boxes"]["AP"]
+    text, _ = tfod_detect(*base, "--compare", tmp_path / "strict", "--annotations", shapes / "coco.json")
+    assert f"{found['only_first']} by the first alone, 0 by the second alone" in text
+    assert "the worst differences:" in text and f"{lacking[0]['first']['score']:.3f} / -" in text

@@ -33,6 +33,11 @@ impl ClassNames {
         Self(names.filter(|(_, name)| !name.is_empty()).collect())
     }
 
+    /// Numbers and names.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.0.iter().map(|(id, name)| (*id, &**name))
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -30,6 +30,7 @@ mod decode;
 mod detection;
 mod detector;
 mod draw;
+mod evaluate;
 mod mask;
 mod pictures;
 mod results;
@@ -48,6 +49,7 @@ pub use classes::{ClassNames, KeypointNames};
 pub use detection::{Detection, Keypoint, PixelBounds};
 pub use detector::{Detector, DetectorOptions};
 pub use draw::{Drawing, draw};
+pub use evaluate::{Compared, Scores, Truth};
 pub use mask::{Cells, Mask, Placed};
 pub use pictures::{ENDINGS, Listing, PictureFile};
 pub use results::{Found, Kind, Names, Results};
@@ -79,6 +81,12 @@ pub enum DetectError {
     /// A class that is wanted is none of the model's.
     #[error("{0}")]
     Classes(String),
+    /// Annotations cannot be read, or not be used with these pictures or this model.
+    #[error(transparent)]
+    Annotations(#[from] tfod_evaluate::ReadError),
+    /// Detections cannot be evaluated.
+    #[error("cannot be evaluated: {0}")]
+    Evaluate(#[from] tfod_evaluate::EvaluateError),
     /// A picture or folder is not there.
     #[error("{}: cannot be read: {problem}", path.shown())]
     Missing {

@@ -37,6 +37,7 @@ mod dataset;
 mod error;
 pub mod example;
 mod mask;
+mod names;
 mod numbers;
 mod precision;
 pub mod tfrecord;
@@ -48,6 +49,7 @@ pub use dataset::{
 };
 pub use error::ReadError;
 pub use mask::{MaskError, Rle};
+pub use names::ImageNames;
 pub use precision::{
     AreaRange, At, COCO_SIGMAS, ClassResult, EvaluateError, Evaluation, Figure, Kind, Measure,
     THRESHOLDS, evaluate, thresholds,

@@ -1,14 +1,14 @@
 //! `tfod detect`
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
 use serde_json::json;
 use tfod_detect::{
-    DetectError, Detection, Detector, DetectorOptions, Event, Found, Kind, Listing, Names, Results,
-    Summary, run,
+    ClassNames, Compared, DetectError, Detection, Detector, DetectorOptions, Event, Found, Kind,
+    Listing, Names, Results, Scores, Summary, Truth, run,
 };
 use tfod_inspect::counted;
 use tfod_text::Shown;
@@ -31,6 +31,9 @@ use super::{apart, output};
 ///   detect.json        what was done
 /// Results of an earlier run in that folder are replaced, and nothing else. docs/detect.md explains
 /// the files.
+///
+/// With --annotations, average precision as COCO defines it is printed, the same as pycocotools gives
+/// for coco_results.json; with --compare, where another model finds something else.
 ///
 /// The model runs in a process of its own, with at most --max_memory; run only models that you trust
 /// with your machine's time.
@@ -63,9 +66,21 @@ pub(super) struct Args {
     )]
     write: Vec<Written>,
 
-    /// Leave out detections with lower scores; for average precision, give 0: it needs the low ones, too
-    #[arg(long = "score_threshold", value_name = "X", default_value_t = DetectorOptions::SCORE_THRESHOLD, value_parser = score)]
-    score_threshold: f32,
+    /// Evaluate with what is in the pictures: COCO's JSON, a folder of Pascal VOC's XML or a TFRecord; pictures are known by their names
+    #[arg(
+        long = "annotations",
+        value_name = "FILE|FOLDER",
+        conflicts_with = "classes"
+    )]
+    annotations: Option<PathBuf>,
+
+    /// Say what another model finds in the pictures, and what only one of the two does
+    #[arg(long = "compare", value_name = "MODEL", conflicts_with = "output")]
+    compare: Option<PathBuf>,
+
+    /// Leave out detections with lower scores [default: 0.5; with --annotations 0, since average precision needs the low ones, too]
+    #[arg(long = "score_threshold", value_name = "X", value_parser = score)]
+    score_threshold: Option<f32>,
 
     /// Only these classes, by name or number; comma-separated
     #[arg(long = "classes", value_name = "CLASS,...", value_delimiter = ',')]
@@ -135,6 +150,12 @@ Examples:
     tfod detect model.onnx val2017 --score_threshold 0 --write coco \\
         --output results
 
+  How good is it? As pycocotools says, for each class, too
+    tfod detect exported val2017 --annotations instances_val2017.json
+
+  Does the int8 model find the same as the checkpoint, and is it as good?
+    tfod detect train pictures --compare int8.onnx --annotations VOC2012
+
 Exit status:
   0  done
   1  something prevented it; the message says what, where, and what to do
@@ -156,7 +177,7 @@ impl Args {
         options.pipeline_config.clone_from(&self.pipeline_config);
         options.label_map.clone_from(&self.label_map);
         options.classes.clone_from(&self.classes);
-        options.score_threshold = self.score_threshold;
+        options.score_threshold = self.least_score();
         options.batch = self.batch as usize;
         options.apart = Some(apart);
         let done = Progress::during(|progress| self.detect(&options, progress));
@@ -180,7 +201,7 @@ impl Args {
         options: &DetectorOptions,
         progress: &Progress,
     ) -> Result<(String, bool), DetectError> {
-        let listing = Listing::of(&self.pictures, self.output.as_deref())?;
+        let mut listing = Listing::of(&self.pictures, self.output.as_deref())?;
         let kinds: Vec<Kind> = match &self.write[..] {
             [] => Kind::ALL.to_vec(),
             wanted => wanted.iter().map(|one| one.kind()).collect(),
@@ -194,7 +215,19 @@ impl Args {
             classes: &classes,
             keypoints: &keypoints,
         };
+        let mut truth = None;
+        if let Some(path) = &self.annotations {
+            progress.tell("reading annotations");
+            let mut read = Truth::read(path, &classes)?;
+            read.select(&mut listing)?;
+            for note in &read.notes {
+                progress.aside(|| output::warn(&format!("{}: {note}", path.shown())));
+            }
+            truth = Some(read);
+        }
         let (total, mut done) = (listing.pictures.len(), 0u64);
+        let mut collected = Collected::default();
+        let mut problem = None;
         let mut tell = |event: Event<'_>| match event {
             Event::PassedOver(one) => {
                 progress.aside(|| output::warn(&format!("{}; passed over", one.problem)));
@@ -203,6 +236,11 @@ impl Args {
                 done += 1;
                 let file = found.file.path.shown();
                 progress.tell(format!("{done} of {total} pictures: {file}"));
+                if self.is_judged()
+                    && let Err(error) = collected.add(found)
+                {
+                    problem = problem.take().or(Some(error));
+                }
                 if let Some(text) = self.line(found, names, done) {
                     progress.aside(|| {
                         output::print(&text);
@@ -211,22 +249,126 @@ impl Args {
             }
         };
         let summary = run(&mut detector, &listing, results.as_mut(), &mut tell)?;
+        if let Some(error) = problem {
+            return Err(error);
+        }
+        let mut judged = Judged::default();
+        let mut is_whole = summary.passed_over.is_empty();
+        if let Some(model) = &self.compare {
+            let (mut other, was_whole) = self.second(model, options, &listing, progress)?;
+            is_whole &= was_whole;
+            collected.keep_pictures_of(&other);
+            other.keep_pictures_of(&collected);
+            if let Some(truth) = &truth {
+                judged.second = Some(truth.scores(&other.images(), &other.detections)?);
+            }
+            judged.found_by_second = other.detections;
+        }
+        if let Some(truth) = &truth {
+            progress.tell("computing average precision");
+            judged.first = Some(truth.scores(&collected.images(), &collected.detections)?);
+        }
+        if self.compare.is_some() {
+            let found = std::mem::take(&mut judged.found_by_second);
+            let threshold = self
+                .score_threshold
+                .unwrap_or(DetectorOptions::SCORE_THRESHOLD);
+            let pictures = std::mem::take(&mut collected.pictures);
+            judged.compared = Some(Compared::of(
+                collected.detections,
+                found,
+                pictures,
+                shortest(threshold),
+            ));
+        }
+        let mut told = summary.json(&detector);
+        judged.add_to(&mut told, self.compare.as_deref(), &classes);
         if let Some(results) = results {
             progress.tell("putting results in place");
-            results.finish(summary.json(&detector))?;
+            results.finish(told.clone())?;
         }
         let text = if self.json {
-            format!("{}\n", json!({ "summary": summary.json(&detector) }))
+            format!("{}\n", json!({ "summary": told }))
         } else {
-            self.summary(&summary, &detector, &kinds)
+            let mut text = self.summary(&summary, &detector, &kinds);
+            self.judgement(&mut text, &judged, &classes);
+            text
         };
-        Ok((text, summary.passed_over.is_empty()))
+        Ok((text, is_whole))
+    }
+
+    /// Whether more is done with detections than to show them.
+    fn is_judged(&self) -> bool {
+        self.annotations.is_some() || self.compare.is_some()
+    }
+
+    /// The least score of detections that the model is asked for. Where two models are compared, what one finds can be below the threshold in the other.
+    fn least_score(&self) -> f32 {
+        match self.score_threshold {
+            _ if self.compare.is_some() => 0.0,
+            Some(score) => score,
+            None if self.annotations.is_some() => 0.0,
+            None => DetectorOptions::SCORE_THRESHOLD,
+        }
+    }
+
+    /// What another model finds in the same pictures, and whether it passed none over.
+    fn second(
+        &self,
+        model: &Path,
+        options: &DetectorOptions,
+        listing: &Listing,
+        progress: &Progress,
+    ) -> Result<(Collected, bool), DetectError> {
+        progress.tell("making the second model ready");
+        let mut options = options.clone();
+        // It is the first one's.
+        options.pipeline_config = None;
+        let mut detector = Detector::open(model, &options)?;
+        let (total, mut done) = (listing.pictures.len(), 0u64);
+        let mut collected = Collected::default();
+        let mut problem = None;
+        let mut tell = |event: Event<'_>| match event {
+            Event::PassedOver(one) => {
+                progress.aside(|| output::warn(&format!("{}; passed over", one.problem)));
+            }
+            Event::Found(found) => {
+                done += 1;
+                let file = found.file.path.shown();
+                progress.tell(format!("second model: {done} of {total} pictures: {file}"));
+                if let Err(error) = collected.add(found) {
+                    problem = problem.take().or(Some(error));
+                }
+            }
+        };
+        let summary = run(&mut detector, listing, None, &mut tell)?;
+        match problem {
+            Some(error) => Err(error),
+            None => Ok((collected, summary.passed_over.is_empty())),
+        }
+    }
+
+    /// Average precision and differences, in words.
+    fn judgement(&self, text: &mut String, judged: &Judged, classes: &ClassNames) {
+        if let Some(model) = &self.compare {
+            text.push_str(&format!("first: {}\n", self.model.shown()));
+            text.push_str(&format!("second: {}\n", model.shown()));
+        }
+        if let Some(first) = &judged.first {
+            text.push_str(&first.table(judged.second.as_ref()));
+        }
+        if let Some(compared) = &judged.compared {
+            text.push_str(&compared.text(classes));
+        }
     }
 
     /// What is printed of a picture, if anything.
     fn line(&self, found: &Found, names: Names<'_>, number: u64) -> Option<String> {
         if self.json {
             return Some(format!("{}\n", found.json(names)));
+        }
+        if self.is_judged() {
+            return None;
         }
         let mut by_class: BTreeMap<u32, u64> = BTreeMap::new();
         for one in &found.detections {
@@ -277,6 +419,74 @@ impl Args {
         }
         text
     }
+}
+
+/// What a model found in pictures.
+#[derive(Default)]
+struct Collected {
+    detections: Vec<tfod_evaluate::Detection>,
+    /// The pictures, by their numbers.
+    pictures: HashMap<i64, PathBuf>,
+}
+
+impl Collected {
+    fn add(&mut self, found: &Found) -> Result<(), DetectError> {
+        self.detections.extend(found.to_evaluate()?);
+        let image = found.file.image_id.cast_signed();
+        self.pictures.insert(image, found.file.path.clone());
+        Ok(())
+    }
+
+    fn images(&self) -> HashSet<i64> {
+        self.pictures.keys().copied().collect()
+    }
+
+    /// Leaves out pictures that another model passed over.
+    fn keep_pictures_of(&mut self, other: &Self) {
+        self.pictures
+            .retain(|image, _| other.pictures.contains_key(image));
+        let pictures = &self.pictures;
+        self.detections
+            .retain(|one| pictures.contains_key(&one.image));
+    }
+}
+
+/// What is said of detections.
+#[derive(Default)]
+struct Judged {
+    first: Option<Scores>,
+    second: Option<Scores>,
+    compared: Option<Compared>,
+    found_by_second: Vec<tfod_evaluate::Detection>,
+}
+
+impl Judged {
+    fn add_to(&self, told: &mut serde_json::Value, second: Option<&Path>, classes: &ClassNames) {
+        let Some(told) = told.as_object_mut() else {
+            return;
+        };
+        if let Some(scores) = &self.first {
+            told.insert("evaluation".to_owned(), scores.json());
+        }
+        if let (Some(compared), Some(second)) = (&self.compared, second) {
+            let mut comparison = compared.json(classes);
+            if let Some(comparison) = comparison.as_object_mut() {
+                comparison.insert("model".to_owned(), json!(second.to_string_lossy()));
+                if let Some(scores) = &self.second {
+                    comparison.insert("evaluation".to_owned(), scores.json());
+                }
+            }
+            told.insert("comparison".to_owned(), comparison);
+        }
+    }
+}
+
+/// The shortest decimal that is the same 32-bit float.
+fn shortest(value: f32) -> f64 {
+    value
+        .to_string()
+        .parse()
+        .unwrap_or_else(|_| f64::from(value))
 }
 
 /// How many of each class.
