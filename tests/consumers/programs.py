@@ -309,8 +309,10 @@ def interpreter(title, environment, library, limits=None):
 
 interpreter("LiteRT", "tflite", "ai_edge_litert")
 interpreter("tflite-runtime", "tflite", "tflite_runtime")
+# `GATHER` 5, which has `batch_dims`.
+SINCE_25 = dict.fromkeys(("CenterNet", "CenterNet with keypoints"), "The model gathers within images by an operator that TensorFlow Lite has since 2.5; `tfod inspect` tells it.")
 for _environment, _version in (("tf-old", "2.2"), ("tf24", "2.4"), ("tf210", "2.10"), ("oracle", "2.15"), ("tf-new", "2.21")):
-    interpreter(f"TensorFlow {_version}, `tf.lite.Interpreter`", _environment, "tensorflow")
+    interpreter(f"TensorFlow {_version}, `tf.lite.Interpreter`", _environment, "tensorflow", SINCE_25 if _version in ("2.2", "2.4") else None)
 
 
 def tasks(title, library):
