@@ -26,7 +26,7 @@ pub use tfod_runtime::{IS_THERE, Launch, Session};
 pub enum RunnableError {
     /// It cannot be looked into.
     #[error(transparent)]
-    Inspect(#[from] InspectError),
+    Inspect(Box<InspectError>),
     /// It is of a kind that is not run here, or takes no images.
     #[error("{}: {reason}", path.shown())]
     Unsupported {
@@ -56,6 +56,12 @@ pub enum RunnableError {
         /// What is wrong.
         problem: String,
     },
+}
+
+impl From<InspectError> for RunnableError {
+    fn from(error: InspectError) -> Self {
+        Self::Inspect(Box::new(error))
+    }
 }
 
 /// A part of a sentence, if there is one.

@@ -1,6 +1,7 @@
 //! `tfod detect`
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -255,7 +256,7 @@ impl Args {
         let mut judged = Judged::default();
         let mut is_whole = summary.passed_over.is_empty();
         if let Some(model) = &self.compare {
-            let (mut other, was_whole) = self.second(model, options, &listing, progress)?;
+            let (mut other, was_whole) = Self::second(model, options, &listing, progress)?;
             is_whole &= was_whole;
             collected.keep_pictures_of(&other);
             other.keep_pictures_of(&collected);
@@ -314,7 +315,6 @@ impl Args {
 
     /// What another model finds in the same pictures, and whether it passed none over.
     fn second(
-        &self,
         model: &Path,
         options: &DetectorOptions,
         listing: &Listing,
@@ -351,8 +351,8 @@ impl Args {
     /// Average precision and differences, in words.
     fn judgement(&self, text: &mut String, judged: &Judged, classes: &ClassNames) {
         if let Some(model) = &self.compare {
-            text.push_str(&format!("first: {}\n", self.model.shown()));
-            text.push_str(&format!("second: {}\n", model.shown()));
+            let _ = writeln!(text, "first: {}", self.model.shown());
+            let _ = writeln!(text, "second: {}", model.shown());
         }
         if let Some(first) = &judged.first {
             text.push_str(&first.table(judged.second.as_ref()));
@@ -399,23 +399,24 @@ impl Args {
         };
         let mut text = counted(usize(summary.pictures), "picture");
         let found = counted(usize(summary.detections()), "detection");
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             ", {found} with scores from {} on",
             detector.score_threshold()
-        ));
+        );
         if !summary.by_class.is_empty() {
-            text.push_str(&format!(": {}", classes(&summary.by_class, names)));
+            let _ = write!(text, ": {}", classes(&summary.by_class, names));
         }
         let seconds = summary.time.as_secs_f64();
-        text.push_str(&format!(" ({seconds:.1} s)\n"));
+        let _ = writeln!(text, " ({seconds:.1} s)");
         if !summary.passed_over.is_empty() {
             let passed_over = summary.passed_over.len();
-            text.push_str(&format!("passed over: {passed_over}\n"));
+            let _ = writeln!(text, "passed over: {passed_over}");
         }
         if let Some(folder) = &self.output {
             let files: Vec<&str> = kinds.iter().map(|kind| kind.file()).collect();
             let files = files.join(", ");
-            text.push_str(&format!("written to {}: {files}\n", folder.shown()));
+            let _ = writeln!(text, "written to {}: {files}", folder.shown());
         }
         text
     }
