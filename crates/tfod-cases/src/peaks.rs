@@ -12,7 +12,6 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("arg_max", arg_max),
     Case::new("transpose", transpose),
     Case::new("gather_batched", gather_batched),
-    Case::new("gather_of_one", gather_of_one),
     Case::new("top_k_computed", top_k_computed),
     Case::new("map_of_channels", map_of_channels),
     Case::new("conv_transpose2d", conv_transpose2d),
@@ -75,20 +74,6 @@ fn gather_batched(b: &mut Builder, given: &Inputs) -> Built<()> {
     let [_, places] = b.top_k("places_of_channel", by_channel, 4)?;
     let values = b.gather_batched("values_of_channel", by_channel, places, 2)?;
     b.output("gather_of_channel", values);
-    Ok(())
-}
-
-/// In a batch that is known to have one image, whose dimension is shared.
-fn gather_of_one(b: &mut Builder, given: &Inputs) -> Built<()> {
-    let rows = b.reshape(
-        "one_boxes",
-        given.edge_boxes,
-        &[1.into(), 13.into(), 4.into()],
-    )?;
-    let scores = b.reshape("one_scores", given.edge_scores, &[1.into(), 13.into()])?;
-    let [_, places] = b.top_k("one_places", scores, 5)?;
-    let rows = b.gather_batched("rows_of_one", rows, places, 1)?;
-    b.output("gather_of_one", rows);
     Ok(())
 }
 

@@ -193,9 +193,6 @@ impl Lowering<'_, '_> {
                 );
                 self.one(node, "Pack", "output", inputs, attrs)
             }
-            Op::Gather { batch_dims } if self.is_within_one(node, *batch_dims) => {
-                self.gather_within_one(node, inputs, *batch_dims)?
-            }
             Op::Gather { batch_dims } => {
                 let axis = self.axis(node, *batch_dims)?;
                 let shared = size(node, *batch_dims as u64)?.into();
@@ -272,34 +269,6 @@ impl Lowering<'_, '_> {
 
     fn axis(&mut self, node: &Node, axis: usize) -> Result<Port, Error> {
         Ok(self.scalar(node, "axis", size(node, axis as u64)?))
-    }
-
-    /// Whether data and indices have one element along the dimensions that they share.
-    fn is_within_one(&self, node: &Node, batch_dims: usize) -> bool {
-        let dims = |input: usize| self.graph.value(node.inputs[input]).shape.dims();
-        let (shared, rest) = dims(1).split_at(batch_dims.min(dims(1).len()));
-        let is_one = |dims: &[Dim]| dims.iter().all(|dim| dim.is(1));
-        let unknown = rest.iter().filter(|dim| dim.known().is_none()).count();
-        batch_dims > 0 && unknown < 2 && is_one(shared) && is_one(&dims(0)[..batch_dims])
-    }
-
-    /// Gathering without `batch_dims`, which OpenVINO computes wrongly for a batch of one: the indices lose the dimensions that are shared.
-    fn gather_within_one(
-        &mut self,
-        node: &Node,
-        inputs: &[Port],
-        batch_dims: usize,
-    ) -> Result<Port, Error> {
-        let value = |input: usize| self.graph.value(node.inputs[input]);
-        let (data, dims) = (value(0).dtype, value(1).shape.dims()[batch_dims..].to_vec());
-        let shape = self.target_shape(node, &inputs[1], &dims)?;
-        let name = self.list.fresh(&format!("{}/indices", node.name));
-        let attrs = Attrs::typed(DType::I32);
-        let reshaped = &[inputs[1].clone(), shape];
-        let reshaped = self.list.add(&name, "Reshape", reshaped, attrs);
-        let axis = self.axis(node, batch_dims)?;
-        let inputs = [inputs[0].clone(), reshaped.output("output", 0), axis];
-        Ok(self.one(node, "GatherV2", "output", &inputs, gather(data)))
     }
 
     fn slice(

@@ -203,28 +203,13 @@ impl<'g, 'a> Reader<'g, 'a> {
     }
 
     fn gather(w: &mut Writing<'_, '_, '_>) -> Result<Vec<ValueId>> {
-        let (data, mut indices) = (w.input(0)?, w.input(1)?);
         let shared = w.node.attr("batch_dims").and_then(attr::int).unwrap_or(0);
-        let axis = w
-            .integer(2)
-            .ok()
-            .and_then(|axis| usize::try_from(axis).ok());
-        let leading = axis.and_then(|axis| w.b.shape(data).dims().get(..axis));
-        let is_one = leading.is_some_and(|dims| dims.iter().all(|dim| dim.is(1)));
-        let batch_dims = match axis {
-            Some(axis) if usize::try_from(shared) == Ok(axis) => axis,
-            // Without them, but there is one of each: the same.
-            Some(axis) if shared == 0 && is_one => {
-                let mut dims = vec![Dim::Known(1); axis];
-                dims.extend_from_slice(w.b.shape(indices).dims());
-                indices = w.b.reshape(&format!("{}/of_one", w.name), indices, &dims)?;
-                axis
-            }
-            _ => {
-                let problem = "takes slices along another axis than the first that is not shared";
-                return Err(w.refuse(problem));
-            }
-        };
+        let batch_dims = usize::try_from(shared).ok();
+        let batch_dims = batch_dims.filter(|_| w.integer(2).is_ok_and(|axis| axis == shared));
+        let batch_dims = batch_dims.ok_or_else(|| {
+            w.refuse("takes slices along another axis than the first that is not shared")
+        })?;
+        let (data, mut indices) = (w.input(0)?, w.input(1)?);
         if w.b.graph().value(indices).dtype == DType::I64 {
             let name = format!("{}/indices", w.name);
             indices = w.b.cast(&name, indices, DType::I32)?;
