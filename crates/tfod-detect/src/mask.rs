@@ -6,6 +6,9 @@
 
 use crate::COVERED;
 
+/// What the reference takes for the side of a box that is shorter, or reversed, to divide by it; in parts of the picture.
+const LEAST_SIDE: f32 = 1e-4;
+
 /// A map over a detection's box, row by row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mask {
@@ -94,7 +97,7 @@ fn index(position: f32) -> usize {
 /// In the order in which the reference computes it, in 32 bits.
 #[expect(clippy::cast_precision_loss, reason = "sides have less than 2^24")]
 fn positions(cells: usize, [from, to]: [f32; 2], pixels: u32) -> Vec<Option<f32>> {
-    let size = to - from;
+    let size = (to - from).max(LEAST_SIDE);
     let (first, last) = ((0.0 - from) / size, (1.0 - from) / size);
     let end = cells.saturating_sub(1) as f32;
     let at = |pixel: u32| {
