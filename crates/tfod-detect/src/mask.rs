@@ -285,8 +285,11 @@ mod tests {
         assert_eq!(placed.run_lengths(), [0, 6]);
         let none = Mask::new(1, 1, Cells::Certain(vec![false])).unwrap();
         assert_eq!(none.placed([0.0, 0.0, 1.0, 1.0], 3, 2).run_lengths(), [6]);
-        // A box without area is nowhere.
+        // A box without area covers a pixel that it begins on, if anything.
+        let all = Mask::new(2, 2, Cells::Certain(vec![true; 4])).unwrap();
         assert_eq!(all.placed([0.5, 0.5, 0.5, 0.5], 3, 2).run_lengths(), [6]);
+        let placed = all.placed([0.0, 0.5, 0.0, 0.5], 3, 2);
+        assert_eq!(placed.run_lengths(), [2, 1, 3]);
         assert_eq!(Mask::new(2, 2, Cells::Certain(vec![true])), None);
         assert_eq!(Mask::new(0, 2, Cells::Likely(Vec::new())), None);
     }
