@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 use tfod_evaluate::{
     At, COCO_SIGMAS, Comparing, Comparison, Dataset, Evaluation, Found as Where, ImageNames, Kind,
-    Labels, ReadError, Rle, Segmentation, coco, compare, evaluate, example, voc,
+    Labels, ReadError, Segmentation, coco, compare, evaluate, example, voc,
 };
 use tfod_text::Shown;
 
@@ -237,7 +237,7 @@ impl Found {
             let (width, height) = (sides.xmax - sides.xmin, sides.ymax - sides.ymin);
             let mask = one.mask.as_ref().map(|mask| {
                 let placed = mask.placed(one.bounds, self.width, self.height);
-                Rle::from_compressed(self.width, self.height, &placed.coco_rle())
+                placed.rle()
             });
             let mask = mask.transpose().map_err(|error| {
                 let problem = error.to_string();

@@ -4,6 +4,8 @@
 //! (`ops.reframe_box_masks_to_image_masks`, which is TensorFlow's `CropAndResize`, and a threshold of 0.5): the corners of the map are the corners of the box, and
 //! the centre of a pixel is at its index divided by the number of pixels less one.
 
+use tfod_evaluate::{MaskError, Rle};
+
 use crate::COVERED;
 
 /// What the reference takes for the side of a box that is shorter, or reversed, to divide by it; in parts of the picture.
@@ -142,69 +144,23 @@ impl Placed<'_> {
         })
     }
 
-    /// How many pixels of each kind follow each other, column by column, first those outside: COCO's run lengths.
-    fn run_lengths(&self) -> Vec<u64> {
-        let height = self.rows.len() as u64;
+    /// The mask as COCO's run lengths.
+    ///
+    /// # Errors
+    ///
+    /// If the picture is larger than masks may be, which none that was decoded is.
+    pub fn rle(&self) -> Result<Rle, MaskError> {
+        let [height, width] =
+            [&self.rows, &self.columns].map(|of| u32::try_from(of.len()).unwrap_or(u32::MAX));
         let [(left, right), (top, bottom)] = self.extent();
-        let (mut runs, mut is_inside, mut length) = (Vec::new(), false, 0);
-        length += u64::from(left) * height;
-        for x in left..right {
-            length = push(&mut runs, &mut is_inside, length, false, u64::from(top));
-            for y in top..bottom {
-                length = push(&mut runs, &mut is_inside, length, self.covers(x, y), 1);
-            }
-            let below = height - u64::from(bottom);
-            length = push(&mut runs, &mut is_inside, length, false, below);
-        }
-        let rest = (self.columns.len() as u64 - u64::from(right)) * height;
-        length = push(&mut runs, &mut is_inside, length, false, rest);
-        if length > 0 {
-            runs.push(length);
-        }
-        runs
-    }
-
-    /// COCO's compressed run lengths, as `pycocotools.mask` encodes and decodes them.
-    pub fn coco_rle(&self) -> String {
-        let runs = self.run_lengths();
-        let mut text = String::new();
-        for (place, run) in runs.iter().enumerate() {
-            let run = i64::try_from(*run).unwrap_or(i64::MAX);
-            // From the fourth on, each is told by how much it is more than the last of its kind.
-            let before = if place > 2 { runs.get(place - 2) } else { None };
-            let before = before.map_or(0, |run| i64::try_from(*run).unwrap_or(i64::MAX));
-            encode(run - before, &mut text);
-        }
-        text
-    }
-}
-
-/// Adds pixels to the run that is being counted, or begins another with them; gives the length of that one.
-fn push(runs: &mut Vec<u64>, is_inside: &mut bool, length: u64, inside: bool, count: u64) -> u64 {
-    if count == 0 {
-        return length;
-    }
-    if inside == *is_inside {
-        return length + count;
-    }
-    runs.push(length);
-    *is_inside = inside;
-    count
-}
-
-/// A number in groups of five bits, the lowest first, each as a printable character with a bit that says whether another follows.
-fn encode(mut number: i64, text: &mut String) {
-    loop {
-        // Five bits and one: below 64.
-        let bits = u8::try_from(number & 0x1f).unwrap_or(0);
-        number >>= 5;
-        let is_negative = bits & 0x10 != 0;
-        let is_last = number == if is_negative { -1 } else { 0 };
-        let more = if is_last { 0 } else { 0x20 };
-        text.push(char::from(48 + (bits | more)));
-        if is_last {
-            return;
-        }
+        let beside = |columns: u32| (0..columns).map(move |_| (height, false));
+        let columns = (left..right).flat_map(|x| {
+            let inside = (top..bottom).map(move |y| (1, self.covers(x, y)));
+            let [above, below] = [top, height - bottom].map(|count| [(count, false)]);
+            above.into_iter().chain(inside).chain(below)
+        });
+        let runs = beside(left).chain(columns).chain(beside(width - right));
+        Rle::from_runs(width, height, runs)
     }
 }
 
@@ -224,24 +180,13 @@ mod tests {
     }
 
     /// The numbers behind a compressed text: the way back, written from the format's description.
-    fn decoded(text: &str) -> Vec<i64> {
-        let mut runs: Vec<i64> = Vec::new();
-        let (mut number, mut shift) = (0i64, 0);
-        for byte in text.bytes() {
-            let bits = i64::from(byte - 48);
-            number |= (bits & 0x1f) << shift;
-            shift += 5;
-            if bits & 0x20 == 0 {
-                if bits & 0x10 != 0 {
-                    number |= -1 << shift;
-                }
-                let place = runs.len();
-                let before = if place > 2 { runs[place - 2] } else { 0 };
-                runs.push(number + before);
-                (number, shift) = (0, 0);
-            }
-        }
-        runs
+    /// The runs of a mask, in COCO's compressed form.
+    fn compressed(width: u32, height: u32, runs: &[u32]) -> String {
+        Rle::new(width, height, runs).unwrap().to_compressed()
+    }
+
+    fn runs(placed: &Placed<'_>) -> String {
+        placed.rle().unwrap().to_compressed()
     }
 
     #[test]
@@ -261,14 +206,8 @@ mod tests {
         ];
         assert_eq!(grid(&placed), expected);
         assert_eq!(placed.extent(), [(2, 7), (2, 7)]);
-        let runs = placed.run_lengths();
-        assert_eq!(runs.iter().sum::<u64>(), 81);
-        assert_eq!(runs, [20, 5, 4, 5, 6, 3, 6, 3, 6, 3, 20]);
-        let expected: Vec<i64> = runs
-            .iter()
-            .map(|run| i64::try_from(*run).unwrap())
-            .collect();
-        assert_eq!(decoded(&placed.coco_rle()), expected);
+        let expected = [20, 5, 4, 5, 6, 3, 6, 3, 6, 3, 20];
+        assert_eq!(runs(&placed), compressed(9, 9, &expected));
     }
 
     #[test]
@@ -282,26 +221,21 @@ mod tests {
     fn what_covers_nothing_or_everything_has_its_runs() {
         let all = Mask::new(1, 1, Cells::Certain(vec![true])).unwrap();
         let placed = all.placed([-1.0, -1.0, 2.0, 2.0], 3, 2);
-        assert_eq!(placed.run_lengths(), [0, 6]);
+        assert_eq!(runs(&placed), compressed(3, 2, &[0, 6]));
         let none = Mask::new(1, 1, Cells::Certain(vec![false])).unwrap();
-        assert_eq!(none.placed([0.0, 0.0, 1.0, 1.0], 3, 2).run_lengths(), [6]);
+        assert_eq!(
+            runs(&none.placed([0.0, 0.0, 1.0, 1.0], 3, 2)),
+            compressed(3, 2, &[6])
+        );
         // A box without area covers a pixel that it begins on, if anything.
         let all = Mask::new(2, 2, Cells::Certain(vec![true; 4])).unwrap();
-        assert_eq!(all.placed([0.5, 0.5, 0.5, 0.5], 3, 2).run_lengths(), [6]);
+        assert_eq!(
+            runs(&all.placed([0.5, 0.5, 0.5, 0.5], 3, 2)),
+            compressed(3, 2, &[6])
+        );
         let placed = all.placed([0.0, 0.5, 0.0, 0.5], 3, 2);
-        assert_eq!(placed.run_lengths(), [2, 1, 3]);
+        assert_eq!(runs(&placed), compressed(3, 2, &[2, 1, 3]));
         assert_eq!(Mask::new(2, 2, Cells::Certain(vec![true])), None);
         assert_eq!(Mask::new(0, 2, Cells::Likely(Vec::new())), None);
-    }
-
-    #[test]
-    fn numbers_of_any_size_come_back() {
-        for number in [
-            0, 1, 15, 16, 31, 32, 1023, 1024, 33_554_432, -1, -16, -17, -512, -513,
-        ] {
-            let mut text = String::new();
-            encode(number, &mut text);
-            assert_eq!(decoded(&text), [number], "{text}");
-        }
     }
 }

@@ -148,7 +148,9 @@ impl Found {
     fn mask(&self, one: &Detection) -> Option<Value> {
         let mask = one.mask.as_ref()?;
         let placed = mask.placed(one.bounds, self.width, self.height);
-        Some(json!({ "size": [self.height, self.width], "counts": placed.coco_rle() }))
+        // A picture that was decoded is never too large.
+        let runs = placed.rle().ok()?.to_compressed();
+        Some(json!({ "size": [self.height, self.width], "counts": runs }))
     }
 
     /// An entry of COCO's results.

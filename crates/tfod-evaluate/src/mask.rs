@@ -95,16 +95,33 @@ impl Rle {
     /// # Errors
     /// When they do not add up to the number of pixels, or the mask is too large.
     pub fn new(width: u32, height: u32, counts: &[u32]) -> Result<Self, MaskError> {
+        let sides = [false, true].into_iter().cycle();
+        Self::from_runs(width, height, counts.iter().copied().zip(sides))
+    }
+
+    /// A mask of runs, each of so many pixels and inside or not, column by column from the left. Neighbours on the same side become one.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn from_runs(
+        width: u32,
+        height: u32,
+        runs: impl IntoIterator<Item = (u32, bool)>,
+    ) -> Result<Self, MaskError> {
         let expected = pixels(width, height)?;
-        let sum: u64 = counts.iter().map(|&count| u64::from(count)).sum();
+        let mut collector = Collector::new();
+        let mut sum = 0;
+        for (count, inside) in runs {
+            sum += u64::from(count);
+            // What is beyond is only counted.
+            if sum <= u64::from(expected) {
+                collector.push(count, inside);
+            }
+        }
         if sum != u64::from(expected) {
             return refused(format!(
                 "the runs of a mask add up to {sum}, expected {expected} for {width}x{height} pixels"
             ));
-        }
-        let mut collector = Collector::new();
-        for (index, &count) in counts.iter().enumerate() {
-            collector.push(count, index % 2 == 1);
         }
         Ok(Self {
             height,
