@@ -226,33 +226,20 @@ impl Args {
             }
             truth = Some(read);
         }
-        let (total, mut done) = (listing.pictures.len(), 0u64);
-        let mut collected = Collected::default();
-        let mut problem = None;
-        let mut tell = |event: Event<'_>| match event {
-            Event::PassedOver(one) => {
-                progress.aside(|| output::warn(&format!("{}; passed over", one.problem)));
-            }
-            Event::Found(found) => {
-                done += 1;
-                let file = found.file.path.shown();
-                progress.tell(format!("{done} of {total} pictures: {file}"));
-                if self.is_judged()
-                    && let Err(error) = collected.add(found)
-                {
-                    problem = problem.take().or(Some(error));
-                }
-                if let Some(text) = self.line(found, names, done) {
-                    progress.aside(|| {
-                        output::print(&text);
-                    });
-                }
+        let mut show = |found: &Found, number: u64| {
+            if let Some(text) = self.line(found, names, number) {
+                progress.aside(|| {
+                    output::print(&text);
+                });
             }
         };
-        let summary = run(&mut detector, &listing, results.as_mut(), &mut tell)?;
-        if let Some(error) = problem {
-            return Err(error);
-        }
+        let look = Look {
+            listing: &listing,
+            progress,
+            model: "",
+            is_judged: self.is_judged(),
+        };
+        let (summary, mut collected) = look.run(&mut detector, results.as_mut(), &mut show)?;
         let mut judged = Judged::default();
         let mut is_whole = summary.passed_over.is_empty();
         if let Some(model) = &self.compare {
@@ -325,27 +312,14 @@ impl Args {
         // It is the first one's.
         options.pipeline_config = None;
         let mut detector = Detector::open(model, &options)?;
-        let (total, mut done) = (listing.pictures.len(), 0u64);
-        let mut collected = Collected::default();
-        let mut problem = None;
-        let mut tell = |event: Event<'_>| match event {
-            Event::PassedOver(one) => {
-                progress.aside(|| output::warn(&format!("{}; passed over", one.problem)));
-            }
-            Event::Found(found) => {
-                done += 1;
-                let file = found.file.path.shown();
-                progress.tell(format!("second model: {done} of {total} pictures: {file}"));
-                if let Err(error) = collected.add(found) {
-                    problem = problem.take().or(Some(error));
-                }
-            }
+        let look = Look {
+            listing,
+            progress,
+            model: "second model: ",
+            is_judged: true,
         };
-        let summary = run(&mut detector, listing, None, &mut tell)?;
-        match problem {
-            Some(error) => Err(error),
-            None => Ok((collected, summary.passed_over.is_empty())),
-        }
+        let (summary, collected) = look.run(&mut detector, None, &mut |_, _| {})?;
+        Ok((collected, summary.passed_over.is_empty()))
     }
 
     /// Average precision and differences, in words.
@@ -419,6 +393,50 @@ impl Args {
             let _ = writeln!(text, "written to {}: {files}", folder.shown());
         }
         text
+    }
+}
+
+/// How a model is run on pictures.
+struct Look<'a> {
+    listing: &'a Listing,
+    progress: &'a Progress,
+    /// What steps begin with.
+    model: &'a str,
+    /// Whether more is done with detections than to show them.
+    is_judged: bool,
+}
+
+impl Look<'_> {
+    /// Runs a model on all pictures, warns of those that are passed over, and shows what is found in the others, which have numbers from 1.
+    fn run(
+        &self,
+        detector: &mut Detector,
+        results: Option<&mut Results>,
+        show: &mut dyn FnMut(&Found, u64),
+    ) -> Result<(Summary, Collected), DetectError> {
+        let (total, mut done) = (self.listing.pictures.len(), 0u64);
+        let mut collected = Collected::default();
+        let mut problem = None;
+        let mut tell = |event: Event<'_>| match event {
+            Event::PassedOver(one) => {
+                let warning = format!("{}; passed over", one.problem);
+                self.progress.aside(|| output::warn(&warning));
+            }
+            Event::Found(found) => {
+                done += 1;
+                let (model, file) = (self.model, found.file.path.shown());
+                let step = format!("{model}{done} of {total} pictures: {file}");
+                self.progress.tell(step);
+                if self.is_judged
+                    && let Err(error) = collected.add(found)
+                {
+                    problem = problem.take().or(Some(error));
+                }
+                show(found, done);
+            }
+        };
+        let summary = run(detector, self.listing, results, &mut tell)?;
+        problem.map_or(Ok((summary, collected)), Err)
     }
 }
 

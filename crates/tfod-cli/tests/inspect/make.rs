@@ -191,6 +191,7 @@ pub(crate) mod onnx {
     use super::Message;
 
     pub(crate) const FLOAT: u64 = 1;
+    #[cfg(feature = "run")]
     pub(crate) const INT64: u64 = 7;
 
     pub(crate) fn node(op: &str, inputs: &[&str], outputs: &[&str]) -> Message {
