@@ -54,6 +54,7 @@ pub use mask::{Cells, Mask, Placed};
 pub use pictures::{ENDINGS, Listing, PictureFile};
 pub use results::{Found, Kind, Names, Results};
 pub use run::{Event, PassedOver, Summary, run};
+pub use tfod_image::{Decoding, Pixels};
 pub use tfod_runnable::Launch;
 
 /// From which likelihood on a cell of a mask is the object's.

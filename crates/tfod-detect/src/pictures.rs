@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use tfod_image::Decoding;
 use tfod_text::Shown;
 
 use crate::DetectError;
@@ -41,6 +42,8 @@ pub struct Listing {
     pub others: u64,
     /// Folders that cannot be read, and why.
     pub unreadable: Vec<(PathBuf, String)>,
+    /// How files become pixels; by default as TensorFlow decodes them.
+    pub decoding: Decoding,
 }
 
 impl Listing {
@@ -87,6 +90,7 @@ impl Listing {
             pictures,
             others: found.others,
             unreadable: found.unreadable,
+            decoding: Decoding::default(),
         })
     }
 }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tfod_image::{ImageError, MOST_PIXELS, Picture};
+use tfod_image::{Decoding, ImageError, MOST_PIXELS, Picture, Pixels};
 
 use crate::results::{Found, number};
 use crate::{DetectError, Detection, Detector, Listing, Names, PictureFile, Results, draw};
@@ -42,6 +42,10 @@ pub struct Summary {
     pub by_class: BTreeMap<u32, u64>,
     /// What was passed over.
     pub passed_over: Vec<PassedOver>,
+    /// How files became pixels.
+    pub decoding: Decoding,
+    /// How many pictures viewers show turned, as their Exif data say, and were looked at as they are stored.
+    pub unturned: u64,
     /// How long it took, the model's loading left out.
     pub time: Duration,
 }
@@ -70,6 +74,12 @@ impl Summary {
             "detections": self.detections(),
             "classes": classes.collect::<Vec<_>>(),
             "passed_over": passed_over.collect::<Vec<_>>(),
+            "pixels": match self.decoding.pixels {
+                Pixels::TensorFlow => "tensorflow",
+                Pixels::Pillow => "pillow",
+            },
+            "exif_orientation": self.decoding.upright,
+            "orientation_ignored": self.unturned,
             "seconds": self.time.as_secs_f64(),
         })
     }
@@ -90,10 +100,13 @@ pub fn run(
 ) -> Result<Summary, DetectError> {
     let started = Instant::now();
     let (classes, keypoints) = (detector.classes().clone(), detector.keypoints().clone());
-    let mut summary = Summary::default();
+    let mut summary = Summary {
+        decoding: listing.decoding,
+        ..Summary::default()
+    };
     thread::scope(|scope| {
         let (read, pictures) = sync_channel(1);
-        scope.spawn(move || read_all(&listing.pictures, &read));
+        scope.spawn(move || read_all(listing, &read));
         let (found, to_write) = sync_channel(1);
         let names = Names {
             classes: &classes,
@@ -131,9 +144,10 @@ pub fn run(
 }
 
 /// Decodes pictures, until nobody wants them.
-fn read_all(pictures: &[PictureFile], to: &SyncSender<Read>) {
-    for picture in pictures {
-        if to.send(Picture::open(&picture.path)).is_err() {
+fn read_all(listing: &Listing, to: &SyncSender<Read>) {
+    for picture in &listing.pictures {
+        let read = Picture::open_with(&picture.path, listing.decoding);
+        if to.send(read).is_err() {
             return;
         }
     }
@@ -262,6 +276,7 @@ impl Looker<'_> {
     ) -> Result<(), Stop> {
         let (width, height) = picture.size();
         self.summary.pictures += 1;
+        self.summary.unturned += u64::from(picture.is_unturned());
         for one in &detections {
             *self.summary.by_class.entry(one.class_id).or_default() += 1;
         }

@@ -12,8 +12,8 @@ use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use image::RgbImage;
 use image::imageops::{FilterType, resize};
+use image::{DynamicImage, RgbImage};
 
 use tfod_checkpoint::open_regular;
 use tfod_text::Shown;
@@ -70,6 +70,7 @@ pub struct ImageError {
 pub struct Picture {
     path: PathBuf,
     pixels: RgbImage,
+    is_unturned: bool,
 }
 
 fn refused(path: &Path, problem: String) -> ImageError {
@@ -132,12 +133,17 @@ fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, String>) -> Result<T
         .map_err(|problem| unreadable(path, &problem))
 }
 
+/// What a decoder gives.
+struct Decoded {
+    image: DynamicImage,
+    /// Whether Exif data say how it is to be turned, and it was not.
+    is_unturned: bool,
+}
+
 /// Where there are no decoders.
 #[cfg(not(feature = "codecs"))]
 mod files {
-    use image::DynamicImage;
-
-    use super::Decoding;
+    use super::{Decoded, Decoding};
 
     const MISSING: &str =
         "this build cannot decode images: it was made without the feature `codecs`";
@@ -146,7 +152,7 @@ mod files {
         Err(MISSING.to_owned())
     }
 
-    pub(super) fn decode(_: &[u8], _: Decoding) -> Result<DynamicImage, String> {
+    pub(super) fn decode(_: &[u8], _: Decoding) -> Result<Decoded, String> {
         Err(MISSING.to_owned())
     }
 }
@@ -192,10 +198,11 @@ impl Picture {
     pub fn decode(name: &Path, bytes: &[u8], decoding: Decoding) -> Result<Self, ImageError> {
         within_limit(name, bytes.len() as u64)?;
         look(name, bytes)?;
-        let image = guarded(name, || files::decode(bytes, decoding))?;
+        let decoded = guarded(name, || files::decode(bytes, decoding))?;
         Ok(Self {
             path: name.to_owned(),
-            pixels: image.into_rgb8(),
+            pixels: decoded.image.into_rgb8(),
+            is_unturned: decoded.is_unturned,
         })
     }
 
@@ -204,12 +211,18 @@ impl Picture {
         Some(Self {
             path: name.to_owned(),
             pixels: RgbImage::from_raw(width, height, rgb)?,
+            is_unturned: false,
         })
     }
 
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether viewers show it turned, as its Exif data say, and [`Decoding::upright`] was not asked for.
+    pub fn is_unturned(&self) -> bool {
+        self.is_unturned
     }
 
     /// Width and height.

@@ -218,6 +218,9 @@ fn exif_orientation_is_applied_when_asked_for() {
     };
     let upright = Picture::open_with(&path, decoding).expect("a picture");
     assert_eq!((lying.size(), upright.size()), ((27, 13), (13, 27)));
+    let plain = Picture::open(&fixture("grey.jpg")).expect("a picture");
+    let unturned = [&lying, &upright, &plain].map(Picture::is_unturned);
+    assert_eq!(unturned, [true, false, false]);
     let (lying, upright) = (lying.rgb(27, 13), upright.rgb(13, 27));
     for (x, y) in [(0, 0), (26, 0), (0, 12), (26, 12), (7, 5)] {
         // Turned to the right by a quarter.

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use serde_json::json;
 use tfod_detect::{
-    ClassNames, Compared, DetectError, Detection, Detector, DetectorOptions, Event, Found, Kind,
-    Listing, Names, Results, Scores, Summary, Truth, run,
+    ClassNames, Compared, Decoding, DetectError, Detection, Detector, DetectorOptions, Event,
+    Found, Kind, Listing, Names, Pixels, Results, Scores, Summary, Truth, run,
 };
 use tfod_inspect::counted;
 use tfod_text::Shown;
@@ -99,6 +99,25 @@ pub(super) struct Args {
     #[arg(long = "batch", value_name = "N", default_value_t = 1, value_parser = super::values::from_to(1, 64))]
     batch: u32,
 
+    /// Whose pixels a JPEG has: programs round differently, which moves scores by some thousandths
+    ///
+    ///   tensorflow  those of TensorFlow's decode_image, which detectors are
+    ///               trained and evaluated with
+    ///   pillow      those of Pillow (and of OpenCV), for comparing with a
+    ///               script that reads pictures by it
+    #[arg(
+        long = "pixels",
+        value_name = "PROGRAM",
+        verbatim_doc_comment,
+        default_value = "tensorflow",
+        hide_possible_values = true
+    )]
+    pixels: PixelsOf,
+
+    /// Turn pictures as their Exif data say, which is how viewers show them. Without it they are looked at and drawn as they are stored, as TensorFlow does, which ignores orientation; where that happens the summary says so
+    #[arg(long = "exif_orientation")]
+    exif_orientation: bool,
+
     /// Compute with so many threads; without it, as many as there are cores
     #[arg(long = "threads", value_name = "N", value_parser = super::values::from_to(1, 1024))]
     threads: Option<u32>,
@@ -110,6 +129,13 @@ pub(super) struct Args {
     /// Print JSON: a line for each picture, as in detections.jsonl, and a last one of what was done
     #[arg(long = "json")]
     json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum PixelsOf {
+    #[value(name = "tensorflow")]
+    TensorFlow,
+    Pillow,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -150,6 +176,9 @@ Examples:
   All that the model gives, for pycocotools
     tfod detect model.onnx val2017 --score_threshold 0 --write coco \\
         --output results
+
+  Photographs that a telephone has stored lying, as viewers show them
+    tfod detect exported photographs --exif_orientation --output found
 
   How good is it? As pycocotools says, for each class, too
     tfod detect exported val2017 --annotations instances_val2017.json
@@ -203,6 +232,7 @@ impl Args {
         progress: &Progress,
     ) -> Result<(String, bool), DetectError> {
         let mut listing = Listing::of(&self.pictures, self.output.as_deref())?;
+        listing.decoding = self.decoding();
         let kinds: Vec<Kind> = match &self.write[..] {
             [] => Kind::ALL.to_vec(),
             wanted => wanted.iter().map(|one| one.kind()).collect(),
@@ -283,6 +313,18 @@ impl Args {
             text
         };
         Ok((text, is_whole))
+    }
+
+    /// How files become pixels.
+    fn decoding(&self) -> Decoding {
+        let pixels = match self.pixels {
+            PixelsOf::TensorFlow => Pixels::TensorFlow,
+            PixelsOf::Pillow => Pixels::Pillow,
+        };
+        Decoding {
+            pixels,
+            upright: self.exif_orientation,
+        }
     }
 
     /// Whether more is done with detections than to show them.
@@ -386,6 +428,13 @@ impl Args {
         if !summary.passed_over.is_empty() {
             let passed_over = summary.passed_over.len();
             let _ = writeln!(text, "passed over: {passed_over}");
+        }
+        if summary.unturned > 0 {
+            let unturned = counted(usize(summary.unturned), "picture");
+            let _ = writeln!(
+                text,
+                "not turned as Exif data say: {unturned}; with --exif_orientation they are"
+            );
         }
         if let Some(folder) = &self.output {
             let files: Vec<&str> = kinds.iter().map(|kind| kind.file()).collect();

@@ -362,6 +362,69 @@ fn masks_and_keypoints_are_written() {
     assert_eq!(status, 3);
 }
 
+#[test]
+fn pictures_are_turned_when_asked_for() {
+    let folder = Folder::new();
+    let boxes = [0.0, 0.0, 1.0, 0.5, 0.0, 0.0, 1.0, 1.0];
+    let model = fixed_model(&folder, "fixed.onnx", &boxes);
+    let picture = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tfod-image/tests/fixtures/orientation_6.jpg");
+    let note = "not turned as Exif data say: 1 picture; with --exif_orientation they are";
+    let output = folder.path("out");
+    let output_flags = ["--output", output.to_str().unwrap()];
+    for (flags, [width, height], unturned) in [
+        (&[][..], [27, 13], 1),
+        (&["--exif_orientation"], [13, 27], 0),
+    ] {
+        let done = detect(&[&model, &picture], &[&output_flags, flags].concat());
+        let text = String::from_utf8(done.stdout).unwrap();
+        assert_eq!(text.contains(note), unturned == 1, "{text}");
+        let line = fs::read_to_string(output.join("detections.jsonl")).unwrap();
+        let line: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(
+            (&line["width"], &line["height"]),
+            (&json!(width), &json!(height))
+        );
+        let sides = &line["detections"][0]["box"];
+        let right = f64::from(width) / 2.0;
+        assert_eq!(
+            (&sides["xmax"], &sides["ymax"]),
+            (&json!(right), &json!(f64::from(height)))
+        );
+        let drawn = output.join("drawn/orientation_6.jpg");
+        let (wide, high) = tfod_image::Picture::open(&drawn).unwrap().size();
+        assert_eq!(wide > high, width > height, "{wide}x{high}");
+        let record: Value =
+            serde_json::from_slice(&fs::read(output.join("detect.json")).unwrap()).unwrap();
+        assert_eq!(record["orientation_ignored"], unturned);
+    }
+}
+
+#[test]
+fn pixels_are_those_of_the_program_that_is_named() {
+    let line = |flags: &[&str]| {
+        let (lines, _) = found(
+            &[&example("checkpoint"), &example("images/test_2.jpg")],
+            flags,
+        );
+        lines[0].clone()
+    };
+    let tensorflow = line(&[]);
+    assert_eq!(line(&["--pixels", "tensorflow"]), tensorflow);
+    let pillow = line(&["--pixels", "pillow"]);
+    let apart = distance(&pillow, &tensorflow);
+    assert!(apart > 0.0 && apart < 1.0, "{apart}");
+    let (errors, status) = refused(
+        &[&example("checkpoint"), &example("images")],
+        &["--pixels", "opencv"],
+    );
+    assert_eq!(status, 2);
+    assert!(
+        errors.contains("[possible values: tensorflow, pillow]"),
+        "{errors}"
+    );
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_model_that_asks_for_all_memory_is_ended() {

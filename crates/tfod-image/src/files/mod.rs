@@ -9,7 +9,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
 
 use super::jpeg::{self, Method};
-use super::{Decoding, LARGEST_SIDE, Pixels};
+use super::{Decoded, Decoding, LARGEST_SIDE, Pixels};
 
 /// What a JPEG begins with, for TensorFlow and Pillow.
 const JPEG: &[u8] = b"\xff\xd8\xff";
@@ -37,7 +37,7 @@ pub(super) fn size(bytes: &[u8]) -> Result<(u32, u32), String> {
 }
 
 /// Decodes a file whose size was looked at.
-pub(super) fn decode(bytes: &[u8], decoding: Decoding) -> Result<DynamicImage, String> {
+pub(super) fn decode(bytes: &[u8], decoding: Decoding) -> Result<Decoded, String> {
     let (mut image, orientation) = if bytes.starts_with(JPEG) {
         let method = match decoding.pixels {
             Pixels::TensorFlow => Method::Fast,
@@ -53,10 +53,14 @@ pub(super) fn decode(bytes: &[u8], decoding: Decoding) -> Result<DynamicImage, S
     } else {
         by_image(bytes, decoding.pixels)?
     };
+    let orientation = orientation.unwrap_or(Orientation::NoTransforms);
     if decoding.upright {
-        image.apply_orientation(orientation.unwrap_or(Orientation::NoTransforms));
+        image.apply_orientation(orientation);
     }
-    Ok(image)
+    Ok(Decoded {
+        image,
+        is_unturned: !decoding.upright && orientation != Orientation::NoTransforms,
+    })
 }
 
 /// Decodes PNG and BMP.
