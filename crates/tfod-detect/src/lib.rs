@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! model ─ Detector::open ─▶ Detector ─ detect ─▶ Vec<Detection> of each picture
-//! files, folders ─ Listing::of ─▶ Listing ─ run ─▶ Results: drawn/, detections.jsonl, coco_results.json, detections.csv
+//! files, videos, folders ─ Listing::of ─▶ Listing ─ run ─▶ Results: drawn/, detections.jsonl, coco_results.json, detections.csv
 //! ```
 //!
 //! The model is any that [`tfod_runnable`] makes ready and that ends in detections, with the outputs of the Object Detection API. A [`Detection`] has its box
@@ -35,9 +35,10 @@ mod mask;
 mod pictures;
 mod results;
 mod run;
+mod video;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tfod::OutputError;
 use tfod_config::ConfigError;
@@ -51,11 +52,12 @@ pub use detector::{Detector, DetectorOptions};
 pub use draw::{Drawing, draw};
 pub use evaluate::{Compared, Scores, Truth};
 pub use mask::{Cells, Mask, Placed};
-pub use pictures::{ENDINGS, Listing, PictureFile};
+pub use pictures::{ENDINGS, Frame, Listing, PictureFile, Source};
 pub use results::{Found, Kind, Names, Results};
-pub use run::{Event, PassedOver, Summary, run};
+pub use run::{Event, PassedOver, Summary, VideoSummary, run};
 pub use tfod_image::{Decoding, Pixels};
 pub use tfod_runnable::Launch;
+pub use video::{DrawnSound, Sound, VIDEO_ENDINGS, Video};
 
 /// From which likelihood on a cell of a mask is the object's.
 const COVERED: f32 = 0.5;
@@ -98,8 +100,9 @@ pub enum DetectError {
     },
     /// There are none.
     #[error(
-        "there are no pictures; expected files whose names end in {}{}",
+        "there are no pictures; expected files whose names end in {}, or in those of videos ({}){}",
         ENDINGS.map(|ending| format!(".{ending}")).join(", "),
+        VIDEO_ENDINGS.map(|ending| format!(".{ending}")).join(", "),
         pictures::other_files(*others)
     )]
     NoPictures {
@@ -111,6 +114,14 @@ pub enum DetectError {
     TooMany {
         /// The limit.
         limit: usize,
+    },
+    /// A video cannot be read at all, or a drawn one not be written.
+    #[error("{}: {problem}", path.shown())]
+    Video {
+        /// The video.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
     },
     /// There is no runtime in this build.
     #[error("this build has no runtime: no model can be run (feature `run`)")]
@@ -124,10 +135,10 @@ impl DetectError {
     }
 
     /// The error, beginning with the picture.
-    fn at_picture(&self, path: &Path) -> String {
+    fn at_picture(&self, file: &PictureFile) -> String {
         match self {
             Self::Image(_) => self.to_string(),
-            _ => format!("{}: {self}", path.shown()),
+            _ => format!("{}: {self}", file.shown()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Which pictures there are: files as they are given, and those in folders.
 //!
-//! Of a folder, all files below it are taken whose names end as those of pictures do, in the order of their paths. Links to folders are not followed, and what
+//! Of a folder, all files below it are taken whose names end as those of pictures and videos do, in the order of their paths. Links to folders are not followed, and what
 //! begins with a dot is left out, as is the folder of results.
 
 use std::collections::{HashMap, HashSet};
@@ -8,11 +8,13 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tfod_image::Decoding;
 use tfod_text::Shown;
 
 use crate::DetectError;
+use crate::video::{self, VIDEO_ENDINGS, Video};
 
 /// How names of pictures end.
 pub const ENDINGS: [&str; 5] = ["jpg", "jpeg", "png", "gif", "bmp"];
@@ -22,8 +24,35 @@ const MOST_PICTURES: usize = 1 << 23;
 /// Folders below folders.
 const DEEPEST: usize = 128;
 
+/// What a picture is read from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// A file of its own.
+    File,
+    /// A video, of which every frame is looked at.
+    Video,
+    /// A frame of a video.
+    Frame(Frame),
+}
+
+/// A frame of a video.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// The video.
+    pub video: Arc<Video>,
+    /// Its place among the frames, from 0.
+    pub number: u64,
+}
+
+impl Frame {
+    /// The second at which it is shown.
+    pub fn time(&self) -> f64 {
+        self.video.time(self.number)
+    }
+}
+
 /// A picture that is to be looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PictureFile {
     /// Where it is.
     pub path: PathBuf,
@@ -31,6 +60,26 @@ pub struct PictureFile {
     pub image_id: u64,
     /// Where it is drawn, below the folder of drawn pictures.
     pub drawn: PathBuf,
+    /// What it is read from.
+    pub source: Source,
+}
+
+impl PictureFile {
+    /// What it is called in messages.
+    pub fn shown(&self) -> String {
+        match &self.source {
+            Source::Frame(frame) => format!("{}, frame {}", self.path.shown(), frame.number),
+            Source::File | Source::Video => self.path.shown().to_string(),
+        }
+    }
+
+    /// The frame of a video that it is.
+    pub fn frame(&self) -> Option<&Frame> {
+        match &self.source {
+            Source::Frame(frame) => Some(frame),
+            Source::File | Source::Video => None,
+        }
+    }
 }
 
 /// What was found.
@@ -51,7 +100,7 @@ impl Listing {
     ///
     /// # Errors
     ///
-    /// If one of those given is not there, or there are no pictures in them, or too many.
+    /// If one of those given is not there, or there are no pictures in them, or too many; if one is a video, and FFmpeg is not installed.
     pub fn of(given: &[PathBuf], skipped: Option<&Path>) -> Result<Self, DetectError> {
         let mut found = Found {
             skipped: skipped.and_then(|folder| fs::canonicalize(folder).ok()),
@@ -65,6 +114,12 @@ impl Listing {
             })?;
             if !kind.is_dir() {
                 let name = path.file_name().unwrap_or(OsStr::new("picture"));
+                if has_ending(path, &VIDEO_ENDINGS) {
+                    video::check_programs().map_err(|problem| DetectError::Video {
+                        path: path.clone(),
+                        problem,
+                    })?;
+                }
                 found.add(path.clone(), name.into())?;
                 continue;
             }
@@ -81,7 +136,8 @@ impl Listing {
             });
         }
         let mut pictures = found.pictures;
-        if let Some(ids) = numbers_in_names(&pictures) {
+        let has_videos = pictures.iter().any(PictureFile::is_video);
+        if let (false, Some(ids)) = (has_videos, numbers_in_names(&pictures)) {
             for (picture, id) in pictures.iter_mut().zip(ids) {
                 picture.image_id = id;
             }
@@ -92,6 +148,31 @@ impl Listing {
             unreadable: found.unreadable,
             decoding: Decoding::default(),
         })
+    }
+
+    /// Whether there are videos, whose frames have numbers of their own.
+    pub fn has_videos(&self) -> bool {
+        self.pictures.iter().any(PictureFile::is_video)
+    }
+
+    /// Leaves out videos; gives how many there were.
+    ///
+    /// # Errors
+    ///
+    /// If there is nothing else.
+    pub fn leave_out_videos(&mut self) -> Result<usize, DetectError> {
+        let all = self.pictures.len();
+        self.pictures.retain(|picture| !picture.is_video());
+        if self.pictures.is_empty() && all > 0 {
+            return Err(DetectError::NoPictures { others: all as u64 });
+        }
+        Ok(all - self.pictures.len())
+    }
+}
+
+impl PictureFile {
+    fn is_video(&self) -> bool {
+        self.source == Source::Video
     }
 }
 
@@ -114,8 +195,14 @@ impl Found {
                 limit: MOST_PICTURES,
             });
         }
+        let is_video = has_ending(&path, &VIDEO_ENDINGS);
         let drawn = self.free(drawn_name(relative));
         self.pictures.push(PictureFile {
+            source: if is_video {
+                Source::Video
+            } else {
+                Source::File
+            },
             path,
             image_id: self.pictures.len() as u64 + 1,
             drawn,
@@ -168,7 +255,7 @@ impl Found {
             let (path, below) = (folder.join(&name), below.join(&name));
             if kind.is_dir() {
                 self.add_folder(&path, &below, depth + 1)?;
-            } else if has_ending(Path::new(&name)) && (kind.is_file() || path.is_file()) {
+            } else if is_taken(Path::new(&name)) && (kind.is_file() || path.is_file()) {
                 self.add(path, below)?;
             } else {
                 self.others += 1;
@@ -197,19 +284,26 @@ fn sorted(folder: &Path) -> io::Result<Vec<(OsString, fs::FileType)>> {
     Ok(entries)
 }
 
-fn has_ending(name: &Path) -> bool {
+fn has_ending(name: &Path, endings: &[&str]) -> bool {
     let ending = name.extension().and_then(OsStr::to_str);
-    let is = |ending: &str| ENDINGS.iter().any(|one| one.eq_ignore_ascii_case(ending));
+    let is = |ending: &str| endings.iter().any(|one| one.eq_ignore_ascii_case(ending));
     ending.is_some_and(is)
 }
 
-/// JPEG stays JPEG; others are drawn as PNG.
+/// Whether a file in a folder is taken.
+fn is_taken(name: &Path) -> bool {
+    has_ending(name, &ENDINGS) || has_ending(name, &VIDEO_ENDINGS)
+}
+
+/// JPEG stays JPEG; other pictures are drawn as PNG, and videos as MP4.
 fn drawn_name(relative: PathBuf) -> PathBuf {
     if is_jpeg(&relative) {
         return relative;
     }
     let mut name = relative.clone();
-    if has_ending(&relative) {
+    if has_ending(&relative, &VIDEO_ENDINGS) {
+        name.set_extension("mp4");
+    } else if has_ending(&relative, &ENDINGS) {
         name.set_extension("png");
     } else {
         let mut with = relative.file_name().unwrap_or_default().to_owned();
@@ -221,8 +315,7 @@ fn drawn_name(relative: PathBuf) -> PathBuf {
 
 /// Whether a picture of this name is a JPEG.
 pub(crate) fn is_jpeg(name: &Path) -> bool {
-    let ending = name.extension().and_then(OsStr::to_str);
-    ending.is_some_and(|e| e.eq_ignore_ascii_case("jpg") || e.eq_ignore_ascii_case("jpeg"))
+    has_ending(name, &["jpg", "jpeg"])
 }
 
 /// The numbers at the ends of names, as COCO's pictures have them (`COCO_val2014_000000000139.jpg`), if all have one and no two the same.
@@ -297,18 +390,26 @@ mod tests {
                 "a/out/drawn/2.jpg",
                 "a/c.png",
                 "a/c.gif",
+                "a/v.MOV",
+                "a/v.mp4",
             ],
         );
-        let listing = Listing::of(&[root.join("a")], Some(&root.join("a/out"))).unwrap();
+        let mut listing = Listing::of(&[root.join("a")], Some(&root.join("a/out"))).unwrap();
         let rows = [
+            // Where there is a video, no number is taken from a name.
             ("a/10.JPG", 1, "10.JPG"),
             ("a/2.jpg", 2, "2.jpg"),
             ("a/b/x.bmp", 3, "b/x.png"),
             ("a/c.gif", 4, "c.png"),
             ("a/c.png", 5, "c_2.png"),
+            ("a/v.MOV", 6, "v.mp4"),
+            ("a/v.mp4", 7, "v_2.mp4"),
         ];
         assert_eq!(names(&listing, root), expected(&rows));
         assert_eq!((listing.others, listing.unreadable.len()), (1, 0));
+        assert!(listing.has_videos());
+        assert_eq!(listing.leave_out_videos().unwrap(), 2);
+        assert!(!listing.has_videos() && listing.pictures.len() == 5);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use tfod::{OutputError, Scratch};
@@ -23,6 +24,7 @@ use tfod_inspect::manifest;
 
 use crate::draw::Drawing;
 use crate::pictures::is_jpeg;
+use crate::video::{DrawnSound, Encoder, Video};
 use crate::{ClassNames, DetectError, Detection, KeypointNames, PictureFile};
 
 const DRAWN: &str = "drawn";
@@ -101,13 +103,18 @@ impl Found {
     pub fn json(&self, names: Names<'_>) -> Value {
         let detections = self.detections.iter();
         let detections: Vec<Value> = detections.map(|one| self.detection(one, names)).collect();
-        json!({
+        let mut line = json!({
             "image": self.file.path.to_string_lossy(),
             "image_id": self.file.image_id,
             "width": self.width,
             "height": self.height,
             "detections": detections,
-        })
+        });
+        if let (Some(frame), Some(members)) = (self.file.frame(), line.as_object_mut()) {
+            members.insert("frame".to_owned(), json!(frame.number));
+            members.insert("time".to_owned(), json!(frame.time()));
+        }
+        line
     }
 
     fn detection(&self, one: &Detection, names: Names<'_>) -> Value {
@@ -180,10 +187,14 @@ impl Found {
     /// A row of the table for each detection.
     fn rows(&self, classes: &ClassNames) -> String {
         let image = field(&self.file.path.to_string_lossy());
+        let frame = self.file.frame();
+        let frame = frame.map_or_else(String::new, |frame| frame.number.to_string());
+        let time = self.file.frame().map(|frame| frame.time().to_string());
+        let time = time.unwrap_or_default();
         let row = |one: &Detection| {
             let sides = one.in_pixels(self.width, self.height);
             format!(
-                "{image},{},{},{},{},{},{},{},{},{},{}\n",
+                "{image},{},{},{},{},{},{},{},{},{},{},{frame},{time}\n",
                 self.file.image_id,
                 self.width,
                 self.height,
@@ -200,7 +211,8 @@ impl Found {
     }
 }
 
-const COLUMNS: &str = "image,image_id,width,height,class_id,class,score,xmin,ymin,xmax,ymax\n";
+const COLUMNS: &str =
+    "image,image_id,width,height,class_id,class,score,xmin,ymin,xmax,ymax,frame,time\n";
 
 /// A field of CSV (RFC 4180), in quotes where it has to be.
 fn field(text: &str) -> String {
@@ -224,6 +236,10 @@ pub struct Results {
     /// What was written, below the folder.
     written: Vec<String>,
     entries: u64,
+    /// The drawn video that is being written, and what it is called.
+    video: Option<(Encoder, Arc<Video>, PathBuf)>,
+    /// What is heard in videos, one after another.
+    sounds: Vec<Option<DrawnSound>>,
 }
 
 fn failed<'a>(path: &'a Path, action: &'static str) -> impl FnOnce(io::Error) -> OutputError + 'a {
@@ -281,6 +297,8 @@ impl Results {
             is_drawn,
             written,
             entries: 0,
+            video: None,
+            sounds: Vec::new(),
         })
     }
 
@@ -337,7 +355,7 @@ impl Results {
         )
     }
 
-    /// Writes a drawn picture.
+    /// Writes a drawn picture, or a drawn frame after those before.
     ///
     /// # Errors
     ///
@@ -348,11 +366,20 @@ impl Results {
         drawing: &Drawing,
     ) -> Result<(), DetectError> {
         let relative = Path::new(DRAWN).join(&file.drawn);
-        let path = self.scratch.content().join(&relative);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(failed(parent, "make the folder"))?;
+        if let (Some((encoder, ..)), Some(_)) = (&mut self.video, file.frame()) {
+            let shown = self.target.join(&relative);
+            let added = encoder.add(drawing.rgb());
+            return added.map_err(|problem| cannot_be_written(&shown, problem));
         }
+        let path = self.scratch.content().join(&relative);
         let shown = self.target.join(&relative);
+        make_folders_of(self.scratch.content(), &relative).map_err(failed(&shown, "write"))?;
+        if let Some(frame) = file.frame() {
+            let encoder = Encoder::begin(&frame.video, drawing.size(), &path);
+            let encoder = encoder.map_err(|problem| cannot_be_written(&shown, problem))?;
+            self.video = Some((encoder, Arc::clone(&frame.video), relative));
+            return self.add_drawing(file, drawing);
+        }
         let made = File::create_new(&path).map_err(failed(&shown, "write"))?;
         let mut to = BufWriter::new(made);
         let encoding = if is_jpeg(&file.drawn) {
@@ -366,6 +393,28 @@ impl Results {
             .map_err(failed(&shown, "write"))?;
         self.written.push(relative.to_string_lossy().into_owned());
         Ok(())
+    }
+
+    /// Writes the end of a drawn video, and its sound.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn end_video(&mut self) -> Result<(), DetectError> {
+        let mut sound = None;
+        if let Some((encoder, video, relative)) = self.video.take() {
+            let shown = self.target.join(&relative);
+            let finished = encoder.finish(&video);
+            sound = Some(finished.map_err(|problem| cannot_be_written(&shown, problem))?);
+            self.written.push(relative.to_string_lossy().into_owned());
+        }
+        self.sounds.push(sound);
+        Ok(())
+    }
+
+    /// What is heard in the videos that were ended; `None` of one that was not drawn.
+    pub(crate) fn take_sounds(&mut self) -> Vec<Option<DrawnSound>> {
+        std::mem::take(&mut self.sounds)
     }
 
     /// Puts all in place, with a record of it.
@@ -400,6 +449,26 @@ impl Results {
         }
         let check = || check(&self.target);
         self.scratch.put_in_place(&self.target, &ITEMS, check)
+    }
+}
+
+/// Makes the folders in which a file goes, but not the one that they are in: where that has been removed, because a signal ends the command, it stays so.
+fn make_folders_of(root: &Path, relative: &Path) -> io::Result<()> {
+    let folders = relative.parent().into_iter().flat_map(Path::ancestors);
+    let folders: Vec<&Path> = folders.filter(|one| *one != Path::new("")).collect();
+    folders.into_iter().rev().try_for_each(|folder| {
+        let made = fs::create_dir(root.join(folder));
+        made.or_else(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Ok(()),
+            _ => Err(error),
+        })
+    })
+}
+
+fn cannot_be_written(path: &Path, problem: String) -> DetectError {
+    DetectError::Video {
+        path: path.to_owned(),
+        problem: format!("cannot be written: {problem}"),
     }
 }
 
@@ -463,6 +532,7 @@ mod tests {
 
     use super::*;
     use crate::mask::Cells;
+    use crate::pictures::Source;
     use crate::{Keypoint, Mask, draw};
 
     fn found() -> Found {
@@ -472,6 +542,7 @@ mod tests {
                 path: "a/x,1.jpg".into(),
                 image_id: 7,
                 drawn: "b/x,1.jpg".into(),
+                source: Source::File,
             },
             width: 8,
             height: 4,
@@ -546,7 +617,7 @@ mod tests {
             "segmentation": lines[0]["detections"][0]["mask"], "keypoints": [4.0, 1.0, 0],
         });
         assert_eq!(coco, json!([entry, entry]));
-        let row = "\"a/x,1.jpg\",7,8,4,2,,0.9,1,0,4,2\n";
+        let row = "\"a/x,1.jpg\",7,8,4,2,,0.9,1,0,4,2,,\n";
         assert_eq!(read(&target.join(TABLE)), format!("{COLUMNS}{row}{row}"));
         let record = json(&read(&target.join(RECORD)));
         assert_eq!(record["pictures"], 2);
@@ -590,6 +661,21 @@ mod tests {
         assert!(drawn.is_file());
         fs::write(root.path().join("file"), "").unwrap();
         assert!(written(&root.path().join("file"), &Kind::ALL).is_err());
+    }
+
+    #[test]
+    fn a_folder_that_was_removed_is_not_made_again() {
+        let root = tempfile::tempdir().unwrap();
+        let content = root.path().join("content");
+        fs::create_dir(&content).unwrap();
+        for _ in 0..2 {
+            make_folders_of(&content, "drawn/a/b.jpg".as_ref()).unwrap();
+        }
+        assert!(content.join("drawn/a").is_dir() && !content.join("drawn/a/b.jpg").exists());
+        fs::remove_dir_all(&content).unwrap();
+        let problem = make_folders_of(&content, "drawn/a/b.jpg".as_ref()).unwrap_err();
+        assert_eq!(problem.kind(), io::ErrorKind::NotFound);
+        assert!(!content.exists());
     }
 
     #[test]

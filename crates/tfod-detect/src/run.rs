@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,7 +10,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tfod_image::{Decoding, ImageError, MOST_PIXELS, Picture, Pixels};
 
+use crate::pictures::{Frame, Source};
 use crate::results::{Found, number};
+use crate::video::{DrawnSound, Frames, Video};
 use crate::{DetectError, Detection, Detector, Listing, Names, PictureFile, Results, draw};
 
 /// A model that has failed on so many pictures, and on none has not, is not run on more.
@@ -33,11 +36,39 @@ pub struct PassedOver {
     pub problem: String,
 }
 
+/// A video that was looked at.
+#[derive(Clone, Debug)]
+pub struct VideoSummary {
+    /// The video.
+    pub video: Arc<Video>,
+    /// How many frames there were.
+    pub frames: u64,
+    /// What is heard in the drawn one, if it was drawn.
+    pub sound: Option<DrawnSound>,
+}
+
+impl VideoSummary {
+    fn json(&self) -> Value {
+        let video = &self.video;
+        json!({
+            "video": video.path.to_string_lossy(),
+            "frames": self.frames,
+            "frame_rate": video.frames_a_second(),
+            "seconds": video.time(self.frames) - video.start,
+            "sound": self.sound.as_ref().map(DrawnSound::key),
+        })
+    }
+}
+
 /// What was done.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// How many pictures were looked at.
     pub pictures: u64,
+    /// How many frames of videos were looked at.
+    pub frames: u64,
+    /// The videos.
+    pub videos: Vec<VideoSummary>,
     /// How many objects were found, by class.
     pub by_class: BTreeMap<u32, u64>,
     /// What was passed over.
@@ -71,6 +102,8 @@ impl Summary {
             "model": detector.path().to_string_lossy(),
             "score_threshold": number(detector.score_threshold()),
             "pictures": self.pictures,
+            "frames": self.frames,
+            "videos": self.videos.iter().map(VideoSummary::json).collect::<Vec<_>>(),
             "detections": self.detections(),
             "classes": classes.collect::<Vec<_>>(),
             "passed_over": passed_over.collect::<Vec<_>>(),
@@ -85,7 +118,12 @@ impl Summary {
     }
 }
 
-type Read = Result<Picture, ImageError>;
+/// What was read.
+enum Read {
+    Picture(PictureFile, Result<Picture, ImageError>),
+    /// The end of a video, which has given so many frames; and what is wrong with it.
+    End(Option<VideoSummary>, Option<PassedOver>),
+}
 
 /// Looks at pictures, writes what is found, and tells of each in the order of the list. `results` are not finished here.
 ///
@@ -95,7 +133,7 @@ type Read = Result<Picture, ImageError>;
 pub fn run(
     detector: &mut Detector,
     listing: &Listing,
-    results: Option<&mut Results>,
+    mut results: Option<&mut Results>,
     tell: &mut dyn FnMut(Event<'_>),
 ) -> Result<Summary, DetectError> {
     let started = Instant::now();
@@ -112,8 +150,9 @@ pub fn run(
             classes: &classes,
             keypoints: &keypoints,
         };
-        let writer =
-            results.map(|results| scope.spawn(move || write_all(results, &to_write, names)));
+        let writer = results
+            .as_deref_mut()
+            .map(|results| scope.spawn(move || write_all(results, &to_write, names)));
         let mut looker = Looker {
             detector,
             write: writer.is_some().then_some(found),
@@ -123,7 +162,7 @@ pub fn run(
         };
         let looked = looker
             .unreadable(listing)
-            .and_then(|()| looker.look_at(listing, &pictures));
+            .and_then(|()| looker.look_at(&pictures));
         // With these, the other threads end.
         drop(pictures);
         drop(looker);
@@ -139,17 +178,93 @@ pub fn run(
             (Ok(()), Ok(()) | Err(Stop::NotWritten)) => Ok(()),
         }
     })?;
+    let sounds = results.map_or_else(Vec::new, Results::take_sounds);
+    for (video, sound) in summary.videos.iter_mut().zip(sounds) {
+        video.sound = sound;
+    }
     summary.time = started.elapsed();
     Ok(summary)
 }
 
 /// Decodes pictures, until nobody wants them.
 fn read_all(listing: &Listing, to: &SyncSender<Read>) {
-    for picture in &listing.pictures {
-        let read = Picture::open_with(&picture.path, listing.decoding);
-        if to.send(read).is_err() {
+    let mut reader = Reader {
+        listing,
+        to,
+        next_id: listing.has_videos().then_some(1),
+    };
+    for file in &listing.pictures {
+        if reader.read(file).is_none() {
             return;
         }
+    }
+}
+
+struct Reader<'a> {
+    listing: &'a Listing,
+    to: &'a SyncSender<Read>,
+    /// The number of the next picture or frame, where there are videos: how many frames they have is not known before.
+    next_id: Option<u64>,
+}
+
+impl Reader<'_> {
+    /// Reads a file; `None` if nobody wants more.
+    fn read(&mut self, file: &PictureFile) -> Option<()> {
+        match &file.source {
+            Source::File | Source::Frame(_) => {
+                let read = Picture::open_with(&file.path, self.listing.decoding);
+                self.send(file.clone(), read)
+            }
+            Source::Video => self.read_video(file),
+        }
+    }
+
+    fn send(&mut self, mut file: PictureFile, read: Result<Picture, ImageError>) -> Option<()> {
+        if let Some(next) = &mut self.next_id {
+            file.image_id = *next;
+            *next += 1;
+        }
+        self.to.send(Read::Picture(file, read)).ok()
+    }
+
+    fn read_video(&mut self, file: &PictureFile) -> Option<()> {
+        let passed_over = |problem| PassedOver {
+            path: file.path.clone(),
+            problem,
+        };
+        let video = match Video::open(&file.path) {
+            Ok(video) => Arc::new(video),
+            Err(problem) => {
+                let end = Read::End(None, Some(passed_over(problem)));
+                return self.to.send(end).ok();
+            }
+        };
+        let mut count = 0;
+        let ended = match Frames::open(&video) {
+            Err(problem) => Err(problem),
+            Ok(mut frames) => loop {
+                let pixels = match frames.next() {
+                    Ok(Some(pixels)) => pixels,
+                    Ok(None) => break Ok(()),
+                    Err(problem) => break Err(problem),
+                };
+                let picture = Picture::from_rgb(&file.path, video.width, video.height, pixels)?;
+                let mut of_frame = file.clone();
+                of_frame.source = Source::Frame(Frame {
+                    video: Arc::clone(&video),
+                    number: count,
+                });
+                count += 1;
+                self.send(of_frame, Ok(picture))?;
+            },
+        };
+        let seen = (count > 0).then_some(VideoSummary {
+            video,
+            frames: count,
+            sound: None,
+        });
+        let end = Read::End(seen, ended.err().map(passed_over));
+        self.to.send(end).ok()
     }
 }
 
@@ -157,6 +272,10 @@ fn read_all(listing: &Listing, to: &SyncSender<Read>) {
 enum ToWrite {
     Found(Box<Found>, Picture),
     PassedOver(PassedOver),
+    /// A frame on which the model failed: without it, the drawn video would be shorter.
+    Frame(PictureFile, Picture),
+    /// The last frame of a video was written.
+    EndOfVideo,
 }
 
 fn write_all(
@@ -167,6 +286,11 @@ fn write_all(
     for one in from {
         match one {
             ToWrite::PassedOver(one) => results.pass_over(&one.path, &one.problem)?,
+            ToWrite::Frame(file, picture) => {
+                let drawing = draw(&picture, &[], names.classes, names.keypoints);
+                results.add_drawing(&file, &drawing)?;
+            }
+            ToWrite::EndOfVideo => results.end_video()?,
             ToWrite::Found(found, picture) => {
                 results.add(&found, names)?;
                 if results.is_drawn() {
@@ -209,15 +333,25 @@ impl Looker<'_> {
         Ok(())
     }
 
-    fn look_at(&mut self, listing: &Listing, pictures: &Receiver<Read>) -> Result<(), Stop> {
-        let mut batch: Vec<(&PictureFile, Picture)> = Vec::new();
-        for (file, read) in listing.pictures.iter().zip(pictures) {
+    fn look_at(&mut self, pictures: &Receiver<Read>) -> Result<(), Stop> {
+        let mut batch: Vec<(PictureFile, Picture)> = Vec::new();
+        for read in pictures {
             match read {
-                Err(error) => {
+                Read::Picture(file, Err(error)) => {
                     self.finish(&mut batch)?;
                     self.pass_over(&file.path, error.to_string())?;
                 }
-                Ok(picture) => {
+                Read::End(seen, problem) => {
+                    self.finish(&mut batch)?;
+                    if let Some(one) = problem {
+                        self.pass_over(&one.path, one.problem)?;
+                    }
+                    if let Some(seen) = seen {
+                        self.summary.videos.push(seen);
+                        self.write(ToWrite::EndOfVideo)?;
+                    }
+                }
+                Read::Picture(file, Ok(picture)) => {
                     if !self.takes(&batch, &picture) {
                         self.finish(&mut batch)?;
                     }
@@ -229,9 +363,9 @@ impl Looker<'_> {
     }
 
     /// Whether a picture can be given to the model with others.
-    fn takes(&self, batch: &[(&PictureFile, Picture)], picture: &Picture) -> bool {
+    fn takes(&self, batch: &[(PictureFile, Picture)], picture: &Picture) -> bool {
         let area = |(width, height): (u32, u32)| u64::from(width) * u64::from(height);
-        let goes = |(_, other): &(&PictureFile, Picture)| {
+        let goes = |(_, other): &(PictureFile, Picture)| {
             self.detector.go_together(other.size(), picture.size())
         };
         let pixels = batch.iter().map(|(_, other)| area(other.size()));
@@ -240,7 +374,7 @@ impl Looker<'_> {
     }
 
     /// Runs the model on a batch, and passes on what it finds; where it fails on several, on one after another.
-    fn finish(&mut self, batch: &mut Vec<(&PictureFile, Picture)>) -> Result<(), Stop> {
+    fn finish(&mut self, batch: &mut Vec<(PictureFile, Picture)>) -> Result<(), Stop> {
         let batch = std::mem::take(batch);
         let pictures: Vec<&Picture> = batch.iter().map(|(_, picture)| picture).collect();
         match self.detector.detect(&pictures) {
@@ -256,11 +390,15 @@ impl Looker<'_> {
             }
             Err(error) if error.is_of_picture() => {
                 self.failures += 1;
-                if self.summary.pictures == 0 && self.failures >= FAILURES {
+                let seen = self.summary.pictures + self.summary.frames;
+                if seen == 0 && self.failures >= FAILURES {
                     return Err(error.into());
                 }
-                for (file, _) in batch {
-                    self.pass_over(&file.path, error.at_picture(&file.path))?;
+                for (file, picture) in batch {
+                    self.pass_over(&file.path, error.at_picture(&file))?;
+                    if file.frame().is_some() {
+                        self.write(ToWrite::Frame(file, picture))?;
+                    }
                 }
             }
             Err(error) => return Err(error.into()),
@@ -270,18 +408,22 @@ impl Looker<'_> {
 
     fn found(
         &mut self,
-        file: &PictureFile,
+        file: PictureFile,
         picture: Picture,
         detections: Vec<Detection>,
     ) -> Result<(), Stop> {
         let (width, height) = picture.size();
-        self.summary.pictures += 1;
+        if file.frame().is_some() {
+            self.summary.frames += 1;
+        } else {
+            self.summary.pictures += 1;
+        }
         self.summary.unturned += u64::from(picture.is_unturned());
         for one in &detections {
             *self.summary.by_class.entry(one.class_id).or_default() += 1;
         }
         let found = Found {
-            file: file.clone(),
+            file,
             width,
             height,
             detections,
@@ -301,8 +443,9 @@ impl Looker<'_> {
     }
 
     fn write(&self, one: ToWrite) -> Result<(), Stop> {
-        let sent = self.write.as_ref().map(|write| write.send(one));
-        sent.transpose().map_err(|_| Stop::NotWritten)?;
-        Ok(())
+        let Some(write) = &self.write else {
+            return Ok(());
+        };
+        write.send(one).map_err(|_| Stop::NotWritten)
     }
 }

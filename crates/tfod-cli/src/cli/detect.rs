@@ -8,8 +8,9 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use serde_json::json;
 use tfod_detect::{
-    ClassNames, Compared, Decoding, DetectError, Detection, Detector, DetectorOptions, Event,
-    Found, Kind, Listing, Names, Pixels, Results, Scores, Summary, Truth, run,
+    ClassNames, Compared, Decoding, DetectError, Detection, Detector, DetectorOptions, DrawnSound,
+    Event, Found, Frame, Kind, Listing, Names, Pixels, Results, Scores, Summary, Truth,
+    VideoSummary, run,
 };
 use tfod_inspect::counted;
 use tfod_text::Shown;
@@ -17,16 +18,20 @@ use tfod_text::Shown;
 use super::progress::Progress;
 use super::{apart, output};
 
-/// Detect objects in pictures, draw them, and write them to files
+/// Detect objects in pictures and videos, draw them, and write them to files
 ///
 /// Takes a checkpoint (with its pipeline.config in its folder or the one above), the folder of an
-/// export, a SavedModel, a frozen graph or an ONNX model, and files of pictures (JPEG, PNG, GIF, BMP)
-/// or folders, of which all pictures are taken, in the order of their paths, those in folders below
-/// included. A picture that cannot be read is named and passed over.
+/// export, a SavedModel, a frozen graph or an ONNX model, and files of pictures (JPEG, PNG, GIF, BMP),
+/// videos, or folders, of which all pictures and videos are taken, in the order of their paths, those
+/// in folders below included. A picture that cannot be read is named and passed over; so is a video,
+/// of which the frames before the damage are kept.
+///
+/// Videos are read and written by FFmpeg, if it is installed (ffmpeg and ffprobe in PATH): all frames
+/// at the video's average rate, turned as players show them; drawn ones are MP4s with the sound.
 ///
 /// Without --output, what is found is printed. With it, the folder has:
 ///   drawn/             the pictures with boxes, names, scores, masks, keypoints
-///   detections.jsonl   a line of JSON for each picture
+///   detections.jsonl   a line of JSON for each picture or frame
 ///   coco_results.json  results as pycocotools reads them
 ///   detections.csv     a row for each detection
 ///   detect.json        what was done
@@ -42,15 +47,15 @@ use super::{apart, output};
 #[command(
     verbatim_doc_comment,
     after_help = EXAMPLES,
-    override_usage = "tfod detect [OPTIONS] <MODEL> <PICTURE|FOLDER>..."
+    override_usage = "tfod detect [OPTIONS] <MODEL> <PICTURE|VIDEO|FOLDER>..."
 )]
 pub(super) struct Args {
     /// A checkpoint, the folder of an export, a SavedModel, frozen graph or ONNX model
     #[arg(value_name = "MODEL")]
     model: PathBuf,
 
-    /// Pictures, or folders of them
-    #[arg(value_name = "PICTURE|FOLDER", required = true)]
+    /// Pictures, videos, or folders of them
+    #[arg(value_name = "PICTURE|VIDEO|FOLDER", required = true)]
     pictures: Vec<PathBuf>,
 
     /// The folder that results are written into
@@ -140,7 +145,7 @@ enum PixelsOf {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Written {
-    /// Pictures with what was found in them
+    /// Pictures and videos with what was found in them
     Drawn,
     /// detections.jsonl
     Jsonl,
@@ -169,6 +174,10 @@ Examples:
   Draw what an export finds in a folder of pictures
     tfod detect exported holiday --output found
 
+  What does it see in a video? Drawn, with the sound, and a line for each
+  frame in detections.jsonl
+    tfod detect exported street.mp4 --output found
+
   Only people and dogs, and only when the model is sure
     tfod detect model.onnx holiday --classes person,dog \\
         --score_threshold 0.8 --output found
@@ -190,7 +199,8 @@ Exit status:
   0  done
   1  something prevented it; the message says what, where, and what to do
   2  the command line is wrong
-  3  done, but pictures were passed over; the messages name them";
+  3  done, but pictures, or videos from some frame on, were passed over; the
+     messages name them";
 
 /// The exit status where pictures were passed over.
 const PASSED_OVER: u8 = 3;
@@ -233,6 +243,15 @@ impl Args {
     ) -> Result<(String, bool), DetectError> {
         let mut listing = Listing::of(&self.pictures, self.output.as_deref())?;
         listing.decoding = self.decoding();
+        if self.is_judged() {
+            let left_out = listing.leave_out_videos()?;
+            if left_out > 0 {
+                let videos = counted(left_out, "video");
+                let note =
+                    format!("{videos} left out: --annotations and --compare are of pictures");
+                progress.aside(|| output::warn(&note));
+            }
+        }
         let kinds: Vec<Kind> = match &self.write[..] {
             [] => Kind::ALL.to_vec(),
             wanted => wanted.iter().map(|one| one.kind()).collect(),
@@ -399,7 +418,7 @@ impl Args {
         } else {
             classes(&by_class, names)
         };
-        let mut text = format!("{}: {what}\n", found.file.path.shown());
+        let mut text = format!("{}: {what}\n", found.file.shown());
         if is_detailed {
             for one in &found.detections {
                 text.push_str(&row(found, one, names));
@@ -413,7 +432,15 @@ impl Args {
             classes: detector.classes(),
             keypoints: detector.keypoints(),
         };
-        let mut text = counted(usize(summary.pictures), "picture");
+        let frames = usize(summary.frames);
+        let mut text = match (summary.pictures, frames) {
+            (0, 1..) => counted(frames, "frame"),
+            (pictures, 0) => counted(usize(pictures), "picture"),
+            (pictures, _) => {
+                let frames = counted(frames, "frame");
+                format!("{}, {frames}", counted(usize(pictures), "picture"))
+            }
+        };
         let found = counted(usize(summary.detections()), "detection");
         let _ = write!(
             text,
@@ -425,6 +452,9 @@ impl Args {
         }
         let seconds = summary.time.as_secs_f64();
         let _ = writeln!(text, " ({seconds:.1} s)");
+        for one in &summary.videos {
+            text.push_str(&of_video(one));
+        }
         if !summary.passed_over.is_empty() {
             let passed_over = summary.passed_over.len();
             let _ = writeln!(text, "passed over: {passed_over}");
@@ -464,6 +494,7 @@ impl Look<'_> {
         show: &mut dyn FnMut(&Found, u64),
     ) -> Result<(Summary, Collected), DetectError> {
         let (total, mut done) = (self.listing.pictures.len(), 0u64);
+        let mut pictures = 0u64;
         let mut collected = Collected::default();
         let mut problem = None;
         let mut tell = |event: Event<'_>| match event {
@@ -473,9 +504,15 @@ impl Look<'_> {
             }
             Event::Found(found) => {
                 done += 1;
-                let (model, file) = (self.model, found.file.path.shown());
-                let step = format!("{model}{done} of {total} pictures: {file}");
-                self.progress.tell(step);
+                let model = self.model;
+                self.progress.tell(match found.file.frame() {
+                    None => {
+                        pictures += 1;
+                        let file = found.file.path.shown();
+                        format!("{model}{pictures} of {total} pictures: {file}")
+                    }
+                    Some(frame) => step_of(frame),
+                });
                 if self.is_judged
                     && let Err(error) = collected.add(found)
                 {
@@ -487,6 +524,32 @@ impl Look<'_> {
         let summary = run(detector, self.listing, results, &mut tell)?;
         problem.map_or(Ok((summary, collected)), Err)
     }
+}
+
+/// What is being done with a frame.
+fn step_of(frame: &Frame) -> String {
+    let (file, number) = (frame.video.path.shown(), frame.number + 1);
+    match frame.video.frames() {
+        Some(total) if total >= number => format!("{file}: frame {number} of {total}"),
+        _ => format!("{file}: frame {number}"),
+    }
+}
+
+/// A video in a line.
+fn of_video(one: &VideoSummary) -> String {
+    let video = &one.video;
+    let frames = counted(usize(one.frames), "frame");
+    let (file, rate) = (video.path.shown(), video.frames_a_second());
+    let sound = match &one.sound {
+        None => String::new(),
+        Some(DrawnSound::None) => "; it has no sound".to_owned(),
+        Some(DrawnSound::Copied) => "; drawn with its sound".to_owned(),
+        Some(DrawnSound::Encoded) => "; drawn with its sound, encoded anew as AAC".to_owned(),
+        Some(DrawnSound::Left(problem)) => {
+            format!("; drawn without its sound, which cannot be taken over: {problem}")
+        }
+    };
+    format!("{file}: {frames}, {rate:.2} a second{sound}\n")
 }
 
 /// What a model found in pictures.

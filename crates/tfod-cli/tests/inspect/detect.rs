@@ -9,7 +9,7 @@ use tfod::{Batch, Export, Format, GraphOptions, InputType, Stage};
 
 use crate::make::{Folder, Message, example, onnx};
 
-fn detect(arguments: &[&Path], flags: &[&str]) -> Output {
+pub(crate) fn detect(arguments: &[&Path], flags: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tfod"));
     let command = command.arg("detect").args(arguments).args(flags);
     command.output().unwrap()
@@ -262,7 +262,7 @@ fn node(op: &str, inputs: &[&str], output: &str) -> Message {
 }
 
 /// A model that finds the same two objects in every picture: with masks and keypoints, and names for all.
-fn fixed_model(folder: &Folder, name: &str, boxes: &[f32; 8]) -> PathBuf {
+pub(crate) fn fixed_model(folder: &Folder, name: &str, boxes: &[f32; 8]) -> PathBuf {
     let outputs: [(&str, &[u64], Vec<f32>); 7] = [
         ("detection_boxes", &[1, 2, 4], boxes.to_vec()),
         ("detection_classes", &[1, 2], vec![2.0, 1.0]),

@@ -16,6 +16,8 @@ mod hostile;
 mod make;
 #[cfg(feature = "run")]
 mod outputs;
+#[cfg(feature = "run")]
+mod videos;
 
 use serde_json::json;
 use tfod_inspect::{Element, Facts, Statistics, inspect};

@@ -9,7 +9,7 @@ use super::{Running, Sound, Video, file_argument, input, program};
 
 /// What is done with a drawn video's sound.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum SoundOf {
+pub enum DrawnSound {
     /// There is none.
     None,
     /// It is that of the video.
@@ -18,6 +18,18 @@ pub(crate) enum SoundOf {
     Encoded,
     /// It cannot be taken over, for this reason.
     Left(String),
+}
+
+impl DrawnSound {
+    /// A word for it.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Copied => "copied",
+            Self::Encoded => "encoded",
+            Self::Left(_) => "left",
+        }
+    }
 }
 
 /// A video that is being written: of frames alone, and with its sound at the end.
@@ -94,20 +106,21 @@ impl Encoder {
     /// # Errors
     ///
     /// If it cannot be written. Sound that cannot be taken over is no error.
-    pub(crate) fn finish(mut self, video: &Video) -> Result<SoundOf, String> {
+    pub(crate) fn finish(mut self, video: &Video) -> Result<DrawnSound, String> {
         let flushed = self.to.take().map(|mut to| to.flush());
         self.running.succeed()?;
         if let Some(Err(error)) = flushed {
             return Err(format!("ffmpeg does not take the last frame: {error}"));
         }
-        let rename = |from: &Path, to: &Path| fs::rename(from, to).map_err(|error| error.to_string());
+        let rename =
+            |from: &Path, to: &Path| fs::rename(from, to).map_err(|error| error.to_string());
         let (codec, sound) = match video.sound {
             Sound::None => {
                 rename(&self.silent, &self.path)?;
-                return Ok(SoundOf::None);
+                return Ok(DrawnSound::None);
             }
-            Sound::Fits => ("copy", SoundOf::Copied),
-            Sound::Other => ("aac", SoundOf::Encoded),
+            Sound::Fits => ("copy", DrawnSound::Copied),
+            Sound::Other => ("aac", DrawnSound::Encoded),
         };
         match self.with_sound(video, codec) {
             Ok(()) => {
@@ -116,7 +129,7 @@ impl Encoder {
             }
             Err(problem) => {
                 rename(&self.silent, &self.path)?;
-                Ok(SoundOf::Left(problem))
+                Ok(DrawnSound::Left(problem))
             }
         }
     }

@@ -61,11 +61,12 @@ impl<'a> Frames<'a> {
             return Ok(Some(pixels));
         }
         self.end(read).map(|()| None).map_err(|problem| {
-            let problem = match self.count {
-                0 => problem,
-                1 => format!("{problem}; there is 1 frame before"),
-                count => format!("{problem}; {count} frames are there"),
+            let kept = match self.count {
+                0 => String::new(),
+                1 => "; the frame before is kept".to_owned(),
+                count => format!("; the {count} frames before are kept"),
             };
+            let problem = format!("{problem}{kept}");
             Video::refused(&video.path, &problem)
         })
     }

@@ -23,6 +23,7 @@ use std::thread::{self, JoinHandle};
 
 use tfod_text::Shown;
 
+pub use encode::DrawnSound;
 pub(crate) use encode::Encoder;
 pub(crate) use frames::Frames;
 
@@ -103,10 +104,7 @@ impl Video {
 
     /// An error about the file.
     fn refused(path: &Path, problem: &str) -> String {
-        format!(
-            "{}: not a video that can be read: {problem}",
-            path.shown()
-        )
+        format!("{}: not a video that can be read: {problem}", path.shown())
     }
 }
 
@@ -222,7 +220,10 @@ fn first_of(mut errors: ChildStderr) -> String {
     let _ = errors.by_ref().take(2000).read_to_end(&mut said);
     let _ = copy(&mut errors, &mut sink());
     let said = String::from_utf8_lossy(&said);
-    let lines = said.lines().map(without_address).filter(|line| !line.is_empty());
+    let lines = said
+        .lines()
+        .map(without_address)
+        .filter(|line| !line.is_empty());
     let shown: Vec<&str> = lines.take(2).collect();
     shown.join("; ")
 }
@@ -250,6 +251,9 @@ mod tests {
     #[test]
     fn a_path_is_a_file_whatever_it_looks_like() {
         assert_eq!(file_argument("-y".as_ref()), "file:-y");
-        assert_eq!(file_argument("http://x/a.mp4".as_ref()), "file:http://x/a.mp4");
+        assert_eq!(
+            file_argument("http://x/a.mp4".as_ref()),
+            "file:http://x/a.mp4"
+        );
     }
 }

@@ -40,7 +40,9 @@ impl Video {
         let stream = of_type("video").find(|stream| !is_picture(stream));
         let stream = stream.ok_or("there are no moving pictures in it")?;
         let side = |key: &str| {
-            let side = stream[key].as_u64().and_then(|side| u32::try_from(side).ok());
+            let side = stream[key]
+                .as_u64()
+                .and_then(|side| u32::try_from(side).ok());
             side.filter(|side| *side > 0)
                 .ok_or_else(|| format!("it does not say the {key} of its frames"))
         };
@@ -55,8 +57,8 @@ impl Video {
             (width, height) = (height, width);
             aspect = aspect.map(|(across, down)| (down, across));
         }
-        let rates = ["avg_frame_rate", "r_frame_rate"].into_iter();
-        let rate = rates.filter_map(|key| fraction(&stream[key], '/')).next();
+        let mut rates = ["avg_frame_rate", "r_frame_rate"].into_iter();
+        let rate = rates.find_map(|key| fraction(&stream[key], '/'));
         let rate = rate.ok_or("it does not say how many frames it has in a second")?;
         let a_second = f64::from(rate.0) / f64::from(rate.1);
         if !RATES.contains(&a_second) {
@@ -83,7 +85,9 @@ impl Video {
             start: start.max(0.0),
             duration: seconds(&stream["duration"]),
             sound,
-            stream: stream["index"].as_u64().ok_or("its streams have no numbers")?,
+            stream: stream["index"]
+                .as_u64()
+                .ok_or("its streams have no numbers")?,
             aspect,
         })
     }
@@ -150,7 +154,8 @@ mod tests {
 
     #[test]
     fn a_video_is_what_ffprobe_says() {
-        let cover = json!({ "index": 0, "codec_type": "video", "disposition": { "attached_pic": 1 } });
+        let cover =
+            json!({ "index": 0, "codec_type": "video", "disposition": { "attached_pic": 1 } });
         let found = video(&json!([cover, stream()])).unwrap();
         assert_eq!((found.width, found.height, found.stream), (64, 48, 1));
         assert_eq!((found.aspect, found.sound), (Some((4, 3)), Sound::None));
@@ -158,14 +163,21 @@ mod tests {
         assert!((found.time(30) - 1.501).abs() < 1e-9, "{}", found.time(30));
         for (turned, by) in [
             (json!({ "side_data_list": [{ "rotation": -90 }] }), true),
-            (json!({ "side_data_list": [{}, { "rotation": 180 }] }), false),
+            (
+                json!({ "side_data_list": [{}, { "rotation": 180 }] }),
+                false,
+            ),
             (json!({ "tags": { "rotate": "270" } }), true),
         ] {
             let mut stream = stream();
             let (members, more) = (stream.as_object_mut().unwrap(), turned.as_object().unwrap());
             members.extend(more.clone());
             let found = video(&json!([stream])).unwrap();
-            let expected = if by { (48, 64, Some((3, 4))) } else { (64, 48, Some((4, 3))) };
+            let expected = if by {
+                (48, 64, Some((3, 4)))
+            } else {
+                (64, 48, Some((4, 3)))
+            };
             assert_eq!((found.width, found.height, found.aspect), expected);
         }
         let sound = |name: &str| json!({ "index": 2, "codec_type": "audio", "codec_name": name });
@@ -185,7 +197,11 @@ mod tests {
             ("height", json!("many"), "the height of its frames"),
             ("width", json!(1 << 20), "the limit is 16384"),
             ("avg_frame_rate", json!("0/0"), "how many frames"),
-            ("avg_frame_rate", json!("90000/1"), "90000 frames a second; expected 0.001 to 1000"),
+            (
+                "avg_frame_rate",
+                json!("90000/1"),
+                "90000 frames a second; expected 0.001 to 1000",
+            ),
             ("index", json!(null), "have no numbers"),
         ] {
             let mut stream = stream();
