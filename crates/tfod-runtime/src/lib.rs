@@ -23,6 +23,8 @@
 //!   a panic can be kept from the terminal by a hook.
 //! * In WebAssembly there are no threads and no files: models come from memory ([`Model::from_bytes`]), and a panic ends the module's instance.
 //! * Without the feature `rten` every model is refused.
+//! * With the feature `onnxruntime`, a [`Launch`] can say that an ONNX Runtime computes ([`Runtime`]), whose shared library is found by [`find_onnx_runtime`]. What is said above
+//!   of operators and panics is said of rten alone: a library of C++ may end the process, which is an [`Error`] here.
 //! * Time is *not* bounded: a model is a program, and this runs it. Nor is memory, but in a [`Session`] with a process of its own, which has
 //!   as much as its [`Launch`] says: what asks for more is an [`Error`] here, and so is every end of that process.
 //!
@@ -48,6 +50,7 @@ mod convert;
 mod cut;
 #[cfg(feature = "rten")]
 mod guard;
+mod library;
 #[cfg(feature = "rten")]
 mod model;
 #[cfg(not(feature = "rten"))]
@@ -55,6 +58,11 @@ mod model;
 mod model;
 #[cfg(feature = "rten")]
 mod onnx;
+#[cfg(feature = "onnxruntime")]
+mod onnxruntime;
+#[cfg(not(feature = "onnxruntime"))]
+#[path = "onnxruntime_without.rs"]
+mod onnxruntime;
 #[cfg(feature = "rten")]
 mod operators;
 #[cfg(feature = "rten")]
@@ -69,8 +77,9 @@ use std::path::{Path, PathBuf};
 
 use tfod_text::Shown;
 
+pub use library::find_onnx_runtime;
 pub use model::Model;
-pub use session::{Launch, Session, serve};
+pub use session::{Launch, Runtime, Session, serve};
 pub use tensor::{Tensor, Values};
 
 /// The name of the threads in which models are read, and in which what is not rten's is computed.

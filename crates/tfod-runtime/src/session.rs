@@ -1,6 +1,6 @@
 //! A model that is run again and again, here or in a process of its own.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, BufReader, BufWriter, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use tfod_text::Shown;
 
+use crate::onnxruntime::OnnxRuntime;
 use crate::wire::{Named, receive, receive_line, send, send_error, send_line, taken};
 use crate::{Error, Model, Tensor, in_order};
 
@@ -19,6 +20,34 @@ const LARGEST_OUTPUTS: usize = 1 << 30;
 
 /// The environment variable that says how many threads compute.
 const THREADS: &str = "RTEN_NUM_THREADS";
+
+/// What computes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Runtime {
+    /// rten, and what this crate computes.
+    #[default]
+    Own,
+    /// The ONNX Runtime of this shared library.
+    OnnxRuntime(PathBuf),
+}
+
+impl Runtime {
+    /// As an argument: the library, or nothing.
+    fn argument(&self) -> &OsStr {
+        match self {
+            Self::Own => OsStr::new(""),
+            Self::OnnxRuntime(library) => library.as_os_str(),
+        }
+    }
+
+    fn of_argument(argument: &OsStr) -> Self {
+        if argument.is_empty() {
+            Self::Own
+        } else {
+            Self::OnnxRuntime(argument.into())
+        }
+    }
+}
 
 /// How to start a process that runs a model, so that neither its memory nor its end is that of this one.
 #[derive(Clone, Debug)]
@@ -31,6 +60,8 @@ pub struct Launch {
     pub memory: u64,
     /// How many threads compute; `None` leaves it to the environment, as in this process.
     pub threads: Option<u32>,
+    /// What computes in it.
+    pub runtime: Runtime,
 }
 
 /// A model that was read and made ready.
@@ -43,6 +74,7 @@ pub struct Session {
 #[derive(Debug)]
 enum Executor {
     Here(Box<Model>),
+    OnnxRuntime(Box<OnnxRuntime>),
     Apart(Box<Apart>),
 }
 
@@ -74,10 +106,27 @@ impl Session {
         Ok(Self { path, executor })
     }
 
+    /// Reads a model in this process.
+    fn here(path: &Path, runtime: &Runtime, outputs: &[String]) -> Result<Self, Error> {
+        match runtime {
+            Runtime::Own => Self::open_for(path, None, outputs),
+            Runtime::OnnxRuntime(library) => {
+                let threads = std::env::var(THREADS).ok();
+                let threads = threads.and_then(|threads| threads.parse().ok());
+                let model = OnnxRuntime::open(library, path, outputs, threads)?;
+                Ok(Self {
+                    path: path.to_owned(),
+                    executor: Executor::OnnxRuntime(Box::new(model)),
+                })
+            }
+        }
+    }
+
     /// Names of what has to be given.
     pub fn inputs(&self) -> &[String] {
         match &self.executor {
             Executor::Here(model) => model.inputs(),
+            Executor::OnnxRuntime(model) => model.inputs(),
             Executor::Apart(apart) => &apart.inputs,
         }
     }
@@ -86,6 +135,7 @@ impl Session {
     pub fn outputs(&self) -> &[String] {
         match &self.executor {
             Executor::Here(model) => model.outputs(),
+            Executor::OnnxRuntime(model) => model.outputs(),
             Executor::Apart(apart) => &apart.outputs,
         }
     }
@@ -100,6 +150,7 @@ impl Session {
         in_order(&self.path, self.inputs(), inputs)?;
         match &mut self.executor {
             Executor::Here(model) => model.run(inputs),
+            Executor::OnnxRuntime(model) => model.run(inputs),
             Executor::Apart(apart) => apart
                 .run(inputs)
                 .map_err(|end| apart.error(&self.path, "cannot be run", end)),
@@ -220,6 +271,7 @@ impl Process {
         let child = command
             .args(&launch.arguments)
             .arg(launch.memory.to_string())
+            .arg(launch.runtime.argument())
             .arg(path)
             .args(outputs)
             .stdin(Stdio::piped())
@@ -300,23 +352,23 @@ fn too_much(memory: u64, said: &str) -> String {
 pub fn serve(arguments: impl IntoIterator<Item = OsString>) -> io::Result<()> {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let parsed = match &arguments[..] {
-        [memory, path, outputs @ ..] => {
+        [memory, runtime, path, outputs @ ..] => {
             let memory = memory.to_str().and_then(|text| text.parse().ok());
             let outputs = outputs.iter().map(|name| name.to_str().map(str::to_owned));
             memory
                 .zip(outputs.collect::<Option<Vec<_>>>())
-                .zip(Some(path))
+                .zip(Some((Runtime::of_argument(runtime), path)))
         }
         _ => None,
     };
-    let Some(((memory, outputs), path)) = parsed else {
-        let problem = "expected a number of bytes, a model's path, and names of outputs";
+    let Some(((memory, outputs), (runtime, path))) = parsed else {
+        let problem = "expected a number of bytes, a runtime's library or nothing, a model's path, and names of outputs";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
     };
     bound(memory)?;
     let requests = requests()?;
     let mut to = BufWriter::new(io::stdout().lock());
-    let mut session = match Session::open_for(path.as_ref(), None, &outputs) {
+    let mut session = match Session::here(path.as_ref(), &runtime, &outputs) {
         Ok(session) => session,
         Err(error) => return send_error(&mut to, &told(&error, memory)),
     };

@@ -127,9 +127,8 @@ pub(super) struct Args {
     #[arg(long = "threads", value_name = "N", value_parser = super::values::from_to(1, 1024))]
     threads: Option<u32>,
 
-    /// The memory limit (RLIMIT_DATA) of the process that runs the model, in gigabytes; enforced on Linux only
-    #[arg(long = "max_memory", value_name = "GB", default_value_t = 8.0, value_parser = apart::gigabytes)]
-    max_memory: f64,
+    #[command(flatten)]
+    running: apart::Running,
 
     /// Print JSON: a line for each picture, as in detections.jsonl, and a last one of what was done
     #[arg(long = "json")]
@@ -189,6 +188,10 @@ Examples:
   Photographs that a telephone has stored lying, as viewers show them
     tfod detect exported photographs --exif_orientation --output found
 
+  Faster, by the ONNX Runtime of an environment of Python
+    tfod detect exported holiday --output found --runtime onnxruntime \\
+        --runtime_library ~/venv
+
   How good is it? As pycocotools says, for each class, too
     tfod detect exported val2017 --annotations instances_val2017.json
 
@@ -209,7 +212,7 @@ const SHOWN: u64 = 20;
 
 impl Args {
     pub(super) fn run(self) -> ExitCode {
-        let apart = match apart::launch(self.max_memory, self.threads) {
+        let apart = match self.running.launch(self.threads) {
             Ok(apart) => apart,
             Err(problem) => return output::failure(&problem),
         };

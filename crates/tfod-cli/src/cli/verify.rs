@@ -60,9 +60,8 @@ pub(super) struct Args {
     #[arg(long = "tolerance", value_name = "X", default_value_t = OutputOptions::TOLERANCE, value_parser = tolerance, requires = "images")]
     tolerance: f64,
 
-    /// The memory limit (RLIMIT_DATA) of the process that runs each model, in gigabytes; enforced on Linux only
-    #[arg(long = "max_memory", value_name = "GB", default_value_t = 8.0, value_parser = apart::gigabytes, requires = "images")]
-    max_memory: f64,
+    #[command(flatten)]
+    running: apart::Running,
 
     /// Print JSON; docs/inspect.md explains its keys
     #[arg(long = "json")]
@@ -95,6 +94,10 @@ Examples:
   Does the optimised model still compute what the trained one does?
     tfod verify train optimised.onnx --image street.jpg harbour.jpg
 
+  Does the runtime of the server compute the same of two models?
+    tfod verify train exported/model.onnx --image street.jpg \\
+        --runtime onnxruntime --runtime_library ~/venv
+
   Same interface as the model in production?
     tfod verify --only interface production/saved_model \\
         exported/saved_model
@@ -122,9 +125,13 @@ impl Args {
         }
         let has = |aspect| self.only.is_empty() || self.only.contains(&aspect);
         let outputs = if self.images.is_empty() {
+            if !self.running.is_default() {
+                let problem = "--runtime, --runtime_library and --max_memory are of running models on images; add --image FILE";
+                return output::error(&problem);
+            }
             None
         } else {
-            let apart = match apart::launch(self.max_memory, None) {
+            let apart = match self.running.launch(None) {
                 Ok(apart) => apart,
                 Err(problem) => return output::error(&problem),
             };

@@ -17,6 +17,8 @@ mod make;
 #[cfg(feature = "run")]
 mod outputs;
 #[cfg(feature = "run")]
+mod runtime;
+#[cfg(feature = "run")]
 mod videos;
 
 use serde_json::json;

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tfod::{Batch, Export, Format, GraphOptions, InputLayout, InputType, Stage};
+use tfod_runtime::Runtime;
 use tfod_verify::{Aspects, Launch, Outcome, OutputOptions, OutputsResult, VerifyError, verify};
 
 use crate::make::{Folder, Message, example, onnx, tensorflow as tf};
@@ -327,6 +328,7 @@ fn apart(memory: u64) -> Launch {
         arguments: vec!["--run-model".into()],
         memory,
         threads: None,
+        runtime: Runtime::default(),
     }
 }
 
@@ -422,6 +424,7 @@ fn a_process_ends_with_the_one_that_started_it() {
     let mut process = Command::new(launch.program)
         .args(launch.arguments)
         .arg(launch.memory.to_string())
+        .arg("")
         .arg(path)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -490,6 +493,7 @@ fn a_process_that_ends_is_an_error() {
             arguments: arguments.into_iter().map(Into::into).collect(),
             memory: 1_000_000_000,
             threads: None,
+            runtime: Runtime::default(),
         };
         let found = run_in(Some(launch), &model, &model, images()).unwrap();
         assert_eq!(found.outcome, Outcome::Undecided);
