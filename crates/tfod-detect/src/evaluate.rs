@@ -14,7 +14,7 @@ use tfod_evaluate::{
 use tfod_text::Shown;
 
 use crate::results::Found;
-use crate::{ClassNames, DetectError, Listing};
+use crate::{ClassNames, DetectError, Listing, PictureFile};
 
 /// How many names are told where something does not fit.
 const SHOWN: usize = 3;
@@ -27,6 +27,7 @@ const DIFFERENCES: usize = 10;
 #[derive(Debug)]
 pub struct Truth {
     path: PathBuf,
+    form: Form,
     dataset: Dataset,
     /// What the user should know of how they were read.
     pub notes: Vec<String>,
@@ -41,7 +42,7 @@ fn refused(path: &Path, problem: String) -> DetectError {
 }
 
 /// How annotations are written.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     Coco,
     Voc,
@@ -132,9 +133,19 @@ impl Truth {
         }
         Ok(Self {
             path: path.to_owned(),
+            form,
             dataset,
             notes,
         })
+    }
+
+    /// The place of a picture that is in the annotated TFRecord itself, whatever it is called.
+    fn record_of(&self, picture: &PictureFile) -> Option<usize> {
+        let place = picture.record().filter(|_| self.form == Form::Records)?;
+        let is_same = place.path == self.path
+            || place.path.canonicalize().ok() == self.path.canonicalize().ok();
+        let index = usize::try_from(place.number).ok().filter(|_| is_same)?;
+        (index < self.dataset.images.len()).then_some(index)
     }
 
     /// Leaves pictures that have annotations, with the numbers of these, and annotations that have pictures.
@@ -148,7 +159,11 @@ impl Truth {
         let mut without = Vec::new();
         let mut kept = Vec::new();
         for mut picture in std::mem::take(&mut listing.pictures) {
-            let index = match names.find(&picture.path) {
+            let found = match self.record_of(&picture) {
+                Some(index) => Ok(Some(index)),
+                None => names.find(&picture.path),
+            };
+            let index = match found {
                 Ok(Some(index)) => index,
                 Ok(None) => {
                     without.push(picture.path.shown().to_string());

@@ -10,6 +10,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tfod_evaluate::tfrecord::{RecordPlace, is_tfrecord};
+use tfod_evaluate::{ReadError, example};
 use tfod_image::Decoding;
 use tfod_text::Shown;
 
@@ -18,6 +20,9 @@ use crate::video::{self, VIDEO_ENDINGS, Video};
 
 /// How names of pictures end.
 pub const ENDINGS: [&str; 5] = ["jpg", "jpeg", "png", "gif", "bmp"];
+
+/// How names of TFRecords end; other files are known by their content.
+const RECORD_ENDINGS: [&str; 3] = ["record", "tfrecord", "tfrecords"];
 
 /// More are a mistake: their names alone would take gigabytes.
 const MOST_PICTURES: usize = 1 << 23;
@@ -33,6 +38,8 @@ pub enum Source {
     Video,
     /// A frame of a video.
     Frame(Frame),
+    /// A record of a TFRecord, whose image has the path as its name.
+    Record(RecordPlace),
 }
 
 /// A frame of a video.
@@ -69,6 +76,12 @@ impl PictureFile {
     pub fn shown(&self) -> String {
         match &self.source {
             Source::Frame(frame) => format!("{}, frame {}", self.path.shown(), frame.number),
+            Source::Record(place) => format!(
+                "{}: record {} ({})",
+                place.path.shown(),
+                place.number,
+                self.path.shown()
+            ),
             Source::File | Source::Video => self.path.shown().to_string(),
         }
     }
@@ -77,7 +90,15 @@ impl PictureFile {
     pub fn frame(&self) -> Option<&Frame> {
         match &self.source {
             Source::Frame(frame) => Some(frame),
-            Source::File | Source::Video => None,
+            _ => None,
+        }
+    }
+
+    /// The record that it is in.
+    pub fn record(&self) -> Option<&RecordPlace> {
+        match &self.source {
+            Source::Record(place) => Some(place),
+            _ => None,
         }
     }
 }
@@ -106,12 +127,22 @@ impl Listing {
             skipped: skipped.and_then(|folder| fs::canonicalize(folder).ok()),
             ..Found::default()
         };
-        let many_folders = given.iter().filter(|path| path.is_dir()).count() > 1;
+        let holds_many = |path: &&PathBuf| path.is_dir() || is_tfrecord(path);
+        let many_folders = given.iter().filter(holds_many).count() > 1;
         for path in given {
             let kind = fs::metadata(path).map_err(|problem| DetectError::Missing {
                 path: path.clone(),
                 problem,
             })?;
+            // Results of one folder are as in that; of several, each has its own.
+            let below = match path.file_name() {
+                Some(name) if many_folders => PathBuf::from(name),
+                _ => PathBuf::new(),
+            };
+            if !kind.is_dir() && (is_tfrecord(path) || has_ending(path, &RECORD_ENDINGS)) {
+                found.add_records(path, &below)?;
+                continue;
+            }
             if !kind.is_dir() {
                 let name = path.file_name().unwrap_or(OsStr::new("picture"));
                 if has_ending(path, &VIDEO_ENDINGS) {
@@ -120,14 +151,9 @@ impl Listing {
                         problem,
                     })?;
                 }
-                found.add(path.clone(), name.into())?;
+                found.add_file(path.clone(), name.into())?;
                 continue;
             }
-            // Results of one folder are as in that; of several, each has its own.
-            let below = match path.file_name() {
-                Some(name) if many_folders => PathBuf::from(name),
-                _ => PathBuf::new(),
-            };
             found.add_folder(path, &below, 0)?;
         }
         if found.pictures.is_empty() && found.unreadable.is_empty() {
@@ -189,20 +215,48 @@ struct Found {
 }
 
 impl Found {
-    fn add(&mut self, path: PathBuf, relative: PathBuf) -> Result<(), DetectError> {
+    fn add_file(&mut self, path: PathBuf, relative: PathBuf) -> Result<(), DetectError> {
+        let source = if has_ending(&path, &VIDEO_ENDINGS) {
+            Source::Video
+        } else {
+            Source::File
+        };
+        self.add(path, relative, source)
+    }
+
+    /// Adds the images of a TFRecord. What is damaged of it, and what follows, is as a folder that cannot be read.
+    fn add_records(&mut self, path: &Path, below: &Path) -> Result<(), DetectError> {
+        let problem = |error: &ReadError| {
+            let separator = if error.place.is_empty() { "" } else { ": " };
+            let problem = format!("{}{separator}{}", error.place, error.problem);
+            (path.to_owned(), problem)
+        };
+        match example::read_names(path) {
+            Err(error) => self.unreadable.push(problem(&error)),
+            Ok(names) => {
+                for one in names {
+                    match one {
+                        Err(error) => self.unreadable.push(problem(&error)),
+                        Ok((place, name)) => {
+                            let relative = below.join(file_name_of(&name));
+                            self.add(name.into(), relative, Source::Record(place))?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, path: PathBuf, relative: PathBuf, source: Source) -> Result<(), DetectError> {
         if self.pictures.len() >= MOST_PICTURES {
             return Err(DetectError::TooMany {
                 limit: MOST_PICTURES,
             });
         }
-        let is_video = has_ending(&path, &VIDEO_ENDINGS);
         let drawn = self.free(drawn_name(relative));
         self.pictures.push(PictureFile {
-            source: if is_video {
-                Source::Video
-            } else {
-                Source::File
-            },
+            source,
             path,
             image_id: self.pictures.len() as u64 + 1,
             drawn,
@@ -256,7 +310,7 @@ impl Found {
             if kind.is_dir() {
                 self.add_folder(&path, &below, depth + 1)?;
             } else if is_taken(Path::new(&name)) && (kind.is_file() || path.is_file()) {
-                self.add(path, below)?;
+                self.add_file(path, below)?;
             } else {
                 self.others += 1;
             }
@@ -282,6 +336,28 @@ fn sorted(folder: &Path) -> io::Result<Vec<(OsString, fs::FileType)>> {
     }
     entries.sort_by(|(a, _), (b, _)| a.cmp(b));
     Ok(entries)
+}
+
+/// The name of a file for an image that a record calls so: the last part, without what file systems give a meaning.
+fn file_name_of(name: &str) -> String {
+    const LONGEST: usize = 128;
+    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let kept = last.chars().map(|letter| match letter {
+        '<' | '>' | ':' | '"' | '|' | '?' | '*' => '_',
+        letter if letter.is_control() => '_',
+        letter => letter,
+    });
+    let kept: Vec<char> = kept.collect();
+    // The end has what tells files apart.
+    let mut kept: String = kept[kept.len().saturating_sub(LONGEST)..].iter().collect();
+    // Four bytes a letter at most; names have 255.
+    while kept.len() > 240 {
+        kept.remove(0);
+    }
+    match kept.trim_matches(['.', ' ']) {
+        "" => "picture".to_owned(),
+        _ => kept,
+    }
 }
 
 fn has_ending(name: &Path, endings: &[&str]) -> bool {
@@ -456,6 +532,24 @@ mod tests {
             problem.starts_with(root.join("b").to_str().unwrap()),
             "{problem}"
         );
+    }
+
+    #[test]
+    fn names_in_records_stay_in_the_folder() {
+        for (name, expected) in [
+            ("a/b/c.jpg", "c.jpg"),
+            ("../../c.jpg", "c.jpg"),
+            ("c:\\x\\d*.png", "d_.png"),
+            ("..", "picture"),
+            ("a/", "picture"),
+            ("x\0y\n.jpg", "x_y_.jpg"),
+            ("/etc/passwd", "passwd"),
+        ] {
+            assert_eq!(file_name_of(name), expected);
+        }
+        let long = format!("{}.jpg", "\u{1f600}".repeat(500));
+        let short = file_name_of(&long);
+        assert!(short.len() <= 240 && is_jpeg(Path::new(&short)), "{short}");
     }
 
     #[cfg(unix)]

@@ -114,6 +114,11 @@ impl Found {
             members.insert("frame".to_owned(), json!(frame.number));
             members.insert("time".to_owned(), json!(frame.time()));
         }
+        if let (Some(place), Some(members)) = (self.file.record(), line.as_object_mut()) {
+            let file = place.path.to_string_lossy();
+            let record = json!({ "file": file, "number": place.number });
+            members.insert("record".to_owned(), record);
+        }
         line
     }
 

@@ -8,6 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tfod_evaluate::tfrecord::{RecordPlace, Records};
+use tfod_evaluate::{ReadError, example};
 use tfod_image::{Decoding, ImageError, MOST_PIXELS, Picture, Pixels};
 
 use crate::pictures::{Frame, Source};
@@ -192,6 +194,7 @@ fn read_all(listing: &Listing, to: &SyncSender<Read>) {
         listing,
         to,
         next_id: listing.has_videos().then_some(1),
+        records: None,
     };
     for file in &listing.pictures {
         if reader.read(file).is_none() {
@@ -205,6 +208,8 @@ struct Reader<'a> {
     to: &'a SyncSender<Read>,
     /// The number of the next picture or frame, where there are videos: how many frames they have is not known before.
     next_id: Option<u64>,
+    /// The TFRecord that is being read.
+    records: Option<(PathBuf, Records)>,
 }
 
 impl Reader<'_> {
@@ -215,8 +220,37 @@ impl Reader<'_> {
                 let read = Picture::open_with(&file.path, self.listing.decoding);
                 self.send(file.clone(), read)
             }
+            Source::Record(place) => {
+                let bytes = self.image(place).map_err(|error| ImageError {
+                    path: file.shown().into(),
+                    problem: error.problem,
+                });
+                let name = file.shown();
+                let decode =
+                    |bytes: Vec<u8>| Picture::decode(name.as_ref(), &bytes, self.listing.decoding);
+                let read = bytes.and_then(decode);
+                self.send(file.clone(), read)
+            }
             Source::Video => self.read_video(file),
         }
+    }
+
+    /// The file of the image in a record.
+    fn image(&mut self, place: &RecordPlace) -> Result<Vec<u8>, ReadError> {
+        let known = self.records.take();
+        let mut records = match known {
+            Some((path, records)) if path == place.path => records,
+            _ => Records::open(&place.path)?,
+        };
+        records.seek(place)?;
+        let record = records.next();
+        self.records = Some((place.path.clone(), records));
+        let (place, bytes) = record.transpose()?.ok_or_else(|| ReadError {
+            path: place.path.clone(),
+            place: String::new(),
+            problem: "the record is there no more: the file has changed".to_owned(),
+        })?;
+        example::read_image(&place, &bytes)
     }
 
     fn send(&mut self, mut file: PictureFile, read: Result<Picture, ImageError>) -> Option<()> {

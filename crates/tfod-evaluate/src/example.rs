@@ -16,6 +16,7 @@ use crate::numbers::next_id;
 use crate::tfrecord::{RecordPlace, Records};
 
 const AREA: &str = "image/object/area";
+const ENCODED: &str = "image/encoded";
 /// The most pixels of a mask that is stored as an image.
 const MOST_PIXELS: u64 = 1 << 26;
 
@@ -373,7 +374,7 @@ impl Example {
                 keypoints: keypoints.get(index).cloned(),
             });
         }
-        let encoded = features.bytes("image/encoded")?.first();
+        let encoded = features.bytes(ENCODED)?.first();
         let encoded = encoded.map(|bytes| bytes.to_vec()).unwrap_or_default();
         Ok(Self {
             source_id: features.text("image/source_id")?,
@@ -387,11 +388,7 @@ impl Example {
 
     /// What the image is called in messages: its file, else its source id, else its record.
     pub fn name(&self) -> String {
-        let names = [&self.file_name, &self.source_id];
-        match names.into_iter().find(|name| !name.is_empty()) {
-            Some(name) => name.clone(),
-            None => format!("record {}", self.place.number),
-        }
+        name_of([&self.file_name, &self.source_id], &self.place)
     }
 
     /// Adds the image and its objects to a dataset, for an image whose decoded size is known. Objects have numbers that follow those that are there.
@@ -439,6 +436,43 @@ impl Example {
     /// The classes of its objects.
     pub fn categories(&self) -> impl Iterator<Item = i64> {
         self.objects.iter().map(|object| object.category)
+    }
+}
+
+fn name_of(names: [&str; 2], place: &RecordPlace) -> String {
+    match names.into_iter().find(|name| !name.is_empty()) {
+        Some(name) => name.to_owned(),
+        None => format!("record {}", place.number),
+    }
+}
+
+/// The names of the images of a file, as [`Example::name`] gives them, without looking at anything else in them.
+///
+/// # Errors
+/// When the file cannot be opened. Each item is an error where a record is damaged or no example; after a damaged one there are no more.
+pub fn read_names(
+    path: &Path,
+) -> Result<impl Iterator<Item = Result<(RecordPlace, String), ReadError>> + use<>, ReadError> {
+    let records = Records::open(path)?;
+    Ok(records.map(|record| {
+        let (place, bytes) = record?;
+        let features = Features::read(&place, &bytes)?;
+        let file_name = features.text("image/filename")?;
+        let source_id = features.text("image/source_id")?;
+        let name = name_of([&file_name, &source_id], &place);
+        Ok((place, name))
+    }))
+}
+
+/// The file of the image in a record: `image/encoded`.
+///
+/// # Errors
+/// When the record is no `tf.train.Example`, or has no image.
+pub fn read_image(place: &RecordPlace, record: &[u8]) -> Result<Vec<u8>, ReadError> {
+    let features = Features::read(place, record)?;
+    match features.bytes(ENCODED)?.first() {
+        Some(bytes) if !bytes.is_empty() => Ok(bytes.to_vec()),
+        _ => features.wrong(ENCODED, "is missing: there is no image in the record"),
     }
 }
 

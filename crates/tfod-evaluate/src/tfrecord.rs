@@ -3,7 +3,7 @@
 //! A record is its length (8 bytes, little-endian), the masked CRC-32C of these 8 bytes, the bytes, and their masked CRC-32C.
 
 use std::fs::File;
-use std::io::{BufReader, Read as _};
+use std::io::{BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use tfod_checkpoint::{masked_crc, open_regular};
@@ -12,6 +12,8 @@ use crate::error::ReadError;
 
 /// The largest record that is read.
 pub const LARGEST_RECORD: u64 = 1 << 30;
+/// A record's length and its checksum.
+const HEADER: u64 = 12;
 /// What begins files that TensorFlow compressed.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
@@ -37,6 +39,7 @@ pub struct RecordPlace {
 }
 
 impl RecordPlace {
+    /// An error about the record.
     pub(crate) fn error(&self, problem: impl Into<String>) -> ReadError {
         let place = format!("record {}, from byte {}", self.number, self.offset);
         ReadError::new(&self.path, place, problem)
@@ -59,6 +62,18 @@ impl Records {
             offset: 0,
             number: 0,
         })
+    }
+
+    /// Goes to a record, which is then the next.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn seek(&mut self, place: &RecordPlace) -> Result<(), ReadError> {
+        let start = place.offset.saturating_sub(HEADER);
+        let moved = self.file.seek(SeekFrom::Start(start));
+        moved.map_err(|error| ReadError::io(&self.path, &error))?;
+        (self.offset, self.number) = (start, place.number);
+        Ok(())
     }
 
     fn take<const N: usize>(&mut self) -> Result<[u8; N], ReadError> {
@@ -132,6 +147,17 @@ impl Records {
         self.number += 1;
         Ok((place, bytes))
     }
+}
+
+/// Whether a file begins as TFRecords do: with a length and its checksum.
+pub fn is_tfrecord(path: &Path) -> bool {
+    let read = || {
+        let mut header = [0; 12];
+        open_regular(path)?.read_exact(&mut header)?;
+        let (length, checksum) = header.split_at(8);
+        Ok::<_, std::io::Error>(checksum == masked_crc(length).to_le_bytes())
+    };
+    read().unwrap_or(false)
 }
 
 impl Iterator for Records {

@@ -6,6 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use proptest::prelude::*;
+use tfod_evaluate::example::{read_image, read_names};
+use tfod_evaluate::tfrecord::{Records, is_tfrecord};
 use tfod_evaluate::{Dataset, Labels, coco, example, voc};
 
 const COCO: &str = r#"{
@@ -228,6 +230,61 @@ fn record(bytes: &[u8]) -> Vec<u8> {
     record.extend(bytes);
     record.extend(tfod_checkpoint::masked_crc(bytes).to_le_bytes());
     record
+}
+
+/// A feature of bytes in an example.
+fn of_bytes(features: &[(&str, &[u8])]) -> Vec<u8> {
+    let field = |number: u8, bytes: &[u8]| {
+        [
+            &[number << 3 | 2, u8::try_from(bytes.len()).unwrap()][..],
+            bytes,
+        ]
+        .concat()
+    };
+    let entries = features.iter().map(|(name, bytes)| {
+        let list = field(1, &field(1, bytes));
+        field(1, &[field(1, name.as_bytes()), field(2, &list)].concat())
+    });
+    field(1, &entries.collect::<Vec<_>>().concat())
+}
+
+#[test]
+fn images_of_records_are_read_by_their_places() {
+    let records = [
+        of_bytes(&[("image/filename", b"a.jpg"), ("image/encoded", b"one")]),
+        of_bytes(&[("image/source_id", b"7"), ("image/encoded", b"two")]),
+        of_bytes(&[("image/filename", b"")]),
+        b"no example".to_vec(),
+    ];
+    let file: Vec<u8> = records.iter().flat_map(|bytes| record(bytes)).collect();
+    let (_folder, path) = written("a.tfrecord", &[&file[..], &[1; 9]].concat());
+    assert!(is_tfrecord(&path));
+    let found: Vec<_> = read_names(&path).unwrap().collect();
+    let names = found.iter().flatten().map(|(_, name)| name.as_str());
+    assert_eq!(names.collect::<Vec<_>>(), ["a.jpg", "7", "record 2"]);
+    let problems = found.iter().filter_map(|one| one.as_ref().err());
+    let problems: Vec<String> = problems.map(ToString::to_string).collect();
+    assert!(problems[0].contains("record 3, from byte "), "{problems:?}");
+    assert!(
+        problems[0].contains("no `tf.train.Example`"),
+        "{problems:?}"
+    );
+    assert!(problems[1].contains("cut short"), "{problems:?}");
+    // In any order.
+    let mut records = Records::open(&path).unwrap();
+    let mut image = |index: usize| {
+        let (place, _) = found[index].as_ref().unwrap();
+        records.seek(place).unwrap();
+        let (at, bytes) = records.next().unwrap().unwrap();
+        assert_eq!(&at, place);
+        read_image(&at, &bytes).map_err(|error| error.problem)
+    };
+    assert_eq!(image(1), Ok(b"two".to_vec()));
+    assert_eq!(image(0), Ok(b"one".to_vec()));
+    let missing = "`image/encoded` is missing: there is no image in the record";
+    assert_eq!(image(2), Err(missing.to_owned()));
+    let (_folder, other) = written("a.json", b"{\"images\": []}");
+    assert!(!is_tfrecord(&other));
 }
 
 #[test]

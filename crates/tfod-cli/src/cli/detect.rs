@@ -22,8 +22,8 @@ use super::{apart, output};
 ///
 /// Takes a checkpoint (with its pipeline.config in its folder or the one above), the folder of an
 /// export, a SavedModel, a frozen graph or an ONNX model, and files of pictures (JPEG, PNG, GIF, BMP),
-/// videos, or folders, of which all pictures and videos are taken, in the order of their paths, those
-/// in folders below included. A picture that cannot be read is named and passed over; so is a video,
+/// videos, TFRecords of the Object Detection API, or folders, of which all pictures and videos are
+/// taken, in the order of their paths, those in folders below included. A picture that cannot be read is named and passed over; so is a video,
 /// of which the frames before the damage are kept.
 ///
 /// Videos are read and written by FFmpeg, if it is installed (ffmpeg and ffprobe in PATH): all frames
@@ -47,15 +47,15 @@ use super::{apart, output};
 #[command(
     verbatim_doc_comment,
     after_help = EXAMPLES,
-    override_usage = "tfod detect [OPTIONS] <MODEL> <PICTURE|VIDEO|FOLDER>..."
+    override_usage = "tfod detect [OPTIONS] <MODEL> <PICTURE|VIDEO|RECORD|FOLDER>..."
 )]
 pub(super) struct Args {
     /// A checkpoint, the folder of an export, a SavedModel, frozen graph or ONNX model
     #[arg(value_name = "MODEL")]
     model: PathBuf,
 
-    /// Pictures, videos, or folders of them
-    #[arg(value_name = "PICTURE|VIDEO|FOLDER", required = true)]
+    /// Pictures, videos, TFRecords with pictures, or folders of pictures and videos
+    #[arg(value_name = "PICTURE|VIDEO|RECORD|FOLDER", required = true)]
     pictures: Vec<PathBuf>,
 
     /// The folder that results are written into
@@ -195,6 +195,10 @@ Examples:
   How good is it? As pycocotools says, for each class, too
     tfod detect exported val2017 --annotations instances_val2017.json
 
+  The same of the TFRecord by which it was evaluated, pictures included
+    tfod detect train val.record --annotations val.record \\
+        --label_map labels.pbtxt
+
   Does the int8 model find the same as the checkpoint, and is it as good?
     tfod detect train pictures --compare int8.onnx --annotations VOC2012
 
@@ -244,6 +248,7 @@ impl Args {
         options: &DetectorOptions,
         progress: &Progress,
     ) -> Result<(String, bool), DetectError> {
+        progress.tell("looking for pictures");
         let mut listing = Listing::of(&self.pictures, self.output.as_deref())?;
         listing.decoding = self.decoding();
         if self.is_judged() {

@@ -362,6 +362,143 @@ fn masks_and_keypoints_are_written() {
     assert_eq!(status, 3);
 }
 
+/// A record of an example with these features of bytes, and a box of the class 1 in its left half.
+fn record(features: &[(&str, &[u8])], size: [u64; 2]) -> Vec<u8> {
+    let entry = |name: &str, feature: Message| Message::new().bytes(1, name).message(2, feature);
+    let texts = features.iter().map(|(name, bytes)| {
+        entry(
+            name,
+            Message::new().message(1, Message::new().bytes(1, bytes)),
+        )
+    });
+    let number = |number: u64| Message::new().message(3, Message::new().varint(1, number));
+    let sides = [("ymin", 0.0), ("xmin", 0.0), ("ymax", 1.0), ("xmax", 0.5)];
+    let sides = sides.map(|(side, value)| {
+        let value = Message::new().bytes(1, crate::make::floats(&[value]));
+        entry(
+            &format!("image/object/bbox/{side}"),
+            Message::new().message(2, value),
+        )
+    });
+    let features = Message::new()
+        .messages(1, texts)
+        .messages(1, sides)
+        .message(1, entry("image/object/class/label", number(1)))
+        .message(1, entry("image/width", number(size[0])))
+        .message(1, entry("image/height", number(size[1])));
+    let content = Message::new().message(1, features).0;
+    let length = (content.len() as u64).to_le_bytes();
+    let crc = |bytes: &[u8]| tfod_checkpoint::masked_crc(bytes).to_le_bytes();
+    [&length[..], &crc(&length), &content, &crc(&content)].concat()
+}
+
+#[test]
+fn pictures_are_taken_out_of_tfrecords() {
+    let folder = Folder::new();
+    let [png, jpeg] =
+        ["images/test_1.png", "images/test_2.jpg"].map(|name| fs::read(example(name)).unwrap());
+    let size = [180, 240];
+    let records = [
+        record(
+            &[("image/filename", b"../../b.png"), ("image/encoded", &png)],
+            size,
+        ),
+        record(
+            &[("image/source_id", b"42"), ("image/encoded", &jpeg)],
+            size,
+        ),
+        record(
+            &[("image/filename", b"c.jpg"), ("image/encoded", b"no image")],
+            size,
+        ),
+        record(&[("image/filename", b"d.jpg")], size),
+        record(&[("image/encoded", &png)], size),
+    ];
+    let all = folder.write("val.record-00000-of-00001", &records.concat());
+    let output = folder.path("out");
+    let done = detect(
+        &[&example("checkpoint"), &all],
+        &["--output", output.to_str().unwrap()],
+    );
+    let errors = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(3), "{errors}");
+    let place = all.display();
+    let expected = format!("warning: {place}: record 2 (c.jpg): not an image that can be read: ");
+    assert!(errors.contains(&expected), "{errors}");
+    let expected = format!(
+        "warning: {place}: record 3 (d.jpg): `image/encoded` is missing: there is no image in the record; passed over\n"
+    );
+    assert!(errors.contains(&expected), "{errors}");
+    let lines = fs::read_to_string(output.join("detections.jsonl")).unwrap();
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let (files, _) = found(&[&example("checkpoint"), &example("images")], &[]);
+    for (line, file, name, number, drawn) in [
+        (&lines[0], &files[0], "../../b.png", 0, "drawn/b.png"),
+        (&lines[1], &files[1], "42", 1, "drawn/42.png"),
+        (&lines[4], &files[0], "record 4", 4, "drawn/record 4.png"),
+    ] {
+        assert_eq!(line["image"], name);
+        let record = json!({ "file": all.to_str().unwrap(), "number": number });
+        assert_eq!(line["record"], record);
+        assert_eq!(line["detections"], file["detections"]);
+        assert_eq!(line["drawn"], drawn);
+        assert!(output.join(drawn).is_file());
+    }
+    assert!(!folder.path("b.png").exists());
+
+    // The annotations that are in it are of its own pictures, whatever these are called; those of another file are found by name.
+    let same = record(
+        &[("image/filename", b"a.png"), ("image/encoded", &png)],
+        size,
+    );
+    let twice = folder.write("twice.record", &[&same[..], &same].concat());
+    let annotations = |given: &Path, truth: &Path| {
+        let model = fixed_model(
+            &folder,
+            "fixed.onnx",
+            &[0.0, 0.5, 1.0, 1.0, 0.0, 0.0, 1.0, 0.5],
+        );
+        found(
+            &[&model, given],
+            &["--annotations", truth.to_str().unwrap()],
+        )
+    };
+    let (lines, status) = annotations(&twice, &twice);
+    assert_eq!((lines.len(), status), (3, 0));
+    assert_eq!(
+        (&lines[0]["image_id"], &lines[1]["image_id"]),
+        (&json!(1), &json!(2))
+    );
+    let evaluation = &lines[2]["summary"]["evaluation"];
+    assert_eq!(
+        (&evaluation["images"], &evaluation["boxes"]["AP"]),
+        (&json!(2), &json!(1.0))
+    );
+    let once = folder.write("once.record", &same);
+    let (lines, _) = annotations(&once, &folder.write("other.record", &same));
+    assert_eq!(lines[1]["summary"]["evaluation"]["images"], 1);
+
+    // What comes before damage is looked at.
+    let cut = folder.write("cut.record", &twice_without_end(&same));
+    let (lines, status) = found(&[&example("checkpoint"), &cut], &[]);
+    assert_eq!((lines.len(), status), (2, 3));
+    let problem = &lines[1]["summary"]["passed_over"][0]["problem"];
+    assert!(
+        problem
+            .as_str()
+            .unwrap()
+            .contains("cut.record: cannot be read: record 1, from byte "),
+        "{problem}"
+    );
+}
+
+fn twice_without_end(record: &[u8]) -> Vec<u8> {
+    [record, &record[..record.len() - 9]].concat()
+}
+
 #[test]
 fn pictures_are_turned_when_asked_for() {
     let folder = Folder::new();
