@@ -229,6 +229,104 @@ fn an_export_killed_at_any_write_leaves_the_old_output_or_the_whole_new_one() {
     }
 }
 
+/// Runs the command under `strace`; gives its calls that wait for the disk and that rename, in order. `None`, with a note, where nothing can be traced.
+fn syncs_and_renames(root: &Path, arguments: &[PathBuf]) -> Option<Vec<String>> {
+    let log = root.join("calls");
+    let traced = Command::new("strace")
+        .args(["-f", "-y", "-qq", "-e", "signal=none", "-e"])
+        .arg("trace=fsync,fdatasync,sync_file_range,?rename,?renameat,?renameat2")
+        .arg("-o")
+        .arg(&log)
+        .arg(TFOD)
+        .args(arguments)
+        .output();
+    let Ok(traced) = traced else {
+        println!("skipped: there is no strace");
+        return None;
+    };
+    if !traced.status.success() {
+        println!("skipped: strace cannot trace here: {traced:?}");
+        return None;
+    }
+    let calls = fs::read_to_string(&log).unwrap();
+    fs::remove_file(&log).unwrap();
+    // Each line begins with the number of a process.
+    let calls = calls.lines().filter_map(|line| line.split_once(' '));
+    Some(calls.map(|(_, call)| call.trim().to_owned()).collect())
+}
+
+/// What is replaced is gone for ever if the power fails before the new files are on the disk; what is new need not wait.
+#[test]
+fn what_is_replaced_stays_until_the_new_files_are_on_the_disk() {
+    let root = example();
+    let root = root.path();
+    assert_exported(&export(root, &root.join("exported"), 11));
+    let freeze = |output: &Path| {
+        let arguments = ["freeze", "--saved_model_dir", "exported/saved_model"];
+        let mut arguments = arguments.map(PathBuf::from).to_vec();
+        arguments[2] = root.join(&arguments[2]);
+        arguments.extend(["--output".into(), output.into()]);
+        arguments
+    };
+    let mut commands = vec![
+        ("out", export_arguments(root, &root.join("out"), 22)),
+        ("frozen.pb", freeze(&root.join("frozen.pb"))),
+    ];
+    if cfg!(feature = "run") {
+        let mut detect = vec![PathBuf::from("detect"), root.join("exported")];
+        let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shapes/images");
+        detect.extend([pictures, "--output".into(), root.join("found")]);
+        commands.push(("found", detect));
+    }
+    for (name, arguments) in commands {
+        let target = root.join(name);
+        let Some(first) = syncs_and_renames(root, &arguments) else {
+            return;
+        };
+        assert!(!first.iter().any(|call| call.contains("sync")), "{first:?}");
+        let Some(second) = syncs_and_renames(root, &arguments) else {
+            return;
+        };
+        let in_target = |call: &String| {
+            call.starts_with("rename") && call.contains(&format!("\"{}", target.display()))
+        };
+        let renamed = second.iter().position(in_target).unwrap();
+        let (before, after) = second.split_at(renamed);
+        assert!(
+            !after.iter().any(|call| call.contains("sync")),
+            "{second:#?}"
+        );
+        for file in regular_files(&target) {
+            // Below `new` of the folder beside: a single file has a name of its own there.
+            let inside = file.strip_prefix(&target).unwrap();
+            let written = if inside == Path::new("") {
+                Path::new("file")
+            } else {
+                inside
+            };
+            let end = format!("/new/{}>", written.display());
+            assert!(
+                before
+                    .iter()
+                    .any(|call| call.starts_with("fsync") && call.contains(&end)),
+                "{name}: nobody waits for {}: {second:#?}",
+                file.display()
+            );
+        }
+    }
+}
+
+/// The regular files below a path, or that path.
+fn regular_files(path: &Path) -> Vec<PathBuf> {
+    if path.is_file() {
+        return vec![path.to_owned()];
+    }
+    let entries = fs::read_dir(path).unwrap();
+    entries
+        .flat_map(|entry| regular_files(&entry.unwrap().path()))
+        .collect()
+}
+
 /// A signal that can be handled, at many calls: the old output or the whole new one, and nothing beside it, at once.
 #[test]
 fn an_export_ended_at_any_call_leaves_nothing_beside_its_output() {

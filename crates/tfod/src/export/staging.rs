@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::output::{OutputError, Scratch, Turn, exchange_all, exists, failed, hold};
+use crate::output::{OutputError, Scratch, Turn, exchange_all, exists, failed, hold, sync};
 
 /// Something that exports write into their folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,8 +166,8 @@ impl Staging {
         }
         // Of two exports into one folder, the one that comes second waits here, so that the result is one of them and no mixture.
         let _turn = Turn::wait_for(&self.target).map_err(failed(&self.target, "lock"))?;
-        // What is replaced must not be gone before the new files are on the disk. A new folder replaces nothing, so nobody waits for it.
-        sync_files(self.scratch.content())?;
+        // A new folder replaces nothing, so nobody waits for it.
+        sync(self.scratch.content())?;
         let _held = hold();
         let wrote = wrote(&self.target);
         let is_gone = |item: &Item| wrote.iter().any(|name| name == item.name);
@@ -217,23 +217,6 @@ impl Staging {
         let mut items = items.iter().filter(|item| concerns(item));
         items.try_for_each(|item| item.check(&self.target))
     }
-}
-
-/// Waits until all files below a folder are on the disk.
-fn sync_files(folder: &Path) -> Result<(), OutputError> {
-    for entry in fs::read_dir(folder).map_err(failed(folder, "read the folder"))? {
-        let entry = entry.map_err(failed(folder, "read the folder"))?;
-        let path = entry.path();
-        let kind = entry.file_type().map_err(failed(&path, "read"))?;
-        if kind.is_dir() {
-            sync_files(&path)?;
-        } else if kind.is_file() {
-            let file = fs::OpenOptions::new().write(true).open(&path);
-            let synced = file.and_then(|file| file.sync_all());
-            synced.map_err(failed(&path, "write to the disk"))?;
-        }
-    }
-    Ok(())
 }
 
 /// Refuses a target that is no folder.

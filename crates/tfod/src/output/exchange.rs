@@ -11,6 +11,22 @@ pub(crate) fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
+/// Waits until a file, or all files below a folder, are on the disk: what they replace must not be gone before.
+pub(crate) fn sync(path: &Path) -> Result<(), OutputError> {
+    let metadata = path.symlink_metadata().map_err(failed(path, "read"))?;
+    if metadata.is_dir() {
+        for entry in fs::read_dir(path).map_err(failed(path, "read the folder"))? {
+            let entry = entry.map_err(failed(path, "read the folder"))?;
+            sync(&entry.path())?;
+        }
+    } else if metadata.is_file() {
+        let file = fs::OpenOptions::new().write(true).open(path);
+        let synced = file.and_then(|file| file.sync_all());
+        synced.map_err(failed(path, "write to the disk"))?;
+    }
+    Ok(())
+}
+
 /// Exchanges entries of two folders. Those that only one has go to the other. If one cannot be moved, those before are put back.
 pub(crate) fn exchange_all(target: &Path, new: &Path, names: &[&str]) -> Result<(), OutputError> {
     let swap = |name: &str| swap(&target.join(name), &new.join(name));

@@ -14,7 +14,7 @@ pub use destination::Destination;
 pub(crate) use destination::write_into;
 pub use error::OutputError;
 pub(crate) use error::failed;
-pub(crate) use exchange::{exchange_all, exists};
+pub(crate) use exchange::{exchange_all, exists, sync};
 pub use scratch::{Scratch, discard_unfinished};
 pub(crate) use scratch::{Turn, hold};
 

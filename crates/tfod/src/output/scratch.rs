@@ -19,7 +19,7 @@ use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{OutputError, exchange_all, exists, failed};
+use super::{OutputError, exchange_all, exists, failed, sync};
 
 const PREFIX: &str = ".tfod-";
 /// How many characters follow the prefix.
@@ -132,10 +132,14 @@ impl Scratch {
     ) -> Result<(), E> {
         let _turn = Turn::wait_for(target).map_err(failed(target, "lock"))?;
         check()?;
-        let _held = hold();
         let is_there =
             |name: &&&str| exists(&target.join(name)) || exists(&self.content.join(name));
         let names: Vec<&str> = names.iter().filter(is_there).copied().collect();
+        // What is replaced must not be gone before the new files are on the disk.
+        if names.iter().any(|name| exists(&target.join(name))) {
+            sync(&self.content)?;
+        }
+        let _held = hold();
         Ok(exchange_all(target, &self.content, &names)?)
     }
 }
