@@ -103,6 +103,18 @@ fn config_name(method: ResizeMethod) -> ResizeType {
     }
 }
 
+impl ResizerKind {
+    /// The interpolation, of those that have one.
+    pub(crate) fn method(self) -> Option<ResizeMethod> {
+        match self {
+            Self::FixedShape { method, .. }
+            | Self::KeepAspectRatio { method, .. }
+            | Self::ConditionalShape { method, .. } => Some(method),
+            Self::Identity | Self::PadToMultiple { .. } => None,
+        }
+    }
+}
+
 impl Resizer {
     /// Reads the message.
     ///
