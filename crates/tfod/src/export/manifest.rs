@@ -2,6 +2,7 @@
 //! the ONNX model.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
@@ -171,6 +172,11 @@ pub(super) fn metadata(facts: &Map<String, Value>) -> BTreeMap<String, String> {
 
 /// A number as people wrote it: the shortest that is the same 32-bit float.
 fn number(value: f32) -> Value {
+    const DIGITS: f32 = 1e6;
+    // The digits of whole numbers are the same whatever the type.
+    if value.fract() == 0.0 && value.abs() < DIGITS {
+        return f64::from(value).into();
+    }
     value
         .to_string()
         .parse::<f64>()
@@ -335,13 +341,21 @@ fn box_decoding(boxes: &BoxDecoding) -> Value {
         .iter()
         .map(|(name, value)| ((*name).to_owned(), number(*value)))
         .collect();
-    json!({
-        "coder": boxes.coder,
-        "scales": scales,
-        "description": boxes.description,
-        "anchors": boxes.anchors.iter().map(|anchor| numbers(*anchor)).collect::<Value>(),
-        "anchors_description": boxes.anchors_description,
-    })
+    let anchors = boxes
+        .anchors
+        .iter()
+        .map(|anchor| numbers(*anchor))
+        .collect();
+    // Not by `json!`, which copies values that are in one: there are thousands of anchors.
+    let members = [
+        ("coder", boxes.coder.into()),
+        ("scales", scales.into()),
+        ("description", json!(boxes.description)),
+        ("anchors", anchors),
+        ("anchors_description", json!(boxes.anchors_description)),
+    ];
+    let members = members.map(|(name, value)| (name.to_owned(), value));
+    Map::from_iter(members).into()
 }
 
 /// What each signature takes and gives, by name.
@@ -379,13 +393,97 @@ pub(super) fn listed(path: &Path) -> Vec<String> {
 /// The manifest's text.
 pub(super) fn text(mut facts: Map<String, Value>, files: Map<String, Value>) -> String {
     facts.insert("files".to_owned(), files.into());
-    format!("{:#}\n", Value::Object(facts))
+    let mut text = String::new();
+    write_value(&Value::Object(facts), 0, &mut text);
+    text.push('\n');
+    text
+}
+
+/// Writes a value with a line for each member and element, and lists of numbers, of which there are as many as anchors, on one line each.
+fn write_value(value: &Value, depth: usize, text: &mut String) {
+    let indent = |text: &mut String, depth| {
+        text.push('\n');
+        text.extend(std::iter::repeat_n("  ", depth));
+    };
+    let is_nested = |values: &[Value]| !values.iter().all(Value::is_number);
+    match value {
+        Value::Array(values) if is_nested(values) => {
+            let mut before = '[';
+            for value in values {
+                text.push(before);
+                indent(text, depth + 1);
+                write_value(value, depth + 1, text);
+                before = ',';
+            }
+            indent(text, depth);
+            text.push(']');
+        }
+        Value::Array(values) => {
+            text.push('[');
+            for (place, value) in values.iter().enumerate() {
+                text.push_str(if place > 0 { ", " } else { "" });
+                write_value(value, depth, text);
+            }
+            text.push(']');
+        }
+        Value::Object(members) if !members.is_empty() => {
+            let mut before = '{';
+            for (name, value) in members {
+                text.push(before);
+                indent(text, depth + 1);
+                let _ = write!(text, "{}: ", Value::from(name.as_str()));
+                write_value(value, depth + 1, text);
+                before = ',';
+            }
+            indent(text, depth);
+            text.push('}');
+        }
+        other => {
+            // A `String` takes all that is written.
+            let _ = write!(text, "{other}");
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use tfod_config::PipelineConfig;
+
+    #[test]
+    fn a_manifest_is_json_with_a_list_of_numbers_on_a_line() {
+        let facts = json!({
+            "anchors": [[0.5, 1.0], [-2.0, 3.25]],
+            "list": ["a \"word\"", null, true, [], {}],
+            "size": 7,
+        });
+        let Value::Object(facts) = facts else {
+            unreachable!("written so above")
+        };
+        let text = text(facts.clone(), Map::new());
+        let read: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read["anchors"], facts["anchors"]);
+        assert_eq!(read["list"], facts["list"]);
+        let expected = [
+            "{",
+            "  \"anchors\": [",
+            "    [0.5, 1.0],",
+            "    [-2.0, 3.25]",
+            "  ],",
+            "  \"files\": {},",
+            "  \"list\": [",
+            "    \"a \\\"word\\\"\",",
+            "    null,",
+            "    true,",
+            "    [],",
+            "    {}",
+            "  ],",
+            "  \"size\": 7",
+            "}",
+            "",
+        ];
+        assert_eq!(text, expected.join("\n"));
+    }
 
     #[test]
     fn side_inputs_are_not_called_images() {

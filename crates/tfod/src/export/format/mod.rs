@@ -99,7 +99,7 @@ pub(super) struct FormatInput<'s, 'a> {
     /// The main network as this format has it.
     pub(super) network: &'s Signature,
     /// The facts of the manifest, with the interface that this format has.
-    pub(super) facts: &'s Map<String, Value>,
+    pub(super) facts: &'s dyn Fn() -> Map<String, Value>,
 }
 
 impl<'a> FormatInput<'_, 'a> {

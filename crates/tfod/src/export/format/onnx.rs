@@ -124,7 +124,7 @@ impl Exporter for Onnx {
         options.opset = opset;
         options.input_layout = input_layout;
         options.external_data = external_data;
-        options.metadata = manifest::metadata(model.facts);
+        options.metadata = manifest::metadata(&(model.facts)());
         let main = model.main()?;
         Ok(Box::new(Prepared {
             writer: OnnxWriter::new(main.graph, main.weights, &options)?.telling(release_pages),
