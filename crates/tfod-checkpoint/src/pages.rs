@@ -1,13 +1,31 @@
-//! Giving back the memory of mapped files. The third place of this crate with `unsafe` in it.
+//! The pages of mapped files: bringing them in by the thousand, and giving back their memory. The third place of this crate with `unsafe` in it.
 //!
-//! The pages of a map that have been read count as a process's memory until the system needs them for something else. Whoever reads a large file once from its
+//! A page of a map that is touched for the first time is a fault, which takes the system longer than copying the page. [`steps`] has the system bring in many at once.
+//! Pages that have been read count as a process's memory until the system needs them for something else. Whoever reads a large file once from its
 //! beginning to its end would have all of it there; [`release_pages`] is for what has been read.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 /// The system brings pages of a file in by blocks of this size, around the one that is touched: a thousand small tensors bring in a thousand blocks.
 const BLOCK: usize = 1 << 16;
+
+/// So many bytes are brought in at once, and given back when they have been used.
+const WINDOW: usize = 1 << 22;
+
+/// Large tensors are checksummed and written in steps of this many bytes, so that each byte is in the processor's cache when it is touched the second time.
+const STEP: usize = 1 << 18;
+
+/// So many bytes are released at once.
+const GATHERED: usize = 1 << 24;
+/// The size of a large page.
+const HUGE: usize = 1 << 21;
+
+thread_local! {
+    /// What this thread has used of a map and not released yet.
+    static USED: RefCell<Range<usize>> = const { RefCell::new(0..0) };
+}
 
 /// The addresses of this crate's maps.
 static MAPS: Mutex<Vec<Range<usize>>> = Mutex::new(Vec::new());
@@ -40,21 +58,93 @@ impl Drop for Listed {
     }
 }
 
-/// Tells the system that `bytes` of a mapped file have been used and are not needed soon, so that their pages no longer count as this process's memory; what else is in
+/// Tells that `bytes` of a mapped file have been used and are not needed soon, so that their pages no longer count as this process's memory; what else is in
 /// the same 64 KiB goes with them. All can still be read, which brings the pages back from the system's cache of files, or from the file. Does nothing for bytes
 /// that are not of a [`MappedFile`](crate::MappedFile), and on systems other than Unix.
+///
+/// The system interrupts all threads to take pages away, so it is told of 16 MiB at once: bytes that lie beside those that this thread has released before are gathered.
 pub fn release_pages(bytes: &[u8]) {
     if bytes.is_empty() {
         return;
     }
-    let used = addresses(bytes);
-    // Held to the end, so that the map stays in its place.
-    let maps = MAPS.lock().unwrap_or_else(PoisonError::into_inner);
-    let is_around = |map: &&Range<usize>| map.start <= used.start && used.end <= map.end;
-    if let Some(map) = maps.iter().find(is_around) {
-        release(map, used);
+    if let Some(used) = USED.with_borrow_mut(|gathered| gather(gathered, addresses(bytes))) {
+        release_addresses(&used);
     }
 }
+
+/// Adds addresses to those gathered; gives what is to be released.
+fn gather(gathered: &mut Range<usize>, used: Range<usize>) -> Option<Range<usize>> {
+    let is_beside = used.start <= gathered.end.saturating_add(BLOCK)
+        && gathered.start <= used.end.saturating_add(BLOCK);
+    if Range::is_empty(gathered) {
+        *gathered = used;
+    } else if is_beside {
+        *gathered = gathered.start.min(used.start)..gathered.end.max(used.end);
+    } else {
+        return Some(std::mem::replace(gathered, used));
+    }
+    if gathered.len() < GATHERED {
+        return None;
+    }
+    // Pages of 2 MiB would be split if a part of one was released.
+    let end = gathered.end - gathered.end % HUGE;
+    let start = gathered.start - gathered.start % HUGE;
+    gathered.start = end;
+    Some(start..end)
+}
+
+/// Releases addresses, if they are of a map.
+fn release_addresses(used: &Range<usize>) {
+    // Held to the end, so that the map stays in its place.
+    let maps = MAPS.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_in = |map: &&Range<usize>| map.start < used.end && used.start < map.end;
+    if let Some(map) = maps.iter().find(is_in) {
+        release(map, used.start.max(map.start)..used.end.min(map.end));
+    }
+}
+
+/// Hands bytes, in a map or elsewhere, to `each` in steps of 256 KiB; those of a map are released when it has taken them.
+pub(crate) fn steps<E>(
+    bytes: &[u8],
+    mut each: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    for window in bytes.chunks(WINDOW) {
+        // Fewer come by one fault.
+        if window.len() > BLOCK {
+            populate(window);
+        }
+        window.chunks(STEP).try_for_each(&mut each)?;
+        release_pages(window);
+    }
+    Ok(())
+}
+
+/// Asks Linux to bring in the pages of some bytes. Where it does not, or the file has lost them, they come when they are touched.
+#[cfg(target_os = "linux")]
+#[expect(
+    unsafe_code,
+    reason = "pages are brought in by a system call that takes an address"
+)]
+fn populate(bytes: &[u8]) {
+    // SAFETY: a system call that reads a constant.
+    let page_size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let Some(page_size) = usize::try_from(page_size).ok().filter(|size| *size > 0) else {
+        return;
+    };
+    let used = addresses(bytes);
+    let start = used.start - used.start % page_size;
+    // SAFETY: the call reads pages that hold the bytes of a slice, as whoever has the slice may do, and changes nothing of what they hold.
+    unsafe {
+        libc::madvise(
+            start as *mut libc::c_void,
+            used.end - start,
+            libc::MADV_POPULATE_READ,
+        );
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn populate(_bytes: &[u8]) {}
 
 #[cfg(unix)]
 #[expect(
@@ -106,19 +196,74 @@ mod tests {
     fn released_bytes_are_as_before_and_take_no_memory() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        let content: Vec<u8> = (0..1_000_003u32).map(|i| (i % 253) as u8).collect();
+        let content: Vec<u8> = (0..20_000_003u32).map(|i| (i % 253) as u8).collect();
         std::fs::write(&path, &content).unwrap();
         let file = MappedFile::open(&path, missing).unwrap();
-        assert_eq!(file.bytes(), content);
+        assert!(file.bytes() == content);
         #[cfg(target_os = "linux")]
         let before = resident(file.bytes());
-        release_pages(file.bytes());
+        // Nothing before them has been released, so these are not enough yet.
+        let (first, rest) = file.bytes().split_at(GATHERED - 1);
+        release_pages(first);
         #[cfg(target_os = "linux")]
-        assert_eq!((before, resident(file.bytes())), (1_003_520, 0));
-        let part = &file.bytes()[70_001..900_001];
-        assert_eq!(part, &content[70_001..900_001]);
+        assert_eq!((before, resident(file.bytes())), (20_000_768, 20_000_768));
+        release_pages(rest);
+        #[cfg(target_os = "linux")]
+        assert!(resident(file.bytes()) < HUGE as u64);
+        let part = &file.bytes()[70_001..18_900_001];
+        assert!(part == &content[70_001..18_900_001]);
         release_pages(part);
-        assert_eq!(file.bytes(), content);
+        assert!(file.bytes() == content);
+    }
+
+    #[test]
+    fn what_lies_apart_is_released_by_itself() {
+        let mut gathered = 0..0;
+        assert_eq!(gather(&mut gathered, 1000..2000), None);
+        assert_eq!(gather(&mut gathered, 2000..3000), None);
+        assert_eq!(gather(&mut gathered, 0..500), None);
+        assert_eq!(gathered, 0..3000);
+        assert_eq!(gather(&mut gathered, 9_000_000..9_000_001), Some(0..3000));
+        // Whole large pages around what was used, but for the last, which may be used further.
+        let enough = 9_000_000 + GATHERED;
+        let released = gather(&mut gathered, 9_000_001..enough);
+        assert_eq!(released, Some(4 * HUGE..12 * HUGE));
+        assert_eq!(gathered, 12 * HUGE..enough);
+    }
+
+    #[test]
+    fn steps_are_all_bytes_in_order_and_leave_none_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let content: Vec<u8> = (0..50_000_003u32).map(|i| (i % 253) as u8).collect();
+        std::fs::write(&path, &content).unwrap();
+        let file = MappedFile::open(&path, missing).unwrap();
+        for (bytes, expected) in [
+            (&file.bytes()[7..], &content[7..]),
+            (&content[..], &content[..]),
+            (&[], &[]),
+        ] {
+            let mut found = Vec::new();
+            let done: Result<(), ()> = steps(bytes, |step| {
+                assert!(step.len() <= STEP);
+                found.extend_from_slice(step);
+                Ok(())
+            });
+            done.unwrap();
+            assert!(found == expected);
+        }
+        #[cfg(target_os = "linux")]
+        assert!(resident(file.bytes()) <= (GATHERED + WINDOW) as u64);
+    }
+
+    #[test]
+    fn steps_end_with_the_first_error() {
+        let mut count = 0;
+        let done = steps(&vec![0; 3 * STEP], |_| {
+            count += 1;
+            if count == 2 { Err("enough") } else { Ok(()) }
+        });
+        assert_eq!((done, count), (Err("enough"), 2));
     }
 
     #[test]

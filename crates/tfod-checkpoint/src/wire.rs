@@ -1,8 +1,12 @@
 //! The small encodings that tables, string tensors and slice keys share: varints, fixed-width integers, masked checksums.
 
+use std::convert::Infallible;
+
 use tfod_proto::wire::varint;
 
 pub(crate) use tfod_proto::wire::put_varint;
+
+use crate::pages::steps;
 
 /// Added when a checksum is masked.
 const MASK_DELTA: u32 = 0xa282_ead8;
@@ -18,6 +22,16 @@ pub(crate) fn mask(crc: u32) -> u32 {
 /// The masked CRC-32C of `bytes`, as tables, bundle entries and TensorFlow's record files store it.
 pub fn masked_crc(bytes: &[u8]) -> u32 {
     mask(crc32c::crc32c(bytes))
+}
+
+/// As [`masked_crc`], of bytes in a map, of which few are in memory at a time.
+pub(crate) fn masked_crc_of_map(bytes: &[u8]) -> u32 {
+    let mut crc = 0;
+    let Ok(()) = steps(bytes, |step| {
+        crc = crc32c::crc32c_append(crc, step);
+        Ok::<(), Infallible>(())
+    });
+    mask(crc)
 }
 
 /// A position in untrusted bytes; every read is checked and gives `None` where the bytes end or make no sense.

@@ -165,9 +165,22 @@ impl TrainedModel {
     /// # Errors
     /// When a variable of the graph is not in the checkpoint, or damaged.
     pub fn weights(&self, graph: &Graph) -> Result<Weights<'_>, ExportError> {
+        self.verify(graph)?;
+        self.unverified_weights(graph)
+    }
+
+    /// Verifies the checksums of a graph's variables.
+    pub(crate) fn verify(&self, graph: &Graph) -> Result<(), ExportError> {
+        let mut parameters = graph.parameters();
+        parameters
+            .try_for_each(|(_, parameter)| Ok(self.bundle.verify(&self.key(&parameter.path))?))
+    }
+
+    /// As [`Self::weights`], for those who see to it that all checksums are verified before they trust what comes of it.
+    pub(crate) fn unverified_weights(&self, graph: &Graph) -> Result<Weights<'_>, ExportError> {
         let views = graph.parameters().map(|(_, parameter)| {
             let key = self.key(&parameter.path);
-            let tensor = self.bundle.tensor(&key)?;
+            let tensor = self.bundle.unverified_tensor(&key)?;
             if tensor.dtype != StoredType::Float32 {
                 let error = Error::WrongType {
                     path: self.prefix().to_owned(),

@@ -19,9 +19,9 @@ use crate::DType;
 use crate::error::{EntryProblem, Error, HeaderProblem, TensorProblem};
 use crate::map::MappedFile;
 use crate::object_graph::ObjectGraph;
-use crate::pages::release_pages;
+use crate::pages::steps;
 use crate::table::Table;
-use crate::wire::masked_crc;
+use crate::wire::{mask, masked_crc_of_map};
 
 /// Prefix compression lets a small index expand to endless keys, and short keys let it have endless entries. A model with a million variables
 /// stays below this.
@@ -207,6 +207,33 @@ impl Bundle {
     /// [`Error::LfsPointer`] or [`Error::Shrunk`] of the data shard; [`Error::Tensor`] if the shard is too short or the
     /// checksum does not match; [`Error::Entry`] if the parts of a partitioned tensor do not make it up.
     pub fn tensor(&self, key: &str) -> Result<TensorRef<'_>, Error> {
+        self.read(key, |entry| self.verified(entry))
+    }
+
+    /// As [`Self::tensor`], without verifying the checksum of a tensor that is not partitioned: for those who verify it later, by [`Self::verify`] or
+    /// [`Self::stream`], before they trust what came of it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::tensor`].
+    pub fn unverified_tensor(&self, key: &str) -> Result<TensorRef<'_>, Error> {
+        self.read(key, |entry| Ok(self.raw(entry)?.1))
+    }
+
+    /// Verifies the checksum of a numeric tensor, unless it has been.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::tensor`].
+    pub fn verify(&self, key: &str) -> Result<(), Error> {
+        self.tensor(key).map(drop)
+    }
+
+    fn read<'a>(
+        &'a self,
+        key: &str,
+        bytes: impl FnOnce(&'a Entry) -> Result<&'a [u8], Error>,
+    ) -> Result<TensorRef<'a>, Error> {
         let entry = self.entry(key)?;
         let Some(element_size) = entry.dtype.size() else {
             return Err(self.wrong_type(entry, "a numeric type"));
@@ -214,13 +241,37 @@ impl Bundle {
         let bytes = if entry.is_partitioned() {
             Cow::Owned(self.assemble(entry, element_size)?)
         } else {
-            Cow::Borrowed(self.verified(entry)?)
+            Cow::Borrowed(bytes(entry)?)
         };
         Ok(TensorRef {
             dtype: entry.dtype,
             shape: &entry.shape,
             bytes,
         })
+    }
+
+    /// Hands the elements of a numeric tensor to `sink`, in pieces of whole elements and at most 256 KiB, and verifies the checksum on the way: where that is the error, `sink` has had bytes
+    /// that are not right. Unlike after [`Self::tensor`], the pages of the map do not stay in memory. A partitioned tensor comes as one piece.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::tensor`], and those of `sink`.
+    pub fn stream<E: From<Error>>(
+        &self,
+        key: &str,
+        mut sink: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let entry = self.entry(key)?;
+        if entry.is_partitioned() || entry.dtype.size().is_none() {
+            return sink(&self.tensor(key)?.bytes);
+        }
+        let (file, bytes) = self.raw(entry)?;
+        let mut crc = 0;
+        steps(bytes, |step| {
+            crc = crc32c::crc32c_append(crc, step);
+            sink(step)
+        })?;
+        Ok(matches(file, entry, mask(crc))?)
     }
 
     /// The elements of a string tensor in row-major order. Its checksums are verified each time.
@@ -323,17 +374,8 @@ impl Bundle {
     fn verified(&self, entry: &Entry) -> Result<&[u8], Error> {
         let (file, bytes) = self.raw(entry)?;
         if !entry.verified.load(Ordering::Relaxed) {
-            let computed = masked_crc(bytes);
-            if computed != entry.checksum {
-                let problem = TensorProblem::Checksum {
-                    stored: entry.checksum,
-                    computed,
-                };
-                return Err(cut_short(file, tensor_error(file, entry, problem)));
-            }
+            matches(file, entry, masked_crc_of_map(bytes))?;
             entry.verified.store(true, Ordering::Relaxed);
-            // All tensors are verified before the first is used.
-            release_pages(bytes);
         }
         Ok(bytes)
     }
@@ -386,6 +428,18 @@ impl Bundle {
         }
         Ok(tensor)
     }
+}
+
+/// Checks the checksum of an entry's bytes.
+fn matches(file: &MappedFile, entry: &Entry, computed: u32) -> Result<(), Error> {
+    if computed == entry.checksum {
+        return Ok(());
+    }
+    let problem = TensorProblem::Checksum {
+        stored: entry.checksum,
+        computed,
+    };
+    Err(cut_short(file, tensor_error(file, entry, problem)))
 }
 
 /// The error to report of bytes that are not what they should be: that their file was cut short while they were read, if it was.

@@ -18,13 +18,9 @@ use super::{Bundle, FORMAT_VERSION, OBJECT_GRAPH_KEY, index_path, shard_path, st
 use crate::DType;
 use crate::error::Error;
 use crate::object_graph::ObjectGraph;
-use crate::pages::release_pages;
+use crate::pages::steps;
 use crate::table::TableWriter;
 use crate::wire::mask;
-
-/// Large tensors are checksummed and written in steps of this many bytes, so that each byte is in the processor's cache
-/// when it is touched the second time.
-const STEP: usize = 256 * 1024;
 
 /// Writes a bundle to two sinks: `D` takes the only data shard, `I` the index.
 #[derive(Debug)]
@@ -112,11 +108,10 @@ impl<D: Write, I: Write> BundleWriter<D, I> {
             });
         }
         let mut crc = 0;
-        for step in bytes.chunks(STEP) {
+        steps(bytes, |step| {
             crc = crc32c::crc32c_append(crc, step);
-            self.write(key, step)?;
-        }
-        release_pages(bytes);
+            self.write(key, step)
+        })?;
         self.add_entry(key, dtype, shape, bytes.len() as u64, mask(crc))
     }
 
@@ -162,7 +157,7 @@ impl<D: Write, I: Write> BundleWriter<D, I> {
         self.add_strings(OBJECT_GRAPH_KEY, &[], &[graph.encode()])
     }
 
-    /// Adds a tensor of another bundle, numeric or string, under the same key. Its checksum is verified on the way.
+    /// Adds a tensor of another bundle, numeric or string, under the same key. Its checksum is verified on the way, and need not be computed again.
     ///
     /// # Errors
     ///
@@ -172,8 +167,16 @@ impl<D: Write, I: Write> BundleWriter<D, I> {
         if entry.dtype() == DType::String {
             return self.add_strings(key, entry.shape(), &from.strings(key)?);
         }
-        let tensor = from.tensor(key)?;
-        self.add(key, tensor.dtype, tensor.shape, &tensor.bytes)
+        if entry.is_partitioned() {
+            let tensor = from.tensor(key)?;
+            return self.add(key, tensor.dtype, tensor.shape, &tensor.bytes);
+        }
+        let mut size = 0;
+        from.stream(key, |step| {
+            size += step.len() as u64;
+            self.write(key, step)
+        })?;
+        self.add_entry(key, entry.dtype(), entry.shape(), size, entry.checksum())
     }
 
     /// Writes what is left of the index and returns both sinks, not flushed.

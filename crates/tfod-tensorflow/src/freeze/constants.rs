@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -198,9 +198,6 @@ pub(crate) struct Store {
 
 /// What a chunk of a tensor's bytes is handed to.
 pub(crate) type Sink<'s> = &'s mut dyn FnMut(&[u8]) -> io::Result<()>;
-
-/// Tensors are read in pieces of this size, a multiple of every element's.
-const CHUNK: usize = 1 << 18;
 
 impl Store {
     fn source(&self, index: usize) -> Result<(&Variable, &Bundle, &Entry), FreezeError> {
@@ -403,41 +400,14 @@ impl Store {
         Ok(Some(numbers))
     }
 
-    /// Hands the elements of a numeric variable to `sink`, piece by piece, and verifies their checksum on the way.
-    ///
-    /// They are read from the file, not from a map of it: pages of a map stay in memory as long as it is there, and a model's weights are
-    /// needed once.
+    /// Hands the elements of a numeric variable to `sink`, in pieces of whole elements, and verifies their checksum on the way.
     fn stream_variable(&self, index: usize, sink: Sink<'_>) -> Result<(), FreezeError> {
-        let (variable, bundle, entry) = self.source(index)?;
+        let (variable, bundle, _) = self.source(index)?;
         if let Some(part) = &variable.part {
             let tensor = bundle.tensor(&variable.key)?;
             return Ok(cut(&tensor.bytes, tensor.shape, part, sink)?);
         }
-        if entry.is_partitioned() {
-            return Ok(sink(&bundle.tensor(&variable.key)?.bytes)?);
-        }
-        let (mut file, _) = open(bundle, entry)?;
-        file.seek(SeekFrom::Start(entry.range().start as u64))?;
-        let mut left = entry.range().len();
-        let mut buffer = vec![0; left.min(CHUNK)];
-        let mut crc = 0;
-        while left > 0 {
-            let chunk = &mut buffer[..left.min(CHUNK)];
-            file.read_exact(chunk)?;
-            crc = crc32c::crc32c_append(crc, chunk);
-            sink(chunk)?;
-            left -= chunk.len();
-        }
-        let computed = mask(crc);
-        let stored = entry.checksum();
-        if computed != stored {
-            return Err(tensor_error(
-                bundle,
-                entry,
-                TensorProblem::Checksum { stored, computed },
-            ));
-        }
-        Ok(())
+        bundle.stream(&variable.key, |piece| Ok(sink(piece)?))
     }
 }
 
@@ -451,11 +421,6 @@ fn strings<'b>(variable: &Variable, bundle: &'b Bundle) -> Result<Vec<&'b [u8]>,
         return Err(problem.into());
     }
     Ok(bundle.strings(&variable.key)?)
-}
-
-/// A checksum as bundles store it: rotated and moved, since the checksum of bytes that contain their own is degenerate.
-fn mask(crc: u32) -> u32 {
-    crc.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
 /// The bytes of a numeric variable. The product was checked when the bundle was opened.

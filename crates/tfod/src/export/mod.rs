@@ -229,49 +229,54 @@ impl Export {
         let (variables, unused, warning) = self.check_fit(&configured, &whole, &trained, model)?;
         warnings.extend(warning);
         let signatures: Vec<&Signature> = std::iter::once(&main).chain(&others).collect();
-        let computed = self.all_with_weights(signatures.iter().copied(), &trained)?;
-        let own = fitted.iter().map(|(_, signature)| signature);
-        let own_computed = self.all_with_weights(own, &trained)?;
         let assets = labels.as_ref();
         let assets = assets.map_or_else(Vec::new, |l| labels::assets(l, model.num_classes));
         let interface = self.common_interface(&main, &fitted);
         let (keypoint_edges, warning) = keypoint_edges(config, model.facts.keypoints.len());
         warnings.extend(warning);
-        let facts = manifest::facts(&About {
-            model,
-            interface: &interface,
-            options: &main.options,
-            labels: labels.as_ref(),
-            config: &manifest::SourceFile::of_bytes(file_name(&self.pipeline_config), &original),
-            keypoint_edges,
-            checkpoint_index: &source(&with_ending(trained.prefix(), ".index"))?,
-        });
-        let graphs = signatures.iter().copied().zip(&computed).map(named);
-        let own = fitted.iter().zip(&own_computed);
-        let own =
-            own.map(|((format, signature), computed)| (*format, named((signature, computed))));
-        let networks = Networks {
-            main: &main,
-            fitted: &fitted,
-            graphs: graphs.collect(),
-            own: own.collect(),
-        };
-        let prepared = self.prepare(&networks, &signatures, &assets, labels.as_ref(), &facts)?;
-
         self.spare_checkpoint(&target, &trained)?;
         self.spare_label_map(&target, &assets)?;
         self.spare_files(&target)?;
         let listed = |target: &Path| manifest::listed(&target.join(places.manifest));
         let staging = self.staging(&target, &listed(&target))?;
-        let parts = Parts {
-            config,
-            trained: &trained,
-            signatures: &signatures,
-            fitted: &fitted,
-            interface: &interface,
-            facts,
-        };
-        let written = self.write(&staging, parts, prepared, tell);
+        let own = fitted.iter().map(|(_, signature)| signature);
+        let all: Vec<&Signature> = signatures.iter().copied().chain(own).collect();
+        let written = self.beside_checkpoint(&staging, &trained, &all, tell, || {
+            let facts = manifest::facts(&About {
+                model,
+                interface: &interface,
+                options: &main.options,
+                labels: labels.as_ref(),
+                config: &manifest::SourceFile::of_bytes(
+                    file_name(&self.pipeline_config),
+                    &original,
+                ),
+                keypoint_edges,
+                checkpoint_index: &source(&with_ending(trained.prefix(), ".index"))?,
+            });
+            let weighted = self.all_with_weights(&all, &trained)?;
+            let (computed, own_computed) = weighted.split_at(signatures.len());
+            let graphs = signatures.iter().copied().zip(computed).map(named);
+            let own = fitted.iter().zip(own_computed);
+            let own =
+                own.map(|((format, signature), computed)| (*format, named((signature, computed))));
+            let networks = Networks {
+                main: &main,
+                fitted: &fitted,
+                graphs: graphs.collect(),
+                own: own.collect(),
+            };
+            let prepared =
+                self.prepare(&networks, &signatures, &assets, labels.as_ref(), &facts)?;
+            let parts = Parts {
+                config,
+                signatures: &signatures,
+                fitted: &fitted,
+                interface: &interface,
+                facts,
+            };
+            self.write(&staging, parts, prepared, tell)
+        });
         // Where a file of the checkpoint lost bytes under way, zeros may have been read, or an error may blame the output.
         trained.bundle().check_lengths()?;
         let written = written?;

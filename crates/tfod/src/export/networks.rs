@@ -159,13 +159,13 @@ impl Export {
         }
     }
 
-    /// A graph and its weights, where what depends on weights alone is computed, so that programs that run the model need not, or cannot.
-    pub(super) fn with_weights<'a>(
+    /// A graph and its weights, not verified yet, where what depends on weights alone is computed, so that programs that run the model need not, or cannot.
+    fn with_weights<'a>(
         &self,
         graph: &Graph,
         trained: &'a TrainedModel,
     ) -> Result<(Graph, Weights<'a>), ExportError> {
-        let computed = passes::fold(graph, trained.weights(graph)?);
+        let computed = passes::fold(graph, trained.unverified_weights(graph)?);
         computed.map_err(|error| ExportError::Model {
             config: self.pipeline_config.clone(),
             source: Box::new(error.into()),
@@ -175,12 +175,13 @@ impl Export {
     }
 
     /// The graph of each signature, with its weights.
-    pub(super) fn all_with_weights<'s, 'a>(
+    pub(super) fn all_with_weights<'a>(
         &self,
-        signatures: impl Iterator<Item = &'s Signature>,
+        signatures: &[&Signature],
         trained: &'a TrainedModel,
     ) -> Result<Vec<(Graph, Weights<'a>)>, ExportError> {
         signatures
+            .iter()
             .map(|signature| self.with_weights(&signature.model.graph, trained))
             .collect()
     }

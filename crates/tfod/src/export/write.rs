@@ -1,6 +1,6 @@
 //! Writing the parts of an export beside their place.
 
-use std::thread::{self, ScopedJoinHandle};
+use std::thread;
 
 use serde_json::{Map, Value};
 use tfod_config::{LabelMap, PipelineConfig};
@@ -19,7 +19,6 @@ use crate::trained::TrainedModel;
 /// What is written besides the formats, or told of them.
 pub(super) struct Parts<'a> {
     pub(super) config: &'a PipelineConfig,
-    pub(super) trained: &'a TrainedModel,
     /// The main one first.
     pub(super) signatures: &'a [&'a Signature],
     /// The networks of formats that need other ones.
@@ -55,10 +54,13 @@ impl Export {
         } = networks;
         let prepare = |(format, is_wanted): (Format, bool)| {
             let interface = self.interface(format, main, fitted);
-            let mut facts = facts.clone();
             let network = of_format(format, main, fitted);
-            let (options, of_model) = (&network.options, &network.model.facts);
-            facts.extend(manifest::ends(&interface, options, of_model));
+            let facts = || {
+                let mut facts = facts.clone();
+                let (options, of_model) = (&network.options, &network.model.facts);
+                facts.extend(manifest::ends(&interface, options, of_model));
+                facts
+            };
             let own = own.iter().find(|(other, _)| *other == format);
             let own = own.map(|(_, graph)| std::slice::from_ref(graph));
             let writer = exporter(format).prepare(&FormatInput {
@@ -92,7 +94,39 @@ impl Export {
             .filter(move |(format, is_wanted)| *is_wanted || sources.contains(format))
     }
 
-    /// Writes everything beside its place.
+    /// Writes the checkpoint beside its place, or where the layout has none verifies the variables of the networks that others are parts of, while `make` makes the rest. All
+    /// weights are verified when this returns without an error, and what is wrong with the checkpoint is told first.
+    pub(super) fn beside_checkpoint<T>(
+        &self,
+        staging: &Staging,
+        trained: &TrainedModel,
+        networks: &[&Signature],
+        tell: &dyn Fn(Step),
+        make: impl FnOnce() -> Result<T, ExportError>,
+    ) -> Result<T, ExportError> {
+        let folder = match self.layout.places().checkpoint {
+            Some(name) => {
+                tell(Step::Write("the checkpoint"));
+                Some(staging.folder(name)?)
+            }
+            None => None,
+        };
+        thread::scope(|scope| {
+            let checkpoint = scope.spawn(move || match folder {
+                Some(folder) => write_checkpoint(&folder, trained),
+                None => networks
+                    .iter()
+                    .try_for_each(|network| trained.verify(&network.model.graph)),
+            });
+            let made = make();
+            match checkpoint.join() {
+                Err(panic) => std::panic::resume_unwind(panic),
+                Ok(result) => result.and(made),
+            }
+        })
+    }
+
+    /// Writes everything but the checkpoint beside its place.
     pub(super) fn write(
         &self,
         staging: &Staging,
@@ -101,23 +135,7 @@ impl Export {
         tell: &dyn Fn(Step),
     ) -> Result<Vec<FormatReport>, ExportError> {
         let places = self.layout.places();
-        let written = thread::scope(|scope| {
-            let checkpoint = match places.checkpoint {
-                Some(name) => {
-                    tell(Step::Write("the checkpoint"));
-                    let folder = staging.folder(name)?;
-                    Some(scope.spawn(move || write_checkpoint(&folder, parts.trained)))
-                }
-                None => None,
-            };
-            // Meanwhile; most of the time goes into copying bytes.
-            let written = self.write_formats(prepared, staging, tell);
-            match checkpoint.map(ScopedJoinHandle::join) {
-                Some(Err(panic)) => std::panic::resume_unwind(panic),
-                Some(Ok(result)) => result.and(written),
-                None => written,
-            }
-        })?;
+        let written = self.write_formats(prepared, staging, tell)?;
         staging.file(places.config, parts.config.to_text().as_bytes())?;
         let mut files = Map::new();
         for report in &written {
