@@ -37,8 +37,7 @@ FEW_BYTES = 4000
 
 
 def parameters(models):
-    marks = {True: pytest.mark.default, False: pytest.mark.quick}
-    return [pytest.param(model, id=model.name, marks=marks[model.full]) for model in models]
+    return [pytest.param(model, id=model.name, marks=getattr(pytest.mark, model.tier)) for model in models]
 
 
 FREEZABLE = [model for model in MODELS.values() if model.refused is None]
@@ -257,7 +256,7 @@ def test_batch_norms_are_folded(model, tmp_path):
 
 
 FOLDABLE = ("application", "subclassed", "mixed_float16", "v1_batch_norm", "lstm", "official_shapes") + tuple(
-    model.name for model in FREEZABLE if model.full
+    model.name for model in FREEZABLE if model.tier != "quick"
 )
 
 

@@ -27,7 +27,7 @@ VALUES = 4096  # of larger constants, the first
 BATCH = 200  # tensors in one command
 
 MODELS = [
-    pytest.param(model, id=model.name, marks=pytest.mark.default if model.full else pytest.mark.quick)
+    pytest.param(model, id=model.name, marks=getattr(pytest.mark, model.tier))
     for model in saved_models.load_builders().values()
     if model.refused is None
 ]

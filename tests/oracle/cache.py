@@ -1,13 +1,14 @@
 """A store of the oracle's results on disk, and the pool of worker processes that fills it.
 
 A result's key is a hash of everything it depends on: the case, the source of the harness that computes it, the environment's pins. So results
-are computed once, shared by all tests, and reused by later runs; a change of the harness makes new ones. Standard
-library only.
+are computed once, shared by all tests, and reused by later runs; a change of the harness makes new ones. Most of the time goes into trying which weights and
+images make the comparison well-posed: `found.json` beside this file has what was found, so that nothing is tried again. Standard library only.
 """
 
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -17,34 +18,71 @@ import subprocess
 import threading
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+_HERE = pathlib.Path(__file__).resolve().parent
+ROOT = _HERE.parent.parent
+FOUND = _HERE / "found.json"
 FOLDER = pathlib.Path(os.environ.get("TFOD_ORACLE_CACHE", ROOT / "target" / "oracle-cache"))
-SOURCES = ("images.py", "snappy.py", "checkpoints.py", "reference.py", "worker.py")
+TRYING = ("images.py", "checkpoints.py", "reference.py")  # decide which weights and images are taken
+SOURCES = (*TRYING, "snappy.py", "worker.py")
+# Of models that have modules of their own.
+OF_FAMILY = {"center_net {": ("center_net.py", "center_net_tasks.py"), "context_config {": ("context_rcnn.py",)}
 CASES_PER_PROCESS = 6  # shares TensorFlow's import, and bounds what its caches keep in memory
 WORKERS = 2
 
 
+@functools.cache
 def sources_hash(*further):
     """Returns a hash of the modules, `further` ones too, and pins that results depend on."""
+    pins = sorted((_HERE.parent / "requirements").glob("oracle*.txt"))
+    return _hash_of_files([_HERE / name for name in SOURCES + further] + pins)
+
+
+def _hash_of_files(paths):
     digest = hashlib.sha256()
-    here = pathlib.Path(__file__).resolve().parent
-    pins = sorted((here.parent / "requirements").glob("oracle*.txt"))
-    for path in [here / name for name in SOURCES + further] + pins:
+    for path in paths:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-_SOURCES_HASH = sources_hash()
-# Of models that have a module of their own.
-_OF_FAMILY = {"center_net {": sources_hash("center_net.py", "center_net_tasks.py")}
-
-
+@functools.cache
 def key(case):
-    """Returns the case's key; its name and tier are labels and do not count."""
+    """Returns the key of a case's results. What was found by trying gives the same ones as trying."""
+    return _hashed(trial(case), sources_hash())
+
+
+@functools.cache
+def trial(case):
+    """Returns the key of what is found by trying; the case's name and tier are labels and do not count."""
     content = {name: value for name, value in dataclasses.asdict(case).items() if name not in ("name", "tier")}
-    of_family = [hashed for start, hashed in _OF_FAMILY.items() if start in case.config]
-    text = json.dumps(content, sort_keys=True) + (of_family or [_SOURCES_HASH])[0]
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
+    further = [names for start, names in OF_FAMILY.items() if start in case.config]
+    return _hashed(content, _hash_of_files(_HERE / name for name in TRYING + sum(further, ())))
+
+
+def _hashed(*content):
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def found(case):
+    """Returns which weights and images of the case an earlier run has found by trying, as its `about.json` has them; None if it has to be tried."""
+    return _found().get(trial(case))
+
+
+@functools.cache
+def _found():
+    return json.loads(FOUND.read_text()) if FOUND.exists() else {}
+
+
+def record(cases):
+    """Enters what was found for cases that have results, and takes out what no case of any tier has any more."""
+    entries = _found() | {trial(case): {"name": case.name, **_choices(case)} for case in cases if is_done(case)}
+    wanted = {trial(case) for case in cases}
+    lines = sorted((entry["name"], f"{json.dumps(trial)}: {json.dumps(entry)}") for trial, entry in entries.items() if trial in wanted)
+    FOUND.write_text("{\n" + ",\n".join(line for _, line in lines) + "\n}\n")
+
+
+def _choices(case):
+    about = json.loads((folder(case) / "about.json").read_text())
+    return {part: about[part] for part in ("weights", "images")}
 
 
 def folder(case):
@@ -97,7 +135,7 @@ class Pool:
             batch = self._take()
             if not batch:
                 return
-            request = json.dumps([{"folder": str(folder(case)), "case": dataclasses.asdict(case)} for case in batch])
+            request = json.dumps([{"folder": str(folder(case)), "case": dataclasses.asdict(case), "found": found(case)} for case in batch])
             with log.open("a") as output:
                 process = subprocess.Popen(
                     [self._python, "-m", "oracle.worker"],

@@ -16,7 +16,6 @@ from . import center_net_tasks, checkpoints, images
 
 NOISE = 1e-5
 HEAD_GAINS = (1.0, 0.3, 2.0, 0.1)  # variance of the heat map head's last kernel, times its fan-in
-OTHER_SEEDS = 3
 # What heads' last layers give about: logits of heat maps, sides of boxes in locations, distances from the location.
 BIASES = {"object_center": (-1.5, 0.3), "box/scale": (5.0, 2.0), "box/offset": (0.5, 0.2)}
 # Extractors have layers of TensorFlow 1, too.
@@ -124,21 +123,8 @@ def spread(detections):
     return bool(good), summary
 
 
-def make(config, seed):
-    """Returns (model, description), as `checkpoints.make`."""
-    failures = []
-    for other in range(OTHER_SEEDS + 1):
-        try:
-            return attempt(config, seed + other * 1000)
-        except AssertionError as failure:
-            failures.append(str(failure))
-        except tf.errors.InvalidArgumentError as failure:
-            # DeepMAC gathers beyond the map where the centre of a box lies on the far border, which is an error on CPUs.
-            failures.append(failure.message)
-    raise AssertionError("\n".join(failures))
-
-
-def attempt(config, seed):
+def attempt(config, seed, found=None):
+    """As `checkpoints.attempt`."""
     height, width = size_of_images(config)
     batch = tf.constant(np.stack([images.textured(1000 * seed + index, height, width) for index in range(3)]), tf.float32)
     tf.keras.utils.set_random_seed(seed)  # for the first values of variables, by which a DeepMAC may fail
@@ -152,15 +138,17 @@ def attempt(config, seed):
     kernel = last.layers[-1].kernel
     value = kernel.numpy()
     tried = []
-    for gain in HEAD_GAINS:
+    for gain in [found["head_gain"]] if found else HEAD_GAINS:
         kernel.assign(value * np.float32((gain / 2.0) ** 0.5))
+        if found:
+            return model, found
         image = batch[0].numpy()
         detections = checkpoints.detect(model, image[np.newaxis])
         good, summary = spread(detections)
         moved = movement(model, image, seed)
         tried.append(f"gain {gain}: {summary}, moved {moved:.2g}")
         if good and moved <= checkpoints.MOST_MOVEMENT:
-            return model, tried[-1]
+            return model, {"seed": seed, "head_gain": gain, "detections": summary, "moved": float(f"{moved:.2g}")}
     raise AssertionError("no gain of the heat maps' head gives spread scores and a small movement:\n" + "\n".join(tried))
 
 

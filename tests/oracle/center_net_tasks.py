@@ -9,7 +9,7 @@ import numpy as np
 # By the end of a head's name: the mean and spread of its last bias, and by how much its last kernel's variance is more than that of other heads.
 HEADS = {
     "keypoint/heatmap": ((-0.5, 0.5), 50.0),
-    "keypoint/regression": ((0.0, 2.0), 100.0),
+    "keypoint/regression": ((0.0, 2.0), 50.0),
     "keypoint/offset": ((0.5, 0.2), 1.0),
     "keypoint/depth": ((3.0, 1.0), 50.0),
     "segmentation/heatmap": ((0.0, 0.3), 100.0),

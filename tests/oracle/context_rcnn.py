@@ -15,7 +15,7 @@ VALID = (5, 3, 8)  # of each image of a batch, how many of the features count
 
 def folder(case):
     """Returns where the results of a case are."""
-    return cache.FOLDER / (cache.key(case) + "-" + cache.sources_hash("context_rcnn.py")[:8])
+    return cache.folder(case)
 
 
 def memory(case, batch):
@@ -91,7 +91,7 @@ def main():
     for name in sys.argv[1:]:
         case = by_name[name]
         with with_memory(case):
-            print(name, worker.compute(case, folder(case)), flush=True)
+            print(name, worker.compute(case, folder(case), cache.found(case)), flush=True)
 
 
 if __name__ == "__main__":

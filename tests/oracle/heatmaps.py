@@ -57,7 +57,7 @@ def compute(results, folder):
     tf.config.run_functions_eagerly(True)
     config = reference.parse((results / "pipeline.config").read_text())
     model, _ = reference.restore(config, str(results / "checkpoint"))
-    batch = reference.stable_images(model, images.textured, SEED, *SIZE, COUNT)
+    batch, _ = reference.stable_images(model, images.textured, SEED, *SIZE, COUNT)
     default = reference.run(model, "float_image_tensor", batch.astype(np.float32))
     # The module normalises images one by one.
     preprocessed, true_shapes = model.preprocess(tf.constant(batch.astype(np.float32)))

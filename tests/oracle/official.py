@@ -245,22 +245,22 @@ def official_shapes(folder, rng):
     return exported("shapes", folder, ((128, 128), (90, 140)))
 
 
-@model(full=True)
+@model(tier="default")
 def official_fpnlite_320(folder, rng):
     return exported("fpnlite_320", folder, ((320, 320), (250, 410)))
 
 
-@model(full=True)
+@model(tier="exhaustive")
 def official_efficientdet_d0(folder, rng):
     return exported("efficientdet_d0", folder, SEEDED["efficientdet_d0"].sizes)
 
 
-@model(full=True)
+@model(tier="default")
 def official_faster_rcnn_resnet50(folder, rng):
     return exported("faster_rcnn_resnet50", folder, SEEDED["faster_rcnn_resnet50"].sizes)
 
 
-@model(full=True)
+@model(tier="default")
 def official_center_net_small(folder, rng):
     return exported("center_net_small", folder, SEEDED["center_net_small"].sizes)
 

@@ -34,7 +34,7 @@ def compute(results):
 
     tf.config.run_functions_eagerly(True)
     model, _ = reference.restore(reference.parse((results / "pipeline.config").read_text()), str(results / "checkpoint"))
-    image = reference.stable_images(model, images.textured, stages.SEED, *stages.SIZE, 1)
+    image, _ = reference.stable_images(model, images.textured, stages.SEED, *stages.SIZE, 1)
     preprocessed, _ = model.preprocess(tf.constant(image, tf.float32))
     predictions, _ = checkpoints.predict(model, image)
     arrays = {"preprocessed": preprocessed.numpy()}

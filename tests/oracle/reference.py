@@ -102,25 +102,41 @@ def order(detections):
 
 
 def stable_images(model, make, seed, height, width, count):
-    """Returns `count` images, float32 or uint8 [count, height, width, 3], whose detections are stable."""
+    """Returns (`count` images, float32 or uint8 [count, height, width, 3], whose detections are stable; their numbers)."""
     chosen = []
     for candidate in range(CANDIDATES):
-        image = make(seed * 1_000_000 + 10_000 * candidate + 7 * height + width, height, width)
-        if is_stable(model, image, seed):
-            chosen.append(image)
+        if is_stable(model, image_of(make, seed, height, width, candidate), seed):
+            chosen.append(candidate)
         if len(chosen) == count:
-            return np.stack(chosen)
+            return images_of(make, seed, height, width, chosen), chosen
     raise AssertionError(f"only {len(chosen)} of {CANDIDATES} images of {height}x{width} have stable detections, {count} wanted")
 
 
-def inputs(model, case):
-    """Returns {input type: [batch, ...]} for a case: its images, chosen so that the comparison is well-posed."""
-    return {
-        "image_tensor": [
-            stable_images(model, images.textured, case.seed + 1, height, width, 1) for height, width in case.images
-        ],
-        "float_image_tensor": [
-            stable_images(model, images.textured_float, case.seed + 2, height, width, count)
-            for count, height, width in case.float_images
-        ],
+def image_of(make, seed, height, width, candidate):
+    """Returns one of the images that may be taken, by its number."""
+    return make(seed * 1_000_000 + 10_000 * candidate + 7 * height + width, height, width)
+
+
+def images_of(make, seed, height, width, candidates):
+    return np.stack([image_of(make, seed, height, width, candidate) for candidate in candidates])
+
+
+def inputs(model, case, found=None):
+    """Returns ({input type: [batch, ...]}, what was found) for a case: its images, chosen so that the comparison is well-posed, and their numbers.
+
+    What an earlier call found gives the same images without a trial.
+    """
+    wanted = {
+        "image_tensor": (images.textured, case.seed + 1, [(1, *size) for size in case.images]),
+        "float_image_tensor": (images.textured_float, case.seed + 2, case.float_images),
     }
+    batches, numbers = {}, {}
+    for input_type, (make, seed, sizes) in wanted.items():
+        if found:
+            numbers[input_type] = found[input_type]
+            made = [images_of(make, seed, height, width, chosen) for (_, height, width), chosen in zip(sizes, found[input_type])]
+            batches[input_type] = made
+        else:
+            chosen = [stable_images(model, make, seed, height, width, count) for count, height, width in sizes]
+            batches[input_type], numbers[input_type] = map(list, zip(*chosen)) if chosen else ([], [])
+    return batches, numbers

@@ -54,7 +54,7 @@ class Model:
     norms: Optional[int] = None  # batch normalisations left after folding; None: there is nothing to fold
     kept_calls: bool = False  # whether functions stay even where control flow is lowered
     other_kernels: bool = False  # whether the script's graph runs other kernels than ours, so that rounding differs
-    full: bool = False  # whether only the full tier has it
+    tier: str = "quick"  # the first one that has it
 
 
 MODELS = {}

@@ -55,7 +55,7 @@ def compute(results):
     tf.config.run_functions_eagerly(True)
     config = reference.parse((results / "pipeline.config").read_text())
     model, _ = reference.restore(config, str(results / "checkpoint"))
-    batch = reference.stable_images(model, images.textured, SEED, *SIZE, COUNT)
+    batch, _ = reference.stable_images(model, images.textured, SEED, *SIZE, COUNT)
     default = reference.run(model, "float_image_tensor", batch.astype(np.float32))
     scores = default["detection_scores"][0]
     score_threshold = round(float(scores[KEPT - 1] + scores[KEPT]) / 2, 5)

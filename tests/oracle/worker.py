@@ -25,19 +25,19 @@ def partial_folder(folder):
     return folder.with_suffix(f".partial-{os.getpid()}")
 
 
-def compute(case, folder):
-    """Writes the results of a case into a new folder, which appears complete or not at all."""
+def compute(case, folder, found):
+    """Writes the results of a case into a new folder, which appears complete or not at all. `found` is what an earlier run has found by trying, or None."""
     start = time.time()
     partial = partial_folder(folder)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     (partial / "pipeline.config").write_text(case.config)
     config = reference.parse(case.config)
-    model, about = checkpoints.make(config, case.seed)
+    model, weights = checkpoints.make(config, case.seed, found and found["weights"])
     checkpoints.save(model, str(partial / "checkpoint"), case.checkpoint, case.seed)
 
     model, status = reference.restore(config, str(partial / "checkpoint"))
-    batches = reference.inputs(model, case)
+    batches, chosen = reference.inputs(model, case, found and found["images"])
     status.assert_existing_objects_matched()
     for input_type, inputs in batches.items():
         arrays = {}
@@ -46,7 +46,7 @@ def compute(case, folder):
             for name, value in reference.run(model, input_type, batch).items():
                 arrays[f"output_{index}/{name}"] = value
         np.savez(partial / f"{input_type}.npz", **arrays)
-    facts = {"spread": about, "variables": len(model.variables), "seconds": round(time.time() - start, 1)}
+    facts = {"weights": weights, "images": chosen, "variables": len(model.variables), "seconds": round(time.time() - start, 1)}
     (partial / "about.json").write_text(json.dumps(facts))
     try:
         partial.rename(folder)
@@ -68,7 +68,7 @@ def main():
                 continue
             error.unlink(missing_ok=True)
             try:
-                print(case.name, compute(case, folder), flush=True)
+                print(case.name, compute(case, folder, request["found"]), flush=True)
             except Exception:  # the report of a failed case is its result
                 shutil.rmtree(partial_folder(folder), ignore_errors=True)
                 error.write_text(traceback.format_exc())

@@ -1,11 +1,15 @@
 """Comparing outputs with the reference's: same keys, dtypes and shapes, and max |a - b| / (1 + |b|) within the tolerance.
 
-Padding rows count: nothing is masked.
+Padding rows count: nothing is masked. Where TFOD_DIFFERENCES names a file, it gets a line for every comparison, with the largest difference first, so that `sort -g` shows
+which cases are near the tolerance.
 """
+
+import os
 
 import numpy as np
 
 TOLERANCE = 1e-4
+LOG = os.environ.get("TFOD_DIFFERENCES")
 
 
 def recorded(path):
@@ -52,5 +56,9 @@ def problems(ours, theirs, tolerance=TOLERANCE):
 
 def assert_equal(ours, theirs, what, tolerance=TOLERANCE):
     """Fails with every difference found."""
+    if LOG:
+        worst = max(((largest_difference(np.asarray(ours[key]), value)[0], key) for key, value in theirs.items() if np.shape(ours.get(key)) == value.shape), default=(0.0, "nothing"))
+        with open(LOG, "a") as log:
+            log.write(f"{worst[0]:.1e} {worst[1]} {os.environ.get('PYTEST_CURRENT_TEST', '')} {what}\n")
     found = problems(ours, theirs, tolerance)
     assert not found, f"{what}:\n  " + "\n  ".join(found)

@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 import pytest
-from oracle import cases, usage
-from oracle.families import efficientdet, mobilenet, resnet
+from oracle import cache, cases, usage
+from oracle.families import context_rcnn, efficientdet, mobilenet, resnet
 
 from . import test_options
 
@@ -63,6 +63,13 @@ def test_the_first_row_is_nearer_to_real_configs_than_the_last(name):
     few, further = design.places()
     usual = [sum(shares[place] for place in row.items()) for row in few + further]
     assert sum(usual[: len(few)]) / len(few) > sum(usual[len(few) :]) / len(further)
+
+
+def test_it_is_known_which_weights_and_images_the_default_tier_has():
+    """Finding them takes most of the reference's time; `python -m oracle.fill default --record` enters what it finds."""
+    of_default = [*cases.of_tier("default"), *(case for case in context_rcnn.cases() if case.tier != "exhaustive")]
+    unknown = [case.name for case in of_default if not cache.found(case)]
+    assert not unknown
 
 
 def test_every_extractor_and_every_kind_of_checkpoint_is_in_the_default_tier():

@@ -31,8 +31,7 @@ def export(of_case, results, folder, input_type, *options):
     return run_export(folder, results, input_type, *flags(of_case, batch), *options)
 
 
-@pytest.mark.parametrize("input_type", ["image_tensor", "float_image_tensor"])
-@pytest.mark.parametrize("of_case", CASES)
+@pytest.mark.parametrize("of_case, input_type", tiers.with_inputs(cases(), back_end=0))
 def test_every_output_equals_the_reference(of_case, input_type, tmp_path):
     results = context_rcnn.results(of_case)
     folder = export(of_case, results, tmp_path / "out", input_type, "--format=saved_model,frozen")
@@ -46,8 +45,7 @@ def test_every_output_equals_the_reference(of_case, input_type, tmp_path):
         compare.assert_equal({key: value.numpy() for key, value in outputs.items()}, expected, f"{input_type} {list(batch.shape)}")
 
 
-@pytest.mark.parametrize("input_type", ["image_tensor", "float_image_tensor"])
-@pytest.mark.parametrize("of_case", CASES)
+@pytest.mark.parametrize("of_case, input_type", tiers.with_inputs(cases(), back_end=1))
 def test_onnx_equals_the_reference(of_case, input_type, other_tensorflow, tmp_path):
     python = other_tensorflow("onnx")
     results = context_rcnn.results(of_case)
