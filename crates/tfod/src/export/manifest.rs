@@ -79,7 +79,7 @@ pub(super) struct About<'a> {
     pub(super) labels: Option<&'a LabelMap>,
     pub(super) config: &'a SourceFile,
     /// Pairs of keypoints between which lines are drawn, by their place.
-    pub(super) keypoint_edges: Vec<[i32; 2]>,
+    pub(super) keypoint_edges: &'a [[i32; 2]],
     /// The index of the checkpoint, which holds a checksum of every tensor; all that the model uses were verified.
     pub(super) checkpoint_index: &'a SourceFile,
 }

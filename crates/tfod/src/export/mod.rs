@@ -49,7 +49,7 @@ pub use format::{FormatOption, FormatReport, OnnxOptions, OptionValue, TfliteOpt
 pub use interface::{Interface, InterfaceTensor};
 pub use layout::Layout;
 use manifest::About;
-use networks::{Fitted, Networks, interfaces, named};
+use networks::{Fitted, interfaces};
 use signatures::Signature;
 pub use signatures::SignatureOptions;
 use staging::{Item, Replaced, Staging};
@@ -239,10 +239,8 @@ impl Export {
         self.spare_files(&target)?;
         let listed = |target: &Path| manifest::listed(&target.join(places.manifest));
         let staging = self.staging(&target, &listed(&target))?;
-        let own = fitted.iter().map(|(_, signature)| signature);
-        let all: Vec<&Signature> = signatures.iter().copied().chain(own).collect();
-        let written = self.beside_checkpoint(&staging, &trained, &all, tell, || {
-            let facts = manifest::facts(&About {
+        let facts = || {
+            Ok(manifest::facts(&About {
                 model,
                 interface: &interface,
                 options: &main.options,
@@ -251,32 +249,22 @@ impl Export {
                     file_name(&self.pipeline_config),
                     &original,
                 ),
-                keypoint_edges,
+                keypoint_edges: &keypoint_edges,
                 checkpoint_index: &source(&with_ending(trained.prefix(), ".index"))?,
-            });
-            let weighted = self.all_with_weights(&all, &trained)?;
-            let (computed, own_computed) = weighted.split_at(signatures.len());
-            let graphs = signatures.iter().copied().zip(computed).map(named);
-            let own = fitted.iter().zip(own_computed);
-            let own =
-                own.map(|((format, signature), computed)| (*format, named((signature, computed))));
-            let networks = Networks {
-                main: &main,
-                fitted: &fitted,
-                graphs: graphs.collect(),
-                own: own.collect(),
-            };
-            let prepared =
-                self.prepare(&networks, &signatures, &assets, labels.as_ref(), &facts)?;
-            let parts = Parts {
-                config,
-                signatures: &signatures,
-                fitted: &fitted,
-                interface: &interface,
-                facts,
-            };
-            self.write(&staging, parts, prepared, tell)
-        });
+            }))
+        };
+        let parts = Parts {
+            config,
+            trained: &trained,
+            main: &main,
+            signatures: &signatures,
+            fitted: &fitted,
+            assets: &assets,
+            labels: labels.as_ref(),
+            interface: &interface,
+            facts: &facts,
+        };
+        let written = self.write(&staging, &parts, tell);
         // Where a file of the checkpoint lost bytes under way, zeros may have been read, or an error may blame the output.
         trained.bundle().check_lengths()?;
         let written = written?;

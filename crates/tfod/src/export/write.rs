@@ -9,23 +9,28 @@ use tfod_tensorflow::Asset;
 
 use super::checkpoint::write_checkpoint;
 use super::format::{FormatInput, Writer, exporter};
-use super::networks::{Fitted, Networks, of_format};
+use super::networks::{Fitted, Networks, named, of_format};
 use super::signatures::Signature;
 use super::staging::Staging;
 use super::{Export, ExportError, FormatReport, Interface, manifest};
 use crate::progress::Step;
 use crate::trained::TrainedModel;
 
-/// What is written besides the formats, or told of them.
+/// What an export is made of.
 pub(super) struct Parts<'a> {
     pub(super) config: &'a PipelineConfig,
+    pub(super) trained: &'a TrainedModel,
+    pub(super) main: &'a Signature,
     /// The main one first.
     pub(super) signatures: &'a [&'a Signature],
     /// The networks of formats that need other ones.
     pub(super) fitted: &'a Fitted,
+    pub(super) assets: &'a [Asset],
+    pub(super) labels: Option<&'a LabelMap>,
     /// What the formats have in common.
     pub(super) interface: &'a Interface,
-    pub(super) facts: Map<String, Value>,
+    /// Works out the facts of the manifest, which takes a while for thousands of anchors.
+    pub(super) facts: &'a dyn Fn() -> Result<Map<String, Value>, ExportError>,
 }
 
 /// A format to be written.
@@ -41,9 +46,7 @@ impl Export {
     pub(super) fn prepare<'a>(
         &self,
         networks: &Networks<'_, 'a>,
-        signatures: &[&Signature],
-        assets: &'a [Asset],
-        labels: Option<&LabelMap>,
+        parts: &Parts<'a>,
         facts: &Map<String, Value>,
     ) -> Result<Vec<Prepared<'a>>, ExportError> {
         let Networks {
@@ -66,9 +69,9 @@ impl Export {
             let writer = exporter(format).prepare(&FormatInput {
                 export: self,
                 graphs: own.unwrap_or(graphs),
-                signatures,
-                assets,
-                labels,
+                signatures: parts.signatures,
+                assets: parts.assets,
+                labels: parts.labels,
                 network,
                 facts: &facts,
             })?;
@@ -94,16 +97,14 @@ impl Export {
             .filter(move |(format, is_wanted)| *is_wanted || sources.contains(format))
     }
 
-    /// Writes the checkpoint beside its place, or where the layout has none verifies the variables of the networks that others are parts of, while `make` makes the rest. All
-    /// weights are verified when this returns without an error, and what is wrong with the checkpoint is told first.
-    pub(super) fn beside_checkpoint<T>(
+    /// Writes everything beside its place. All weights are verified when this returns without an error, by the thread that copies them into the checkpoint or, where the layout has
+    /// none, reads them; what is wrong with the checkpoint is told first.
+    pub(super) fn write(
         &self,
         staging: &Staging,
-        trained: &TrainedModel,
-        networks: &[&Signature],
+        parts: &Parts<'_>,
         tell: &dyn Fn(Step),
-        make: impl FnOnce() -> Result<T, ExportError>,
-    ) -> Result<T, ExportError> {
+    ) -> Result<Vec<FormatReport>, ExportError> {
         let folder = match self.layout.places().checkpoint {
             Some(name) => {
                 tell(Step::Write("the checkpoint"));
@@ -111,43 +112,59 @@ impl Export {
             }
             None => None,
         };
+        let own = parts.fitted.iter().map(|(_, signature)| signature);
+        let networks: Vec<&Signature> = parts.signatures.iter().copied().chain(own).collect();
+        let trained = parts.trained;
         thread::scope(|scope| {
-            let checkpoint = scope.spawn(move || match folder {
+            let checkpoint = scope.spawn(|| match folder {
                 Some(folder) => write_checkpoint(&folder, trained),
                 None => networks
                     .iter()
                     .try_for_each(|network| trained.verify(&network.model.graph)),
             });
-            let made = make();
+            // Meanwhile; most of the time goes into copying bytes.
+            let written = self.write_beside_checkpoint(staging, parts, &networks, tell);
             match checkpoint.join() {
                 Err(panic) => std::panic::resume_unwind(panic),
-                Ok(result) => result.and(made),
+                Ok(result) => result.and(written),
             }
         })
     }
 
-    /// Writes everything but the checkpoint beside its place.
-    pub(super) fn write(
+    /// Writes everything but the checkpoint, with weights that another thread verifies.
+    fn write_beside_checkpoint(
         &self,
         staging: &Staging,
-        parts: Parts<'_>,
-        prepared: Vec<Prepared<'_>>,
+        parts: &Parts<'_>,
+        networks: &[&Signature],
         tell: &dyn Fn(Step),
     ) -> Result<Vec<FormatReport>, ExportError> {
         let places = self.layout.places();
+        let facts = (parts.facts)()?;
+        let weighted = self.all_with_weights(networks, parts.trained)?;
+        let (computed, own_computed) = weighted.split_at(parts.signatures.len());
+        let graphs = parts.signatures.iter().copied().zip(computed).map(named);
+        let own = parts.fitted.iter().zip(own_computed);
+        let own =
+            own.map(|((format, signature), computed)| (*format, named((signature, computed))));
+        let networks = Networks {
+            main: parts.main,
+            fitted: parts.fitted,
+            graphs: graphs.collect(),
+            own: own.collect(),
+        };
+        let prepared = self.prepare(&networks, parts, &facts)?;
         let written = self.write_formats(prepared, staging, tell)?;
         staging.file(places.config, parts.config.to_text().as_bytes())?;
         let mut files = Map::new();
         for report in &written {
             let mut file = report.particulars.clone();
             file.insert("format".to_owned(), report.format.name().into());
-            if let Some(main) = parts.signatures.first() {
-                let interface = self.interface(report.format, main, parts.fitted);
-                if interface != *parts.interface {
-                    let network = of_format(report.format, main, parts.fitted);
-                    let (options, facts) = (&network.options, &network.model.facts);
-                    file.extend(manifest::ends(&interface, options, facts));
-                }
+            let interface = self.interface(report.format, parts.main, parts.fitted);
+            if interface != *parts.interface {
+                let network = of_format(report.format, parts.main, parts.fitted);
+                let (options, facts) = (&network.options, &network.model.facts);
+                file.extend(manifest::ends(&interface, options, facts));
             }
             // The folder that the manifest is about may be the SavedModel.
             let name = match self.layout.item(report.format) {
@@ -156,7 +173,7 @@ impl Export {
             };
             files.insert(name.to_owned(), file.into());
         }
-        let manifest = manifest::text(parts.facts, files);
+        let manifest = manifest::text(facts, files);
         staging.file(places.manifest, manifest.as_bytes())?;
         self.layout.stage(staging, parts.signatures)?;
         Ok(written)
