@@ -28,6 +28,7 @@ def main():
             "pictures": [str(page.PNG), str(page.JPEG)],
             "records": str(records),
             "scratch": str(FOLDER),
+            "tfod": str(page.TFOD),
         }
         page.run([environments.make("batch"), HERE / "test_batch.py", "-v", *sys.argv[1:]], env={**os.environ, "TFOD_BATCH": json.dumps(given)})
     except (environments.Unavailable, RuntimeError, OSError, subprocess.CalledProcessError) as error:

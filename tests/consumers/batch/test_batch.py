@@ -90,6 +90,45 @@ class Programs(unittest.TestCase):
                 self.assertIn("4 pictures, 2 without detections because of an error", said)
                 self.assertIn("broken.png: is damaged", said)
 
+    def detected(self, source, status=0):
+        """Returns the lines that `tfod detect` writes for pictures, decoded as Pillow does, which the programs read them by."""
+        output = self.folder / "detected"
+        flags = ["--pixels", "pillow", "--score_threshold", "0", "--write", "jsonl", "--output", str(output)]
+        ran = subprocess.run([GIVEN["tfod"], "detect", GIVEN["models"]["plain"], str(source), *flags], capture_output=True, text=True, check=False)
+        self.assertEqual(ran.returncode, status, ran.stderr)
+        lines = (output / "detections.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    def assert_same(self, line, row):
+        """A line has what a row has, but for rounding: another runtime, and places in pixels."""
+        self.assertEqual((line["width"], line["height"]), (row["width"], row["height"]))
+        found, expected = line["detections"], row["detections"]
+        self.assertEqual(len(found), len(expected))
+        # Of what is hardly there, rounding can exchange neighbours.
+        sure = sum(one["score"] > 0.01 for one in expected)
+        self.assertGreater(sure, 0)
+        self.assertEqual([one["class"] for one in found[:sure]], [one["name"] for one in expected[:sure]])
+        np.testing.assert_allclose([one["score"] for one in found], [one["score"] for one in expected], atol=1e-4)
+        sizes = np.array([row["height"], row["width"], row["height"], row["width"]])
+        boxes = np.array([[one["box"][side] for side in ("ymin", "xmin", "ymax", "xmax")] for one in found[:sure]])
+        np.testing.assert_allclose(boxes / sizes, [one["box"] for one in expected[:sure]], atol=1e-4)
+
+    def test_rows_are_what_tfod_detect_finds(self):
+        folder = self.pictures()
+        lines = {os.path.relpath(line["image"], folder): line for line in self.detected(folder, status=3)}
+        rows, _ = self.run_program("ray", "plain", folder)
+        self.assertEqual(set(lines), set(rows))
+        for name, row in rows.items():
+            self.assertEqual("error" in lines[name], row["error"] is not None, name)
+            if row["error"] is None:
+                self.assert_same(lines[name], row)
+        records = pathlib.Path(shutil.copy(GIVEN["records"], self.folder / "shapes.record"))
+        lines = {line["image"]: line for line in self.detected(records)}
+        rows, _ = self.run_program("beam", "plain", records)
+        self.assertEqual(set(lines), set(rows))
+        for name, row in rows.items():
+            self.assert_same(lines[name], row)
+
     def test_records_and_several_pictures_in_one_call(self):
         """A model with a dynamic batch gives the same but for rounding. The second shard is cut short in its second record."""
         whole = pathlib.Path(GIVEN["records"]).read_bytes()
