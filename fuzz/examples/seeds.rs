@@ -29,6 +29,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     networks()?;
     mobile()?;
     images()?;
+    onnx_models()?;
+    records()?;
     dictionary()?;
     Ok(())
 }
@@ -101,6 +103,75 @@ fn networks() -> Result<(), Box<dyn Error>> {
             fs::write(format!("seeds/constants/{}", case.name), bytes)?;
         }
     }
+    Ok(())
+}
+
+/// ONNX models of single operations, those that are small.
+fn onnx_models() -> Result<(), Box<dyn Error>> {
+    const SMALL: usize = 1024;
+    fs::create_dir_all("seeds/onnx")?;
+    for case in tfod_cases::cases() {
+        let graph = tfod_cases::toy(&[case], Dim::symbol("batch"))?;
+        let graph = passes::standard(&graph)?;
+        let weights = tfod_cases::weights(&graph);
+        let mut bytes = Vec::new();
+        // Some operations are of TensorFlow alone.
+        let Ok(writer) = OnnxWriter::new(&graph, &weights, &Options::default()) else {
+            continue;
+        };
+        writer.write_to(&mut bytes, None)?;
+        if bytes.len() <= SMALL {
+            fs::write(format!("seeds/onnx/{}", case.name), bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// A record of the Object Detection API, with all that is read of one.
+fn records() -> Result<(), Box<dyn Error>> {
+    fn field(number: u8, content: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(content.len() % 128).unwrap_or(0);
+        let more = u8::try_from(content.len() / 128).unwrap_or(0);
+        [&[number << 3 | 2, length | 0x80, more][..], content].concat()
+    }
+    let feature = |name: &str, kind: u8, list: Vec<u8>| {
+        let value = field(kind, &list);
+        field(1, &[field(1, name.as_bytes()), field(2, &value)].concat())
+    };
+    let texts = |name: &str, texts: &[&str]| {
+        let texts = texts.iter().map(|text| field(1, text.as_bytes()));
+        feature(name, 1, texts.collect::<Vec<_>>().concat())
+    };
+    let floats = |name: &str, values: &[f32]| {
+        let values: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        feature(name, 2, field(1, &values))
+    };
+    let numbers = |name: &str, values: &[u8]| feature(name, 3, field(1, values));
+    let object = |part: &str| format!("image/object/{part}");
+    let features = [
+        texts("image/filename", &["a.jpg"]),
+        texts("image/source_id", &["7"]),
+        texts("image/encoded", &["no image"]),
+        numbers("image/width", &[100]),
+        numbers("image/height", &[80]),
+        floats(&object("bbox/ymin"), &[0.1, 0.2]),
+        floats(&object("bbox/xmin"), &[0.1, 0.2]),
+        floats(&object("bbox/ymax"), &[0.5, 0.9]),
+        floats(&object("bbox/xmax"), &[0.4, 0.8]),
+        floats(&object("area"), &[0.0, 30.0]),
+        texts(&object("class/text"), &["cat", "dog"]),
+        numbers(&object("class/label"), &[1, 2]),
+        numbers(&object("is_crowd"), &[0, 1]),
+        numbers(&object("difficult"), &[1, 0]),
+        floats(&object("keypoint/x"), &[0.1, f32::NAN]),
+        floats(&object("keypoint/y"), &[0.1, 0.2]),
+        numbers(&object("keypoint/visibility"), &[2, 0]),
+    ];
+    fs::create_dir_all("seeds/example")?;
+    fs::write("seeds/example/by_hand", field(1, &features.concat()))?;
     Ok(())
 }
 

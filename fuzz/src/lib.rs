@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
+use tfod_evaluate::{Dataset, EvaluateError, Evaluation, Kind};
 use tfod_inspect::{Statistics, inspect, listing};
 use tfod_verify::{Aspects, Outcome, verify};
 
@@ -50,6 +51,33 @@ pub fn look(name: &str, bytes: &[u8]) {
     }
     if let Ok(itself) = verify(&path, &path, &Aspects::default()) {
         assert_ne!(itself.outcome(), Outcome::Different, "{:#}", itself.json());
+    }
+}
+
+/// Evaluates detections with annotations, unless there are masks of sizes that take time.
+///
+/// # Panics
+///
+/// If a figure is none.
+pub fn judge(dataset: &Dataset, evaluate: impl Fn(Kind<'_>) -> Result<Evaluation, EvaluateError>) {
+    const LARGEST: u32 = 1 << 10;
+    let is_small = |image: &tfod_evaluate::Image| {
+        image
+            .size
+            .is_some_and(|(width, height)| width.max(height) <= LARGEST)
+    };
+    let mut kinds = vec![Kind::Boxes];
+    if dataset.images.iter().all(is_small) {
+        kinds.push(Kind::Masks);
+    }
+    for kind in kinds {
+        match evaluate(kind) {
+            Ok(found) => {
+                let figures = found.figures();
+                assert!(figures.iter().all(|one| (-1.0..=1.0).contains(&one.value)));
+            }
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
     }
 }
 
