@@ -9,9 +9,6 @@ use tfod_graph::{Builder, Built, Unary, ValueId};
 use crate::error::ModelError;
 use crate::fields::{FieldPath, invalid, unsupported};
 
-/// The smallest epsilon of the fused kernel; a smaller one is raised to it, as TensorFlow does.
-const SMALLEST_FUSED_EPSILON: f32 = 1.001e-5;
-
 /// An element-wise function after a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
@@ -50,7 +47,7 @@ pub struct BatchNorm {
     pub center: bool,
     /// Whether there is a gamma to multiply with.
     pub scale: bool,
-    /// Added to the variance, as it is configured: see [`Self::epsilon_of_maps`].
+    /// Added to the variance, as it is configured. TensorFlow 2.2 raises one below 1.001e-5 to that when it builds a graph; 2.15, the reference's, does not.
     pub epsilon: f32,
     /// Whether the config has it under `sync_batch_norm`, which some parts of the reference do not look at.
     pub synchronised: bool,
@@ -64,15 +61,6 @@ impl BatchNorm {
         epsilon: 1e-3,
         synchronised: false,
     };
-
-    /// What is added to the variance of feature maps: there Keras takes TensorFlow's fused kernel, unless statistics are synchronised.
-    pub fn epsilon_of_maps(self) -> f32 {
-        if self.synchronised {
-            self.epsilon
-        } else {
-            self.epsilon.max(SMALLEST_FUSED_EPSILON)
-        }
-    }
 }
 
 /// The configuration of a group of convolutions.

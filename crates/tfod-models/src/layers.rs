@@ -317,38 +317,6 @@ pub fn dense(b: &mut Builder, name: &str, path: &Path, x: ValueId, units: u64) -
 /// # Errors
 /// When the graph refuses a node.
 pub fn batch_norm(b: &mut Builder, name: &str, path: &Path, x: ValueId, norm: BatchNorm) -> Built {
-    normalized(b, name, path, x, norm, norm.epsilon_of_maps())
-}
-
-/// `BatchNormalization` of rows `[n, c]`, with its moving statistics.
-///
-/// # Errors
-/// When the graph refuses a node.
-pub fn batch_norm_of_rows(
-    b: &mut Builder,
-    name: &str,
-    path: &Path,
-    x: ValueId,
-    norm: BatchNorm,
-) -> Built {
-    let rows = b.shape(x).dims().to_vec();
-    let [n, c] = rows.as_slice() else {
-        return normalized(b, name, path, x, norm, norm.epsilon);
-    };
-    let maps = [n.clone(), 1.into(), 1.into(), c.clone()];
-    let maps = b.reshape(&format!("{name}/as_maps"), x, &maps)?;
-    let maps = normalized(b, name, path, maps, norm, norm.epsilon)?;
-    b.reshape(&format!("{name}/as_rows"), maps, &rows)
-}
-
-fn normalized(
-    b: &mut Builder,
-    name: &str,
-    path: &Path,
-    x: ValueId,
-    norm: BatchNorm,
-    epsilon: f32,
-) -> Built {
     b.scope(name, |b| {
         let shape = [channels(b, x)];
         let filled = |value: f32| {
@@ -367,8 +335,29 @@ fn normalized(
         };
         let mean = variable(b, path, "moving_mean", &shape, false)?;
         let variance = variable(b, path, "moving_variance", &shape, false)?;
-        b.batch_norm("batch_norm", x, [gamma, beta, mean, variance], epsilon)
+        b.batch_norm("batch_norm", x, [gamma, beta, mean, variance], norm.epsilon)
     })
+}
+
+/// `BatchNormalization` of rows `[n, c]`, with its moving statistics.
+///
+/// # Errors
+/// When the graph refuses a node.
+pub fn batch_norm_of_rows(
+    b: &mut Builder,
+    name: &str,
+    path: &Path,
+    x: ValueId,
+    norm: BatchNorm,
+) -> Built {
+    let rows = b.shape(x).dims().to_vec();
+    let [n, c] = rows.as_slice() else {
+        return batch_norm(b, name, path, x, norm);
+    };
+    let maps = [n.clone(), 1.into(), 1.into(), c.clone()];
+    let maps = b.reshape(&format!("{name}/as_maps"), x, &maps)?;
+    let maps = batch_norm(b, name, path, maps, norm)?;
+    b.reshape(&format!("{name}/as_rows"), maps, &rows)
 }
 
 /// Batch normalisation, where the configuration has one, then the activation.

@@ -8,7 +8,7 @@ use crate::hyperparams::BatchNorm;
 use crate::layers::{ConvWindow, Path, batch_norm, channels, conv2d};
 use crate::neck::double::double;
 
-/// The reference asks for synchronised batch normalisation, which does not raise the epsilon.
+/// The reference asks for synchronised batch normalisation.
 const NORM: BatchNorm = BatchNorm {
     center: true,
     scale: true,
