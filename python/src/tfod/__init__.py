@@ -293,15 +293,18 @@ def verify(
     only: Optional[Several] = None,
     images: Sequence[PathLike] = (),
     tolerance: Optional[float] = None,
+    runtime: Optional[str] = None,
+    runtime_library: Optional[PathLike] = None,
     max_memory: Optional[float] = None,
     progress: Progress = None,
 ) -> VerifyResult:
     """Says whether two models are the same, whatever their formats, as `tfod verify` does. The result is true where they are.
 
-    With `images`, both are run on them, and all outputs compared; `max_memory` is in gigabytes.
+    With `images`, both are run on them, and all outputs compared; `runtime` is "own" or "onnxruntime", whose library `runtime_library` names; `max_memory` is in gigabytes.
 
     Raises Error where one of the files cannot be read.
     """
-    flags = _flags({"only": only, "tolerance": tolerance, "max_memory": max_memory})
+    options = {"only": only, "tolerance": tolerance, "runtime": runtime, "runtime_library": runtime_library, "max_memory": max_memory}
+    flags = _flags(options)
     flags += [f"--image={os.fspath(image)}" for image in images]
     return parse(VerifyResult, _report("verify", flags, progress, (0, 1), [first, second]))
