@@ -1,6 +1,6 @@
-//! The pages of mapped files: bringing them in by the thousand, and giving back their memory. The third place of this crate with `unsafe` in it.
+//! Pages of mapped files: populated before they are read (`MADV_POPULATE_READ`), released afterwards (`MADV_DONTNEED`). The third place of this crate with `unsafe` in it.
 //!
-//! A page of a map that is touched for the first time is a fault, which takes the system longer than copying the page. [`steps`] has the system bring in many at once.
+//! The first access to a page of a map is a page fault, which takes longer than copying the page; [`steps`] populates 4 MiB at a time.
 //! Pages that have been read count as a process's memory until the system needs them for something else. Whoever reads a large file once from its
 //! beginning to its end would have all of it there; [`release_pages`] is for what has been read.
 
@@ -11,15 +11,15 @@ use std::sync::{Mutex, PoisonError};
 /// The system brings pages of a file in by blocks of this size, around the one that is touched: a thousand small tensors bring in a thousand blocks.
 const BLOCK: usize = 1 << 16;
 
-/// So many bytes are brought in at once, and given back when they have been used.
+/// Bytes that are populated at a time.
 const WINDOW: usize = 1 << 22;
 
 /// Large tensors are checksummed and written in steps of this many bytes, so that each byte is in the processor's cache when it is touched the second time.
 const STEP: usize = 1 << 18;
 
-/// So many bytes are released at once.
+/// Bytes that are gathered before they are released: each release interrupts all threads of the process (TLB shootdown).
 const GATHERED: usize = 1 << 24;
-/// The size of a large page.
+/// The size of a huge page.
 const HUGE: usize = 1 << 21;
 
 thread_local! {
@@ -62,7 +62,7 @@ impl Drop for Listed {
 /// the same 64 KiB goes with them. All can still be read, which brings the pages back from the system's cache of files, or from the file. Does nothing for bytes
 /// that are not of a [`MappedFile`](crate::MappedFile), and on systems other than Unix.
 ///
-/// The system interrupts all threads to take pages away, so it is told of 16 MiB at once: bytes that lie beside those that this thread has released before are gathered.
+/// Each release interrupts all threads of the process (TLB shootdown), so bytes that lie beside those that this thread has released before are gathered until they are 16 MiB.
 pub fn release_pages(bytes: &[u8]) {
     if bytes.is_empty() {
         return;
@@ -86,7 +86,7 @@ fn gather(gathered: &mut Range<usize>, used: Range<usize>) -> Option<Range<usize
     if gathered.len() < GATHERED {
         return None;
     }
-    // Pages of 2 MiB would be split if a part of one was released.
+    // Releasing a part of a huge page would split it.
     let end = gathered.end - gathered.end % HUGE;
     let start = gathered.start - gathered.start % HUGE;
     gathered.start = end;
@@ -119,7 +119,7 @@ pub(crate) fn steps<E>(
     Ok(())
 }
 
-/// Asks Linux to bring in the pages of some bytes. Where it does not, or the file has lost them, they come when they are touched.
+/// Populates the pages of some bytes. Where the system refuses, or the file has lost them, they are read by page faults as everywhere else.
 #[cfg(target_os = "linux")]
 #[expect(
     unsafe_code,
