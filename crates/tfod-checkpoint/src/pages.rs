@@ -119,6 +119,15 @@ pub(crate) fn steps<E>(
     Ok(())
 }
 
+/// The size of a page, in bytes.
+#[cfg(unix)]
+#[expect(unsafe_code, reason = "the system tells the size by a call of C")]
+fn page_size() -> Option<usize> {
+    // SAFETY: a system call that reads a constant.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).ok().filter(|size| *size > 0)
+}
+
 /// Populates the pages of some bytes. Where the system refuses, or the file has lost them, they are read by page faults as everywhere else.
 #[cfg(target_os = "linux")]
 #[expect(
@@ -126,9 +135,7 @@ pub(crate) fn steps<E>(
     reason = "pages are brought in by a system call that takes an address"
 )]
 fn populate(bytes: &[u8]) {
-    // SAFETY: a system call that reads a constant.
-    let page_size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    let Some(page_size) = usize::try_from(page_size).ok().filter(|size| *size > 0) else {
+    let Some(page_size) = page_size() else {
         return;
     };
     let used = addresses(bytes);
@@ -152,9 +159,7 @@ fn populate(_bytes: &[u8]) {}
     reason = "pages are given back by a system call that takes an address"
 )]
 fn release(map: &Range<usize>, used: Range<usize>) {
-    // SAFETY: a system call that reads a constant.
-    let page_size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    let Some(page_size) = usize::try_from(page_size).ok().filter(|size| *size > 0) else {
+    let Some(page_size) = page_size() else {
         return;
     };
     // A map begins with a page, and its last page is whole, though the file may end within it.

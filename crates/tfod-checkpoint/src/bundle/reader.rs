@@ -271,7 +271,7 @@ impl Bundle {
             crc = crc32c::crc32c_append(crc, step);
             sink(step)
         })?;
-        Ok(matches(file, entry, mask(crc))?)
+        Ok(check_checksum(file, entry, mask(crc))?)
     }
 
     /// The elements of a string tensor in row-major order. Its checksums are verified each time.
@@ -374,7 +374,7 @@ impl Bundle {
     fn verified(&self, entry: &Entry) -> Result<&[u8], Error> {
         let (file, bytes) = self.raw(entry)?;
         if !entry.verified.load(Ordering::Relaxed) {
-            matches(file, entry, masked_crc_of_map(bytes))?;
+            check_checksum(file, entry, masked_crc_of_map(bytes))?;
             entry.verified.store(true, Ordering::Relaxed);
         }
         Ok(bytes)
@@ -431,7 +431,7 @@ impl Bundle {
 }
 
 /// Checks the checksum of an entry's bytes.
-fn matches(file: &MappedFile, entry: &Entry, computed: u32) -> Result<(), Error> {
+fn check_checksum(file: &MappedFile, entry: &Entry, computed: u32) -> Result<(), Error> {
     if computed == entry.checksum {
         return Ok(());
     }

@@ -58,7 +58,7 @@ fn gigabytes(text: &str) -> Result<f64, String> {
 }
 
 impl Running {
-    /// Whether something was asked for.
+    /// Whether nothing was asked for.
     pub(super) fn is_default(&self) -> bool {
         let is_usual = self.runtime == RuntimeOf::Own && self.library.is_none();
         is_usual && (self.max_memory - MAX_MEMORY).abs() < f64::EPSILON
