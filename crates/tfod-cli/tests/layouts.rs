@@ -11,14 +11,21 @@ use std::process::{Command, Output};
 
 use binary::binary;
 
+fn example() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shapes")
+}
+
 fn export(output: &Path, options: &[&str]) -> Output {
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shapes");
+    export_of(&example().join("checkpoint"), output, options)
+}
+
+fn export_of(checkpoint: &Path, output: &Path, options: &[&str]) -> Output {
     Command::new(binary())
         .arg("export")
         .arg("--pipeline_config_path")
-        .arg(example.join("pipeline.config"))
+        .arg(example().join("pipeline.config"))
         .arg("--trained_checkpoint_dir")
-        .arg(example.join("checkpoint"))
+        .arg(checkpoint)
         .arg("--output_directory")
         .arg(output)
         .args(options)
@@ -174,4 +181,30 @@ fn formats_that_a_server_does_not_read_are_refused() {
     let usage = export(&plain, &["--model_version", "3"]);
     assert_eq!(usage.status.code(), Some(2));
     assert!(said(&usage).contains("--layout"), "{}", said(&usage));
+}
+
+/// These layouts write no checkpoint, whose copying verifies the weights elsewhere.
+#[test]
+fn a_damaged_weight_is_refused_where_no_checkpoint_is_written() {
+    let (root, served) = output();
+    let damaged = root.path().join("checkpoint");
+    fs::create_dir(&damaged).unwrap();
+    for entry in fs::read_dir(example().join("checkpoint")).unwrap() {
+        let entry = entry.unwrap();
+        let mut bytes = fs::read(entry.path()).unwrap();
+        if entry.file_name().to_str().unwrap().contains(".data-") {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+        }
+        fs::write(damaged.join(entry.file_name()), bytes).unwrap();
+    }
+    for options in [
+        &["--layout", "tfserving"][..],
+        &["--layout", "triton", "--format", "onnx"],
+    ] {
+        let refused = export_of(&damaged, &served, options);
+        assert_eq!(refused.status.code(), Some(1), "{}", said(&refused));
+        assert!(said(&refused).contains("checksum is"), "{}", said(&refused));
+        assert!(!served.exists() || names(&served).is_empty());
+    }
 }
