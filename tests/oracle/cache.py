@@ -25,7 +25,7 @@ FOLDER = pathlib.Path(os.environ.get("TFOD_ORACLE_CACHE", ROOT / "target" / "ora
 TRYING = ("images.py", "checkpoints.py", "reference.py")  # decide which weights and images are taken
 SOURCES = (*TRYING, "snappy.py", "worker.py")
 # Of models that have modules of their own.
-OF_FAMILY = {"center_net {": ("center_net.py", "center_net_tasks.py"), "context_config {": ("context_rcnn.py",)}
+OF_FAMILY = {"center_net {": ("center_net.py", "center_net_tasks.py"), "faster_rcnn {": ("two_stages.py",), "context_config {": ("context_rcnn.py",)}
 CASES_PER_PROCESS = 6  # shares TensorFlow's import, and bounds what its caches keep in memory
 WORKERS = 2
 

@@ -177,10 +177,8 @@ def maps(model, predictions):
 
 def predict_under_noise(model, image, seed):
     """Returns (predictions of an image, float32 [height, width, 3], those under input noise, the image's true shape)."""
-    rng = np.random.Generator(np.random.PCG64([seed, 4]))
-    noisy = image * (1 + checkpoints.INPUT_NOISE * rng.normal(size=image.shape)).astype(np.float32)
     predictions, true_shapes = checkpoints.predict(model, image[np.newaxis])
-    return predictions, checkpoints.predict(model, noisy[np.newaxis])[0], true_shapes
+    return predictions, checkpoints.predict(model, checkpoints.noisy(image, seed)[np.newaxis])[0], true_shapes
 
 
 def movement(model, still, noisy):

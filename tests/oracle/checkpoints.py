@@ -156,11 +156,15 @@ def spread(detections, bounded):
     return bool(distinct >= 0.8 and unsaturated >= 0.8 and span > 0.004 and np.isfinite(scores).all()), summary
 
 
+def noisy(image, seed):
+    """Returns an image, float32 [height, width, 3], under input noise."""
+    rng = np.random.Generator(np.random.PCG64([seed, 4]))
+    return image * (1 + INPUT_NOISE * rng.normal(size=image.shape)).astype(np.float32)
+
+
 def movement(model, image, still, seed):
     """Returns (detections, largest movement of a raw output) of an image, float32 [height, width, 3], under input noise; `still` are those without."""
-    rng = np.random.Generator(np.random.PCG64([seed, 4]))
-    noisy = image * (1 + INPUT_NOISE * rng.normal(size=image.shape)).astype(np.float32)
-    moved = detect(model, noisy[np.newaxis])
+    moved = detect(model, noisy(image, seed)[np.newaxis])
     largest = max(
         float(np.max(np.abs(moved[key] - still[key]) / (1 + np.abs(still[key]))))
         for key in ("raw_detection_boxes", "raw_detection_scores")

@@ -15,8 +15,6 @@ import numpy as np
 
 from . import cache
 
-BEST = 60  # proposals, more than are kept
-APART = 2e-6
 CANDIDATES = 40
 SIDES = ("xmin", "xmax", "ymin", "ymax")
 INPUT_TYPES = ("encoded_image_string_tensor", "tf_example")
@@ -153,23 +151,9 @@ def stable_file(model, kind, size, seed):
     for candidate in range(CANDIDATES):
         file = encode(kind, images.textured(seed * 1_000_000 + 10_000 * candidate + 7 * size[0] + size[1], *size))
         pixels = tf.image.decode_image(file, channels=3, expand_animations=False).numpy()
-        if reference.is_stable(model, pixels, seed) and proposals_are_apart(model, pixels):
+        if reference.is_stable(model, pixels, seed):
             return file
     raise AssertionError(f"no file of {CANDIDATES}, {kind} of {size}, has stable detections")
-
-
-def proposals_are_apart(model, image):
-    """Returns whether the best proposals of a model of two stages, in whose order the raw outputs are, have scores that rounding does not turn around."""
-    import tensorflow as tf
-
-    from . import checkpoints
-
-    predictions, _ = checkpoints.predict(model, image.astype(np.float32)[np.newaxis])
-    logits = predictions.get("rpn_objectness_predictions_with_background")
-    if logits is None:
-        return True
-    scores = np.sort(tf.nn.softmax(logits)[0, :, 1].numpy())[::-1]
-    return -np.diff(scores[:BEST]).max() > APART
 
 
 def compute(name, seed, results):

@@ -11,7 +11,7 @@ from google.protobuf import text_format
 from object_detection import exporter_lib_v2
 from object_detection.protos import pipeline_pb2
 
-from . import center_net, checkpoints, images
+from . import center_net, checkpoints, images, two_stages
 
 # Rounding differs between two right implementations; results that a change this small (relative) can reorder prove nothing.
 NOISE = 1e-5
@@ -88,7 +88,7 @@ def is_stable(model, image, seed):
         if order(model.postprocess(changed, true_shapes)) != order(detections):
             return False
     noisy, moved = checkpoints.movement(model, image, detections, seed)
-    return moved <= checkpoints.MOST_MOVEMENT and order(noisy) == order(detections)
+    return moved <= checkpoints.MOST_MOVEMENT and order(noisy) == order(detections) and two_stages.proposals_are_apart(model, image, seed)
 
 
 def order(detections):
