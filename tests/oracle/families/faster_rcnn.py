@@ -340,6 +340,7 @@ def text_of(row):
     kernel, rate, norm = row.pop("rpn", OPTIONS["rpn"][0])
     more = FIRST_NMS[row.pop("first_nms", "usual")]
     if row.pop("features", False):
+        row["matmul"] = True  # as the case faster_rcnn_features says
         more = (*more, ("output_final_box_features", True), ("output_final_box_rpn_features", True))
     options = replace(
         SMALL,
