@@ -85,6 +85,16 @@ def ends_residual_block(name):
     return "_3_bn/" in name
 
 
+def gain_of_crops(model, name):
+    """Returns by how much a variable's values are scaled because of crops from the maps of a pyramid, which change with their boxes: the maps, and what is normalised of their crops, vary
+    less, and the first stage sees them as if they did not."""
+    if not hasattr(model, "_number_of_stages") or "Fpn" not in type(model._feature_extractor).__name__:
+        return 1.0
+    if name.endswith("gamma:0") and (name.startswith("freezable_batch_norm") or "/smoothing_" in name or "/bottom_up_block" in name):
+        return 0.2
+    return 5.0 if name == "RPNConv/kernel:0" else 1.0
+
+
 def assign_weights(model, rng, kernel_gain, class_bias, box_scale):
     """Gives every variable a seeded value; the box head's are scaled to make boxes near their anchors."""
     for name, variable in named_variables(model):
@@ -110,7 +120,7 @@ def assign_weights(model, rng, kernel_gain, class_bias, box_scale):
             raise ValueError(f"do not know how to make a value for {name} of shape {shape}")
         if is_box_head(name) and "depthwise" not in name:
             value *= box_scale
-        variable.assign(value.astype(np.float32))
+        variable.assign((value * gain_of_crops(model, name)).astype(np.float32))
 
 
 def measure_batch_norms(model, batch, rng):
