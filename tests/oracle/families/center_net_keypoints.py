@@ -230,7 +230,7 @@ def published(name, seed, extractor, size, **options):
 
 
 PUBLISHED = [
-    published("resnet50_v2_512_keypoints", 850, "resnet_v2_50", 512),
+    published("resnet50_v2_512_keypoints", 853, "resnet_v2_50", 512),
     published("resnet50_v1_fpn_512_keypoints", 851, "resnet_v1_50_fpn", 512, **RESNET),
     published("hourglass104_512_keypoints", 852, "hourglass_104", 512, **HOURGLASS),
 ]
