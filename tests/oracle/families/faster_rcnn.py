@@ -183,7 +183,15 @@ CASES = [
         images=((100, 75), (64, 150)),
         float_images=((2, 70, 110),),
     ),
-    Case("faster_rcnn_pyramid", PYRAMID.text(), seed=702, checkpoint="sharded", images=((96, 128),), float_images=((2, 100, 80),)),
+    # Of proposals in the padding, combined suppression gives boxes whose corners are the other way round.
+    Case(
+        "faster_rcnn_pyramid",
+        replace(PYRAMID, more=(("use_combined_nms_in_first_stage", True),)).text(),
+        seed=702,
+        checkpoint="sharded",
+        images=((96, 128),),
+        float_images=((2, 100, 80),),
+    ),
     Case(
         # By matrix products: in native crops of final boxes, which often end at the image's border, the last bit of a box decides whether the last row of samples
         # is inside of the image or 0.

@@ -260,6 +260,9 @@ fn size_along(
         .ok_or_else(missing)
 }
 
+/// Of a box, as a part of the image: far below that of a box on any level but the first, and above zero in floats of 32 bits.
+const LEAST_AREA: f32 = 1e-30;
+
 /// The level of each box `[batch, n, 4]`, `[batch, n]`: the one on which it is as large as boxes that the network was first trained on.
 fn levels(
     b: &mut Builder,
@@ -283,6 +286,8 @@ fn levels(
         return Err(ModelError::Inconsistent("boxes without two sides".into()));
     };
     let area = b.binary("areas", Binary::Mul, *box_height, *box_width)?;
+    // Boxes of no area, or with corners the other way round, would have no level: they are on the first.
+    let area = b.binary_scalar("areas_above_zero", Binary::Maximum, area, LEAST_AREA)?;
     let side = b.unary("areas_sqrt", Unary::Sqrt, area)?;
     let scale = b.binary("scale", Binary::Mul, side, ratio)?;
     let octave = b.unary("scale_log", Unary::Log, scale)?;
@@ -291,7 +296,6 @@ fn levels(
     let (unit, most) = (count.saturating_sub(2), count.saturating_sub(1));
     let [unit, most] = [unit, most].map(|n| f32::from(u16::try_from(n).unwrap_or(u16::MAX)));
     let level = b.binary_scalar("level", Binary::Add, octave, unit)?;
-    // Boxes of no area are on the level minus infinity, which is no integer.
     let level = b.binary_scalar("at_most", Binary::Minimum, level, most)?;
     let level = b.binary_scalar("at_least", Binary::Maximum, level, 0.0)?;
     Ok(b.cast("levels", level, DType::I32)?)
