@@ -331,6 +331,9 @@ WITHOUT_PADDING = dict(
         ),
     )
 )
+# In native crops of boxes that end at the border of a map, the last bit of the other side decides whether the last samples are in the map. With these sizes, no image
+# of the rows ends there.
+PADDED = keep_aspect_ratio(80, 128, pad_to_max_dimension=True)
 FOUR_TO_FIVE = "min_dimension: 128"  # of images of these proportions, both sides become multiples of 32
 FIRST_NMS = {
     "usual": (),
@@ -366,6 +369,8 @@ def text_of(row):
         options = replace(options, levels=pyramid[0], anchor_levels=pyramid[1])
         if pyramid[1][0] < 4 and STATIC[0] not in more:
             options = replace(options, resizer=WITHOUT_PADDING[options.resizer])
+    if not options.matmul:
+        options = replace(options, resizer=PADDED)
     return options.text()
 
 
