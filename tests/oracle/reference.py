@@ -23,7 +23,7 @@ PREDICTIONS = {
     "rpn_box_encodings",
     "rpn_objectness_predictions_with_background",
 }
-CANDIDATES = 40
+CANDIDATES = 100
 
 
 def parse(text):
