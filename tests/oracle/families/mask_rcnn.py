@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..cases import Case
 from ..configs import BatchNorm, Nms, Resizer, field, hyperparams
-from .faster_rcnn import FEW_DETECTIONS, FEW_PROPOSALS, SMALL, keep_aspect_ratio
+from .faster_rcnn import FEW_DETECTIONS, FEW_PROPOSALS, PADDED, SMALL, keep_aspect_ratio
 
 INCEPTION = "faster_rcnn_inception_resnet_v2_keras"
 
@@ -56,12 +56,12 @@ CASES = [
         replace(
             SMALL_MASKS,
             extractor="faster_rcnn_resnet50_fpn_keras",
-            resizer=fixed(96, 128),
+            resizer=PADDED,
             num_classes=5,
             masks=masks(14, 14, layers=1),
         ).text(),
         seed=862,
-        images=((96, 128),),
+        images=((96, 120),),
         float_images=((2, 90, 120),),
         tier="exhaustive",
     ),
@@ -85,14 +85,14 @@ CASES = [
 ]
 
 
-def published(side, proposals=FEW_PROPOSALS, nms=Nms(0.0, 0.6, FEW_DETECTIONS, FEW_DETECTIONS)):
-    """Returns the config of the published model for images of one size, but for the numbers of proposals and detections."""
+def published(side, proposals=FEW_PROPOSALS, nms=Nms(0.0, 0.6, FEW_DETECTIONS, FEW_DETECTIONS), resizer=None):
+    """Returns the config of the published model for images of one size, but for the numbers of proposals and detections, and for the resizer where it is given."""
     return replace(
         SMALL,
         num_classes=90,
         stages=3,
         extractor=INCEPTION,
-        resizer=fixed(side, side),
+        resizer=resizer or fixed(side, side),
         scales=(0.25, 0.5, 1.0, 2.0),
         rpn_depth=None,
         proposals=proposals,
@@ -104,8 +104,10 @@ def published(side, proposals=FEW_PROPOSALS, nms=Nms(0.0, 0.6, FEW_DETECTIONS, F
 
 
 def full_size():
+    # Its crops are native, and so images must end before the border.
+    padded = keep_aspect_ratio(192, 256, pad_to_max_dimension=True)
     return [
-        Case("mask_rcnn_inception_resnet_v2_256", published(256), seed=870, images=((256, 256),), float_images=((1, 200, 300),), tier="exhaustive"),
+        Case("mask_rcnn_inception_resnet_v2_256", published(256, resizer=padded), seed=870, images=((200, 240),), float_images=((1, 160, 200),), tier="exhaustive"),
     ]
 
 
