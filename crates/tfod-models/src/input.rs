@@ -314,6 +314,14 @@ impl Normalization {
         padding_too: false,
     };
 
+    /// The same for images that are padded first.
+    pub(crate) fn with_padding(self) -> Self {
+        Self {
+            padding_too: true,
+            ..self
+        }
+    }
+
     /// Normalises `[batch, height, width, 3]`.
     fn apply(self, b: &mut Builder, images: ValueId) -> Result<ValueId, ModelError> {
         let mut x = images;

@@ -237,7 +237,8 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
     let architecture = config.feature_extractor.as_ref().map_or("", |e| e.r#type());
     let mut builder = Builder::new(architecture);
     let b = &mut builder;
-    let normalization = extractor.normalization();
+    // The reference normalises what it has padded.
+    let normalization = extractor.normalization().with_padding();
     let input = b.scope("Preprocessor", |b| {
         network_input_in(b, options, &resizer, normalization, Unit::Pixel)
     })?;

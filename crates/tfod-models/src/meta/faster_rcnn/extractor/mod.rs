@@ -37,12 +37,6 @@ pub(in crate::meta::faster_rcnn) trait FeatureExtractor {
     -> Result<ValueId, ModelError>;
 }
 
-/// What ResNets take. Padding is pixels, too: the reference normalises what is padded.
-const CHANNEL_MEANS: Normalization = Normalization {
-    padding_too: true,
-    ..Normalization::CHANNEL_MEANS
-};
-
 type FromConfig = fn(
     Message<'_, protos::FasterRcnnFeatureExtractor>,
 ) -> Result<Box<dyn FeatureExtractor>, ModelError>;

@@ -42,7 +42,7 @@ pub(super) fn from_config(
 
 impl FeatureExtractor for Resnet {
     fn normalization(&self) -> Normalization {
-        super::CHANNEL_MEANS
+        Normalization::CHANNEL_MEANS
     }
 
     fn maps(

@@ -112,7 +112,7 @@ fn pyramid(
 
 impl FeatureExtractor for ResnetFpn {
     fn normalization(&self) -> Normalization {
-        super::CHANNEL_MEANS
+        Normalization::CHANNEL_MEANS
     }
 
     fn maps(
