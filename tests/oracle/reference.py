@@ -88,7 +88,7 @@ def is_stable(model, image, seed):
         if order(model.postprocess(changed, true_shapes)) != order(detections):
             return False
     noisy, moved = checkpoints.movement(model, image, detections, seed)
-    return moved <= checkpoints.MOST_MOVEMENT and order(noisy) == order(detections) and two_stages.is_steady(model, image, detections, seed)
+    return moved <= checkpoints.MOST_MOVEMENT and order(noisy) == order(detections) and two_stages.is_steady(model, image, seed)
 
 
 def order(detections):
