@@ -27,9 +27,8 @@ def is_steady(model, image, seed):
 
 
 def outputs(model, image):
-    """Returns what an export gives for an image, predictions and detections, as {key: array}."""
-    predictions, true_shapes = checkpoints.predict(model, image[np.newaxis])
-    found = {**predictions, **model.postprocess(predictions, true_shapes)}
+    """Returns what an export gives for an image, as {key: array}."""
+    found = checkpoints.detect(model, image[np.newaxis])
     return {key: value.numpy() for key, value in found.items() if tf.is_tensor(value) and value.dtype == tf.float32}
 
 

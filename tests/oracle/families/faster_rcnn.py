@@ -457,7 +457,7 @@ def full_size():
                 text = re.sub(r"(m(in|ax)_dimension: )\d+", r"\g<1>320", text)
             texts["zoo_" + path.stem] = text
     return [
-        Case(name, text, seed=780 + index, images=((480, 700),), float_images=((1, 300, 200),), tier="exhaustive")
+        Case(name, text, seed=780 + index, images=((480, 700),), float_images=((1, 300, 320),), tier="exhaustive")
         for index, (name, text) in enumerate(texts.items())
     ]
 
