@@ -65,9 +65,10 @@ CASES = [
         float_images=((2, 90, 120),),
         tier="exhaustive",
     ),
+    # Masks are cropped by boxes that end at the border, where native crops in other runtimes have a last row of samples or none by the last bit.
     Case(
         "mask_rcnn_inception_resnet_v2",
-        replace(SMALL_MASKS, extractor=INCEPTION, resizer=PADDED, masks=masks(9, 9, 0, 2)).text(),
+        replace(SMALL_MASKS, extractor=INCEPTION, resizer=PADDED, matmul=True, masks=masks(9, 9, 0, 2)).text(),
         seed=863,
         images=((96, 120),),
         float_images=((1, 90, 120),),
