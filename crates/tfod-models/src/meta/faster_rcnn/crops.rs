@@ -286,7 +286,7 @@ fn levels(
         return Err(ModelError::Inconsistent("boxes without two sides".into()));
     };
     let area = b.binary("areas", Binary::Mul, *box_height, *box_width)?;
-    // Boxes of no area, or with corners the other way round, would have no level: they are on the first.
+    // The logarithm of an area of zero, or of less where ymax is less than ymin, is no level: such boxes are on the first, as in the reference.
     let area = b.binary_scalar("areas_above_zero", Binary::Maximum, area, LEAST_AREA)?;
     let side = b.unary("areas_sqrt", Unary::Sqrt, area)?;
     let scale = b.binary("scale", Binary::Mul, side, ratio)?;
