@@ -15,7 +15,6 @@ from object_detection.models.keras_models import hourglass_network, mobilenet_v2
 from . import center_net_tasks, checkpoints, images
 
 NOISE = 1e-5
-DRAWS = 4  # of input noise
 HEAD_GAINS = (1.0, 0.3, 2.0, 0.1)  # variance of the heat map head's last kernel, times its fan-in
 # What heads' last layers give about: logits of heat maps, sides of boxes in locations, distances from the location.
 BIASES = {"object_center": (-1.5, 0.3), "box/scale": (5.0, 2.0), "box/offset": (0.5, 0.2)}
@@ -185,18 +184,14 @@ def predict_under_noise(model, image, seed):
 def movement(model, still, noisy):
     """Returns the largest movement of a head's map between two predictions."""
     still, noisy = maps(model, still), maps(model, noisy)
-    return max(distance(noisy[name], value) for name, value in still.items())
-
-
-def distance(a, b):
-    return float(np.max(np.abs(a - b) / (1 + np.abs(b)), initial=0.0))
+    return max(checkpoints.distance(noisy[name], value) for name, value in still.items())
 
 
 def masks_are_steady(model, image, masks, seed):
     """Returns whether an image's masks hardly move under several draws of input noise: of crops of boxes that end at the border, the last bit of a box decides about the last row."""
-    for draw in range(DRAWS):
-        noisy = checkpoints.noisy(image.astype(np.float32), seed + 1_000_000 * draw)
-        if distance(checkpoints.detect(model, noisy[np.newaxis])["detection_masks"].numpy(), masks) > checkpoints.MOST_MOVEMENT:
+    for draw in range(checkpoints.DRAWS):
+        noisy = checkpoints.noisy(image.astype(np.float32), seed, draw)
+        if checkpoints.distance(checkpoints.detect(model, noisy[np.newaxis])["detection_masks"].numpy(), masks) > checkpoints.MOST_MOVEMENT:
             return False
     return True
 

@@ -23,6 +23,7 @@ HEAD_GAINS = (0.05, 0.3, 0.02, 0.1, 1.0, 0.008, 0.003)  # variance of the class 
 OTHER_SEEDS = 3  # how many are tried after the one of the case
 KERNEL_GAINS = (2.0, 1.0, 1.4)  # of all other kernels; only models without batch norm need more than the first
 INPUT_NOISE = 5e-7  # relative; moves the outputs several times as far as the rounding errors of another implementation do
+DRAWS = 4  # of input noise, where one does not tell
 MOST_MOVEMENT = 5e-5  # of an output under that noise, |a - b| / (1 + |b|): half of the tolerance of the comparison
 BATCH_NORMS = (
     tf.keras.layers.BatchNormalization,  # of backbones that the config has no say in
@@ -168,20 +169,21 @@ def spread(detections, bounded):
     return bool(distinct >= 0.8 and unsaturated >= 0.8 and span > 0.004 and np.isfinite(scores).all()), summary
 
 
-def noisy(image, seed):
-    """Returns an image, float32 [height, width, 3], under input noise."""
-    rng = np.random.Generator(np.random.PCG64([seed, 4]))
+def noisy(image, seed, draw=0):
+    """Returns an image, float32 [height, width, 3], under input noise; other draws give other noise."""
+    rng = np.random.Generator(np.random.PCG64([seed + 1_000_000 * draw, 4]))
     return image * (1 + INPUT_NOISE * rng.normal(size=image.shape)).astype(np.float32)
+
+
+def distance(a, b):
+    """Returns the largest distance of an element of `a` from that of `b`, relative to it where it is large; 0 for empty arrays."""
+    return float(np.max(np.abs(a - b) / (1 + np.abs(b)), initial=0.0))
 
 
 def movement(model, image, still, seed):
     """Returns (detections, largest movement of a raw output) of an image, float32 [height, width, 3], under input noise; `still` are those without."""
     moved = detect(model, noisy(image, seed)[np.newaxis])
-    largest = max(
-        float(np.max(np.abs(moved[key] - still[key]) / (1 + np.abs(still[key]))))
-        for key in ("raw_detection_boxes", "raw_detection_scores")
-    )
-    return moved, largest
+    return moved, max(distance(moved[key], still[key]) for key in ("raw_detection_boxes", "raw_detection_scores"))
 
 
 def make(config, seed, found=None):

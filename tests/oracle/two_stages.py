@@ -11,7 +11,6 @@ from . import checkpoints
 
 BEST = 60  # proposals, more than the seeded models keep
 APART = 2e-6  # what rounding moves scores by in networks that do not magnify it
-DRAWS = 4
 # Of any output, features among them, of which there are a hundred thousand and more: rounding moves the one that moves most half as far as input noise does.
 MOST_MOVEMENT = 8e-5
 
@@ -23,7 +22,7 @@ def is_steady(model, image, seed):
     if not proposals_are_apart(model, image, seed):
         return False
     still = outputs(model, image)
-    return all(movement(still, outputs(model, checkpoints.noisy(image, seed + 1_000_000 * draw))) <= MOST_MOVEMENT for draw in range(1, DRAWS + 1))
+    return all(movement(still, outputs(model, checkpoints.noisy(image, seed, draw))) <= MOST_MOVEMENT for draw in range(1, checkpoints.DRAWS + 1))
 
 
 def outputs(model, image):
@@ -34,7 +33,7 @@ def outputs(model, image):
 
 def movement(still, moved):
     """Returns the largest movement of an output; infinity where shapes change."""
-    return max(np.max(np.abs(moved[key] - value) / (1 + np.abs(value)), initial=0) if moved[key].shape == value.shape else np.inf for key, value in still.items())
+    return max(checkpoints.distance(moved[key], value) if moved[key].shape == value.shape else np.inf for key, value in still.items())
 
 
 def proposals_are_apart(model, image, seed):
@@ -44,7 +43,7 @@ def proposals_are_apart(model, image, seed):
     moved = np.abs(scores_of_proposals(model, checkpoints.noisy(image, seed))[best] - still[best]).max()
     gaps = -np.diff(still[best])
     # Input noise moves scores several times as far as rounding does. Of equal ones, as in padding, every implementation takes the first.
-    return gaps[gaps > 0].min() > max(APART, moved / 2)
+    return gaps[gaps > 0].min(initial=np.inf) > max(APART, moved / 2)
 
 
 def scores_of_proposals(model, image):
