@@ -18,8 +18,10 @@ use crate::tensor::DType;
 pub struct Ending {
     /// `[batch, n, 4]`
     pub encodings: ValueId,
-    /// `[batch, n, classes]`, without a background.
+    /// `[batch, n, classes]`, or `[batch, n, 1 + classes]` where there is a background.
     pub scores: ValueId,
+    /// Whether the first column of the scores is the background, which is no class.
+    pub has_background: bool,
     /// `n` of them.
     pub anchors: Arc<[[f32; 4]]>,
     /// Of y, x, height and width.
@@ -143,6 +145,7 @@ mod tests {
         b.end(Ending {
             encodings,
             scores,
+            has_background: false,
             anchors: [[0.5, 0.5, 1.0, 1.0]; 3].into(),
             scales: [10.0, 10.0, 5.0, 5.0],
             iou_threshold: 0.5,

@@ -2,7 +2,8 @@
 //!
 //! A convolution's kernel and bias stay open until the end of the lowering: biases and batch normalisation that follow become parts of them, as they do in
 //! TensorFlow's converter. Where several convolutions share a kernel and are followed by normalisations of their own (the heads of detectors on several levels),
-//! it would have to be there once for each; a large one stays shared, and the normalisation is an operator.
+//! it would have to be there once for each; a large one stays shared. It has the scale of the first normalisation in it, which is that of the largest feature maps;
+//! the others are operators, whose scales are relative to that one.
 
 use tfod_graph::{ConvAttrs, Node, Padding, PoolAttrs, ValueId};
 
@@ -17,6 +18,9 @@ use crate::writer::WeightType;
 /// that this costs.
 const SHARED_FROM: u64 = 1024;
 
+/// Of the largest scale of a channel: smaller ones divide others with a loss.
+const LEAST_DIVISOR: f64 = 1e-6;
+
 /// A convolution whose kernel and bias can still change.
 #[derive(Debug)]
 pub(super) struct Convolution<'a> {
@@ -25,8 +29,8 @@ pub(super) struct Convolution<'a> {
     /// As in the graph.
     kernel: Stored<'a>,
     is_depthwise: bool,
-    /// Whether another convolution has the same kernel, and it is large.
-    is_shared: bool,
+    /// The kernel's value in the graph, where another convolution has it too and it is large.
+    shared: Option<ValueId>,
     /// Of each output channel.
     scale: Option<Vec<f64>>,
     /// Of each output channel.
@@ -39,6 +43,38 @@ pub(super) struct Convolution<'a> {
 )]
 fn narrow(values: &[f64]) -> Vec<f32> {
     values.iter().map(|value| *value as f32).collect()
+}
+
+/// Whether other scales can be told relative to this one: no channel is next to nothing beside the others.
+fn divides(scale: &[f64]) -> bool {
+    let sizes = scale.iter().map(|scale| scale.abs());
+    let (least, most) = sizes.fold((f64::INFINITY, 0.0), |(least, most), size| {
+        (size.min(least), size.max(most))
+    });
+    most.is_finite() && least > most * LEAST_DIVISOR
+}
+
+impl Convolution<'_> {
+    /// Multiplies what it computes so far, by a factor of each channel.
+    fn multiply(&mut self, factors: &[f64]) {
+        let multiply = |values: &mut [f64]| {
+            for (value, factor) in values.iter_mut().zip(factors) {
+                *value *= factor;
+            }
+        };
+        multiply(&mut self.bias);
+        match &mut self.scale {
+            Some(scale) => multiply(scale),
+            None => self.scale = Some(factors.to_vec()),
+        }
+    }
+
+    /// Adds to what it computes so far.
+    fn add(&mut self, terms: &[f64]) {
+        for (sum, term) in self.bias.iter_mut().zip(terms) {
+            *sum += term;
+        }
+    }
 }
 
 impl<'a> Lowering<'a, '_> {
@@ -75,6 +111,11 @@ impl<'a> Lowering<'a, '_> {
             // The inputs follow in `write_kernels`.
             let id = self.result(node, operator, &[x])?;
             let is_used_again = self.uses.get(&kernel_value).is_some_and(|uses| *uses > 1);
+            let is_shared = is_used_again
+                && !is_depthwise
+                // With 8 bits all of them have the same bytes.
+                && self.kernel_type != WeightType::DynamicInt8
+                && height * width * channels >= SHARED_FROM;
             self.kernels.insert(
                 id,
                 Convolution {
@@ -82,11 +123,7 @@ impl<'a> Lowering<'a, '_> {
                     x,
                     kernel,
                     is_depthwise,
-                    is_shared: is_used_again
-                        && !is_depthwise
-                        // With 8 bits all of them have the same bytes.
-                        && self.kernel_type != WeightType::DynamicInt8
-                        && height * width * channels >= SHARED_FROM,
+                    shared: is_shared.then_some(kernel_value),
                     scale: None,
                     bias: vec![0.0; outputs_known],
                 },
@@ -183,9 +220,7 @@ impl<'a> Lowering<'a, '_> {
             && self.open_kernel(value, id)
             && let Some(kernel) = self.kernels.get_mut(&id)
         {
-            for (sum, bias) in kernel.bias.iter_mut().zip(bias) {
-                *sum += bias;
-            }
+            kernel.add(&bias);
             self.emitter.rename(id, &node.name);
             return Ok(id);
         }
@@ -217,19 +252,32 @@ impl<'a> Lowering<'a, '_> {
         let shift: Vec<f64> = shift
             .map(|((beta, mean), scale)| beta - mean * scale)
             .collect();
+        let mut scale = scale;
         if self.open_kernel(value, id)
             && let Some(kernel) = self.kernels.get_mut(&id)
-            && !kernel.is_shared
         {
-            for ((bias, scale), shift) in kernel.bias.iter_mut().zip(&scale).zip(&shift) {
-                *bias = *bias * scale + shift;
-            }
-            kernel.scale = Some(match kernel.scale.take() {
-                Some(before) => before.iter().zip(&scale).map(|(a, b)| a * b).collect(),
-                None => scale,
+            let Some(shared) = kernel.shared else {
+                kernel.multiply(&scale);
+                kernel.add(&shift);
+                self.emitter.rename(id, &node.name);
+                return Ok(id);
+            };
+            let is_first = !self.shared_scales.contains_key(&shared);
+            let first = self.shared_scales.entry(shared).or_insert_with(|| {
+                let suits = self.kernel_type == WeightType::Float32 && divides(&scale);
+                suits.then(|| scale.clone())
             });
-            self.emitter.rename(id, &node.name);
-            return Ok(id);
+            if let (Some(first), None) = (first, &kernel.scale) {
+                kernel.multiply(first);
+                if is_first {
+                    kernel.add(&shift);
+                    self.emitter.rename(id, &node.name);
+                    return Ok(id);
+                }
+                for (scale, first) in scale.iter_mut().zip(first.iter()) {
+                    *scale /= first;
+                }
+            }
         }
         let scale = self.vector(&format!("{}/scale", node.name), &scale);
         let shift = self.vector(&format!("{}/shift", node.name), &shift);

@@ -53,8 +53,8 @@ impl Lowering<'_, '_> {
     pub(super) fn ending(&mut self, ending: &Ending) -> Result<(), Error> {
         let encodings = self.find(ending.encodings)?;
         let scores = self.find(ending.scores)?;
-        let (batch, classes) = match *self.emitter.shape(scores) {
-            [batch, _, classes] => (batch, classes),
+        let (batch, columns) = match *self.emitter.shape(scores) {
+            [batch, _, columns] => (batch, columns),
             _ => (0, 0),
         };
         if batch != 1 {
@@ -64,6 +64,8 @@ impl Lowering<'_, '_> {
                 "a batch of one, or builtin suppression",
             ));
         }
+        // One column more than classes is a background before them, which the operator passes over.
+        let classes = columns.saturating_sub(u64::from(ending.has_background));
         let operator = self.post_process(ending, classes)?;
         let flat: Vec<f32> = ending.anchors.iter().flatten().copied().collect();
         let count = ending.anchors.len() as u64;

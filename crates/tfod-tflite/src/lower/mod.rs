@@ -69,6 +69,7 @@ pub(crate) fn lower<'a>(
         bound: HashMap::new(),
         aliased: HashSet::new(),
         kernels: BTreeMap::new(),
+        shared_scales: HashMap::new(),
         suppressible: HashMap::new(),
     };
     for &input in graph.inputs() {
@@ -209,6 +210,8 @@ struct Lowering<'a, 'g> {
     aliased: HashSet<TensorId>,
     /// By their results, convolutions whose kernels and biases can still change.
     kernels: BTreeMap<TensorId, Convolution<'a>>,
+    /// By shared kernels, the scale that they have got from the first normalisation; `None` where that does not suit the others.
+    shared_scales: HashMap<ValueId, Option<Vec<f64>>>,
     /// Boxes in the form that TFLite's non-max suppression needs.
     suppressible: HashMap<TensorId, TensorId>,
 }

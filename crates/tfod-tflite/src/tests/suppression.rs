@@ -37,6 +37,7 @@ fn said([encodings, scores]: [ValueId; 2], [boxes, best]: [ValueId; 2]) -> Endin
     Ending {
         encodings,
         scores,
+        has_background: false,
         anchors: [[0.5, 0.5, 1.0, 1.0]; 3].into(),
         scales: [10.0, 10.0, 5.0, 5.0],
         iou_threshold: 0.5,
@@ -184,6 +185,9 @@ fn the_operator_has_the_numbers_of_the_ending() {
     let fast = options_of(Suppression::Fast, |ending| ending.max_per_class = None);
     assert_eq!(fast["use_regular_nms"], Number::Int(0));
     assert_eq!(fast["detections_per_class"], Number::Int(3));
+    // It passes over the columns that it has too many of, which come first.
+    let background = options_of(Suppression::Fast, |ending| ending.has_background = true);
+    assert_eq!(background["num_classes"], Number::Int(1));
 }
 
 #[test]

@@ -195,8 +195,8 @@ fn build(config: &protos::DetectionModel, options: &GraphOptions) -> Result<Mode
             let detections = detections(b, nms, decoded, [scores, all_scores], window, classes)?;
             let plain = nms.check_plain(window, classes);
             let centered = plain.and_then(|()| box_coder.centered(&anchors));
-            let from = [predictions.box_encodings, scores];
-            no_ending = end(b, nms, from, centered, &detections);
+            let from = [predictions.box_encodings, all_scores];
+            no_ending = end(b, nms, (from, has_background), centered, &detections);
             for (key, value) in outputs(b, detections)? {
                 b.output(key, value);
             }
@@ -333,11 +333,11 @@ fn detections(
 }
 
 /// Says what some formats have as one operator: encodings and scores become detections, by centred anchors and their scales. Gives the reason where there are
-/// none of those.
+/// none of those. Of the scores, the first column may be the background.
 fn end(
     b: &mut Builder,
     nms: NonMaxSuppression,
-    [encodings, scores]: [ValueId; 2],
+    ([encodings, scores], has_background): ([ValueId; 2], bool),
     centered: Result<(Vec<[f32; 4]>, [f32; 4]), NoEnding>,
     detections: &Detections,
 ) -> Option<NoEnding> {
@@ -349,6 +349,7 @@ fn end(
     b.end(Ending {
         encodings,
         scores,
+        has_background,
         anchors: anchors.into(),
         scales,
         iou_threshold: limits.iou_threshold,
