@@ -80,9 +80,9 @@ def latencies(files, arguments):
     """Returns {side: what running costs}, the sides taking turns."""
     python = measure.environment("tflite")
     answers = {side: [] for side in files}
-    for _ in range(latency.ROUNDS):
-        for side, path in files.items():
-            answers[side].append(json.loads(measure.output_of([python, "-c", RUN, path, arguments.calls, arguments.seconds]).splitlines()[-1]))
+    for side in latency.turns(files):
+        command = [python, "-c", RUN, files[side], arguments.calls, arguments.seconds]
+        answers[side].append(json.loads(measure.output_of(command).splitlines()[-1]))
     found = {side: latency.summary(those) for side, those in answers.items()}
     return {
         side: {"latency": of["latency"], "fastest_call": of["fastest"], "running_memory": of["memory"], "nodes": of["nodes"], "calls": of["runs"]}
