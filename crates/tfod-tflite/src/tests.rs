@@ -127,6 +127,45 @@ fn large_shared_kernels_are_stored_once() {
     assert!(bytes.len() > 2 * (3 * 3 * 8 * 16 * 4));
 }
 
+/// Some equal floats, as bytes.
+fn floats(value: f32, count: usize) -> Vec<u8> {
+    value.to_le_bytes().repeat(count)
+}
+
+#[test]
+fn shared_kernels_have_the_scale_of_the_first_normalisation() {
+    let (_, bytes) = written(&levels(128));
+    // The kernel is 0.5; gammas and variances are those of `halves`, and the epsilon is 0.001.
+    let first: f64 = 0.5625 / 0.751_f64.sqrt();
+    let second: f64 = 0.8125 / 1.001_f64.sqrt();
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the element type has 32 bits"
+    )]
+    let [scale, relative] = [first, second / first].map(|value| value as f32);
+    let kernel = floats(0.5 * scale, 3 * 3 * 128 * 16);
+    for part in [kernel, floats(relative, 16)] {
+        assert!(bytes.windows(part.len()).any(|window| window == part));
+    }
+}
+
+#[test]
+fn a_scale_that_divides_no_other_stays_out_of_a_shared_kernel() {
+    let graph = levels(128);
+    let mut weights = halves(&graph);
+    // A channel that training has switched off on the first level, but not on the second.
+    let gamma = [vec![0; 4], floats(1.0, 15)].concat();
+    weights.0[1].data = gamma.into();
+    let options = Options::default();
+    let writer = TfliteWriter::new(&graph, &weights, &options).unwrap();
+    let mut bytes = Vec::new();
+    let operators = writer.write_to(&mut bytes).unwrap().operators.clone();
+    assert_eq!((operators["ADD"], operators["MUL"]), (2, 3));
+    let kernel = floats(0.5, 3 * 3 * 128 * 16);
+    assert!(bytes.windows(kernel.len()).any(|window| window == kernel));
+    assert!(bytes.len() < 2 * kernel.len());
+}
+
 #[test]
 fn kernels_of_half_the_bits_are_widened_first() {
     let graph = levels(128);
