@@ -24,6 +24,8 @@ PART = 0.999
 CASES = [pytest.param(case, id=case.name) for case in QUICK if not case.name.startswith(("faster_rcnn", "centernet"))]
 BASE = [pytest.param(case, id=case.name) for case in QUICK if case.name == "base"]
 FULL_SIZE = [pytest.param(case, id=case.name, marks=pytest.mark.exhaustive) for case in all_cases() if case.name == "fpnlite_320"]
+# Five levels share kernels of 2.4 MB.
+SHARED = [pytest.param(case, id=case.name, marks=pytest.mark.default) for case in all_cases() if case.name == "resnet50_640"]
 KEYPOINTS = [pytest.param(case, id=case.name) for case in all_cases() if case.name == "centernet_keypoints_of_two_classes"]
 CENTER_NET = [pytest.param(case, id=case.name) for case in SMALL if case.name == "centernet_hourglass_10"]
 # Cases with the ways in which one operator may suppress.
@@ -66,6 +68,17 @@ def test_boxes_and_scores_equal_the_reference(case, input_type, oracle, tmp_path
         expected = {key: value for key, value in recorded.items() if key in ("raw_detection_boxes", "raw_detection_scores")}
         assert len(expected) == 2
         assert_close(run(model, image), expected, str(image.shape))
+
+
+@pytest.mark.parametrize("case", SHARED)
+def test_kernels_that_levels_share_are_stored_once(case, oracle, tmp_path):
+    results = oracle(case)
+    image, recorded = compare.recorded(results / "image_tensor.npz")[0]
+    model = export(results, tmp_path / "out", image, "--no_nms")
+    assert model.stat().st_size < 140e6  # 132 MB of variables; the converter writes 208 MB
+    expected = {key: value for key, value in recorded.items() if key in ("raw_detection_boxes", "raw_detection_scores")}
+    assert len(expected) == 2
+    assert_close(run(model, image), expected, "five levels")
 
 
 @pytest.mark.parametrize("case", BASE)
