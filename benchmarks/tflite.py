@@ -2,14 +2,14 @@
 
 The official side is `export_tflite_graph_tf2.py`, which takes only fixed sizes and makes a SavedModel, and then `tf.lite.TFLiteConverter`; its time is the sum of both programs', its memory the larger
 of theirs. Both sides end in `TFLite_Detection_PostProcess` with fast suppression and as many detections, and take an image that the caller has resized and normalised, so that latencies are those of
-the same computation. A third side is what tfod writes without flags: uint8 images, normalisation in the model, and suppression for each class by operators of TFLite's schema. Sides take turns with one
-thread in LiteRT, each in a process of its own. Prints Markdown tables and writes JSON. Needs the environments oracle and tflite.
+the same computation. A third side is what tfod writes without flags: uint8 images, normalisation in the model, and suppression for each class by operators of TFLite's schema. With one thread in
+LiteRT, calls of all sides take turns in one process, so that what else the machine does counts for all. Prints Markdown tables and writes JSON. Needs the environments oracle and tflite.
 """
 
 import json
 import shutil
+import statistics
 
-import latency
 import measure
 
 # Of what the official exporter refuses, what it takes instead; both sides are given it.
@@ -29,19 +29,33 @@ converter = tf.lite.TFLiteConverter.from_saved_model(sys.argv[1])
 open(sys.argv[2], "wb").write(converter.convert())
 """
 
-RUN = latency.TIMES + """
-import json, sys
+RUN = """
+import json, resource, sys, time
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-path, runs, seconds = sys.argv[1], *map(int, sys.argv[2:])
-interpreter = Interpreter(path, num_threads=1)
-interpreter.allocate_tensors()
-[given] = interpreter.get_input_details()
-pixels = np.random.Generator(np.random.PCG64(1)).integers(0, 255, given["shape"])
-image = pixels.astype(np.uint8) if given["dtype"] == np.uint8 else (pixels / 127.5 - 1).astype(np.float32)
-interpreter.set_tensor(given["index"], image)
-found = measured(interpreter.invoke, runs, seconds)
-print(json.dumps({**found, "nodes": len(interpreter._get_ops_details())}))
+most, seconds, paths = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+
+def loaded(path):
+    interpreter = Interpreter(path, num_threads=1)
+    interpreter.allocate_tensors()
+    [given] = interpreter.get_input_details()
+    image = np.random.Generator(np.random.PCG64(1)).integers(0, 255, given["shape"])
+    image = image.astype(np.uint8) if given["dtype"] == np.uint8 else (image / 127.5 - 1).astype(np.float32)
+    interpreter.set_tensor(given["index"], image)
+    interpreter.invoke()  # the first call allocates and plans
+    return interpreter
+
+interpreters = [loaded(path) for path in paths]
+times = [[] for _ in paths]
+order = np.random.Generator(np.random.PCG64(2))
+start = time.perf_counter()
+while len(times[0]) < most and (len(times[0]) < 2 or time.perf_counter() - start < seconds):
+    for side in order.permutation(len(paths)):  # what ran before has an influence by what it leaves in caches
+        before = time.perf_counter()
+        interpreters[side].invoke()
+        times[side].append(time.perf_counter() - before)
+nodes = [len(interpreter._get_ops_details()) for interpreter in interpreters]
+print(json.dumps({"times": times, "nodes": nodes, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
 """
 
 ROWS = (
@@ -77,16 +91,22 @@ def official(python, flags, detections, folder):
 
 
 def latencies(files, arguments):
-    """Returns {side: what running costs}, the sides taking turns."""
+    """Returns {side: what running costs}: calls of all sides take turns in one process; memory is that of a process of each side's own."""
     python = measure.environment("tflite")
-    answers = {side: [] for side in files}
-    for side in latency.turns(files):
-        command = [python, "-c", RUN, files[side], arguments.calls, arguments.seconds]
-        answers[side].append(json.loads(measure.output_of(command).splitlines()[-1]))
-    found = {side: latency.summary(those) for side, those in answers.items()}
+
+    def ran(*more):
+        return json.loads(measure.output_of([python, "-c", RUN, *more]).splitlines()[-1])
+
+    together = ran(arguments.calls, arguments.seconds, *files.values())
     return {
-        side: {"latency": of["latency"], "fastest_call": of["fastest"], "running_memory": of["memory"], "nodes": of["nodes"], "calls": of["runs"]}
-        for side, of in found.items()
+        side: {
+            "latency": statistics.median(times),
+            "fastest_call": min(times),
+            "calls": len(times),
+            "nodes": nodes,
+            "running_memory": ran(2, 0, path)["memory"],
+        }
+        for (side, path), times, nodes in zip(files.items(), together["times"], together["nodes"])
     }
 
 
@@ -119,8 +139,8 @@ def main():
     parser = measure.parser(__doc__, MODELS)
     parser.add_argument("--official-runs", type=int, default=1, help="exports and conversions by the official programs (one to two minutes each)")
     parser.add_argument("--runs", type=int, default=5, help="exports by tfod; the median counts")
-    parser.add_argument("--calls", type=int, default=50, help=f"most calls a process; there are {latency.ROUNDS} processes a file")
-    parser.add_argument("--seconds", type=int, default=30, help="after so long a process begins no further call")
+    parser.add_argument("--calls", type=int, default=400, help="most calls of a file")
+    parser.add_argument("--seconds", type=int, default=60, help="after so long no further turn begins")
     arguments = parser.parse_args()
     facts = {"machine": measure.machine(arguments), "runs": [arguments.official_runs, arguments.runs, arguments.calls], "models": {}}
     print(f"{facts['machine']}; medians of {arguments.official_runs} (official) and {arguments.runs} (tfod) exports; one thread in LiteRT.")
