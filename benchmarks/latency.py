@@ -1,8 +1,8 @@
 """Compares how fast exported models run: tfod's and the official export's, in TensorFlow (frozen graphs) and in ONNX Runtime.
 
 The official side is the official exporter's SavedModel, frozen by the script that people use and converted by tf2onnx. All files take one uint8 image of any size
-and hold the whole model with its suppression. Each is run in a process of its own, with one thread and with two; sides take turns,
-and the medians of all runs count. Where tf2onnx cannot convert the official export, or ONNX Runtime cannot run what it makes of it, that is said, and tfod's runs alone.
+and hold the whole model with its suppression. They are run with one thread and with two; calls of both sides take turns in one process, so that what else the machine does counts for both,
+and the medians of all calls count. Where tf2onnx cannot convert the official export, or ONNX Runtime cannot run what it makes of it, that is said, and tfod's runs alone.
 Prints Markdown tables and writes JSON. Needs the environments oracle, onnx and tf2onnx.
 """
 
@@ -10,7 +10,6 @@ import json
 import os
 import resource
 import shutil
-import statistics
 
 import measure
 
@@ -24,60 +23,50 @@ MODELS = {
     "mask_rcnn_inception_resnet_v2_1024": (1024, 1024),
     "center_net_hourglass_104": (512, 512),
 }
-ROUNDS = 4  # even, so that each of two sides comes first as often as the other
 
-TIMES = """
-import resource, time
-
-def times_of(call, most, seconds):
-    times, start = [], time.perf_counter()
-    while len(times) < most and (not times or time.perf_counter() - start < seconds):
-        before = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - before)
-    return times
-
-def measured(call, runs, seconds):
-    times_of(call, 3, seconds / 10)  # the first calls allocate and plan
-    return {"times": times_of(call, runs, seconds), "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
-"""
-
-RUN_TENSORFLOW = TIMES + """
-import json, sys
-import numpy as np
+RUN_TENSORFLOW = measure.TURNS + """
+import sys
 import tensorflow as tf
 v1 = tf.compat.v1
-path, threads, height, width, runs, seconds = sys.argv[1], *map(int, sys.argv[2:])
-graph_def = v1.GraphDef.FromString(open(path, "rb").read())
+threads, height, width, most, seconds = map(int, sys.argv[1:6])
 config = v1.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads)
-image = np.random.Generator(np.random.PCG64(1)).integers(0, 255, (1, height, width, 3)).astype(np.uint8)
-with tf.Graph().as_default() as graph, v1.Session(graph=graph, config=config) as session:
-    v1.import_graph_def(graph_def, name="")
+pixels = image(height, width)
+nodes = []
+
+def loaded(path):
+    graph_def = v1.GraphDef.FromString(open(path, "rb").read())
+    nodes.append(len(graph_def.node) + sum(len(function.node_def) for function in graph_def.library.function))
+    with tf.Graph().as_default() as graph:
+        v1.import_graph_def(graph_def, name="")
     fetches = [f"{node.name}:0" for node in graph_def.node if node.op == "Identity" and node.name.split("_")[0] == "Identity"]
-    call = session.make_callable(fetches, ["input_tensor:0"])
-    found = measured(lambda: call(image), runs, seconds)
-nodes = len(graph_def.node) + sum(len(function.node_def) for function in graph_def.library.function)
-print(json.dumps({**found, "nodes": nodes}))
+    call = v1.Session(graph=graph, config=config).make_callable(fetches, ["input_tensor:0"])
+    return lambda: call(pixels)
+
+calls = [loaded(path) for path in sys.argv[6:]]
+say(in_turns(calls, most, seconds), nodes)
 """
 
-RUN_ONNX = TIMES + """
-import json, sys
-import numpy as np
+RUN_ONNX = measure.TURNS + """
+import sys
 import onnx, onnxruntime
-path, threads, height, width, runs, seconds = sys.argv[1], *map(int, sys.argv[2:])
+threads, height, width, most, seconds = map(int, sys.argv[1:6])
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = options.inter_op_num_threads = threads
 options.log_severity_level = 3
-session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-image = np.random.Generator(np.random.PCG64(1)).integers(0, 255, (1, height, width, 3)).astype(np.uint8)
-[given] = session.get_inputs()
-found = measured(lambda: session.run(None, {given.name: image}), runs, seconds)
+pixels = image(height, width)
+
+def loaded(path):
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    [given] = session.get_inputs()
+    return lambda: session.run(None, {given.name: pixels})
 
 def count(graph):
     bodies = [attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")]
     return len(graph.node) + sum(map(count, bodies))
 
-print(json.dumps({**found, "nodes": count(onnx.load(path, load_external_data=False).graph)}))
+nodes = [count(onnx.load(path, load_external_data=False).graph) for path in sys.argv[6:]]
+calls = [loaded(path) for path in sys.argv[6:]]
+say(in_turns(calls, most, seconds), nodes)
 """
 
 
@@ -102,7 +91,7 @@ def prepare(name, arguments):
     if conversion.returncode != 0:
         failure = f"tf2onnx does not convert the official export: {last_line(conversion)}"
     else:
-        trial = run_once("ONNX Runtime", converted, 2, name, 1, 0)
+        trial = run("ONNX Runtime", name, 2, 1, 0, converted)
         if trial.returncode != 0:
             failure = f"ONNX Runtime does not run what tf2onnx makes of the official export: {last_line(trial)}"
     if failure:
@@ -124,58 +113,32 @@ def last_line(result):
 PROGRAMS = {"TensorFlow": ("oracle", RUN_TENSORFLOW), "ONNX Runtime": ("onnx", RUN_ONNX)}
 
 
-def run_once(program, path, threads, name, runs, seconds):
-    """Runs a file in a process of its own."""
+def run(program, name, threads, *given):
+    """Runs files in one process: `given` are the most calls of each, after how many seconds no further turn begins, and the paths."""
     environment, code = PROGRAMS[program]
-    return measure.run([measure.environment(environment), "-c", code, path, threads, *MODELS[name], runs, seconds])
+    return measure.run([measure.environment(environment), "-c", code, threads, *MODELS[name], *given])
 
 
 def compare(paths, name, threads, arguments):
     """Returns {program: {side: measured}} with a number of threads."""
-    results = {}
-    for program, sides in paths.items():
-        answers = {side: [] for side in sides}
-        for side in turns(sides):
-            answers[side].append(json.loads(measure.printed(run_once(program, sides[side], threads, name, arguments.runs, arguments.seconds))))
-        results[program] = {side: summary(those) for side, those in answers.items()}
-    return results
+
+    def runner(program):
+        return lambda *given: json.loads(measure.printed(run(program, name, threads, *given)))
+
+    return {program: measure.latencies(runner(program), sides, arguments.calls, arguments.seconds) for program, sides in paths.items()}
 
 
-def turns(sides):
-    """Yields each side as often as there are rounds, every other round in the opposite order."""
-    for turn in range(ROUNDS):
-        yield from sides if turn % 2 == 0 else reversed(sides)
-
-
-def summary(answers):
-    """Returns what the processes of a file have measured, together."""
-    times = [time for answer in answers for time in answer["times"]]
-    return {
-        "nodes": answers[0]["nodes"],
-        "latency": statistics.median(times),
-        "fastest": min(times),
-        "runs": len(times),
-        "memory": statistics.median(answer["memory"] for answer in answers),
-    }
-
-
-ROWS = (
-    ("latency, median", "latency", lambda value: f"{value * 1e3:.1f} ms"),
-    ("latency, least", "fastest", lambda value: f"{value * 1e3:.1f} ms"),
-    ("runs", "runs", measure.count),
-    ("peak memory of the process", "memory", measure.megabytes),
-    ("nodes", "nodes", measure.count),
-)
+ROWS = (*measure.LATENCIES, ("nodes", "nodes", measure.count))
 
 
 def main():
     parser = measure.parser(__doc__, MODELS)
-    parser.add_argument("--runs", type=int, default=30, help=f"most runs a process; there are {ROUNDS} processes a file")
-    parser.add_argument("--seconds", type=int, default=30, help="after so long a process begins no further run")
+    parser.add_argument("--calls", type=int, default=90, help="most calls of a file")
+    parser.add_argument("--seconds", type=int, default=120, help="after so long no further turn begins")
     parser.add_argument("--threads", type=int, choices=(1, 2), help="one of the numbers of threads")
     arguments = parser.parse_args()
-    facts = {"machine": measure.machine(arguments), "runs": [ROUNDS, arguments.runs, arguments.seconds], "models": {}}
-    print(f"{facts['machine']}; medians of {ROUNDS} times {arguments.runs} runs, or of as many as begin in {arguments.seconds} s.")
+    facts = {"machine": measure.machine(arguments), "calls": [arguments.calls, arguments.seconds], "models": {}}
+    print(f"{facts['machine']}; medians of {arguments.calls} calls, or of as many as begin in {arguments.seconds} s.")
     for name in [arguments.only] if arguments.only else MODELS:
         paths, failure = prepare(name, arguments)
         facts["models"][name] = {"failure": failure}

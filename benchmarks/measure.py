@@ -36,6 +36,32 @@ EXPORT = "import sys; from oracle import official; print(official.export(sys.arg
 IMPLEMENTATION = "from google.protobuf.internal import api_implementation; print(api_implementation.Type())"
 
 
+# For programs that measure how fast models run, each in a process of the runtime's environment. Calls take turns, so that what else the machine does counts for all models alike.
+TURNS = """
+import json, resource, time
+import numpy as np
+
+def image(height, width):
+    return np.random.Generator(np.random.PCG64(1)).integers(0, 255, (1, height, width, 3)).astype(np.uint8)
+
+def in_turns(calls, most, seconds):
+    # What ran before has an influence by what it leaves in caches, so the order of each round is drawn.
+    order = np.random.Generator(np.random.PCG64(2))
+    for call in calls:
+        call()  # the first call allocates and plans
+    times, start = [[] for _ in calls], time.perf_counter()
+    while len(times[0]) < most and (len(times[0]) < 2 or time.perf_counter() - start < seconds):
+        for side in order.permutation(len(calls)):
+            before = time.perf_counter()
+            calls[side]()
+            times[side].append(time.perf_counter() - before)
+    return times
+
+def say(times, nodes):
+    print(json.dumps({"times": times, "nodes": nodes, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+"""
+
+
 def parser(documentation, models):
     """Returns a parser with the options that all benchmarks have."""
     found = argparse.ArgumentParser(description=documentation.splitlines()[0])
@@ -166,6 +192,18 @@ def median_of(runs):
     return {**{key: statistics.median(run[key] for run in runs) for key in runs[0]}, "fastest": min(walls), "slowest": max(walls)}
 
 
+def latencies(run, sides, calls, seconds):
+    """Returns {side: what running costs} of models, {side: path}; `run` runs a program with `TURNS` on a number of calls, of seconds and on paths.
+
+    Latencies are those of one process for all of them, memory is that of a process of each side's own.
+    """
+    together = run(calls, seconds, *sides.values())
+    return {
+        side: {"latency": statistics.median(times), "fastest_call": min(times), "calls": len(times), "nodes": nodes, "running_memory": run(1, 0, path)["memory"]}
+        for (side, path), times, nodes in zip(sides.items(), together["times"], together["nodes"])
+    }
+
+
 def seconds(value):
     return f"{value:.3g} s"
 
@@ -178,7 +216,17 @@ def count(value):
     return f"{value:,}"
 
 
+def milliseconds(value):
+    return f"{value * 1e3:.1f} ms"
+
+
 COSTS = (("wall time", "wall", seconds), ("CPU time", "cpu", seconds), ("peak memory", "memory", megabytes))
+LATENCIES = (
+    ("latency, median", "latency", milliseconds),
+    ("latency, least", "fastest_call", milliseconds),
+    ("calls", "calls", count),
+    ("peak memory of running", "running_memory", megabytes),
+)
 
 
 def table(rows, sides, ratio):

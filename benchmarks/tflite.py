@@ -8,7 +8,6 @@ LiteRT, calls of all sides take turns in one process, so that what else the mach
 
 import json
 import shutil
-import statistics
 
 import measure
 
@@ -29,9 +28,8 @@ converter = tf.lite.TFLiteConverter.from_saved_model(sys.argv[1])
 open(sys.argv[2], "wb").write(converter.convert())
 """
 
-RUN = """
-import json, resource, sys, time
-import numpy as np
+RUN = measure.TURNS + """
+import sys
 from ai_edge_litert.interpreter import Interpreter
 most, seconds, paths = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
 
@@ -39,31 +37,19 @@ def loaded(path):
     interpreter = Interpreter(path, num_threads=1)
     interpreter.allocate_tensors()
     [given] = interpreter.get_input_details()
-    image = np.random.Generator(np.random.PCG64(1)).integers(0, 255, given["shape"])
-    image = image.astype(np.uint8) if given["dtype"] == np.uint8 else (image / 127.5 - 1).astype(np.float32)
-    interpreter.set_tensor(given["index"], image)
-    interpreter.invoke()  # the first call allocates and plans
+    pixels = image(*given["shape"][1:3])
+    interpreter.set_tensor(given["index"], pixels if given["dtype"] == np.uint8 else (pixels / 127.5 - 1).astype(np.float32))
     return interpreter
 
 interpreters = [loaded(path) for path in paths]
-times = [[] for _ in paths]
-order = np.random.Generator(np.random.PCG64(2))
-start = time.perf_counter()
-while len(times[0]) < most and (len(times[0]) < 2 or time.perf_counter() - start < seconds):
-    for side in order.permutation(len(paths)):  # what ran before has an influence by what it leaves in caches
-        before = time.perf_counter()
-        interpreters[side].invoke()
-        times[side].append(time.perf_counter() - before)
-nodes = [len(interpreter._get_ops_details()) for interpreter in interpreters]
-print(json.dumps({"times": times, "nodes": nodes, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+times = in_turns([interpreter.invoke for interpreter in interpreters], most, seconds)
+say(times, [len(interpreter._get_ops_details()) for interpreter in interpreters])
 """
 
 ROWS = (
     *((f"export, {title}", key, form) for title, key, form in measure.COSTS),
     ("`model.tflite`", "bytes", measure.megabytes),
-    ("latency, median", "latency", lambda value: f"{value * 1e3:.1f} ms"),
-    ("latency, least", "fastest_call", lambda value: f"{value * 1e3:.1f} ms"),
-    ("peak memory of running", "running_memory", measure.megabytes),
+    *measure.LATENCIES,
     ("operators", "nodes", measure.count),
 )
 
@@ -91,23 +77,13 @@ def official(python, flags, detections, folder):
 
 
 def latencies(files, arguments):
-    """Returns {side: what running costs}: calls of all sides take turns in one process; memory is that of a process of each side's own."""
+    """Returns {side: what running costs}."""
     python = measure.environment("tflite")
 
-    def ran(*more):
-        return json.loads(measure.output_of([python, "-c", RUN, *more]).splitlines()[-1])
+    def run(*given):
+        return json.loads(measure.output_of([python, "-c", RUN, *given]).splitlines()[-1])
 
-    together = ran(arguments.calls, arguments.seconds, *files.values())
-    return {
-        side: {
-            "latency": statistics.median(times),
-            "fastest_call": min(times),
-            "calls": len(times),
-            "nodes": nodes,
-            "running_memory": ran(2, 0, path)["memory"],
-        }
-        for (side, path), times, nodes in zip(files.items(), together["times"], together["nodes"])
-    }
+    return measure.latencies(run, files, arguments.calls, arguments.seconds)
 
 
 def compare(python, name, arguments):
