@@ -315,8 +315,7 @@ impl<'a> Net<'a> {
         Ok(x)
     }
 
-    /// The branches, joined and brought to as many channels as there were, are added. The reference scales what is added; here it is the branches and the bias, which have
-    /// two fifths to a fifth of its elements, so that the sum is the same but for rounding.
+    /// The branches, joined and brought to as many channels as there were, are added.
     fn residual(
         &mut self,
         b: &mut Builder,
@@ -328,19 +327,13 @@ impl<'a> Net<'a> {
         let mixed = self.module(b, name, branches, x)?;
         let path = self.layers.next_layer();
         let depth = channels(b, x);
-        let [mixed, bias] = b.scope::<_, ModelError>(name, |b| {
-            let bias = variable(b, &path, "bias", &[depth], true)?;
-            Ok(match scale {
-                Some(scale) => [
-                    b.binary_scalar("scaled", Binary::Mul, mixed, scale)?,
-                    b.binary_scalar("scaled_bias", Binary::Mul, bias, scale)?,
-                ],
-                None => [mixed, bias],
-            })
-        })?;
-        let up = self.conv(b, &path, mixed, depth, ONE, 1)?;
+        let mut up = self.conv(b, &path, mixed, depth, ONE, 1)?;
         b.scope(name, |b| {
-            let up = b.bias_add("bias_add", up, bias)?;
+            let bias = variable(b, &path, "bias", &[depth], true)?;
+            up = b.bias_add("bias_add", up, bias)?;
+            if let Some(scale) = scale {
+                up = b.binary_scalar("scaled", Binary::Mul, up, scale)?;
+            }
             Ok(b.binary("add", Binary::Add, x, up)?)
         })
     }

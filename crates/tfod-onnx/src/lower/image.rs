@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 
 use tfod_graph::{
-    Binary, ConvAttrs, DType, Dim, Graph, Node, NodeId, Op, Padding, PixelGrid, PoolAttrs,
-    ResizeMethod, Shape, ValueId,
+    ConvAttrs, DType, Dim, Graph, Node, NodeId, Op, Padding, PixelGrid, PoolAttrs, ResizeMethod,
+    Shape, ValueId,
 };
 
 use super::resample::{self, Filter, Resampling, Sizes, Weights};
@@ -21,19 +21,6 @@ use crate::stored::Stored;
 const KERNEL_ORDER: [usize; 4] = [3, 2, 0, 1];
 /// The operator set in which Resize can be told to leave batch and channels alone.
 const RESIZE_HAS_AXES: u32 = 18;
-
-/// Whether a node gives what the model holds.
-fn is_held(graph: &Graph, node: NodeId) -> bool {
-    matches!(graph.node(node).op, Op::Constant(_) | Op::Parameter(_))
-}
-
-/// Whether a node gives a product of such things, which runtimes compute once.
-fn is_product(graph: &Graph, node: NodeId) -> bool {
-    let node = graph.node(node);
-    let mut factors = node.inputs.iter();
-    matches!(node.op, Op::Binary(Binary::Mul))
-        && factors.all(|factor| is_held(graph, graph.value(*factor).node))
-}
 
 /// Additions of a bias that the convolution before them can do: by the addition its convolution, and the other way round.
 pub(super) fn fused_biases(graph: &Graph) -> HashMap<NodeId, NodeId> {
@@ -54,8 +41,8 @@ pub(super) fn fused_biases(graph: &Graph) -> HashMap<NodeId, NodeId> {
             graph.node(conv).op,
             Op::Conv2d(_) | Op::DepthwiseConv2d(_) | Op::ConvTranspose2d { .. }
         );
-        let is_there = is_held(graph, bias) || (is_product(graph, bias) && bias < conv);
-        if is_conv && is_there && uses.get(x) == Some(&1) {
+        let is_known = matches!(graph.node(bias).op, Op::Constant(_) | Op::Parameter(_));
+        if is_conv && is_known && uses.get(x) == Some(&1) {
             fused.insert(id, conv);
             fused.insert(conv, id);
         }
