@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from . import checkpoints
 
-BEST = 60  # proposals, more than the seeded models keep
+BEST = 60  # proposals, more than the seeded models keep, and four times as many as those that keep few
 APART = 2e-6  # what rounding moves scores by in networks that do not magnify it
 # Of any output, features among them, of which there are a hundred thousand and more: rounding moves the one that moves most half as far as input noise does.
 MOST_MOVEMENT = 8e-5
@@ -39,7 +39,7 @@ def movement(still, moved):
 def proposals_are_apart(model, image, seed):
     """Returns whether the best proposals for an image have scores that rounding does not turn around."""
     still = scores_of_proposals(model, image)
-    best = np.argsort(-still)[:BEST]
+    best = np.argsort(-still)[: min(BEST, 4 * model.max_num_proposals)]
     moved = np.abs(scores_of_proposals(model, checkpoints.noisy(image, seed))[best] - still[best]).max()
     gaps = -np.diff(still[best])
     # Input noise moves scores several times as far as rounding does. Of equal ones, as in padding, every implementation takes the first.

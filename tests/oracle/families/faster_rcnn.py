@@ -405,6 +405,7 @@ def combinations():
 # helps: of 300 proposals among 20,000 anchors, ten or so change places with the next in every image, and each moves all rows behind it.
 FEW_PROPOSALS = 32
 FEW_DETECTIONS = 20
+FEWER_PROPOSALS = 8  # where no image keeps the order of more
 
 
 def published(depth, resizer, **changes):
@@ -442,10 +443,11 @@ def full_size():
             scales_per_octave=2,
             aspect_ratios=(1.0, 2.0, 0.5),
             share_box=None,
+            proposals=FEWER_PROPOSALS,
         ),
         "faster_rcnn_resnet50_800x1333": published(50, keep_aspect_ratio(800, 1333, pad_to_max_dimension=True), **wide),
-        "faster_rcnn_resnet50_1024": published(50, square(1024)),
-        "faster_rcnn_resnet101_640": published(101, square(640)),
+        "faster_rcnn_resnet50_1024": published(50, square(1024), proposals=FEWER_PROPOSALS),
+        "faster_rcnn_resnet101_640": published(101, square(640), proposals=FEWER_PROPOSALS),
         "faster_rcnn_resnet152_640": published(152, square(640)),
     }
     zoo = os.environ.get("TFOD_ZOO")
