@@ -1,6 +1,7 @@
 """Compares how fast exported models run: tfod's and the official export's, in TensorFlow (frozen graphs) and in ONNX Runtime.
 
-The official side is the official exporter's SavedModel, frozen by the script that people use and converted by tf2onnx. All files take one uint8 image of any size
+The official side is the official exporter's SavedModel, frozen by the script that people use, which folds batch normalisations into convolutions, and converted by tf2onnx; tfod's SavedModel is
+frozen by `tfod freeze --fold_batch_norm`. All files take one uint8 image of any size
 and hold the whole model with its suppression. They are run with one thread and with two; calls of both sides take turns in one process, so that what else the machine does counts for both,
 and the medians of all calls count. Where tf2onnx cannot convert the official export, or ONNX Runtime cannot run what it makes of it, that is said, and tfod's runs alone.
 Prints Markdown tables and writes JSON. Needs the environments oracle, onnx and tf2onnx.
@@ -82,9 +83,11 @@ def prepare(name, arguments):
     convert = [measure.environment("tf2onnx"), "-m", "tf2onnx.convert", "--saved-model", official / "saved_model"]
     conversion = measure.run([*convert, "--opset", "17", "--output", converted], preexec_fn=limit_memory)
     flags = [f"--pipeline_config_path={official / 'pipeline.config'}", f"--trained_checkpoint_dir={official / 'checkpoint'}"]
-    measure.output_of([arguments.tfod, "export", "--format=frozen,onnx", *flags, f"--output_directory={folder / 'tfod'}"])
+    measure.output_of([arguments.tfod, "export", "--format=saved_model,onnx", *flags, f"--output_directory={folder / 'tfod'}"])
+    ours = folder / "tfod.pb"
+    measure.output_of([arguments.tfod, "freeze", f"--saved_model_dir={folder / 'tfod' / 'saved_model'}", f"--output={ours}", "--fold_batch_norm"])
     paths = {
-        "TensorFlow": {"official": frozen, "tfod": folder / "tfod" / "frozen.pb"},
+        "TensorFlow": {"official": frozen, "tfod": ours},
         "ONNX Runtime": {"official": converted, "tfod": folder / "tfod" / "model.onnx"},
     }
     failure = None
