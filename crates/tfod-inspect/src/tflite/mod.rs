@@ -547,9 +547,14 @@ mod tests {
             // gamma / sqrt(variance + epsilon) is 1.
             assert_eq!(of(&found[0].kernel)[..3], [-50.0, -3.0, 44.0]);
             assert_eq!(of(&found[0].bias), [-2.0; 4]);
-            let second = &found[1];
+            let [_, second, third] = found.as_slice() else {
+                panic!("three layers")
+            };
             let is_int = weights == WeightType::DynamicInt8;
-            assert_eq!(second.factor.is_none(), is_int);
+            // With 32 bits, a kernel has the factor of the first layer that it is in.
+            let is_whole = weights == WeightType::Float32;
+            assert_eq!(second.factor.is_none(), is_int || is_whole);
+            assert_eq!(third.factor.is_none(), is_int);
             let kernel = of(&second.kernel);
             let step = 50.0 / 127.0 * (1.0 + 1e-6);
             let expected = [-50.0f32, -3.0, 44.0];
@@ -561,9 +566,15 @@ mod tests {
                     "{weights:?}: {value}, {number}"
                 );
             }
-            if !is_int {
+            if second.factor.is_some() {
                 assert_eq!(of(&second.factor), [1.0; 4]);
                 assert_eq!(of(&second.term), [-2.0; 4]);
+            } else {
+                assert_eq!(of(&second.bias), [-2.0; 4]);
+            }
+            if !is_int {
+                assert_eq!(of(&third.factor), [1.0; 4]);
+                assert_eq!(of(&third.term), [-2.0; 4]);
             }
         }
     }
