@@ -181,6 +181,23 @@ impl<'a> Emitter<'a> {
         })
     }
 
+    /// How often each tensor is an input of an operator.
+    pub(crate) fn uses(&self) -> HashMap<TensorId, usize> {
+        let mut uses = HashMap::new();
+        for id in self.steps.iter().flat_map(|step| &step.inputs) {
+            *uses.entry(*id).or_default() += 1;
+        }
+        uses
+    }
+
+    /// Gives a tensor that an operator computes other sizes, and that operator what it says of them.
+    pub(crate) fn resize(&mut self, id: TensorId, sizes: &[u64], operator: Operator) {
+        self.tensors[id.0].shape = sizes.to_vec();
+        if let Some(step) = self.made_by.get(&id) {
+            self.steps[*step].operator = operator;
+        }
+    }
+
     /// Gives the operator that computes a tensor its inputs.
     pub(crate) fn set_inputs(&mut self, id: TensorId, inputs: Vec<TensorId>) {
         if let Some(step) = self.made_by.get(&id) {

@@ -4,6 +4,7 @@
 //! copied, a [`Stored`] keeps the bytes where they are; the elements in the new form exist only while they are written.
 
 use std::borrow::Cow;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use half::f16;
@@ -39,9 +40,11 @@ enum Form {
 #[derive(Clone, Debug)]
 pub(crate) struct Stored<'a> {
     dtype: DType,
-    /// The sizes in the order of the bytes.
+    /// The sizes in the order of the bytes, without what is left out.
     sizes: Vec<u64>,
     data: Data<'a>,
+    /// The first of each so many elements, in the order of the bytes, is left out.
+    left_out: Option<NonZeroUsize>,
     /// The axis that comes first, before the others in their order.
     front: usize,
     /// Factors of elements, repeated along the bytes.
@@ -55,6 +58,7 @@ impl<'a> Stored<'a> {
             dtype,
             sizes: sizes.to_vec(),
             data,
+            left_out: None,
             front: 0,
             scale: None,
             form: Form::Whole,
@@ -107,6 +111,10 @@ impl<'a> Stored<'a> {
     /// The number of bytes written.
     pub(crate) fn len(&self) -> u64 {
         let bytes = self.bytes().len() as u64;
+        let bytes = match self.left_out {
+            Some(run) => bytes - bytes / run.get() as u64,
+            None => bytes,
+        };
         match self.form {
             Form::Whole => bytes,
             Form::Half => bytes / 2,
@@ -201,10 +209,37 @@ impl<'a> Stored<'a> {
         }
     }
 
+    /// [`Self::bytes`] without those of elements that are left out.
+    fn kept(&self) -> Cow<'_, [u8]> {
+        let Some(run) = self.left_out else {
+            return Cow::Borrowed(self.bytes());
+        };
+        let element = self.dtype.size().unwrap_or(4);
+        let runs = self.bytes().chunks_exact(run.get() * element);
+        Cow::Owned(
+            runs.flat_map(|run| run.iter().skip(element))
+                .copied()
+                .collect(),
+        )
+    }
+
     /// The same elements with other sizes, of the same product; to be called before [`Self::with_front`].
     pub(crate) fn reshaped(mut self, sizes: &[u64]) -> Self {
         debug_assert!(self.front == 0, "reshaped after it was permuted");
         self.sizes = sizes.to_vec();
+        self
+    }
+
+    /// The tensor without the first of each `run` elements of its last axis, whose size is a multiple of that; to be called before all other changes.
+    pub(crate) fn without_first(mut self, run: NonZeroUsize) -> Self {
+        debug_assert!(self.left_out.is_none() && self.scale.is_none() && self.front == 0);
+        let count = run.get() as u64;
+        if let Some(last) = self.sizes.last_mut()
+            && last.is_multiple_of(count)
+        {
+            *last -= *last / count;
+            self.left_out = Some(run);
+        }
         self
     }
 
@@ -224,13 +259,14 @@ impl<'a> Stored<'a> {
 
     /// The elements as `f32`, if that is what they are, in the order of the bytes.
     pub(crate) fn to_f32(&self) -> Option<Vec<f32>> {
-        let elements = self.bytes().as_chunks::<4>().0.iter();
+        let bytes = self.kept();
+        let elements = bytes.as_chunks::<4>().0.iter();
         (self.dtype == DType::F32).then(|| elements.map(|b| f32::from_le_bytes(*b)).collect())
     }
 
     /// The elements as bytes, if they are unsigned numbers of 8 bits.
     pub(crate) fn to_bytes(&self) -> Option<Vec<u8>> {
-        (self.dtype == DType::U8).then(|| self.bytes().to_vec())
+        (self.dtype == DType::U8).then(|| self.kept().into_owned())
     }
 
     /// What tells apart tensors that are written as one: the contents of small ones, the places of others, equal ones of which are one already.
@@ -244,6 +280,7 @@ impl<'a> Stored<'a> {
         Key {
             dtype: self.dtype,
             shape: self.shape(),
+            left_out: self.left_out,
             front: self.front,
             form: match &self.form {
                 Form::Whole => FormKey::Whole,
@@ -271,7 +308,7 @@ impl<'a> Stored<'a> {
     /// The elements in the order of [`Self::shape`].
     pub(crate) fn elements(&self) -> Cow<'_, [u8]> {
         let scaled: Cow<'_, [u8]> = match &self.form {
-            Form::Whole if self.scale.is_none() => Cow::Borrowed(self.bytes()),
+            Form::Whole if self.scale.is_none() => self.kept(),
             form => match self.products() {
                 Some(values) => match form {
                     Form::Whole => values.into_iter().flat_map(f32::to_le_bytes).collect(),
@@ -284,7 +321,7 @@ impl<'a> Stored<'a> {
                         pairs.map(|(value, step)| multiple(value, *step)).collect()
                     }
                 },
-                None => Cow::Borrowed(self.bytes()),
+                None => self.kept(),
             },
         };
         let Some((axis, behind)) = self.sizes.get(self.front..).and_then(<[u64]>::split_first)
@@ -335,6 +372,7 @@ fn with_front(bytes: &[u8], size: usize, row: usize) -> Vec<u8> {
 pub(crate) struct Key {
     dtype: DType,
     shape: Vec<u64>,
+    left_out: Option<NonZeroUsize>,
     front: usize,
     form: FormKey,
     scale: Vec<u32>,
@@ -424,6 +462,33 @@ mod tests {
         for value in [f32::NAN, f32::INFINITY] {
             assert!(Stored::floats(&[2], &[value, 1.0]).quantized().is_none());
         }
+    }
+
+    #[test]
+    fn the_first_of_each_run_can_be_left_out() {
+        let values: Vec<f32> = (0..12u8).map(f32::from).collect();
+        let run = NonZeroUsize::new(3).unwrap();
+        let whole = Stored::floats(&[1, 1, 2, 6], &values);
+        let part = whole.clone().without_first(run);
+        assert_ne!(whole.key(), part.key());
+        assert_eq!((part.shape(), part.len()), (vec![1, 1, 2, 4], 32));
+        let expected = [1.0f32, 2.0, 4.0, 5.0, 7.0, 8.0, 10.0, 11.0];
+        assert_eq!(part.to_f32().unwrap(), expected);
+        let bytes = |values: &[f32]| -> Vec<u8> {
+            values
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect()
+        };
+        assert_eq!(part.elements(), bytes(&expected));
+        let part = part.scaled(vec![1.0, 10.0, 100.0, 1000.0]).with_front(3);
+        assert_eq!((part.shape(), part.len()), (vec![4, 1, 1, 2], 32));
+        let expected = [1.0, 7.0, 20.0, 80.0, 400.0, 1000.0, 5000.0, 11000.0];
+        assert_eq!(part.elements(), bytes(&expected));
+        let quantized = part.clone().quantized().unwrap();
+        assert_eq!(quantized.len(), 8);
+        assert_eq!(quantized.elements().len(), 8);
+        assert_eq!(part.halved().unwrap().elements().len(), 16);
     }
 
     #[test]

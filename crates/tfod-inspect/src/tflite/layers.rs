@@ -1,7 +1,7 @@
 //! The layers of a TFLite model that have weights: convolutions with their kernels and biases, and the factors and terms that follow them.
 //!
-//! TFLite has no batch normalisation: it is in kernels and biases, or two operators with constants. Kernels may have fewer bits than what they are computed with; what an
-//! integer stands for is told by its tensor.
+//! TFLite has no batch normalisation: it is in kernels and biases, or in a depthwise convolution of one pixel, or in a product and a sum with constants. Kernels may have fewer
+//! bits than what they are computed with; what an integer stands for is told by its tensor.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -256,7 +256,9 @@ pub(super) fn layers(bytes: &[u8]) -> Result<Vec<Layer>, Damage> {
             }
             continue;
         }
-        let at = if let Some(kind) = kind(operator) {
+        let at = if let Some(scaling) = Scaling::of(operator, &inputs, &tensors)? {
+            scaling.layer(&open, &mut found, bytes)?
+        } else if let Some(kind) = kind(operator) {
             let [kernel, bias] = places(kind);
             let Some(kernel) = tensors.quantity(inputs.get(kernel))? else {
                 continue;
@@ -273,7 +275,7 @@ pub(super) fn layers(bytes: &[u8]) -> Result<Vec<Layer>, Damage> {
             push(&mut found, layer, bytes)?;
             Some(found.len() - 1)
         } else {
-            scaled(operator, &inputs, &tensors, &open, &mut found, bytes)?
+            None
         };
         let Some(at) = at else {
             continue;
@@ -296,55 +298,71 @@ pub(super) fn layers(bytes: &[u8]) -> Result<Vec<Layer>, Damage> {
     Ok(found)
 }
 
-/// The layer that a product with a constant for each channel, or a sum with one, is a part of.
-fn scaled(
-    operator: i64,
-    inputs: &[i32],
-    tensors: &Tensors<'_>,
-    open: &HashMap<i32, usize>,
-    found: &mut Vec<Layer>,
-    bytes: &[u8],
-) -> Result<Option<usize>, Damage> {
-    let (&[first, second], operators::MUL | operators::ADD) = (inputs, operator) else {
-        return Ok(None);
-    };
-    let (x, of_channels) = match [first, second].map(|one| tensors.quantity(Some(&one))) {
-        [Ok(None), Ok(Some(quantity))] => (first, (second, quantity)),
-        [Ok(Some(quantity)), Ok(None)] => (second, (first, quantity)),
-        [Err(damage), _] | [_, Err(damage)] => return Err(damage),
-        _ => return Ok(None),
-    };
-    let (number, quantity) = of_channels;
-    let channels = tensors.channels(x)?;
-    if channels.is_none() || tensors.length(number)? != channels {
-        return Ok(None);
-    }
-    let is_product = operator == operators::MUL;
-    if let Some(&at) = open.get(&x)
-        && let Some(layer) = found.get_mut(at)
-    {
-        let (place, is_free) = if is_product {
-            let is_free = layer.term.is_none();
-            (&mut layer.factor, is_free)
-        } else {
-            (&mut layer.term, true)
+/// What multiplies each channel by a constant, or adds one to it, or does both.
+struct Scaling {
+    x: i32,
+    factor: Option<Quantity>,
+    term: Option<Quantity>,
+}
+
+impl Scaling {
+    fn of(operator: i64, inputs: &[i32], tensors: &Tensors<'_>) -> Result<Option<Self>, Damage> {
+        let quantity = |number: &i32| tensors.quantity(Some(number));
+        let (x, number, factor, term) = match (operator, inputs) {
+            (operators::DEPTHWISE_CONV_2D, [x, kernel, bias @ ..]) => {
+                let term = tensors.quantity(bias.first())?;
+                (*x, *kernel, quantity(kernel)?, term)
+            }
+            (operators::MUL | operators::ADD, [first, second]) => {
+                let (x, number, found) = match (quantity(first)?, quantity(second)?) {
+                    (None, Some(found)) => (*first, *second, found),
+                    (Some(found), None) => (*second, *first, found),
+                    _ => return Ok(None),
+                };
+                if operator == operators::MUL {
+                    (x, number, Some(found), None)
+                } else {
+                    (x, number, None, Some(found))
+                }
+            }
+            _ => return Ok(None),
         };
-        if is_free && place.is_none() {
-            *place = Some(quantity);
+        let channels = tensors.channels(x)?;
+        let is_one_each = channels.is_some() && tensors.length(number)? == channels;
+        let is_known = factor.is_some() || term.is_some();
+        Ok((is_known && is_one_each).then_some(Self { x, factor, term }))
+    }
+
+    /// The layer that this is a part of.
+    fn layer(
+        self,
+        open: &HashMap<i32, usize>,
+        found: &mut Vec<Layer>,
+        bytes: &[u8],
+    ) -> Result<Option<usize>, Damage> {
+        if let Some(&at) = open.get(&self.x)
+            && let Some(layer) = found.get_mut(at)
+            && layer.term.is_none()
+            && (self.factor.is_none() || layer.factor.is_none())
+        {
+            if self.factor.is_some() {
+                layer.factor = self.factor;
+            }
+            layer.term = self.term;
             return Ok(Some(at));
         }
+        if self.factor.is_none() {
+            return Ok(None);
+        }
+        let layer = Layer {
+            name: String::new(),
+            kind: LayerKind::Scaling,
+            kernel: None,
+            bias: None,
+            factor: self.factor,
+            term: self.term,
+        };
+        push(found, layer, bytes)?;
+        Ok(Some(found.len() - 1))
     }
-    if !is_product {
-        return Ok(None);
-    }
-    let layer = Layer {
-        name: String::new(),
-        kind: LayerKind::Scaling,
-        kernel: None,
-        bias: None,
-        factor: Some(quantity),
-        term: None,
-    };
-    push(found, layer, bytes)?;
-    Ok(Some(found.len() - 1))
 }

@@ -3,7 +3,9 @@
 //! A convolution's kernel and bias stay open until the end of the lowering: biases and batch normalisation that follow become parts of them, as they do in
 //! TensorFlow's converter. Where several convolutions share a kernel and are followed by normalisations of their own (the heads of detectors on several levels),
 //! it would have to be there once for each; a large one stays shared. It has the scale of the first normalisation in it, which is that of the largest feature maps;
-//! the others are operators, whose scales are relative to that one.
+//! the others are depthwise convolutions of one pixel, which runtimes compute in one pass, with scales relative to that one.
+
+use std::num::NonZeroUsize;
 
 use tfod_graph::{ConvAttrs, Node, Padding, PoolAttrs, ValueId};
 
@@ -14,8 +16,8 @@ use crate::operator::{Activation, Arithmetic, Operator, Plain, Reduction, Window
 use crate::stored::Stored;
 use crate::writer::WeightType;
 
-/// From this many elements for each output channel on, a shared kernel stays shared: the convolution takes far longer than the two operations on its result
-/// that this costs.
+/// From this many elements for each output channel on, a shared kernel stays shared: the convolution takes far longer than the operation on its result that
+/// this costs.
 const SHARED_FROM: u64 = 1024;
 
 /// Of the largest scale of a channel: smaller ones divide others with a loss.
@@ -67,6 +69,21 @@ impl Convolution<'_> {
             Some(scale) => multiply(scale),
             None => self.scale = Some(factors.to_vec()),
         }
+    }
+
+    pub(super) fn is_depthwise(&self) -> bool {
+        self.is_depthwise
+    }
+
+    /// Leaves out the first of each `run` output channels.
+    pub(super) fn leave_out(&mut self, run: NonZeroUsize) {
+        let leave_out = |values: &mut Vec<f64>| {
+            let mut place = 0..;
+            values.retain(|_| place.next().is_some_and(|place| place % run != 0));
+        };
+        self.kernel = self.kernel.clone().without_first(run);
+        leave_out(&mut self.bias);
+        self.scale.as_mut().map(leave_out);
     }
 
     /// Adds to what it computes so far.
@@ -279,9 +296,32 @@ impl<'a> Lowering<'a, '_> {
                 }
             }
         }
-        let scale = self.vector(&format!("{}/scale", node.name), &scale);
-        let shift = self.vector(&format!("{}/shift", node.name), &shift);
+        self.scaled(node, [&scale, &shift])
+    }
+
+    /// What a node takes, times a factor of each channel, and with a term added.
+    fn scaled(&mut self, node: &Node, [scale, shift]: [&[f64]; 2]) -> Result<TensorId, Error> {
+        let value = node.input(0)?;
+        let id = self.find(value)?;
+        let shift = self.vector(&format!("{}/shift", node.name), shift);
+        let name = format!("{}/scale", node.name);
         let (dtype, sizes) = self.typed(value)?;
+        if sizes.len() == 4 {
+            // A convolution of one pixel for each channel does both in one pass.
+            let channels = scale.len() as u64;
+            let scale = Stored::floats(&[1, 1, 1, channels], &narrow(scale));
+            let scale = self.emitter.constant(&name, scale);
+            let window = WindowOptions {
+                padding: Padding::Valid,
+                strides: [1, 1],
+                dilations: [1, 1],
+                activation: Activation::None,
+                is_hybrid: false,
+            };
+            let operator = Operator::DepthwiseConv2d(window, 1);
+            return self.result(node, operator, &[id, scale, shift]);
+        }
+        let scale = self.vector(&name, scale);
         let name = format!("{}/scaled", node.name);
         let operator = Operator::Arithmetic(Arithmetic::Mul, Activation::None);
         let scaled = self

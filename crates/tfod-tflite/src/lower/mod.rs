@@ -1,8 +1,9 @@
 //! Lowering: a graph's nodes as TFLite's operators.
 //!
 //! [`lower`] walks the graph once, in which every value gets its tensor. `ops` has the counterparts of most operations, `convolution` those of feature maps,
-//! `elementwise` arithmetic, and `nms` non-max suppression.
+//! `elementwise` arithmetic, `nms` non-max suppression, `ending` the operator for decoding and suppression, and `background` what that does not look at.
 
+mod background;
 mod convolution;
 mod elementwise;
 mod ending;
@@ -96,6 +97,7 @@ pub(crate) fn lower<'a>(
         let results = node.outputs.iter().copied().zip(results);
         lowering.bound.extend(results);
     }
+    lowering.leave_out_background(ending)?;
     lowering.write_kernels();
     let mut outputs: Vec<&Output> = graph.outputs().iter().collect();
     outputs.sort_by(|a, b| a.key.cmp(&b.key));

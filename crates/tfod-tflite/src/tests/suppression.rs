@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use tfod_graph::{
-    Binary, Builder, DType, Ending, Graph, NmsAttrs, Reduce, Results, Shape, Unary, ValueId,
-    Weights,
+    Binary, Builder, ConvAttrs, DType, Dim, Ending, Graph, NmsAttrs, Padding, Reduce, Results,
+    Shape, Unary, ValueId, Weights,
 };
 
-use super::{image, levels};
+use super::{halves, image, levels, parameter};
 use crate::flexbuffer::Number;
+use crate::lower::lower;
+use crate::operator::Operator;
 use crate::{Error, Options, Summary, Suppression, TfliteWriter};
 
 /// A detector of three boxes and two classes that says how it ends.
@@ -280,4 +282,80 @@ fn what_the_operator_takes_is_not_changed_for_others() {
     b.output("boxes", boxes);
     let (summary, _) = ended(&b.finish(), Suppression::Fast).unwrap();
     assert_eq!(summary.operators["RELU"], 1);
+}
+
+/// A detector of two levels that share their last kernel, four anchors at each place, each with scores of a background and two classes; `more` outputs need these.
+fn with_background(more: &[&str]) -> Graph {
+    let mut b = Builder::new("g");
+    let x = image(&mut b, 8);
+    let attrs = ConvAttrs::new(1, Padding::Same);
+    let kernel = parameter(&mut b, "kernel", &[3, 3, 8, 12]);
+    let bias = parameter(&mut b, "bias", &[12]);
+    let levels = ["first", "second"].map(|level| {
+        let scores = b.conv2d(level, x, kernel, attrs).unwrap();
+        let scores = b.bias_add(&format!("{level}/bias"), scores, bias).unwrap();
+        let sizes = [1, 256, 3].map(Dim::Known);
+        b.reshape(&format!("{level}/rows"), scores, &sizes).unwrap()
+    });
+    let logits = b.concat("logits", 1, &levels).unwrap();
+    let scores = b.unary("scores", Unary::Sigmoid, logits).unwrap();
+    let encodings = b.input("encodings", DType::F32, Shape::known(&[1, 512, 4]));
+    let boxes = b.unary("boxes", Unary::Exp, encodings).unwrap();
+    let best = b.reduce("best", Reduce::Max, scores, &[2]).unwrap();
+    b.end(Ending {
+        has_background: true,
+        anchors: [[0.5, 0.5, 1.0, 1.0]; 512].into(),
+        max_total: 512,
+        ..said([encodings, scores], [boxes, best])
+    });
+    b.output("best", best);
+    for (key, value) in [("level", levels[1]), ("scores", scores)] {
+        if more.contains(&key) {
+            b.output(key, value);
+        }
+    }
+    b.finish()
+}
+
+#[test]
+fn the_background_is_left_out_of_kernels_where_nothing_else_needs_it() {
+    // Sizes of what convolutions and the operator have, and bytes of the kernel.
+    for (more, channels, columns, bytes) in [
+        (&[][..], 8, 2, 3 * 3 * 8 * 8 * 4),
+        (&["scores"], 12, 3, 3 * 3 * 8 * 12 * 4),
+        (&["level"], 12, 3, 3 * 3 * 8 * 12 * 4),
+    ] {
+        let graph = with_background(more);
+        let weights = halves(&graph);
+        let options = Options {
+            suppression: Suppression::Fast,
+            ..Options::default()
+        };
+        let finished = lower(&graph, &weights, &options).unwrap();
+        let mut convolutions = 0;
+        for step in &finished.steps {
+            let shape = |id: usize| &finished.tensors[id].shape[..];
+            match &step.operator {
+                Operator::Conv2d(_) => {
+                    convolutions += 1;
+                    assert_eq!(shape(step.outputs[0]), [1, 8, 8, channels]);
+                    assert_eq!(shape(step.inputs[1]), [channels, 3, 3, 8]);
+                    assert_eq!(shape(step.inputs[2]), [channels]);
+                    let kernel = finished.tensors[step.inputs[1]].stored.as_ref().unwrap();
+                    assert_eq!(kernel.elements().len(), bytes);
+                }
+                Operator::PostProcess(operator) => {
+                    assert_eq!(shape(step.inputs[1]), [1, 512, columns]);
+                    assert_eq!(operator.classes, 2);
+                }
+                Operator::Reshape(to) if shape(step.inputs[0]).len() == 4 => {
+                    let sizes: Vec<u64> = to.iter().map(|n| u64::from(n.unsigned_abs())).collect();
+                    assert_eq!(sizes, shape(step.outputs[0]));
+                    assert_eq!(shape(step.outputs[0]), [1, 256, columns]);
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(convolutions, 2);
+    }
 }

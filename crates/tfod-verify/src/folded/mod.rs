@@ -4,6 +4,7 @@
 //! then tells the normalisation: those gammas and variances that give them, and the betas, means and biases that give the layer's bias. Names only decide which are tried
 //! first, but for kernels whose names are known on both sides. What was rounded to fewer bits may be away by as much as that rounding makes it.
 
+mod background;
 mod kernel;
 mod model;
 mod search;
@@ -16,6 +17,7 @@ use tfod_inspect::{InspectError, Layer, LayerKind};
 use crate::Side;
 use crate::computed::apart;
 use crate::matching::{Matched, Pair, Weights, is_float};
+use background::Narrower;
 use kernel::{Fit, Kernel, Rounding, View, alike, narrow};
 use model::{Model, Vector};
 use search::{Found, Target, Vectors, find_scale, find_shift};
@@ -28,6 +30,10 @@ const MAX_SAMPLES: u64 = 1 << 20;
 const MAX_ATTEMPTS: u64 = 1 << 27;
 /// How many elements are computed with, for each byte of a model's tensors: layers may share them.
 const MAX_SHARED: u64 = 16;
+
+/// How a layer's kernel is that of another model.
+const FACTORS: &str = "a factor for each output channel";
+const NARROWED: &str = "a factor for each output channel, without those of the background";
 
 /// What may still be done. No model that is in use comes near the end, but a small file may say that its layers share everything.
 struct Budget {
@@ -162,6 +168,7 @@ fn match_layers(
         }
         let vectors = vectors.get(&sizes[0]).map_or(&[][..], Vec::as_slice);
         let mut partners = Partners::new(&candidates);
+        let mut narrower = None;
         for layer in &layers {
             let elements = sizes.iter().fold(1usize, |n, size| n.saturating_mul(*size));
             if budget.is_spent() || !Budget::take(&budget.elements, elements) {
@@ -170,48 +177,49 @@ fn match_layers(
             let Some(kernel) = of.kernel(layer)? else {
                 continue;
             };
-            let kernel = &kernel;
-            let found = match partners.find(kernel, budget) {
-                Some((candidate, view)) => candidates.get(candidate).map(|candidate| {
-                    let fit = Fit::new(kernel, candidate, view);
-                    judge(
-                        kernel,
-                        candidate,
-                        &fit,
-                        &Vectors {
-                            all: vectors,
-                            used: &other.used,
-                            budget,
-                        },
-                    )
-                }),
-                None if kind == LayerKind::Scaling && other.layers.is_empty() => {
-                    // Of no kernel, the factors alone have to be found, and all of them.
-                    let fit = Fit::of_factors(kernel);
-                    let alone = Kernel {
-                        name: layer.name.clone(),
-                        tensors: Vec::new(),
-                        values: vec![1.0; kernel.values.len()],
-                        rounding: Rounding::Single,
-                        views: kernel.views.clone(),
-                        bias: None,
-                        names: Vec::new(),
+            let judged =
+                |kernel: &Kernel, candidate: &Kernel, fit: &Fit, all: &[Vector], layout| {
+                    let vectors = Vectors {
+                        all,
+                        used: &other.used,
+                        budget,
                     };
-                    let found = judge(
-                        kernel,
-                        &alone,
-                        &fit,
-                        &Vectors {
-                            all: vectors,
-                            used: &other.used,
-                            budget,
-                        },
-                    );
-                    let is_whole = found.pairs.iter().all(|pair| pair.how == Matched::Folded);
-                    let is_told = !found.used.is_empty();
-                    (is_whole && is_told).then_some(found)
+                    judge((kernel, candidate), fit, &vectors, layout)
+                };
+            let found = if let Some((candidate, view)) = partners.find(&kernel, budget) {
+                candidates.get(candidate).map(|candidate| {
+                    let fit = Fit::new(&kernel, candidate, view);
+                    judged(&kernel, candidate, &fit, vectors, FACTORS)
+                })
+            } else if kind == LayerKind::Scaling {
+                if !other.layers.is_empty() {
+                    continue;
                 }
-                None => None,
+                // Of no kernel, the factors alone have to be found, and all of them.
+                let fit = Fit::of_factors(&kernel);
+                let alone = Kernel {
+                    name: layer.name.clone(),
+                    tensors: Vec::new(),
+                    values: vec![1.0; kernel.values.len()],
+                    rounding: Rounding::Single,
+                    views: kernel.views.clone(),
+                    bias: None,
+                    names: Vec::new(),
+                };
+                let found = judged(&kernel, &alone, &fit, vectors, FACTORS);
+                let is_whole = found.pairs.iter().all(|pair| pair.how == Matched::Folded);
+                let is_told = !found.used.is_empty();
+                (is_whole && is_told).then_some(found)
+            } else {
+                let all = match &mut narrower {
+                    Some(all) => all,
+                    none => none.insert(Narrower::all(other, kind, sizes, budget)?),
+                };
+                Narrower::find(all, &kernel, budget).map(|partner| {
+                    let own = partner.own.as_ref().unwrap_or(&kernel);
+                    let fit = Fit::new(own, partner.candidate, partner.view);
+                    judged(own, partner.candidate, &fit, partner.vectors, NARROWED)
+                })
             };
             if let Some(found) = found {
                 of.used.extend(&kernel.tensors);
@@ -283,13 +291,20 @@ impl<'c> Partners<'c> {
 
 /// What was found of a layer.
 struct Judged {
+    layout: &'static str,
     pairs: Vec<Pair>,
     /// The tensors of the other model.
     used: Vec<usize>,
 }
 
-fn judge(kernel: &Kernel, other: &Kernel, fit: &Fit, vectors: &Vectors<'_>) -> Judged {
+fn judge(
+    (kernel, other): (&Kernel, &Kernel),
+    fit: &Fit,
+    vectors: &Vectors<'_>,
+    layout: &'static str,
+) -> Judged {
     let mut judged = Judged {
+        layout,
         pairs: Vec::new(),
         used: other.tensors.clone(),
     };
@@ -427,7 +442,7 @@ impl Judged {
             } else {
                 Matched::Nearest
             },
-            layout: "a factor for each output channel",
+            layout: self.layout,
             by,
         });
     }
