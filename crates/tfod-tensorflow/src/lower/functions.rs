@@ -8,6 +8,7 @@ use tfod_proto::{DataType, FunctionDef, NodeDef, OpDef, TensorShapeProto};
 use super::attrs::Attrs;
 use super::names::{flat, numbered};
 use super::nodes::{Dialect, Port};
+use crate::op_defs;
 
 /// An argument of a function.
 #[derive(Clone, Debug)]
@@ -57,6 +58,14 @@ impl Library {
             outputs.push(argument(&name, *dtype));
             ret.insert(name, port.reference(Dialect::Function));
         }
+        // TensorFlow's optimiser inlines a function only if it is told of all that may have effects; reading a variable is one of those.
+        let nodes = function.nodes.iter();
+        let effects = nodes.filter(|node| op_defs::find(&node.op).is_some_and(|op| op.is_stateful));
+        let control_output: Vec<String> = effects.map(|node| node.name.clone()).collect();
+        let control_ret = control_output
+            .iter()
+            .map(|name| (name.clone(), name.clone()));
+        let control_ret = control_ret.collect();
         let inputs = function.arguments.iter();
         // Without these, converters do not know the shapes of the arguments.
         let shapes = inputs.clone().map(|a| a.shape.clone()).collect();
@@ -66,10 +75,12 @@ impl Library {
                 input_arg: inputs.map(|a| argument(&a.name, a.dtype)).collect(),
                 output_arg: outputs,
                 is_stateful: function.is_stateful,
+                control_output,
                 ..OpDef::default()
             }),
             node_def: function.nodes,
             ret,
+            control_ret,
             attr: Attrs::new().shapes("_input_shapes", shapes).into_map(),
             ..FunctionDef::default()
         });
