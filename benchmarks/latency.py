@@ -1,6 +1,6 @@
-"""Compares how fast exported models run: tfod's and the official export's, in TensorFlow (frozen graphs) and in ONNX Runtime.
+"""Compares how fast exported models run: tfod's and the official export's, in TensorFlow (SavedModels, and frozen graphs) and in ONNX Runtime.
 
-The official side is the official exporter's SavedModel, frozen by the script that people use, which folds batch normalisations into convolutions, and converted by tf2onnx; tfod's SavedModel is
+The official side is the official exporter's SavedModel, as it is; and that frozen by the script that people use, which folds batch normalisations into convolutions, and converted by tf2onnx; tfod's SavedModel is
 frozen by `tfod freeze --fold_batch_norm`. All files take one uint8 image of any size
 and hold the whole model with its suppression. They are run with one thread and with two; calls of both sides take turns in one process, so that what else the machine does counts for both,
 and the medians of all calls count. Where tf2onnx cannot convert the official export, or ONNX Runtime cannot run what it makes of it, that is said, and tfod's runs alone.
@@ -25,7 +25,24 @@ MODELS = {
     "center_net_hourglass_104": (512, 512),
 }
 
-RUN_TENSORFLOW = measure.TURNS + """
+RUN_SAVED_MODELS = measure.TURNS + """
+import sys
+import tensorflow as tf
+threads, height, width, most, seconds = map(int, sys.argv[1:6])
+tf.config.threading.set_intra_op_parallelism_threads(threads)
+tf.config.threading.set_inter_op_parallelism_threads(threads)
+pixels = tf.constant(image(height, width))
+signatures = [tf.saved_model.load(path).signatures["serving_default"] for path in sys.argv[6:]]
+
+def nodes(signature):
+    graph = signature.graph.as_graph_def()
+    return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
+
+calls = [lambda signature=signature: {key: value.numpy() for key, value in signature(pixels).items()} for signature in signatures]
+say(in_turns(calls, most, seconds), list(map(nodes, signatures)))
+"""
+
+RUN_FROZEN = measure.TURNS + """
 import sys
 import tensorflow as tf
 v1 = tf.compat.v1
@@ -87,7 +104,8 @@ def prepare(name, arguments):
     ours = folder / "tfod.pb"
     measure.output_of([arguments.tfod, "freeze", f"--saved_model_dir={folder / 'tfod' / 'saved_model'}", f"--output={ours}", "--fold_batch_norm"])
     paths = {
-        "TensorFlow": {"official": frozen, "tfod": ours},
+        "TensorFlow, SavedModel": {"official": official / "saved_model", "tfod": folder / "tfod" / "saved_model"},
+        "TensorFlow, frozen": {"official": frozen, "tfod": ours},
         "ONNX Runtime": {"official": converted, "tfod": folder / "tfod" / "model.onnx"},
     }
     failure = None
@@ -113,7 +131,7 @@ def last_line(result):
     return (result.stderr.strip().splitlines() or [f"exit status {result.returncode}"])[-1]
 
 
-PROGRAMS = {"TensorFlow": ("oracle", RUN_TENSORFLOW), "ONNX Runtime": ("onnx", RUN_ONNX)}
+PROGRAMS = {"TensorFlow, SavedModel": ("oracle", RUN_SAVED_MODELS), "TensorFlow, frozen": ("oracle", RUN_FROZEN), "ONNX Runtime": ("onnx", RUN_ONNX)}
 
 
 def run(program, name, threads, *given):
@@ -128,7 +146,8 @@ def compare(paths, name, threads, arguments):
     def runner(program):
         return lambda *given: json.loads(measure.printed(run(program, name, threads, *given)))
 
-    return {program: measure.latencies(runner(program), sides, arguments.calls, arguments.seconds) for program, sides in paths.items()}
+    chosen = {program: sides for program, sides in paths.items() if arguments.program in (None, program)}
+    return {program: measure.latencies(runner(program), sides, arguments.calls, arguments.seconds) for program, sides in chosen.items()}
 
 
 ROWS = (*measure.LATENCIES, ("nodes", "nodes", measure.count))
@@ -138,6 +157,7 @@ def main():
     parser = measure.parser(__doc__, MODELS)
     parser.add_argument("--calls", type=int, default=90, help="most calls of a file")
     parser.add_argument("--seconds", type=int, default=120, help="after so long no further turn begins")
+    parser.add_argument("--program", choices=PROGRAMS, help="one of the programs")
     parser.add_argument("--threads", type=int, choices=(1, 2), help="one of the numbers of threads")
     arguments = parser.parse_args()
     facts = {"machine": measure.machine(arguments), "calls": [arguments.calls, arguments.seconds], "models": {}}

@@ -267,6 +267,30 @@ fn signatures_refer_to_their_own_placeholders() {
     }
 }
 
+/// Otherwise TensorFlow's optimiser leaves functions as calls.
+#[test]
+fn functions_say_which_nodes_have_effects() {
+    let (_folder, meta) = write(&network());
+    let library = meta.graph_def.unwrap().library.unwrap();
+    let said: Vec<Vec<String>> = library
+        .function
+        .iter()
+        .map(|function| {
+            let signature = function.signature.as_ref().unwrap();
+            for name in &signature.control_output {
+                assert_eq!(function.control_ret.get(name), Some(name));
+                assert!(function.node_def.iter().any(|node| node.name == *name));
+            }
+            assert_eq!(function.control_ret.len(), signature.control_output.len());
+            signature.control_output.clone()
+        })
+        .collect();
+    // Small weights are constants, which have none.
+    assert_eq!(said.first().unwrap(), &["conv/kernel"]);
+    assert_eq!(said.get(1).unwrap(), &["StatefulPartitionedCall"]);
+    assert_eq!(said.len(), 2);
+}
+
 #[test]
 fn names_are_given_once() {
     let graphs = two_graphs();
