@@ -408,6 +408,10 @@ FEW_DETECTIONS = 20
 FEWER_PROPOSALS = 8  # where no image keeps the order of more
 
 
+# Of models whose first seed gives the padding of all images nearly equal scores that are among the best, or leaves no image in order.
+OTHER_SEEDS = {"faster_rcnn_resnet50_fpn_640": 1781, "faster_rcnn_resnet50_1024": 1783, "faster_rcnn_resnet101_640": 2784}
+
+
 def published(depth, resizer, **changes):
     """Returns the config of a published model of 90 classes, but for the numbers of proposals and detections."""
     usual = dict(
@@ -459,7 +463,7 @@ def full_size():
                 text = re.sub(r"(m(in|ax)_dimension: )\d+", r"\g<1>320", text)
             texts["zoo_" + path.stem] = text
     return [
-        Case(name, text, seed=780 + index, images=((480, 700),), float_images=((1, 300, 320),), tier="exhaustive")
+        Case(name, text, seed=OTHER_SEEDS.get(name, 780 + index), images=((480, 700),), float_images=((1, 300, 320),), tier="exhaustive")
         for index, (name, text) in enumerate(texts.items())
     ]
 
