@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tfod::{Export, Format, WeightType};
+use tfod::{Export, Format, TfliteSuppression, WeightType};
 use tfod_verify::{Aspects, Matched, Outcome, Verification, verify};
 
 use crate::computed::{self, checkpoint_with, variables};
@@ -131,6 +131,68 @@ fn a_tflite_model_has_the_weights_of_its_checkpoint_and_of_its_siblings() {
         (of.outcome, of.pairs.len() - of.bit_equal()),
         (Outcome::Different, 1)
     );
+}
+
+/// The operator for decoding and suppression does not look at the background, so its scores are not computed.
+#[test]
+fn a_tflite_model_without_the_background_has_the_weights_of_others() {
+    let folder = Folder::new();
+    let trained = checkpoint_with(&folder.path("trained"), &small(), 0.0, spread);
+    let output = exported(
+        &folder,
+        "whole",
+        &trained,
+        WeightType::Float32,
+        &[Format::SavedModel],
+    );
+    let config = folder.path("trained").join("pipeline.config");
+    let models = [
+        WeightType::Float32,
+        WeightType::Float16,
+        WeightType::DynamicInt8,
+    ];
+    let models = models.map(|weights| {
+        let output = folder.path(&format!("{weights:?}"));
+        let mut export = Export::new(&config, &trained, &output);
+        export.formats = vec![Format::Tflite];
+        export.tflite.weights = weights;
+        export.tflite.suppression = TfliteSuppression::Fast;
+        export.run().unwrap();
+        output.join("model.tflite")
+    });
+    for model in &models {
+        assert_same(model, &trained, 100);
+        assert_same(model, &output.join("saved_model"), 100);
+        // Of layers with the same bytes the names tell.
+        assert_same(model, &output.join("model.tflite"), 1);
+    }
+    // Two anchors at each place, with a background and two classes each.
+    let variables = variables(&folder.path("trained"));
+    let of_head = |name: &str| {
+        let is_head =
+            |of: &&(String, String)| of.0.contains("ClassPredictor") && of.0.ends_with(name);
+        variables.iter().find(is_head).unwrap().0.clone()
+    };
+    for (name, channel, outcome) in [
+        (of_head("/bias"), 0, Outcome::Same),
+        (of_head("/bias"), 3, Outcome::Same),
+        (of_head("/bias"), 4, Outcome::Different),
+        (of_head("/pointwise_kernel"), 3, Outcome::Same),
+        (of_head("/pointwise_kernel"), 5, Outcome::Different),
+    ] {
+        let other = folder.path(&format!("{}-{channel}", name.replace('/', "-")));
+        let other = checkpoint_with(&other, &small(), 0.0, |of, values| {
+            spread(of, values);
+            if *of == name {
+                values[channel] += 0.25;
+            }
+        });
+        for model in &models {
+            let found = weights_of(&other, model);
+            let of = found.weights.as_ref().unwrap();
+            assert_eq!(of.outcome, outcome, "{name}, {channel}: {:#}", found.json());
+        }
+    }
 }
 
 #[test]
