@@ -52,6 +52,10 @@ impl Narrower {
                 }
                 let mut candidates =
                     other.kernels(kind, [wanted, sizes[1], sizes[2], sizes[3]], budget)?;
+                let elements = candidates.iter().map(|kernel| kernel.values.len()).sum();
+                if !Budget::take(&budget.elements, elements) {
+                    return Ok(found);
+                }
                 if candidates.is_empty() {
                     continue;
                 }
@@ -91,9 +95,15 @@ impl Narrower {
     ) -> Option<Partner<'n>> {
         all.iter().find_map(|narrower| {
             let own = match (narrower.is_own, kernel.views.first()) {
-                (true, Some(view)) => Some(kernel.without_first(narrower.run, *view)),
+                (true, Some(view)) => {
+                    let is_left = Budget::take(&budget.elements, kernel.values.len());
+                    is_left.then(|| kernel.without_first(narrower.run, *view))
+                }
                 _ => None,
             };
+            if narrower.is_own && own.is_none() {
+                return None;
+            }
             let mut partners = Partners::new(&narrower.candidates);
             let (candidate, view) = partners.find(own.as_ref().unwrap_or(kernel), budget)?;
             Some(Partner {
