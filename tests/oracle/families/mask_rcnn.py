@@ -110,7 +110,7 @@ def full_size():
     # By matrix products for the same reason as the pyramid above; the published model has native crops.
     padded = keep_aspect_ratio(192, 256, pad_to_max_dimension=True)
     return [
-        Case("mask_rcnn_inception_resnet_v2_256", published(256, resizer=padded, matmul=True), seed=872, images=((200, 240),), float_images=((1, 160, 200),), tier="exhaustive"),
+        Case("mask_rcnn_inception_resnet_v2_256", published(256, resizer=padded, matmul=True), seed=871, images=((200, 240),), float_images=((1, 160, 200),), tier="exhaustive"),
     ]
 
 
