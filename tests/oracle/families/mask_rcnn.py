@@ -109,8 +109,10 @@ def published(side, proposals=FEW_PROPOSALS, nms=Nms(0.0, 0.6, FEW_DETECTIONS, F
 def full_size():
     # By matrix products for the same reason as the pyramid above; the published model has native crops.
     padded = keep_aspect_ratio(192, 256, pad_to_max_dimension=True)
+    # Images of bytes are half as large as the network's, so that all programs find the same places between pixels: a rounding of these, as by ONNX Runtime's resizing, is magnified by
+    # 200 layers to more than the tolerance.
     return [
-        Case("mask_rcnn_inception_resnet_v2_256", published(256, resizer=padded, matmul=True), seed=871, images=((200, 240),), float_images=((1, 160, 200),), tier="exhaustive"),
+        Case("mask_rcnn_inception_resnet_v2_256", published(256, resizer=padded, matmul=True), seed=871, images=((96, 128),), float_images=((1, 160, 200),), tier="exhaustive"),
     ]
 
 
