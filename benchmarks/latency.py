@@ -1,10 +1,9 @@
 """Compares how fast exported models run: tfod's and the official export's, in TensorFlow (SavedModels, and frozen graphs) and in ONNX Runtime.
 
-The official side is the official exporter's SavedModel, as it is; and that frozen by the script that people use, which folds batch normalisations into convolutions, and converted by tf2onnx; tfod's SavedModel is
-frozen by `tfod freeze --fold_batch_norm`. All files take one uint8 image of any size
-and hold the whole model with its suppression. They are run with one thread and with two; calls of both sides take turns in one process, so that what else the machine does counts for both,
-and the medians of all calls count. Where tf2onnx cannot convert the official export, or ONNX Runtime cannot run what it makes of it, that is said, and tfod's runs alone.
-Prints Markdown tables and writes JSON. Needs the environments oracle, onnx and tf2onnx.
+The official side is the official exporter's SavedModel as it is, and that frozen by the script that people use, which folds batch normalisations into convolutions, and converted by tf2onnx;
+tfod's SavedModel is frozen by `tfod freeze --fold_batch_norm`. All files take one uint8 image of any size and hold the whole model with its suppression. They are run with one thread and with
+two; calls of both sides take turns in one process, so that what else the machine does counts for both, and the medians of all calls count. Where tf2onnx cannot convert the official export, or
+ONNX Runtime cannot run what it makes of it, that is said, and tfod's runs alone. Prints Markdown tables and writes JSON. Needs the environments oracle, onnx and tf2onnx.
 """
 
 import json
