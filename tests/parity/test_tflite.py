@@ -233,7 +233,7 @@ def test_one_operator_decodes_and_suppresses(case, kind, oracle, tmp_path):
     model, manifest = written_with(kind, results, tmp_path / "out", image)
     operators = manifest["files"]["model.tflite"]["operators"]
     assert operators["TFLite_Detection_PostProcess"] == 1 and "NON_MAX_SUPPRESSION_V4" not in operators
-    # It takes the background with the classes: leaving it out would copy all scores.
+    # The background is left out of the kernels, or taken with the classes: a slice would copy all scores.
     assert "SLICE" not in operators
     found = run(model, image)
     # By the manifest of a model that ends before decoding, and its outputs, as NumPy computes it.

@@ -1,6 +1,6 @@
 //! The TFLite graph while it is written: tensors with types, and operators.
 //!
-//! Lowering only ever adds, or changes what an operator does last. What nothing needs in the end goes in [`Emitter::finish`].
+//! Lowering adds operators, and changes what an operator does last, its inputs, or the sizes of its result. What nothing needs in the end goes in [`Emitter::finish`].
 
 use std::collections::{HashMap, HashSet};
 

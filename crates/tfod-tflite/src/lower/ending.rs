@@ -64,7 +64,7 @@ impl Lowering<'_, '_> {
                 "a batch of one, or builtin suppression",
             ));
         }
-        // One column more than classes is a background before them, which the operator passes over.
+        // One column more than classes is a background before them, which the operator passes over; where it can be, it is left out of the kernels when all nodes are lowered.
         let classes = columns.saturating_sub(u64::from(ending.has_background));
         let operator = self.post_process(ending, classes)?;
         let flat: Vec<f32> = ending.anchors.iter().flatten().copied().collect();

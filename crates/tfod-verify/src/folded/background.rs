@@ -1,4 +1,4 @@
-//! Kernels that have no channels for the background, where the other model's have: what only looks at the classes does without.
+//! Kernels that have no channels for the background, where the other model's have: TFLite models leave them out where nothing reads the background's scores.
 
 use tfod_inspect::{InspectError, LayerKind};
 
